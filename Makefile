@@ -1,0 +1,42 @@
+# Each target sets up what it needs: Python 3.11 or newer, pip and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check install run clean requirements documents
+
+# --without-pip: works also where Debian's python3-venv is not installed; pip installs into the folder from outside.
+$(VENV)/.ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --require-hashes -r requirements/dev.txt
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(VENV)/.ready ## a canary release, an update and a failing update on the sandbox
+	$(BIN)/triton demo
+
+test: $(VENV)/.ready ## every test
+	bash tests/run
+
+check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+install: $(VENV)/.ready ## the CRD into the cluster of the current kubeconfig
+	$(BIN)/triton crd --install
+
+run: $(VENV)/.ready ## the four services against the cluster of the current kubeconfig (settings: TRITON_…)
+	$(BIN)/triton run
+
+documents: $(VENV)/.ready ## what is generated: the CRD and the AsyncAPI document
+	$(BIN)/triton crd > deploy/crds/apps.triton.io_deployflows.yaml
+	$(BIN)/python -m shared.asyncapi > docs/asyncapi.yaml
+
+requirements: ## pin the newest versions (needs uv)
+	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --upgrade requirements/dev.in -o requirements/dev.txt
+	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

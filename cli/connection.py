@@ -1,0 +1,153 @@
+"""Which cluster and namespace a command is about, and asking it things without making a person wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from cli.exits import BadInput, Failure
+from shared.errors import Unavailable
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client, ConfigError
+
+ANSWER_SECONDS: Final = 8.0
+"""A person waits for the answer: an API server that takes longer counts as away."""
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The cluster and namespace that the options name, before anything is asked of them."""
+
+    kubeconfig: Path | None
+    namespace: str
+
+    @classmethod
+    def of(cls, kubeconfig: Path | None, namespace: str | None) -> Place:
+        """Raises `BadInput` for a kubeconfig that can't be read."""
+        path = kubeconfig or _from_environment()
+        return cls(path, namespace or (_context_namespace(path) if path else None) or "default")
+
+
+def _from_environment() -> Path | None:
+    """The kubeconfig that the settings name, else the usual one; None inside a cluster."""
+    for name in ("TRITON_KUBECONFIG", "KUBECONFIG"):
+        if value := os.environ.get(name):
+            return Path(value).expanduser()
+    return None if "KUBERNETES_SERVICE_HOST" in os.environ else Path("~/.kube/config").expanduser()
+
+
+def _read_kubeconfig(path: Path) -> Json:
+    import yaml
+
+    remedy = "give another --kubeconfig or set KUBECONFIG"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"kubeconfig {path} does not exist: {remedy}"
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"kubeconfig {path} can't be read: {' '.join(str(error).split())}: {remedy}"
+    else:
+        if isinstance(config, dict) and config.get("clusters"):
+            return config
+        msg = f"kubeconfig {path} names no clusters: {remedy}"
+    raise BadInput(msg)
+
+
+def _context_namespace(kubeconfig: Path) -> str | None:
+    """The namespace of the current context."""
+    config = _read_kubeconfig(kubeconfig)
+    for context in config.get("contexts") or []:
+        if context.get("name") == config.get("current-context"):
+            namespace = (context.get("context") or {}).get("namespace")
+            return str(namespace) if namespace else None
+    return None
+
+
+class Cluster:
+    """The API server as the commands use it; every call is answered within `ANSWER_SECONDS` or fails."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self.client = client
+        self.namespace = namespace
+
+    async def ask(self, call: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await asyncio.wait_for(call, ANSWER_SECONDS)
+        except TimeoutError:
+            msg = f"Kubernetes at {self.client.server} did not answer within {ANSWER_SECONDS:g} s"
+            raise Unavailable(msg) from None
+
+    async def flow(self, name: str) -> Json:
+        """The DeployFlow of that name or, where an instance is named, its current (else newest) release."""
+        try:
+            return await self.ask(self.client.get(DEPLOYFLOWS, self.namespace, name))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        releases = await self.releases(name)
+        if not releases:
+            msg = (
+                f"no DeployFlow and no instance with releases is named {name} in namespace {self.namespace}: "
+                "see `triton get`"
+            )
+            raise Failure(msg)
+        return current_release(releases)
+
+    async def releases(self, instance: str) -> list[Json]:
+        """All DeployFlows of an instance, oldest first."""
+        flows = await self.flows()
+        return [flow for flow in flows if flow["spec"]["application"]["instanceName"] == instance]
+
+    async def flows(self) -> list[Json]:
+        """All DeployFlows of the namespace, oldest first."""
+        try:
+            flows = await self.ask(self.client.list(DEPLOYFLOWS, self.namespace))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            msg = (
+                f"Kubernetes at {self.client.server} knows no DeployFlows: install the CRD with "
+                "`triton crd --install`, or give another --kubeconfig"
+            )
+            raise Failure(msg) from error
+        return sorted(flows, key=_age_key)
+
+    async def cloneset(self, instance: str) -> Json | None:
+        try:
+            return await self.ask(self.client.get(CLONESETS, self.namespace, instance))
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+
+def _age_key(flow: Json) -> tuple[str, str]:
+    # creation times are whole seconds; within one, releases of an instance start one after another
+    return flow["metadata"]["creationTimestamp"], (flow.get("status") or {}).get("startedAt") or "~"
+
+
+def current_release(releases: list[Json]) -> Json:
+    """The one that runs or is next to run, else the newest; `releases` are sorted, oldest first."""
+    unfinished = [flow for flow in releases if not (flow.get("status") or {}).get("finished")]
+    started = [flow for flow in unfinished if (flow.get("status") or {}).get("startedAt")]
+    return (started or unfinished or releases[-1:])[0]
+
+
+@contextlib.asynccontextmanager
+async def connect(place: Place) -> AsyncIterator[Cluster]:
+    """The cluster; raises `BadInput` where the kubeconfig can't be used."""
+    try:
+        client = await Client.connect(place.kubeconfig, agent="triton-cli")
+    except ConfigError as error:
+        raise BadInput(str(error)) from error
+    try:
+        yield Cluster(client, place.namespace)
+    finally:
+        await client.close()

@@ -1,0 +1,305 @@
+"""`triton dead-letters`: what could not be worked on, and why; and how to have it tried again.
+
+A service puts a message aside when the message itself is at fault. It keeps the original unchanged, so that
+after a fix of the program, or of whatever it found missing, it can be published again as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+
+import typer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+
+from cli.exits import BadInput, Failure
+from cli.output import Format, show, table
+from shared import topics
+from shared.deployflow import problems
+from shared.errors import Unavailable
+from shared.kafka import connection
+from shared.settings import Settings
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+CONNECT_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 10.0
+"""So long without a record while some are known to be there: the broker is gone."""
+OWN: Final = "triton_"
+"""Begins the headers that the dead letter has beside the original's."""
+
+dead_letters = typer.Typer(
+    no_args_is_help=True, help="Messages that were put aside because they could not be worked on."
+)
+
+
+Output = Annotated[Format | None, typer.Option("--output", "-o", help="Print objects instead of a table.")]
+
+
+class Letter(NamedTuple):
+    """A dead letter. Its id is `<partition>:<offset>` in the topic of dead letters."""
+
+    id: str
+    key: bytes | None
+    value: bytes
+    original: list[tuple[str, bytes]]
+    """The headers that the message had."""
+    about: dict[str, str]
+    """What the service that put it aside said of it."""
+
+    @property
+    def topic(self) -> str:
+        """Where it was, without the prefix."""
+        return self.about.get("topic", "")
+
+    @property
+    def at(self) -> datetime | None:
+        text = self.about.get("at", "")
+        return datetime.fromtimestamp(int(text) / 1000, UTC) if text.isdecimal() else None
+
+    @property
+    def truncated(self) -> bool:
+        return "truncated" in self.about
+
+    def describe(self) -> Json:
+        return {
+            "id": self.id,
+            "reason": self.about.get("reason", ""),
+            "message": self.about.get("message", ""),
+            "topic": self.topic,
+            "partition": _number(self.about.get("partition", "")),
+            "offset": _number(self.about.get("offset", "")),
+            "key": _readable(self.key or b""),
+            "at": self.at.isoformat(timespec="milliseconds") if self.at else None,
+            "service": self.about.get("service", ""),
+            "truncated": self.truncated,
+        }
+
+    def describe_all(self) -> Json:
+        headers = {name: _readable(value) for name, value in self.original}
+        return {**self.describe(), "headers": headers, "value": _readable(self.value)}
+
+
+def letter_of(record: ConsumerRecord) -> Letter:
+    """A record of the dead-letters topic."""
+    original = [(name, value) for name, value in record.headers if not name.startswith(OWN)]
+    about = {
+        name.removeprefix(OWN): _readable(value) for name, value in record.headers if name.startswith(OWN)
+    }
+    return Letter(f"{record.partition}:{record.offset}", record.key, record.value or b"", original, about)
+
+
+def _readable(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+# --- Kafka --------------------------------------------------------------------------------------------------
+
+
+async def read(settings: Settings) -> list[Letter]:
+    """All dead letters that there are now, oldest first. Raises `Unavailable`."""
+    consumer = AIOKafkaConsumer(
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=settings.kafka_fetch_max_wait_ms,
+        **connection(settings),
+    )
+    try:
+        async with _in_time(settings, CONNECT_SECONDS):
+            await consumer.start()
+            last = await _last_offsets(consumer, settings.topic(topics.DEAD_LETTERS))
+        return await _read_to(consumer, last, settings)
+    finally:
+        await consumer.stop()
+
+
+async def _last_offsets(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+    """Of each partition that has records, the offset after the last one."""
+    if topic not in await consumer.topics():
+        return {}
+    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+    first = await consumer.beginning_offsets(partitions)
+    last = await consumer.end_offsets(partitions)
+    return {partition: last[partition] for partition in partitions if first[partition] < last[partition]}
+
+
+async def _read_to(
+    consumer: AIOKafkaConsumer, last: dict[TopicPartition, int], settings: Settings
+) -> list[Letter]:
+    letters: list[tuple[int, Letter]] = []
+    left = dict(last)
+    consumer.assign(list(left))
+    while left:
+        async with _in_time(settings, SILENCE_SECONDS):
+            # a record may be missing at the end (transactions leave marks): the position tells, not the record
+            fetched = await consumer.getmany(*left, timeout_ms=200)
+            while not fetched and not await _passed(consumer, left):
+                fetched = await consumer.getmany(*left, timeout_ms=200)
+        for records in fetched.values():
+            letters += [(record.timestamp, letter_of(record)) for record in records]
+        for partition in await _passed(consumer, left):
+            del left[partition]
+    return [letter for _, letter in sorted(letters, key=lambda item: item[0])]
+
+
+async def _passed(consumer: AIOKafkaConsumer, last: dict[TopicPartition, int]) -> list[TopicPartition]:
+    return [partition for partition, offset in last.items() if await consumer.position(partition) >= offset]
+
+
+async def publish(settings: Settings, letters: Sequence[Letter]) -> None:
+    """Publish the originals to the topics that they were in. Raises `Unavailable`."""
+    producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **connection(settings))
+    try:
+        async with _in_time(settings, CONNECT_SECONDS):
+            await producer.start()
+        for letter in letters:
+            async with _in_time(settings, SILENCE_SECONDS):
+                await producer.send_and_wait(
+                    settings.topic(letter.topic), letter.value, key=letter.key, headers=letter.original
+                )
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def _in_time(settings: Settings, seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        why = f"no answer within {seconds:.0f} s" if isinstance(error, TimeoutError) else str(error)
+        msg = f"Kafka at {settings.kafka_bootstrap} does not answer ({why}); check TRITON_KAFKA_BOOTSTRAP"
+        raise Unavailable(msg) from error
+
+
+def _why_not(letter: Letter) -> str:
+    """Why a letter can't be replayed, or empty."""
+    if letter.topic not in topics.ALL or letter.topic == topics.DEAD_LETTERS:
+        return f"it names no topic of Triton ({letter.topic!r})"
+    if letter.truncated:
+        return f"only the first {len(letter.value)} bytes of its {letter.about['truncated']} were kept"
+    return ""
+
+
+# --- the commands -------------------------------------------------------------------------------------------
+
+
+@dead_letters.command("list")
+def list_letters(output: Output = None) -> None:
+    """Every dead letter that Kafka still has, oldest first.
+
+    For example: triton dead-letters list -o json
+    """
+    letters = _run(read(_settings()))
+    if output:
+        show([letter.describe() for letter in letters], output)
+        return
+    if not letters:
+        typer.echo("no dead letters")
+        return
+    rows = []
+    for letter in letters:
+        about = letter.describe()
+        when = letter.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if letter.at else "-"
+        message = " ".join(about["message"].split())
+        rows.append([letter.id, when, about["topic"], about["reason"], about["key"], message])
+    for line in table(["ID", "WHEN", "TOPIC", "REASON", "KEY", "MESSAGE"], rows):
+        typer.echo(line)
+
+
+@dead_letters.command("show")
+def show_letter(
+    id: Annotated[str, typer.Argument(metavar="ID", help="As in list.")], output: Output = None
+) -> None:
+    """One dead letter, with its headers and its value.
+
+    For example: triton dead-letters show 3:17
+    """
+    described = _one(_run(read(_settings())), id).describe_all()
+    if output:
+        show(described, output)
+        return
+    value = described.pop("value")
+    for name, field in described.items():
+        typer.echo(
+            f"{name + ':':<11} {json.dumps(field, ensure_ascii=False) if isinstance(field, dict) else field}"
+        )
+    typer.echo(f"\n{value}")
+
+
+@dead_letters.command()
+def replay(
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="As in list.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that list shows.")] = False,
+    output: Output = None,
+) -> None:
+    """Publish the original message again, unchanged, to the topic where it was.
+
+    The dead letter stays in its topic until Kafka's retention ends. Replaying twice does no harm: messages
+    are recognized by their ids.
+
+    For example: triton dead-letters replay 3:17
+
+    triton dead-letters replay --all
+
+    """
+    if (id is None) != every:
+        msg = "give either an ID or --all"
+        raise BadInput(msg)
+    settings = _settings()
+    letters = _run(read(settings))
+    chosen = letters if id is None else [_one(letters, id)]
+    sound = [letter for letter in chosen if not _why_not(letter)]
+    if sound:
+        _run(publish(settings, sound))
+    if output:
+        show([letter.describe() for letter in sound], output)
+    else:
+        for letter in sound:
+            where = settings.topic(letter.topic)
+            typer.echo(f"{letter.id} replayed to {where}, key {_readable(letter.key or b'')}")
+        if not chosen:
+            typer.echo("no dead letters")
+    if left := [letter for letter in chosen if _why_not(letter)]:
+        raise Failure("; ".join(f"{letter.id} can't be replayed: {_why_not(letter)}" for letter in left))
+
+
+def _one(letters: Sequence[Letter], id: str) -> Letter:
+    for letter in letters:
+        if letter.id == id:
+            return letter
+    if not re.fullmatch(r"\d+:\d+", id):
+        msg = f"{id!r} is no ID: it is <partition>:<offset>, as `triton dead-letters list` shows it"
+        raise BadInput(msg)
+    msg = f"there is no dead letter {id}: see `triton dead-letters list`"
+    raise Failure(msg)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BadInput(problems(error, "TRITON")) from error
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    # what the client has to say of a broker that is away, we say ourselves
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
+    try:
+        return asyncio.run(work)
+    except Unavailable as error:
+        raise Failure(str(error)) from error

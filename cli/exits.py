@@ -1,0 +1,22 @@
+"""How a command ends when it does not do what was asked: one clear line on stderr and an exit code."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells have it."""
+
+
+class Failure(Exception):
+    """The command could not be carried out. The text is for people: what, where, what to do."""
+
+    code = FAILED
+
+
+class BadInput(Failure):
+    """What was given can't be meant: a file, a field, an option."""
+
+    code = USAGE

@@ -1,0 +1,154 @@
+"""Files of objects: read, checked before anything is sent, and put into the cluster.
+
+Every complaint names the file, the document and the field.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from cli.connection import Cluster
+from cli.exits import BadInput, Failure
+from shared.deployflow import API_VERSION, KIND, DeployFlowSpec, problems
+from shared.kubernetes import ApiError, Resource
+
+Json = dict[str, Any]
+STDIN: Final = "-"
+
+
+class Document(NamedTuple):
+    """One object of a file; `where` is how messages call it."""
+
+    where: str
+    body: Json
+
+    @property
+    def is_flow(self) -> bool:
+        return bool(self.body["apiVersion"] == API_VERSION and self.body["kind"] == KIND)
+
+    def spec(self) -> DeployFlowSpec:
+        """The spec of a DeployFlow; raises `BadInput` naming each field that does not fit."""
+        from pydantic import ValidationError
+
+        given = self.body.get("spec")
+        if not isinstance(given, dict):
+            msg = f"{self.where}: spec: missing, a DeployFlow needs action and application"
+            raise BadInput(msg)
+        try:
+            return DeployFlowSpec.model_validate(given)
+        except ValidationError as error:
+            msg = f"{self.where}: {problems(error, 'spec')}"
+            raise BadInput(msg) from error
+
+
+def read(file: str) -> list[Document]:
+    """The objects of a YAML or JSON file of one or more documents; "-" is standard input."""
+    import yaml
+
+    name = "standard input" if file == STDIN else file
+    try:
+        text = sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        msg = f"{name} can't be read: {reason}"
+        raise BadInput(msg) from error
+    try:
+        bodies = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        msg = f"{name} is not YAML: {' '.join(str(error).split())}"
+        raise BadInput(msg) from error
+    documents = [
+        document
+        for number, body in enumerate(bodies, 1)
+        if body is not None
+        for document in _documents(f"{name}, document {number}", body)
+    ]
+    if not documents:
+        msg = f"{name} has no objects"
+        raise BadInput(msg)
+    return documents
+
+
+def _documents(where: str, body: object) -> list[Document]:
+    if not isinstance(body, dict):
+        msg = f"{where}: is no object with apiVersion, kind and metadata"
+        raise BadInput(msg)
+    if body.get("kind") == "List" and isinstance(body.get("items"), list):
+        items = enumerate(body["items"], 1)
+        return [found for number, item in items for found in _documents(f"{where}, item {number}", item)]
+    for field in ("apiVersion", "kind"):
+        if not isinstance(body.get(field), str):
+            msg = f"{where}: {field}: missing"
+            raise BadInput(msg)
+    metadata = body.get("metadata")
+    name = metadata.get("name") or metadata.get("generateName") if isinstance(metadata, dict) else None
+    if not isinstance(name, str):
+        msg = f"{where} ({body['kind']}): metadata.name: missing"
+        raise BadInput(msg)
+    # dates and other YAML types become what JSON has
+    return [Document(f"{where} ({body['kind']} {name})", json.loads(json.dumps(body, default=str)))]
+
+
+class Kind(NamedTuple):
+    resource: Resource
+    namespaced: bool
+
+
+async def _kind(cluster: Cluster, document: Document) -> Kind:
+    """Where the API server keeps such objects, from its discovery."""
+    api_version, kind = document.body["apiVersion"], document.body["kind"]
+    root = "/apis" if "/" in api_version else "/api"
+    try:
+        answer = await cluster.ask(cluster.client.list_page(Resource(root, api_version), None, {}))
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        resources = []
+    else:
+        resources = json.loads(answer)["resources"]
+    for resource in resources:
+        if resource["kind"] == kind and "/" not in resource["name"]:
+            return Kind(Resource(f"{root}/{api_version}", resource["name"]), bool(resource["namespaced"]))
+    hint = ": install the CRD with `triton crd --install`" if document.is_flow else ""
+    msg = f"{document.where}: the cluster knows no {kind} of {api_version}{hint}"
+    raise Failure(msg)
+
+
+async def apply(cluster: Cluster, document: Document, *, namespace_given: bool) -> str:
+    """Create or merge-patch the object; returns the line that says what came of it."""
+    resource, namespaced = await _kind(cluster, document)
+    metadata = document.body["metadata"]
+    namespace = metadata.get("namespace", cluster.namespace) if namespaced else ""
+    if namespaced and namespace_given and namespace != cluster.namespace:
+        msg = (
+            f"{document.where}: metadata.namespace: is {namespace}, but --namespace says {cluster.namespace}"
+        )
+        raise BadInput(msg)
+    body = document.body | ({"metadata": metadata | {"namespace": namespace}} if namespaced else {})
+    try:
+        name, outcome = await _put(cluster, resource, namespace, body)
+    except ApiError as error:
+        kind = BadInput if error.code in {400, 422} else Failure
+        msg = f"{document.where}: {error}"
+        raise kind(msg) from error
+    group = document.body["apiVersion"].partition("/")[0] if "/" in document.body["apiVersion"] else ""
+    return f"{document.body['kind'].lower()}{'.' + group if group else ''}/{name} {outcome}"
+
+
+async def _put(cluster: Cluster, resource: Resource, namespace: str, body: Json) -> tuple[str, str]:
+    client, name = cluster.client, body["metadata"].get("name")
+    if name:
+        try:
+            before = await cluster.ask(client.get(resource, namespace, name))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        else:
+            after = await cluster.ask(client.patch(resource, namespace, name, body))
+            same = after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+            return name, "unchanged" if same else "configured"
+    made = await cluster.ask(client.create(resource, namespace or None, body))
+    return made["metadata"]["name"], "created"

@@ -1,0 +1,204 @@
+"""The commands that run something: the sandbox, the demo, the services; and the CRD they need."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.options import Kubeconfig, Output, State
+from cli.output import Format, note, show
+
+if TYPE_CHECKING:
+    from sandbox.environment import Sandbox
+
+Json = dict[str, Any]
+
+
+def sandbox(
+    state: State = None,
+    replicas: Annotated[int, typer.Option("--replicas", min=1, help="Processes of each service.")] = 1,
+    output: Output = None,
+) -> None:
+    """Run all of Triton on this machine until Ctrl-C.
+
+    Nothing has to be installed. It is a simulation for trying and testing: Kafka, Redis and Kubernetes are small stand-ins, and pods run no
+    containers. Each service is a process of its own; one that is killed is started again. Prints READY and how
+    to reach each part.
+
+    \b
+    Examples:
+      triton sandbox
+      triton sandbox --state ./sandbox-state --replicas 2
+    """
+    from cli.interrupts import Interrupted, run
+    from sandbox.environment import SERVICES, Sandbox
+
+    async def work() -> None:
+        began = time.monotonic()
+        note("starting a sandbox (a simulation: its Kubernetes runs no containers) ...")
+        counts = dict.fromkeys(SERVICES, replicas)
+        async with Sandbox(state, replicas=counts, say=note) as running:
+            _introduce(running, time.monotonic() - began, output)
+            await running.lost()
+
+    try:
+        run(work())
+    except Interrupted:
+        note("stopped")
+
+
+def _introduce(running: Sandbox, seconds: float, output: Format | None) -> None:
+    if output is not None:
+        show(_addresses(running), output)
+        sys.stdout.flush()
+        return
+    lines = [
+        f"READY in {seconds:.1f} s. This is a simulation: its Kubernetes runs no containers.",
+        f"  Kubernetes    {running.kubernetes_url}    export KUBECONFIG={running.kubeconfig}",
+        f"  Kafka         {running.kafka_bootstrap}",
+        f"  Redis         {running.redis_url}",
+        f"  event store   {running.event_store}",
+        *(f"  {name:<13} {url}/metrics" for name, url in running.health_urls.items()),
+        f"  all settings  set -a; . {running.env_file}; set +a",
+        f"  state, logs   {running.state}",
+        "Try: triton apply -f examples/nginx-deployflow.yaml, then triton watch 12122-sample-10010",
+        "Ctrl-C stops it.",
+    ]
+    print(*lines, sep="\n", flush=True)
+
+
+def _addresses(running: Sandbox) -> Json:
+    return {
+        "ready": True,
+        "simulation": True,
+        "kubernetes": running.kubernetes_url,
+        "kubeconfig": str(running.kubeconfig),
+        "kafka": running.kafka_bootstrap,
+        "redis": running.redis_url,
+        "eventStore": running.event_store,
+        "services": running.health_urls,
+        "settings": str(running.env_file),
+        "state": str(running.state),
+    }
+
+
+def demo(state: State = None, output: Output = None) -> None:
+    """Show three releases in a sandbox of its own, in a minute.
+
+    A canary release, an update in batches, and an update that fails. Exit code 0 only when what the API server and the release log say afterwards holds.
+
+    \b
+    Examples:
+      triton demo
+      triton demo -o json
+    """
+    from cli.demo import play
+    from cli.interrupts import run
+
+    if not run(play(state, output)):
+        raise typer.Exit(1)
+
+
+def run_() -> None:
+    """Run the four services of the current settings.
+
+    Settings (TRITON_...) name the cluster, Kafka, Redis and the event store. Their log lines are prefixed with the service; Ctrl-C stops all. One that ends by itself ends the others.
+
+    \b
+    Example:
+      TRITON_KAFKA_BOOTSTRAP=kafka:9092 TRITON_REDIS_URL=redis://redis:6379/0 triton run
+    """
+    from cli.running import run_services
+
+    asyncio.run(run_services())
+
+
+def serve(service: str) -> None:
+    """Run one service in this process until it is told to stop."""
+    try:
+        application = importlib.import_module(f"services.{service}.app")
+    except ModuleNotFoundError as error:
+        msg = f"the {service} service can't be loaded: {error}"
+        raise SystemExit(msg) from error
+    application.main()
+
+
+def planner() -> None:
+    """Run the planner: it owns every release.
+
+    It plans the batches and gives the commands. Settings come from the environment (TRITON_...); it waits for Kafka, Redis and Kubernetes and says so.
+
+    \b
+    Example:
+      TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton planner
+    """
+    serve("planner")
+
+
+def executor() -> None:
+    """Run the executor: it changes CloneSets.
+
+    Settings come from the environment (TRITON_...); it waits for Kafka and Kubernetes and says so.
+
+    \b
+    Example:
+      TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton executor
+    """
+    serve("executor")
+
+
+def readiness() -> None:
+    """Run the readiness service: it watches pods.
+
+    It opens and closes their readiness gates. Settings come from the environment (TRITON_...); it waits for Kafka and Kubernetes and says so.
+
+    \b
+    Example:
+      TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton readiness
+    """
+    serve("readiness")
+
+
+def events() -> None:
+    """Run the events service: it writes the release log.
+
+    Into Elasticsearch or, in the sandbox, into a file. Settings come from the environment (TRITON_...); it waits for Kafka and the store and says so.
+
+    \b
+    Example:
+      TRITON_EVENT_STORE=https://elastic:9200 triton events
+    """
+    serve("events")
+
+
+def crd(
+    install: Annotated[bool, typer.Option("--install", help="Put it into the cluster instead.")] = False,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Print the CRD of DeployFlow, or install it.
+
+    \b
+    Examples:
+      triton crd > deployflows.yaml
+      triton crd --install
+    """
+    from shared.crd import crd as definition
+    from shared.crd import crd_yaml
+
+    if not install:
+        print(crd_yaml(), end="")
+        return
+    from cli.connection import Place, connect
+    from cli.installing import install as put
+    from cli.interrupts import run
+
+    async def work() -> str:
+        async with connect(Place.of(kubeconfig, None)) as cluster:
+            return await put(cluster, definition())
+
+    print(run(work()))

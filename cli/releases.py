@@ -1,0 +1,415 @@
+"""The commands about releases: what they take and print. The work itself is imported when one of them runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from cli.exits import FAILED, Failure
+from cli.options import As, File, Kubeconfig, Name, Namespace, Output
+from cli.output import Format, note, now, show
+
+if TYPE_CHECKING:
+    from cli.connection import Cluster
+    from cli.manifests import Document
+    from cli.planning import Assumption
+    from shared.commands import CommandType, Target
+    from shared.deployflow import BatchPhase, DeployFlowSpec
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def _in_cluster(kubeconfig: Path | None, namespace: str | None, work: Callable[[Cluster], Awaitable[T]]) -> T:
+    from cli.connection import Place, connect
+    from cli.interrupts import run
+
+    place = Place.of(kubeconfig, namespace)
+
+    async def connected() -> T:
+        async with connect(place) as cluster:
+            return await work(cluster)
+
+    return run(connected())
+
+
+def apply(
+    filename: File,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Create or change the objects of a file.
+
+    DeployFlows, and whatever else is in it. DeployFlows are checked before anything is sent; a field that does not fit is named and nothing is changed.
+
+    \b
+    Examples:
+      triton apply -f examples/nginx-deployflow.yaml
+      kustomize build . | triton apply -f -
+    """
+    from cli import manifests
+
+    documents = manifests.read(filename)
+    for document in documents:
+        if document.is_flow:
+            document.spec()
+
+    async def work(cluster: Cluster) -> None:
+        for document in documents:
+            print(await manifests.apply(cluster, document, namespace_given=namespace is not None))
+
+    _in_cluster(kubeconfig, namespace, work)
+
+
+def plan(
+    filename: File,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """Show the whole batch plan of a file's DeployFlows.
+
+    Nothing is started. The plan starts from the live CloneSet. Without a cluster it assumes that there is none, and says so.
+
+    \b
+    Examples:
+      triton plan -f examples/nginx-deployflow.yaml
+      triton plan -f update.yaml -o json
+    """
+    from cli import manifests, planning
+
+    flows = [document for document in manifests.read(filename) if document.is_flow]
+    if not flows:
+        msg = f"{filename}: there is no DeployFlow to plan"
+        raise manifests.BadInput(msg)
+    specs = [flow.spec() for flow in flows]
+    assumptions = _assumptions(list(zip(flows, specs, strict=True)), kubeconfig, namespace)
+    plans = [
+        (spec, given, planning.make(spec, given)) for spec, given in zip(specs, assumptions, strict=True)
+    ]
+    if output is not None:
+        objects = [planning.plan_object(*made) for made in plans]
+        show(objects[0] if len(objects) == 1 else objects, output)
+        return
+    for number, made in enumerate(plans):
+        print(*([""] if number else []), *planning.plan_lines(*made), sep="\n")
+
+
+def _assumptions(
+    flows: list[tuple[Document, DeployFlowSpec]], kubeconfig: Path | None, namespace: str | None
+) -> list[Assumption]:
+    from cli.planning import assume
+    from shared.errors import Unavailable
+
+    async def work(cluster: Cluster) -> list[Assumption]:
+        found = []
+        for document, spec in flows:
+            cluster.namespace = document.body["metadata"].get("namespace", cluster.namespace)
+            found.append(assume(spec, await cluster.cloneset(spec.application.instance_name)))
+        return found
+
+    try:
+        return _in_cluster(kubeconfig, namespace, work)
+    except (Failure, Unavailable) as error:
+        if kubeconfig is not None:
+            raise
+        note(f"no cluster ({error}): assuming that there is no CloneSet yet")
+        return [assume(spec, None) for _, spec in flows]
+
+
+def get(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """List the releases of a namespace, or show one.
+
+    NAME is a DeployFlow, or an instance: then its current release (the unfinished one, else the newest).
+
+    \b
+    Examples:
+      triton get
+      triton get 12122-sample-10010 -o yaml
+    """
+    from cli.rendering import flow_table
+
+    async def work(cluster: Cluster) -> list[Json]:
+        return [await cluster.flow(name)] if name else await cluster.flows()
+
+    flows = _in_cluster(kubeconfig, namespace, work)
+    if output is not None:
+        show(flows[0] if name else {"apiVersion": "v1", "kind": "List", "items": flows}, output)
+    elif flows:
+        print(*flow_table(flows, now()), sep="\n")
+    else:
+        note("no releases here: start one with `triton apply -f FILE`")
+
+
+def describe(
+    name: Name,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """Show all about a release, and what it waits for.
+
+    \b
+    Examples:
+      triton describe 12122-sample-10010-df
+      triton describe 12122-sample-10010
+    """
+    from cli import rendering
+
+    flow = _in_cluster(kubeconfig, namespace, lambda cluster: cluster.flow(name))
+    if output is not None:
+        show(flow, output)
+    else:
+        print(*rendering.describe(flow, now()), sep="\n")
+
+
+def watch(
+    name: Name,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """Follow a release live until it is over.
+
+    Exit code 0 after Success, 1 after any other end. Bars on a terminal, one line a change elsewhere. It says when the release waits for a person, and which
+    command lets it go on.
+
+    \b
+    Examples:
+      triton watch 12122-sample-10010
+      triton watch 12122-sample-10010 -o json     # the finished DeployFlow, when it is over
+    """
+    from cli import watching
+
+    async def work(cluster: Cluster) -> str:
+        found = (await cluster.flow(name))["metadata"]["name"]
+        quiet = watching.PlainScreen(lambda _: None)
+        view = await watching.watch(cluster, found, quiet if output else watching.screen())
+        if output is not None:
+            show(await cluster.flow(found), output)
+        return view.phase
+
+    if _in_cluster(kubeconfig, namespace, work) != "Success":
+        raise typer.Exit(FAILED)
+
+
+def _control(
+    name: str,
+    kind: CommandType,
+    kubeconfig: Path | None,
+    namespace: str | None,
+    requested_by: str | None,
+    *,
+    batch: int | None = None,
+    stage: BatchPhase | None = None,
+    target: Target | None = None,
+    output: Format | None = None,
+) -> None:
+    from cli import control
+    from shared.commands import CommandType
+
+    async def work(cluster: Cluster) -> None:
+        flow = await cluster.flow(name)
+        place = (batch, stage)
+        if kind == CommandType.NEXT and batch is None:
+            place = control.meant_for(flow)
+        who = control.requester(requested_by)
+        command = control.command_for(flow, kind, who, batch=place[0], stage=place[1], target=target)
+        said = await control.act(cluster, flow, command)
+        if output is None:
+            print(said)
+        else:
+            show(await cluster.flow(flow["metadata"]["name"]), output)
+
+    _in_cluster(kubeconfig, namespace, work)
+
+
+def next_(
+    name: Name,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=1, help="The batch it is meant for: past it, nothing happens."),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="The phase it is meant for: Smoked, Baking or Baked.")
+    ] = None,
+    requested_by: As = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """Let a waiting release go one step on.
+
+    Pull the canary in, count it as baked, start the next batch. Pressed twice at the same place, it advances once.
+
+    \b
+    Examples:
+      triton next 12122-sample-10010
+      triton next 12122-sample-10010 --batch 1 --stage Smoked
+    """
+    from shared.commands import CommandType
+
+    if stage is not None and batch is None:
+        msg = "--stage needs --batch: the stage of which batch?"
+        raise typer.BadParameter(msg)
+    meant = _stage(stage)
+    _control(
+        name, CommandType.NEXT, kubeconfig, namespace, requested_by, batch=batch, stage=meant, output=output
+    )
+
+
+def continue_(
+    name: Name,
+    batches: Annotated[
+        int | None, typer.Option("--batches", min=1, help="How many batches may go ahead.")
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="How far the last of them: Smoked, Baking or Baked.")
+    ] = None,
+    requested_by: As = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """Let a release go on up to a batch or a stage.
+
+    \b
+    Examples:
+      triton continue web --batches 3
+      triton continue web --batches 1 --stage Baking
+    """
+    from shared.commands import CommandType, Target
+
+    if batches is None and stage is None:
+        msg = "say how far: --batches N, --stage S, or both"
+        raise typer.BadParameter(msg)
+    target = Target(batches=batches, stage=_stage(stage))
+    _control(name, CommandType.CONTINUE, kubeconfig, namespace, requested_by, target=target, output=output)
+
+
+def _stage(text: str | None) -> BatchPhase | None:
+    from shared.deployflow import BatchPhase
+
+    if text is None:
+        return None
+    stages = (BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED)
+    for stage in stages:
+        if stage.lower() == text.lower():
+            return stage
+    msg = f"{text!r} is no stage to stop at: one of {', '.join(stages)}"
+    raise typer.BadParameter(msg, param_hint="--stage")
+
+
+def pause(
+    name: Name,
+    requested_by: As = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """Stop a release where it is.
+
+    No new batch begins and no pod is made until it is resumed.
+
+    \b
+    Example:
+      triton pause 12122-sample-10010
+    """
+    from shared.commands import CommandType
+
+    _control(name, CommandType.PAUSE, kubeconfig, namespace, requested_by, output=output)
+
+
+def resume(
+    name: Name,
+    requested_by: As = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """Let a paused release go on.
+
+    \b
+    Example:
+      triton resume 12122-sample-10010
+    """
+    from shared.commands import CommandType
+
+    _control(name, CommandType.RESUME, kubeconfig, namespace, requested_by, output=output)
+
+
+def cancel(
+    name: Name,
+    requested_by: As = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """End a release for good.
+
+    Pods that were never baked go, the wanted count keeps serving.
+
+    \b
+    Example:
+      triton cancel 12122-sample-10010 --as on-call
+    """
+    from shared.commands import CommandType
+
+    _control(name, CommandType.CANCEL, kubeconfig, namespace, requested_by, output=output)
+
+
+def update(
+    instance: Annotated[str, typer.Argument(metavar="NAME", help="The instance.", show_default=False)],
+    image: Annotated[str, typer.Option("--image", help="The new image.", show_default=False)],
+    container: Annotated[
+        str | None, typer.Option("--container", help="Needed where there are several.")
+    ] = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", min=0)] = None,
+    batch_size: Annotated[
+        str | None, typer.Option("--batch-size", help="A count or a share: 2, 25%.")
+    ] = None,
+    canary: Annotated[int | None, typer.Option("--canary", help="Pods of the canary; 0: none.")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="auto or manual.")] = None,
+    interval: Annotated[int | None, typer.Option("--interval", help="Seconds between batches.")] = None,
+    requested_by: As = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+) -> None:
+    """Release a new image of an instance.
+
+    All else stays as in its last successful release. Prints the name of the new DeployFlow.
+
+    \b
+    Examples:
+      triton update web --image registry.example.com/web:2.1
+      triton update web --image web:2.1 --batch-size 25% --canary 1 --mode auto
+    """
+    from cli import control, updating
+    from shared.kubernetes import DEPLOYFLOWS
+
+    wish = updating.Wish(image, container, replicas, batch_size, canary, mode, interval)
+
+    async def work(cluster: Cluster) -> Json:
+        base = updating.last_good(await cluster.releases(instance), instance)
+        body = updating.release(
+            updating.spec_for(base, wish),
+            namespace=cluster.namespace,
+            request_id=control.new_request_id(),
+            requested_by=control.requester(requested_by),
+        )
+        return await cluster.ask(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
+
+    made = _in_cluster(kubeconfig, namespace, work)
+    if output is None:
+        print(made["metadata"]["name"])
+    else:
+        show(made, output)

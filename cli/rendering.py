@@ -1,0 +1,299 @@
+"""A release as a person wants to see it: from the DeployFlow object to lines, without any terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from cli.output import age, clock, parse_time, table
+
+Json = dict[str, Any]
+
+COUNTED = ("Pending", "Running", "Ready", "Failed")
+_COUNTED_AS = {"ContainersReady": "Running"}
+"""Containers that are ready without traffic are running pods; all other phases count as themselves."""
+_STAGES = ("Pending", "Smoking", "Smoked", "Baking", "Baked")
+_FAILED = ("SmokeFailed", "BakeFailed")
+
+
+class Pod(NamedTuple):
+    name: str
+    phase: str
+    reason: str
+
+
+class Batch(NamedTuple):
+    """One batch's place on its road. `share`: how far it is, from 0 to 1."""
+
+    number: int
+    size: int
+    canary: bool
+    phase: str
+    share: float
+    finished: bool
+    message: str
+    pods: tuple[Pod, ...]
+
+    @property
+    def title(self) -> str:
+        return f"canary {self.number}" if self.canary else f"batch {self.number}"
+
+    @property
+    def failed(self) -> bool:
+        return self.phase in _FAILED
+
+
+class Progress(NamedTuple):
+    """All that the live view and the plain lines show of a release."""
+
+    name: str
+    instance: str
+    action: str
+    phase: str
+    finished: bool
+    batches: tuple[Batch, ...]
+    total: int
+    finished_batches: int
+    finished_replicas: int
+    to_process: int
+    counters: tuple[tuple[str, int], ...]
+    waits: str
+    """What it waits for, and what to do about it; empty while it goes on by itself."""
+
+
+def status_of(flow: Json) -> Json:
+    return flow.get("status") or {}
+
+
+def progress(flow: Json) -> Progress:
+    status = status_of(flow)
+    conditions: list[Json] = status.get("conditions") or []
+    batches = tuple(_batch(condition) for condition in conditions)
+    return Progress(
+        name=flow["metadata"]["name"],
+        instance=flow["spec"]["application"]["instanceName"],
+        action=flow["spec"]["action"],
+        phase=status.get("phase") or "Pending",
+        finished=bool(status.get("finished")),
+        batches=batches,
+        total=max(status.get("batches", 0), len(batches)),
+        finished_batches=status.get("finishedBatches", 0),
+        finished_replicas=status.get("finishedReplicas", 0),
+        to_process=status.get("replicasToProcess", 0),
+        counters=counters(batches),
+        waits=waits_for(flow),
+    )
+
+
+def _batch(condition: Json) -> Batch:
+    pods = tuple(Pod(pod["name"], pod["phase"], pod.get("reason", "")) for pod in condition.get("pods") or [])
+    phase = condition["phase"]
+    finished = bool(condition.get("finishedAt"))
+    return Batch(
+        number=condition["batch"],
+        size=condition["batchSize"],
+        canary=bool(condition.get("canary")),
+        phase=phase,
+        share=1.0 if finished else _share(phase, condition["batchSize"], pods),
+        finished=finished,
+        message=condition.get("message", ""),
+        pods=pods,
+    )
+
+
+def _share(phase: str, size: int, pods: tuple[Pod, ...]) -> float:
+    """Half of the way is containers ready, the other half is traffic; the last tenth the old pods' going."""
+    if phase not in _STAGES or not size:
+        return 0.0
+    ready = sum(pod.phase == "Ready" for pod in pods) / size
+    started = sum(pod.phase in {"Ready", "ContainersReady"} for pod in pods) / size
+    return min(0.45 * started + 0.45 * ready, 0.9)
+
+
+def counters(batches: tuple[Batch, ...]) -> tuple[tuple[str, int], ...]:
+    """The release's new pods by phase."""
+    count = Counter(_COUNTED_AS.get(pod.phase, pod.phase) for batch in batches for pod in batch.pods)
+    return tuple((phase, count[phase]) for phase in COUNTED)
+
+
+def waits_for(flow: Json) -> str:
+    """What an unfinished release waits for, and the command that lets it go on."""
+    status = status_of(flow)
+    name = flow["metadata"]["name"]
+    if status.get("finished"):
+        return ""
+    message, reason = status.get("message", ""), status.get("reason", "")
+    conditions = status.get("conditions") or []
+    if conditions and conditions[-1]["phase"] in _FAILED:
+        why = message or conditions[-1].get("message", "")
+        return f"stopped, {conditions[-1]['phase']}: {why} → triton cancel {name}"
+    if reason == "WaitingForNext":
+        return f"{message} → triton next {name}"
+    if reason == "Paused" or status.get("paused"):
+        return f"{message or 'paused'} → triton resume {name}"
+    if reason and reason != "Warning":
+        return message or reason
+    return ""
+
+
+def heading(view: Progress) -> str:
+    """`web-a update: BatchStarted, 2 of 5 batches, 4 of 10 pods`"""
+    text = f"{view.name} ({view.action} of {view.instance}): {view.phase}"
+    if view.total:
+        text += f", {view.finished_batches} of {view.total} batches"
+        text += f", {view.finished_replicas} of {view.to_process} pods"
+    return text
+
+
+def counted(view: Progress) -> str:
+    return "  ".join(f"{phase} {count}" for phase, count in view.counters)
+
+
+def changes(before: Progress | None, after: Progress) -> list[str]:
+    """What happened between two states, in lines for a log without a terminal."""
+    lines: list[str] = []
+    if before is None or before.phase != after.phase:
+        lines.append(heading(after))
+    known = {batch.number: batch for batch in before.batches} if before else {}
+    for batch in after.batches:
+        lines += _batch_changes(known.get(batch.number), batch, after.total)
+    if after.waits and (before is None or before.waits != after.waits):
+        lines.append(f"waits: {after.waits}")
+    return lines
+
+
+def _batch_changes(before: Batch | None, after: Batch, total: int) -> list[str]:
+    lines: list[str] = []
+    title = f"{after.title} of {total}"
+    if before is None or before.phase != after.phase:
+        text = f"{title}: {after.phase}, {len(after.pods)} of {after.size} pods"
+        lines.append(f"{text}: {after.message}" if after.failed and after.message else text)
+    if after.finished and not (before and before.finished):
+        lines.append(f"{title}: finished")
+    phases = {pod.name: pod.phase for pod in before.pods} if before else {}
+    for pod in after.pods:
+        if phases.get(pod.name) != pod.phase:
+            reason = f" ({pod.reason})" if pod.reason else ""
+            lines.append(f"  {pod.name}: {pod.phase}{reason}")
+    return lines
+
+
+# --- get and describe ------------------------------------------------------------------------------------
+
+FLOW_COLUMNS = ("NAME", "ACTION", "INSTANCE", "PHASE", "BATCHES", "PODS", "WAITING FOR", "AGE")
+
+
+def flow_table(flows: list[Json], now: datetime) -> list[str]:
+    return table(FLOW_COLUMNS, [_flow_row(flow, now) for flow in flows])
+
+
+def _flow_row(flow: Json, now: datetime) -> tuple[str, ...]:
+    view = progress(flow)
+    return (
+        view.name,
+        view.action,
+        view.instance,
+        view.phase,
+        f"{view.finished_batches}/{view.total}" if view.total else "-",
+        f"{view.finished_replicas}/{view.to_process}" if view.total else "-",
+        waiting_word(flow) or "-",
+        age(flow["metadata"].get("creationTimestamp"), now),
+    )
+
+
+def waiting_word(flow: Json) -> str:
+    """What it waits for in one word, for a table."""
+    status = status_of(flow)
+    if status.get("finished"):
+        return ""
+    conditions = status.get("conditions") or []
+    if conditions and conditions[-1]["phase"] in _FAILED:
+        return str(conditions[-1]["phase"])
+    reason = str(status.get("reason") or "")
+    return "" if reason == "Warning" else reason
+
+
+def describe(flow: Json, now: datetime) -> list[str]:
+    """Everything about one release that a person may ask."""
+    view, status = progress(flow), status_of(flow)
+    application = flow["spec"]["application"]
+    strategy = flow["spec"].get("updateStrategy") or flow["spec"].get("nonUpdateStrategy") or {}
+    fields = [
+        ("Name", view.name),
+        ("Namespace", flow["metadata"].get("namespace", "")),
+        ("Action", view.action),
+        (
+            "Application",
+            f"{application['appName']} (app {application['appID']}, group {application['groupID']})",
+        ),
+        ("Instance", f"{view.instance}, {application.get('replicas', 1)} replicas wanted"),
+        ("Images", ", ".join(images(application.get("template"))) or "-"),
+        ("Strategy", ", ".join(f"{key} {_short(value)}" for key, value in strategy.items()) or "defaults"),
+        ("Requested by", status.get("requestedBy") or "-"),
+        ("Phase", view.phase + (f" ({status['reason']})" if status.get("reason") else "")),
+        ("Message", status.get("message") or "-"),
+        ("Waits for", view.waits or "-"),
+        ("Revision", status.get("updateRevision") or "-"),
+        ("Batches", f"{view.finished_batches} of {view.total} finished"),
+        ("Pods", _pods_line(view, status)),
+        ("Created", f"{age(flow['metadata'].get('creationTimestamp'), now)} ago"),
+        ("Times", _times(status)),
+    ]
+    width = max(len(label) for label, _ in fields) + 1
+    lines = [f"{label + ':':<{width}} {value}" for label, value in fields]
+    for condition, batch in zip(status.get("conditions") or [], view.batches, strict=True):
+        lines += ["", *_describe_batch(condition, batch)]
+    return lines
+
+
+def _pods_line(view: Progress, status: Json) -> str:
+    return (
+        f"{view.finished_replicas} of {view.to_process} processed; {status.get('replicas', 0)} exist, "
+        f"{status.get('availableReplicas', 0)} ready, {status.get('updatedReadyReplicas', 0)} of "
+        f"{status.get('updatedReplicas', 0)} new ones ready, {status.get('failedReplicas', 0)} failed"
+    )
+
+
+def _describe_batch(condition: Json, batch: Batch) -> list[str]:
+    title = f"{batch.title.capitalize()} of {batch.size}: {batch.phase}"
+    if batch.finished:
+        title += ", finished"
+    title += f"  ({_times(condition)})"
+    lines = [title] + ([f"  {batch.message}"] if batch.message else [])
+    rows = [
+        (
+            f"  {pod['name']}",
+            pod["phase"],
+            pod.get("ip") or "-",
+            pod.get("pullInStatus") or "-",
+            pod.get("reason") or "-",
+        )
+        for pod in condition.get("pods") or []
+    ]
+    return lines + (table(("  POD", "PHASE", "IP", "PULL-IN", "REASON"), rows) if rows else [])
+
+
+def _times(of: Json) -> str:
+    text = f"started {clock(of.get('startedAt'))}"
+    if of.get("pulledInAt"):
+        text += f", pulled in {clock(of['pulledInAt'])}"
+    if of.get("finishedAt"):
+        text += f", finished {clock(of['finishedAt'])}"
+    start, end = parse_time(of.get("startedAt")), parse_time(of.get("finishedAt"))
+    return f"{text}, took {(end - start).total_seconds():.1f} s" if start and end else text
+
+
+def images(template: Json | None) -> list[str]:
+    spec = (template or {}).get("spec") or {}
+    return [str(container.get("image", "")) for container in spec.get("containers") or []]
+
+
+def _short(value: Any) -> str:
+    return (
+        ",".join(map(str, value))
+        if isinstance(value, list)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )

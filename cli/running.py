@@ -1,0 +1,81 @@
+"""`triton run`: the four services as child processes of a terminal, their logs side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import Final
+
+from cli.exits import Failure
+from sandbox.process import Guard
+
+SERVICES: Final = ("planner", "executor", "readiness", "events")
+STOP_SECONDS: Final = 20.0
+"""A service stops by itself within 15 s."""
+_LINE_LIMIT: Final = 1 << 20
+
+
+async def run_services() -> None:
+    """Until a signal stops them; raises `Failure` when one of them ends by itself."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    guard = Guard()
+    await guard.start(sys.executable)
+    processes = {service: await _start(service, guard) for service in SERVICES}
+    copies = [asyncio.create_task(_prefixed(service, process)) for service, process in processes.items()]
+    ends = {asyncio.create_task(process.wait()): service for service, process in processes.items()}
+    asked = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({asked, *ends}, return_when=asyncio.FIRST_COMPLETED)
+    failed = [(ends[task], task.result()) for task in done if task in ends]
+    await _stop(list(processes.values()))
+    asked.cancel()
+    await asyncio.gather(*copies, *ends)
+    await guard.close()
+    if failed and not stop.is_set():
+        service, code = failed[0]
+        msg = f"{service} ended by itself with code {code}: see its last lines above; the others were stopped"
+        raise Failure(msg)
+
+
+async def _start(service: str, guard: Guard) -> asyncio.subprocess.Process:
+    # a group of its own: Ctrl-C reaches only us, and each child is told once
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "cli.main",
+        service,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=_LINE_LIMIT,
+        start_new_session=True,
+    )
+    guard.started(process.pid)
+    return process
+
+
+async def _prefixed(service: str, process: asyncio.subprocess.Process) -> None:
+    width = max(map(len, SERVICES))
+    while process.stdout is not None and (line := await process.stdout.readline()):
+        print(f"{service:<{width}} | {line.decode(errors='replace').rstrip()}", flush=True)
+
+
+async def _stop(processes: list[asyncio.subprocess.Process]) -> None:
+    living = [process for process in processes if process.returncode is None]
+    for process in living:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+    if not living:
+        return
+    waits = [asyncio.create_task(process.wait()) for process in living]
+    _, late = await asyncio.wait(waits, timeout=STOP_SECONDS)
+    if late:
+        for process in living:
+            if process.returncode is None:
+                process.kill()
+        await asyncio.wait(late)

@@ -1,0 +1,173 @@
+"""`triton watch`: a release as it happens, until it is over.
+
+Live bars on a terminal, one line a change where there is none (a CI log, a pipe).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from cli.connection import Cluster
+from cli.exits import Failure
+from cli.rendering import Batch, Progress, changes, counted, heading, progress
+from shared.errors import Unavailable
+from shared.kubernetes import DEPLOYFLOWS, ApiError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+Json = dict[str, Any]
+SILENCE_SECONDS: Final = 90.0
+RETRY_SECONDS: Final = 1.0
+_SHOWN_PODS: Final = 12
+"""A batch of a hundred pods is told by its counters; the failed ones are always shown."""
+_BAR_WIDTH: Final = 24
+_COLORS: Final = {"Ready": "green", "ContainersReady": "cyan", "Running": "yellow", "Failed": "red"}
+
+
+async def follow(cluster: Cluster, name: str) -> AsyncIterator[Json]:
+    """The DeployFlow as it is, and again after each change, for ever; raises `Failure` once it is deleted."""
+    while True:
+        try:
+            flow = await cluster.ask(cluster.client.get(DEPLOYFLOWS, cluster.namespace, name))
+            yield flow
+            async for seen in _changes(cluster, flow):
+                yield seen
+        except Unavailable:
+            # the server ends watches as it likes, and may be away for a moment
+            await asyncio.sleep(RETRY_SECONDS)
+        except ApiError as error:
+            if error.code == 404:
+                msg = f"{name} was deleted"
+                raise Failure(msg) from error
+            if error.code != 410:
+                raise
+
+
+async def _changes(cluster: Cluster, flow: Json) -> AsyncIterator[Json]:
+    query = {
+        "fieldSelector": f"metadata.name={flow['metadata']['name']}",
+        "resourceVersion": flow["metadata"]["resourceVersion"],
+    }
+    lines = cluster.client.watch(DEPLOYFLOWS, cluster.namespace, query, silence_seconds=SILENCE_SECONDS)
+    async for line in lines:
+        event = json.loads(line)
+        if event["type"] in {"ADDED", "MODIFIED"}:
+            yield event["object"]
+        elif event["type"] != "BOOKMARK":
+            return
+
+
+class Screen(Protocol):
+    """Where a release is shown while it goes on."""
+
+    def show(self, view: Progress) -> None: ...
+
+    def opened(self) -> AbstractContextManager[object]: ...
+
+
+class PlainScreen:
+    """One line a change, with the seconds since the start."""
+
+    def __init__(self, write: Callable[[str], None] = print) -> None:
+        self._write = write
+        self._before: Progress | None = None
+        self._began = time.monotonic()
+
+    def opened(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def show(self, view: Progress) -> None:
+        for line in changes(self._before, view):
+            self._write(f"{time.monotonic() - self._began:6.1f}s  {line}")
+        self._before = view
+
+
+class LiveScreen:
+    """Bars that move; the last state stays on the screen."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
+        self._live: Live = Live(console=console, refresh_per_second=12)
+
+    def opened(self) -> AbstractContextManager[object]:
+        return self._live
+
+    def show(self, view: Progress) -> None:
+        self._live.update(picture(view))
+
+
+def screen() -> Screen:
+    from rich.console import Console
+
+    console = Console()
+    return LiveScreen(console) if console.is_terminal else PlainScreen(_flushed)
+
+
+def _flushed(line: str) -> None:
+    print(line, flush=True)
+
+
+def picture(view: Progress) -> RenderableType:
+    """The whole release on a terminal."""
+    from rich.console import Group
+    from rich.text import Text
+
+    color = {"Success": "bold green"}.get(view.phase, "bold red" if view.finished else "bold")
+    parts: list[RenderableType] = [Text(heading(view), style=color), Text(counted(view), style="dim")]
+    for batch in view.batches:
+        parts += _batch_picture(batch)
+    parts += [Text(f"batch {number}: to come", style="dim") for number in _to_come(view)]
+    if view.waits:
+        parts.append(Text(f"waits: {view.waits}", style="bold yellow"))
+    return Group(*parts)
+
+
+def _to_come(view: Progress) -> range:
+    return range(0) if view.finished else range(len(view.batches) + 1, view.total + 1)
+
+
+def _batch_picture(batch: Batch) -> list[RenderableType]:
+    from rich.text import Text
+
+    filled = round(batch.share * _BAR_WIDTH)
+    color = "red" if batch.failed else "green" if batch.finished else "cyan"
+    line = Text.assemble(
+        f"{batch.title:<9} ",
+        ("█" * filled, color),
+        ("░" * (_BAR_WIDTH - filled), "dim"),
+        f" {batch.phase}{' ✓' if batch.finished else ''}",
+    )
+    if batch.finished:
+        return [line]
+    pods = [pod for pod in batch.pods if pod.phase == "Failed"]
+    pods += [pod for pod in batch.pods if pod.phase != "Failed"][: max(_SHOWN_PODS - len(pods), 0)]
+    lines: list[RenderableType] = [line]
+    for pod in pods:
+        reason = f" {pod.reason}" if pod.reason else ""
+        lines.append(Text(f"  {pod.name}  {pod.phase}{reason}", style=_COLORS.get(pod.phase, "dim")))
+    if len(pods) < len(batch.pods):
+        lines.append(Text(f"  and {len(batch.pods) - len(pods)} more", style="dim"))
+    return lines
+
+
+async def watch(cluster: Cluster, name: str, on: Screen) -> Progress:
+    """Show the release until it is finished; returns its last state."""
+    view: Progress | None = None
+    with on.opened():
+        async for flow in follow(cluster, name):
+            view = progress(flow)
+            on.show(view)
+            if view.finished:
+                break
+    if view is None:
+        msg = f"{name} was never seen"
+        raise Failure(msg)
+    return view

@@ -1,0 +1,327 @@
+"""The whole of Triton on one machine, without installing anything: for trying, testing and measuring.
+
+Kafka and Redis, a small Kubernetes and the four services, each a process of its own as in production, so that
+one can be killed while the others go on. Everything lies under one state directory. It is a simulation: its
+Kubernetes runs no containers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+from sandbox.process import Guard, Part, Probe, SandboxError
+
+SERVICES: Final = ("planner", "executor", "readiness", "events")
+BACKENDS: Final = "backends"
+KUBERNETES: Final = "kubernetes"
+
+READY_SECONDS: Final = 60.0
+"""For each part; far above the second or two that it takes, because CI machines stall."""
+FETCH_MAX_WAIT_MS: Final = "10"
+"""The mock broker's fetches do not wake when something arrives: what comes then waits for the next one."""
+SESSION_TIMEOUT_MS: Final = "4000"
+"""A group of the mock's settles this long, less a second, after each change of its members."""
+_POLL_SECONDS: Final = 0.05
+_OWN_FILES: Final = ("events.db", "events.db-wal", "events.db-shm", "sandbox.env", "kubeconfig")
+
+
+class Sandbox:
+    """`async with Sandbox() as sandbox:` runs everything until the end of the block.
+
+    `state` is the directory for logs, kubeconfig, events and `sandbox.env`; without one a temporary directory
+    is made, and removed again when the block ends well. `replicas` says how many processes a service has;
+    with more than one they are named `planner-1`, `planner-2`. `settings` are TRITON_… variables that go
+    before the sandbox's own. `say` gets a line for each restart.
+    """
+
+    def __init__(
+        self,
+        state: Path | None = None,
+        *,
+        replicas: Mapping[str, int] | None = None,
+        settings: Mapping[str, str] | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._temporary = state is None
+        self.state = (
+            state.absolute() if state is not None else Path(tempfile.mkdtemp(prefix="triton-sandbox-"))
+        )
+        self.kubeconfig = self.state / "kubeconfig"
+        self.environment: dict[str, str] = {}
+        """All settings for a process that shall work with this sandbox; complete once it runs."""
+        self._replicas = {service: (replicas or {}).get(service, 1) for service in SERVICES}
+        self._settings = dict(settings or {})
+        self._say = say
+        self._guard = Guard()
+        self._parts: dict[str, Part] = {}
+        self._ports: dict[str, int] = {}
+        self._lock: IO[str] | None = None
+        self._lost: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start_all()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+        if self._temporary and (error is None or isinstance(error, asyncio.CancelledError)):
+            shutil.rmtree(self.state, ignore_errors=True)
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return self.environment["TRITON_KAFKA_BOOTSTRAP"]
+
+    @property
+    def redis_url(self) -> str:
+        return self.environment["TRITON_REDIS_URL"]
+
+    @property
+    def event_store(self) -> str:
+        return self.environment["TRITON_EVENT_STORE"]
+
+    @property
+    def kubernetes_url(self) -> str:
+        return str(self._parts[KUBERNETES].announced["url"])
+
+    @property
+    def env_file(self) -> Path:
+        return self.state / "sandbox.env"
+
+    @property
+    def health_urls(self) -> dict[str, str]:
+        """Where each process of a service answers `/healthz`, `/readyz` and `/metrics`."""
+        return {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
+
+    def pid(self, name: str) -> int | None:
+        """The process id of a part that runs; None while it does not."""
+        return self._part(name).pid
+
+    def log(self, name: str) -> Path:
+        return self._part(name).log
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Send a signal. A service that dies of it is started again after half a second, like a pod."""
+        for part in self._of(name):
+            part.signal(number)
+
+    async def stop(self, name: str) -> None:
+        """Stop a service on purpose: it stays down until `start`."""
+        await asyncio.gather(*(part.stop() for part in self._of(name)))
+
+    async def start(self, name: str) -> None:
+        """Start a stopped service and wait until it is ready."""
+        for part in self._of(name):
+            await part.start()
+        await self.ready(name)
+
+    async def ready(self, name: str, within: float = READY_SECONDS) -> None:
+        """Wait until a service answers `/readyz`, also across a restart; raises `SandboxError`."""
+        for part in self._of(name):
+            try:
+                await asyncio.wait_for(part.probe(part), within)
+            except TimeoutError:
+                raise part.error(f"was not ready within {within:g} s") from None
+
+    async def lost(self) -> None:
+        """Wait until something that can't be repaired has died; raises `SandboxError` then."""
+        if self._lost is not None:
+            await asyncio.shield(self._lost)
+
+    def peak_memory_bytes(self) -> dict[str, int]:
+        """The most memory (RSS) that each living process has had; empty where /proc does not tell."""
+        pids = {name: part.pid for name, part in self._parts.items()} | {"supervisor": os.getpid()}
+        peaks = {name: _peak_rss(pid) for name, pid in pids.items() if pid is not None}
+        return {name: peak for name, peak in peaks.items() if peak}
+
+    async def close(self) -> None:
+        """Stop everything, the services first; done within seconds."""
+        services = [part for name, part in self._parts.items() if name in self._ports]
+        await asyncio.gather(*(part.stop() for part in services))
+        await asyncio.gather(*(part.stop() for part in self._parts.values() if part not in services))
+        await self._guard.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    async def _start_all(self) -> None:
+        self._lost = asyncio.get_running_loop().create_future()
+        self._prepare_state()
+        await self._guard.start(sys.executable)
+        base = _inherited() | self._settings
+        python = [sys.executable, "-m"]
+        backends = self._add(BACKENDS, [*python, "sandbox.backends"], base, probe=_announces)
+        await backends.start()
+        # the other one starts while this is imported and written
+        from shared.crd import crd_yaml
+
+        crd = self.state / "crd.yaml"
+        crd.write_text(crd_yaml())
+        files = ["--kubeconfig", str(self.kubeconfig), "--crd", str(crd)]
+        command = [*python, "sandbox.kubernetes", "--port", "0", *files]
+        kubernetes = self._add(KUBERNETES, command, base, probe=_announces)
+        await kubernetes.start()
+        await asyncio.gather(backends.ready(READY_SECONDS), kubernetes.ready(READY_SECONDS))
+        self.environment = self._own_settings(backends) | self._settings
+        self.env_file.write_text(
+            "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.environment.items())
+        )
+        await self._start_services(base | self.environment)
+
+    async def _start_services(self, environment: dict[str, str]) -> None:
+        parts = []
+        for service in SERVICES:
+            count = self._replicas[service]
+            for number in range(1, count + 1):
+                name = service if count == 1 else f"{service}-{number}"
+                port = self._ports[name] = _free_port()
+                own = environment | {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
+                command = [sys.executable, "-m", "cli.main", service]
+                parts.append(self._add(name, command, own, probe=_answers_ready(port), restarts=True))
+        await asyncio.gather(*(part.start() for part in parts))
+        await asyncio.gather(*(part.ready(READY_SECONDS) for part in parts))
+
+    def _add(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        probe: Probe,
+        restarts: bool = False,
+    ) -> Part:
+        part = self._parts[name] = Part(
+            name=name,
+            command=command,
+            environment=environment,
+            log=self.state / "logs" / f"{name}.log",
+            guard=self._guard,
+            probe=probe,
+            say=self._say,
+            restarts=restarts,
+            lost=self._on_lost,
+            reads_stdout=not restarts,
+        )
+        return part
+
+    def _on_lost(self, error: SandboxError) -> None:
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_exception(error)
+            # nobody has to wait for it
+            self._lost.exception()
+
+    def _own_settings(self, backends: Part) -> dict[str, str]:
+        return {
+            "TRITON_KAFKA_BOOTSTRAP": str(backends.announced["kafka"]),
+            "TRITON_KAFKA_FETCH_MAX_WAIT_MS": FETCH_MAX_WAIT_MS,
+            "TRITON_KAFKA_SESSION_TIMEOUT_MS": SESSION_TIMEOUT_MS,
+            "TRITON_REDIS_URL": str(backends.announced["redis"]),
+            "TRITON_EVENT_STORE": f"sqlite:///{self.state / 'events.db'}",
+            "TRITON_KUBECONFIG": str(self.kubeconfig),
+            "KUBECONFIG": str(self.kubeconfig),
+        }
+
+    def _prepare_state(self) -> None:
+        (self.state / "logs").mkdir(parents=True, exist_ok=True)
+        self._lock = (self.state / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            self._lock = None
+            msg = f"another sandbox runs in {self.state}: stop it, or give another --state"
+            raise SandboxError(msg) from None
+        # the cluster starts empty: events of an earlier one would tell of releases that it does not know
+        for name in _OWN_FILES:
+            (self.state / name).unlink(missing_ok=True)
+        for log in (self.state / "logs").glob("*.log"):
+            log.unlink()
+
+    def _part(self, name: str) -> Part:
+        if name not in self._parts:
+            msg = f"there is no {name} in this sandbox, only {', '.join(self._parts)}"
+            raise SandboxError(msg)
+        return self._parts[name]
+
+    def _of(self, name: str) -> list[Part]:
+        """The process of that name, or all replicas of the service of that name."""
+        if self._replicas.get(name, 1) == 1:
+            return [self._part(name)]
+        return [self._part(f"{name}-{number}") for number in range(1, self._replicas[name] + 1)]
+
+
+def _inherited() -> dict[str, str]:
+    """The environment for the parts: settings meant for a real cluster must not reach into the sandbox."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "TRITON_LOG_LEVEL" or not name.startswith(("TRITON_", "KUBECONFIG", "KUBERNETES_"))
+    }
+    # two arenas are enough for processes of one busy thread, and save some 10 MB each
+    return kept | {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
+
+
+async def _announces(part: Part) -> None:
+    await part.first_line()
+
+
+def _answers_ready(port: int) -> Probe:
+    async def probe(part: Part) -> None:
+        while not (part.running and await _get_ready(port)):
+            await asyncio.sleep(_POLL_SECONDS)
+
+    return probe
+
+
+async def _get_ready(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return b" 200 " in await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
+
+
+def _free_port() -> int:
+    """A port that nobody uses, below the range from which the system itself gives ports to clients."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as attempt, contextlib.suppress(OSError):
+            attempt.bind(("127.0.0.1", port))
+            return port
+    msg = "no free port between 20000 and 32000 on 127.0.0.1"
+    raise SandboxError(msg)
+
+
+def _peak_rss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

@@ -1,0 +1,125 @@
+"""A Kafka broker without installing one: librdkafka's mock cluster, which comes inside the confluent-kafka wheel.
+
+It speaks real Kafka over TCP, with partitions, groups and commits, in memory. It is reached through
+librdkafka's C interface, because the Python one leaves two things at values that do not suit: four partitions
+a topic, and three seconds of waiting before the first member of a group gets anything.
+
+What it can't do: a partition keeps its last 5 MiB only, and a group that changes takes the members' session
+timeout, less a second, to settle.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from typing import Final
+
+from confluent_kafka import cimpl
+
+PARTITIONS: Final = 12
+"""As many as Triton makes by default on a real broker (`Settings.kafka_partitions`)."""
+
+_PRODUCER: Final = 0
+_TOPIC_BROKER: Final = 1
+_COORDINATOR: Final = 2
+_CONFIGURATION: Final = {
+    # only what is critical is of interest in the sandbox's log
+    b"log_level": b"2",
+    # the handle itself talks to nobody; without an address it warns
+    b"bootstrap.servers": b"127.0.0.1:1",
+}
+_REBALANCE_DELAY_MS: Final = 50
+"""Long enough for replicas that start together to be dealt partitions together, once."""
+
+
+class BrokerError(Exception):
+    """The mock cluster could not be made."""
+
+
+def _librdkafka() -> ctypes.CDLL:
+    # the extension module is linked with the wheel's own librdkafka: its symbols are found through it
+    library = ctypes.CDLL(cimpl.__file__)
+    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    signatures: dict[str, tuple[type | None, list[type]]] = {
+        "rd_kafka_conf_new": (pointer, []),
+        "rd_kafka_conf_set": (number, [pointer, text, text, text, ctypes.c_size_t]),
+        "rd_kafka_new": (pointer, [number, pointer, text, ctypes.c_size_t]),
+        "rd_kafka_destroy": (None, [pointer]),
+        "rd_kafka_mock_cluster_new": (pointer, [pointer, number]),
+        "rd_kafka_mock_cluster_destroy": (None, [pointer]),
+        "rd_kafka_mock_cluster_bootstraps": (text, [pointer]),
+        "rd_kafka_mock_topic_create": (number, [pointer, text, number, number]),
+        "rd_kafka_mock_partition_set_leader": (number, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
+        "rd_kafka_mock_coordinator_set": (number, [pointer, text, text, ctypes.c_int32]),
+        "rd_kafka_mock_broker_set_host_port": (number, [pointer, ctypes.c_int32, text, number]),
+        "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [pointer, ctypes.c_int32]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class MockCluster:
+    """Two brokers on free ports of 127.0.0.1: one has the topics, the other coordinates the groups given."""
+
+    def __init__(self, topics: Iterable[str], groups: Iterable[str], partitions: int = PARTITIONS) -> None:
+        self._library = _librdkafka()
+        error = ctypes.create_string_buffer(512)
+        configuration = self._library.rd_kafka_conf_new()
+        for name, value in _CONFIGURATION.items():
+            self._library.rd_kafka_conf_set(configuration, name, value, error, len(error))
+        self._handle = self._library.rd_kafka_new(_PRODUCER, configuration, error, len(error))
+        if not self._handle:
+            msg = f"librdkafka did not start: {error.value.decode()}"
+            raise BrokerError(msg)
+        self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, 2)
+        if not self._cluster:
+            msg = "librdkafka's mock cluster did not start: are there free ports on 127.0.0.1?"
+            raise BrokerError(msg)
+        self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _REBALANCE_DELAY_MS)
+        for topic in topics:
+            self._make(topic, partitions)
+        for group in groups:
+            code = self._library.rd_kafka_mock_coordinator_set(
+                self._cluster, b"group", group.encode(), _COORDINATOR
+            )
+            _check(code, f"the coordinator of group {group} can't be set")
+
+    @property
+    def bootstrap(self) -> str:
+        return self._addresses()[0]
+
+    @property
+    def coordinator_port(self) -> int:
+        return int(self._addresses()[1].rpartition(":")[2])
+
+    def advertise_coordinator(self, port: int) -> None:
+        """Let clients reach the coordinator by way of `port`."""
+        code = self._library.rd_kafka_mock_broker_set_host_port(
+            self._cluster, _COORDINATOR, b"127.0.0.1", port
+        )
+        _check(code, "the coordinator's port can't be set")
+
+    def _make(self, topic: str, partitions: int) -> None:
+        code = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
+        _check(code, f"topic {topic} with {partitions} partitions can't be made")
+        for partition in range(partitions):
+            code = self._library.rd_kafka_mock_partition_set_leader(
+                self._cluster, topic.encode(), partition, _TOPIC_BROKER
+            )
+            _check(code, f"the leader of {topic}/{partition} can't be set")
+
+    def _addresses(self) -> list[str]:
+        addresses: bytes = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster)
+        return addresses.decode().split(",")
+
+    def close(self) -> None:
+        self._library.rd_kafka_mock_cluster_destroy(self._cluster)
+        self._library.rd_kafka_destroy(self._handle)
+
+
+def _check(code: int, what: str) -> None:
+    if code:
+        msg = f"{what}: librdkafka's error {code}"
+        raise BrokerError(msg)

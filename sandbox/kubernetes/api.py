@@ -1,0 +1,373 @@
+"""The rules of writing: what create, update, patch and delete mean for any object.
+
+Optimistic locking, generations, the separation of status from spec, finalizers and grace periods are the same
+for all resources, so they are here once; the HTTP server and the controllers inside the sandbox both come
+through here.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from . import errors
+from .errors import ApiError, Cause
+from .objects import Json, is_terminating, random_suffix, timestamp, with_metadata
+from .resources import Registry, Resource
+from .store import Record, Store
+from .strategies import Strategy, check_kind
+
+_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+_NAME_RULE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_PLAIN = Strategy()
+
+Change = Callable[[Json], Json]
+"""What a patch does: the live object in, the wanted one out."""
+
+
+@dataclass
+class Options:
+    """How a write is meant: tried only, and how strictly unknown fields are taken. Warnings come back in
+    it.
+    """
+
+    dry_run: bool = False
+    field_validation: str = "Ignore"
+    warnings: list[str] = field(default_factory=list)
+
+
+class Api:
+    """Writes by the rules, on a store."""
+
+    def __init__(self, store: Store, registry: Registry, strategies: dict[str, Strategy]) -> None:
+        self.store = store
+        self.registry = registry
+        self._strategies = strategies
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Record:
+        record = self.store.get(resource.key, namespace, name)
+        if record is None:
+            raise errors.not_found(resource, name)
+        return record
+
+    def create(
+        self, resource: Resource, namespace: str, body: Json, options: Options | None = None
+    ) -> Record:
+        options = options or Options()
+        check_kind(resource, body)
+        obj = self._new(resource, namespace, body)
+        name = obj["metadata"]["name"]
+        obj = self._checked(resource, obj, None, options)
+        if self.store.get(resource.key, namespace, name) is not None:
+            raise errors.already_exists(resource, name)
+        self._strategy(resource).admit(obj, None)
+        return Record(obj, 0) if options.dry_run else self.store.put(resource.key, obj)
+
+    def _new(self, resource: Resource, namespace: str, body: Json) -> Json:
+        metadata = {
+            key: value for key, value in (body.get("metadata") or {}).items() if key not in _SERVER_OWNED
+        }
+        if metadata.pop("resourceVersion", None):
+            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+        if metadata.get("namespace", namespace) not in ("", namespace):
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = metadata["generateName"] + random_suffix()
+        self._check_name(resource, metadata.get("name") or "")
+        self._check_namespace(resource, namespace, metadata["name"])
+        metadata.pop("selfLink", None)
+        metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp(), "generation": 1}
+        if resource.namespaced:
+            metadata["namespace"] = namespace
+        obj = {"kind": resource.kind, "apiVersion": resource.api_version, **body, "metadata": metadata}
+        if resource.status:
+            obj.pop("status", None)
+        return obj
+
+    def _check_name(self, resource: Resource, name: str) -> None:
+        if not name:
+            cause = Cause(
+                "metadata.name", "FieldValueRequired", "Required value: name or generateName is required"
+            )
+            raise errors.invalid(resource, name, [cause])
+        if not _NAME.match(name) or len(name) > 253:
+            raise errors.invalid(
+                resource,
+                name,
+                [Cause("metadata.name", "FieldValueInvalid", f'Invalid value: "{name}": {_NAME_RULE}')],
+            )
+
+    def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
+        if not resource.namespaced:
+            return
+        found = self.store.get("namespaces", "", namespace)
+        if found is None:
+            spaces = self.registry.find("", "v1", "namespaces")
+            assert spaces is not None
+            raise errors.not_found(spaces, namespace)
+        if is_terminating(found.obj):
+            raise errors.forbidden(
+                resource,
+                name,
+                f"unable to create new content in namespace {namespace} because it is being terminated",
+            )
+
+    def _strategy(self, resource: Resource) -> Strategy:
+        return self._strategies.get(resource.key, _PLAIN)
+
+    def _checked(self, resource: Resource, new: Json, old: Json | None, options: Options) -> Json:
+        """The object as it would be stored, or an Invalid error with every field that is wrong."""
+        name = new["metadata"]["name"]
+        causes = metadata_causes(new["metadata"])
+        if resource.schema is not None:
+            new, dropped = resource.schema.prune(new)
+            _report_unknown(resource, dropped, options)
+            new = resource.schema.default(new)
+            causes += resource.schema.validate(new, "", old)
+        if not causes:
+            new = self._strategy(resource).prepare(new, old)
+            causes = self._strategy(resource).check(new, old)
+        if causes:
+            raise errors.invalid(resource, name, causes)
+        return new
+
+    def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Json,
+        options: Options | None = None,
+        subresource: str = "",
+    ) -> Record:
+        """PUT: replaces the object, or with `status` only its status."""
+        check_kind(resource, body)
+        metadata = body.get("metadata") or {}
+        if metadata.get("name", name) != name:
+            raise errors.bad_request(
+                f"the name of the object ({metadata.get('name')}) does not match the name on the URL ({name})"
+            )
+        if resource.custom and not metadata.get("resourceVersion"):
+            self.get(resource, namespace, name)
+            raise errors.invalid(
+                resource,
+                name,
+                [
+                    Cause(
+                        "metadata.resourceVersion",
+                        "FieldValueInvalid",
+                        "Invalid value: 0x0: must be specified for an update",
+                    )
+                ],
+            )
+        return self.patch(resource, namespace, name, lambda _live: body, options, subresource)
+
+    def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        change: Change,
+        options: Options | None = None,
+        subresource: str = "",
+    ) -> Record:
+        """Writes what `change` makes of the live object; unchanged objects keep their version."""
+        options = options or Options()
+        live = self.get(resource, namespace, name)
+        wanted = change(live.obj)
+        if not isinstance(wanted, dict) or not isinstance(wanted.get("metadata", {}), dict):
+            raise errors.bad_request("the patched object is not an object any more")
+        self._check_preconditions(resource, name, live.obj, wanted.get("metadata") or {})
+        new = self._merged(resource, live.obj, wanted, subresource)
+        new = self._checked(resource, new, live.obj, options)
+        if new == live.obj:
+            return live
+        if _content(new) != _content(live.obj):
+            new = with_metadata(new, generation=live.obj["metadata"].get("generation", 1) + 1)
+        if subresource != "status":
+            self._strategy(resource).admit(new, live.obj)
+        if options.dry_run:
+            return Record(new, live.version)
+        record = self.store.put(resource.key, new)
+        if may_go(record.obj):
+            return self.store.remove(resource.key, namespace, name) or record
+        return record
+
+    def _check_preconditions(self, resource: Resource, name: str, live: Json, wanted: Json) -> None:
+        metadata = live["metadata"]
+        if wanted.get("uid") and wanted["uid"] != metadata.get("uid"):
+            raise errors.wrong_uid(resource, name, wanted["uid"], metadata.get("uid", ""))
+        if wanted.get("resourceVersion") and wanted["resourceVersion"] != metadata["resourceVersion"]:
+            raise errors.stale(resource, name)
+
+    def _merged(self, resource: Resource, live: Json, wanted: Json, subresource: str) -> Json:
+        """The parts of a written object that this path may change, on top of the live one's others."""
+        if subresource == "status":
+            metadata = live["metadata"]
+            if not resource.custom:
+                allowed = {
+                    key: value
+                    for key, value in (wanted.get("metadata") or {}).items()
+                    if key in ("labels", "annotations")
+                }
+                metadata = {**metadata, **allowed}
+            merged = {**live, "metadata": metadata, "status": wanted.get("status")}
+            return {key: value for key, value in merged.items() if key != "status" or value is not None}
+        metadata = {
+            key: value for key, value in (wanted.get("metadata") or {}).items() if value not in (None, {}, [])
+        }
+        metadata = {
+            **metadata,
+            "resourceVersion": live["metadata"]["resourceVersion"],
+            "name": live["metadata"]["name"],
+        }
+        for key in (*_SERVER_OWNED, "namespace", "generateName"):
+            metadata.pop(key, None)
+            if key in live["metadata"]:
+                metadata[key] = live["metadata"][key]
+        new = {**wanted, "kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        if resource.status:
+            new.pop("status", None)
+            if "status" in live:
+                new["status"] = live["status"]
+        return new
+
+    def delete(
+        self, resource: Resource, namespace: str, name: str, body: Json | None = None, dry_run: bool = False
+    ) -> tuple[Record, bool]:
+        """Takes an object away, or marks it for that; the second answer says whether it is gone."""
+        body = body or {}
+        live = self.get(resource, namespace, name)
+        self._check_delete_preconditions(resource, name, live.obj, body.get("preconditions") or {})
+        finalizers = _finalizers(live.obj, body)
+        grace = _grace(resource, live.obj, body)
+        if dry_run:
+            return live, not finalizers and not grace
+        if resource.key == "namespaces":
+            return self._terminate(resource, live, 0, finalizers), False
+        if finalizers or grace:
+            return self._terminate(resource, live, grace, finalizers), False
+        return self.store.remove(resource.key, namespace, name) or live, True
+
+    def _terminate(self, resource: Resource, live: Record, grace: int, finalizers: list[str]) -> Record:
+        metadata = live.obj["metadata"]
+        before = metadata.get("deletionGracePeriodSeconds")
+        if is_terminating(live.obj) and (before is None or grace >= before):
+            return live
+        at = timestamp(datetime.now(UTC) + timedelta(seconds=grace))
+        obj = with_metadata(
+            live.obj,
+            deletionTimestamp=at,
+            deletionGracePeriodSeconds=grace,
+            generation=metadata.get("generation", 1) + 1,
+            finalizers=finalizers or None,
+        )
+        if resource.key == "namespaces":
+            obj = {**obj, "status": {"phase": "Terminating"}}
+        return self.store.put(resource.key, obj)
+
+    def _check_delete_preconditions(self, resource: Resource, name: str, live: Json, wanted: Json) -> None:
+        metadata = live["metadata"]
+        if wanted.get("uid") and wanted["uid"] != metadata["uid"]:
+            raise errors.wrong_uid(resource, name, wanted["uid"], metadata["uid"])
+        if wanted.get("resourceVersion") and wanted["resourceVersion"] != metadata["resourceVersion"]:
+            raise errors.conflict(
+                resource,
+                name,
+                "Precondition failed: ResourceVersion in precondition: "
+                f"{wanted['resourceVersion']}, ResourceVersion in object meta: "
+                f"{metadata['resourceVersion']}",
+            )
+
+    def finish_delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
+        """The end of a graceful deletion: the grace period is over or nothing runs any more."""
+        live = self.store.get(resource.key, namespace, name)
+        if live is None or live.obj["metadata"]["uid"] != uid:
+            return
+        if live.obj["metadata"].get("finalizers"):
+            if live.obj["metadata"].get("deletionGracePeriodSeconds"):
+                self.store.put(resource.key, with_metadata(live.obj, deletionGracePeriodSeconds=0))
+            return
+        self.store.remove(resource.key, namespace, name)
+
+
+def metadata_causes(metadata: Json) -> list[Cause]:
+    """Labels and annotations have to be strings; the rest of their grammar is left to the real server."""
+    causes: list[Cause] = []
+    for part in ("labels", "annotations"):
+        entries = metadata.get(part)
+        for key, value in entries.items() if isinstance(entries, dict) else ():
+            if not isinstance(value, str):
+                causes.append(
+                    Cause(
+                        f"metadata.{part}.{key}",
+                        "FieldValueTypeInvalid",
+                        f"Invalid value: {value!r}: must be a string",
+                    )
+                )
+    return causes
+
+
+def may_go(obj: Json) -> bool:
+    """Marked for deletion, and nothing holds it: no finalizer and no grace period."""
+    metadata = obj["metadata"]
+    return (
+        is_terminating(obj)
+        and not metadata.get("finalizers")
+        and not metadata.get("deletionGracePeriodSeconds")
+        and obj.get("kind") != "Namespace"
+    )
+
+
+def _content(obj: Json) -> Json:
+    """What a generation counts changes of: everything but metadata and status."""
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+
+
+def _finalizers(live: Json, body: Json) -> list[str]:
+    finalizers = [
+        name
+        for name in live["metadata"].get("finalizers") or ()
+        if name not in ("foregroundDeletion", "orphan")
+    ]
+    policy = body.get("propagationPolicy")
+    if policy == "Orphan" or body.get("orphanDependents") is True:
+        return [*finalizers, "orphan"]
+    return [*finalizers, "foregroundDeletion"] if policy == "Foreground" else finalizers
+
+
+def _grace(resource: Resource, live: Json, body: Json) -> int:
+    """Seconds a pod has to stop in; only pods that are on a node have any."""
+    if resource.key != "pods" or not live.get("spec", {}).get("nodeName"):
+        return 0
+    if (live.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+        return 0
+    asked: Any = body.get("gracePeriodSeconds")
+    if asked is None:
+        asked = live["spec"].get("terminationGracePeriodSeconds", 30)
+    return max(int(asked), 0)
+
+
+def _report_unknown(resource: Resource, dropped: list[str], options: Options) -> None:
+    if not dropped or options.field_validation == "Ignore":
+        return
+    sentences = [f'unknown field "{path}"' for path in dropped]
+    if options.field_validation == "Strict":
+        raise ApiError(
+            400,
+            "BadRequest",
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+            f"{resource.kind}: strict decoding error: {', '.join(sentences)}",
+        )
+    options.warnings.extend(sentences)

@@ -1,0 +1,75 @@
+"""What a pod in the sandbox does when it is started: by the tag of its image or by annotations.
+
+There are no containers here. A test or a demonstration says what should go wrong: `image: demo:crash`, or
+`sandbox.triton.io/behaviour: crash-after-ready` with `sandbox.triton.io/fail-after-seconds: "3"`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from .objects import Json, annotations_of
+
+BEHAVIOUR = "sandbox.triton.io/behaviour"
+START_SECONDS = "sandbox.triton.io/start-seconds"
+STOP_SECONDS = "sandbox.triton.io/stop-seconds"
+FAIL_AFTER_SECONDS = "sandbox.triton.io/fail-after-seconds"
+
+KINDS = frozenset({"crash", "hang", "never-ready", "imagepull", "crash-after-ready", "unschedulable"})
+DEFAULT_FAIL_AFTER = 2.0
+
+
+class Span(NamedTuple):
+    """A time drawn evenly between two bounds, in seconds."""
+
+    least: float
+    most: float
+
+    def draw(self) -> float:
+        return random.uniform(self.least, self.most)
+
+
+def parse_span(text: str) -> Span:
+    """`0.2-1.2` or `3`; raises ValueError for anything else."""
+    least, _, most = text.partition("-")
+    span = Span(float(least), float(most or least))
+    if not 0 <= span.least <= span.most:
+        raise ValueError(f"not a span of seconds: {text!r}")
+    return span
+
+
+class Behaviour(NamedTuple):
+    """How one pod behaves; times in seconds."""
+
+    kind: str
+    start: Span
+    stop: Span
+    fail_after: float
+
+
+def behaviour_of(pod: Json, start: Span, stop: Span) -> Behaviour:
+    """The pod's own wishes where it has readable ones, else the cluster's defaults."""
+    notes = annotations_of(pod)
+    kind = notes.get(BEHAVIOUR) or _by_image(pod)
+    return Behaviour(
+        kind if kind in KINDS else "",
+        _span(notes.get(START_SECONDS), start),
+        _span(notes.get(STOP_SECONDS), stop),
+        _span(notes.get(FAIL_AFTER_SECONDS), Span(DEFAULT_FAIL_AFTER, DEFAULT_FAIL_AFTER)).draw(),
+    )
+
+
+def _span(text: str | None, default: Span) -> Span:
+    try:
+        return parse_span(text) if text else default
+    except ValueError:
+        return default
+
+
+def _by_image(pod: Json) -> str:
+    for container in pod["spec"].get("containers") or ():
+        tag = str(container.get("image", "")).rpartition("/")[2].partition(":")[2]
+        if tag in KINDS:
+            return tag
+    return ""

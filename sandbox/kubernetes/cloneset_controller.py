@@ -1,0 +1,314 @@
+"""The CloneSet controller: makes the pods what the spec says, step by step, as OpenKruise 1.8 does.
+
+A reconcile either scales or updates, never both, and is run again when a pod changes. Differences from the
+real one: in-place updates are done by recreating, volume claims and lifecycle hooks are ignored, and pods are
+`Normal` from birth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from .api import Api
+from .builtins import PODS
+from .cloneset_arithmetic import DEFAULT_MAX_UNAVAILABLE, PodView, Steps, Wanted, partition_of, steps
+from .cloneset_revisions import HASH_LABEL, Revisions, owner_reference
+from .errors import ApiError
+from .objects import (
+    Json,
+    condition_of,
+    is_terminating,
+    is_true,
+    labels_of,
+    name_of,
+    namespace_of,
+    parsed_time,
+    random_suffix,
+    uid_of,
+    with_metadata,
+)
+from .pod_ranking import deletion_order
+from .recorder import Recorder
+from .resources import Resource
+from .selectors import as_text, from_spec
+from .store import Event, ObjectKey
+from .strategies import KRUISE_GATES
+
+SPECIFIED_DELETE = "apps.kruise.io/specified-delete"
+INSTANCE_ID = "apps.kruise.io/cloneset-instance-id"
+
+FIRST_SECONDS = 0.002
+"""From a change to the reconcile for it: long enough for the changes of one write burst to be seen
+together."""
+
+BETWEEN_SECONDS = 0.02
+"""Between two reconciles of one CloneSet, so that 500 pods turning Ready are not 500 times 500 pods looked
+at."""
+
+BURST = 100
+"""Pods made or deleted in one reconcile, so that a big step does not hold up every other request."""
+
+
+class CloneSetController:
+    """Looks after all CloneSets."""
+
+    def __init__(self, api: Api, resource: Resource, recorder: Recorder) -> None:
+        self._api = api
+        self._resource = resource
+        self._recorder = recorder
+        self._revisions = Revisions(api)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._last: dict[str, float] = {}
+        self._loop = asyncio.get_running_loop()
+        api.store.listen(resource.key, self._changed)
+        api.store.listen(PODS.key, self._pod_changed)
+
+    def _changed(self, event: Event) -> None:
+        uid = uid_of(event.record.obj)
+        if event.kind == "DELETED":
+            self._last.pop(uid, None)
+            return
+        generations = [
+            record.obj["metadata"].get("generation") for record in (event.before, event.record) if record
+        ]
+        if len(generations) == 1 or generations[0] != generations[1]:
+            self._soon(uid)
+
+    def _pod_changed(self, event: Event) -> None:
+        for owner in event.record.obj["metadata"].get("ownerReferences") or ():
+            if owner.get("kind") == self._resource.kind and owner.get("controller"):
+                self._soon(str(owner["uid"]))
+
+    def _soon(self, uid: str, seconds: float = FIRST_SECONDS) -> None:
+        now = self._loop.time()
+        due = max(now + seconds, self._last.get(uid, 0.0) + BETWEEN_SECONDS)
+        waiting = self._timers.get(uid)
+        if waiting is not None and waiting.when() <= due:
+            return
+        if waiting is not None:
+            waiting.cancel()
+        self._timers[uid] = self._loop.call_at(due, self._work, uid)
+
+    def close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def _work(self, uid: str) -> None:
+        self._timers.pop(uid, None)
+        self._last[uid] = self._loop.time()
+        place = self._api.store.places.get(uid)
+        record = self._api.store.at(place) if place is not None else None
+        if place is None or record is None or is_terminating(record.obj):
+            return
+        try:
+            self._reconcile(place, record.obj)
+        except ApiError as error:
+            self._recorder.about(record.obj, "FailedSync", error.message, "Warning", "cloneset-controller")
+            self._soon(uid, 1.0)
+
+    def _reconcile(self, place: ObjectKey, cloneset: Json) -> None:
+        update = self._revisions.update_revision(cloneset)
+        current = (cloneset.get("status") or {}).get("currentRevision") or update
+        pods = self._active_pods(cloneset)
+        named = set((cloneset["spec"].get("scaleStrategy") or {}).get("podsToDelete") or ())
+        min_ready = cloneset["spec"].get("minReadySeconds") or 0
+        views = [_view(pod, update, named, min_ready) for pod in pods]
+        todo = steps(_wanted(cloneset, current == update), views)
+        scaling = self._scale(cloneset, current, update, pods, views, todo)
+        if not scaling and not (cloneset["spec"].get("updateStrategy") or {}).get("paused"):
+            self._update(pods, views, todo)
+        self._write_status(place, cloneset, current, update, pods, views)
+        self._forget_dead_names(place, pods, named)
+        self._revisions.truncate(
+            cloneset, {labels_of(pod).get(HASH_LABEL, "") for pod in pods} | {current, update}
+        )
+        if any(view.ready and not view.available for view in views):
+            self._soon(uid_of(cloneset), 0.25)
+
+    def _active_pods(self, cloneset: Json) -> list[Json]:
+        owned = [record.obj for record in self._api.store.dependents(uid_of(cloneset), PODS.key)]
+        return [
+            pod
+            for pod in owned
+            if not is_terminating(pod)
+            and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+        ]
+
+    def _scale(
+        self, cloneset: Json, current: str, update: str, pods: list[Json], views: list[PodView], todo: Steps
+    ) -> bool:
+        """Makes or deletes pods; True when something was done, which puts updating off."""
+        if todo.create > 0:
+            old = min(todo.create, todo.create_old)
+            revisions = [current] * old + [update] * (todo.create - old)
+            self._create(cloneset, revisions[:BURST])
+            if len(revisions) > BURST:
+                self._soon(uid_of(cloneset))
+            return True
+        pairs = list(zip(pods, views, strict=True))
+        named = [(pod, view) for pod, view in pairs if view.named]
+        if named and self._delete(cloneset, named, todo.delete_ready_limit):
+            return True
+        if named or todo.delete <= 0:
+            return False
+        old_pods = [pair for pair in pairs if not pair[1].updated]
+        new_pods = [pair for pair in pairs if pair[1].updated]
+        number_old = min(max(todo.delete_old, 0), todo.delete)
+        chosen = deletion_order(old_pods)[:number_old] + deletion_order(new_pods)[: todo.delete - number_old]
+        return self._delete(cloneset, chosen, todo.delete_ready_limit)
+
+    def _create(self, cloneset: Json, revisions: list[str]) -> None:
+        templates = {revision: self._revisions.template(cloneset, revision) for revision in set(revisions)}
+        for revision in revisions:
+            pod = self._api.create(
+                PODS, namespace_of(cloneset), _pod(cloneset, templates[revision], revision)
+            )
+            self._recorder.about(
+                cloneset,
+                "SuccessfulCreate",
+                f"succeed to create pod {name_of(pod.obj)}",
+                component="cloneset-controller",
+            )
+
+    def _delete(self, cloneset: Json, chosen: list[tuple[Json, PodView]], ready_limit: int) -> bool:
+        """Deletes pods; of the Ready ones only as many as may be missed."""
+        deleted = 0
+        for pod, view in chosen:
+            if view.ready:
+                if ready_limit <= 0:
+                    continue
+                ready_limit -= 1
+            self._api.delete(PODS, namespace_of(pod), name_of(pod))
+            self._recorder.about(
+                cloneset,
+                "SuccessfulDelete",
+                f"succeed to delete pod {name_of(pod)}",
+                component="cloneset-controller",
+            )
+            deleted += 1
+        return deleted > 0
+
+    def _update(self, pods: list[Json], views: list[PodView], todo: Steps) -> None:
+        """Marks old pods for deletion, as an update by recreating begins."""
+        waiting = deletion_order([pair for pair in zip(pods, views, strict=True) if not pair[1].updated])
+        not_ready = sum(not view.ready for view in views)
+        for pod, view in waiting[: todo.update]:
+            if view.ready:
+                if not_ready >= todo.update_max_unavailable:
+                    break
+                not_ready += 1
+            if SPECIFIED_DELETE not in labels_of(pod):
+                self._api.store.put(
+                    PODS.key, with_metadata(pod, labels={**labels_of(pod), SPECIFIED_DELETE: "true"})
+                )
+
+    def _write_status(
+        self,
+        place: ObjectKey,
+        cloneset: Json,
+        current: str,
+        update: str,
+        pods: list[Json],
+        views: list[PodView],
+    ) -> None:
+        status = _status(cloneset, current, update, pods, views)
+        record = self._api.store.at(place)
+        if record is not None and record.obj.get("status") != status:
+            self._api.store.put(place.resource, {**record.obj, "status": status})
+
+    def _forget_dead_names(self, place: ObjectKey, pods: list[Json], named: set[str]) -> None:
+        """Takes names of pods that are no longer live out of podsToDelete."""
+        live = {name_of(pod) for pod in pods}
+        record = self._api.store.at(place)
+        if record is None or named <= live:
+            return
+        strategy = record.obj["spec"].get("scaleStrategy") or {}
+        left = [name for name in strategy.get("podsToDelete") or () if name in live]
+        changed = {key: value for key, value in {**strategy, "podsToDelete": left}.items() if value != []}
+        obj = with_metadata(record.obj, generation=record.obj["metadata"]["generation"] + 1)
+        self._api.store.put(place.resource, {**obj, "spec": {**obj["spec"], "scaleStrategy": changed}})
+
+
+def _wanted(cloneset: Json, one_revision: bool) -> Wanted:
+    spec = cloneset["spec"]
+    update = spec.get("updateStrategy") or {}
+    unavailable = update.get("maxUnavailable")
+    return Wanted(
+        replicas=spec["replicas"],
+        partition=update.get("partition") or 0,
+        max_unavailable=DEFAULT_MAX_UNAVAILABLE if unavailable is None else unavailable,
+        max_surge=update.get("maxSurge") or 0,
+        paused=bool(update.get("paused")),
+        one_revision=one_revision,
+        scale_max_unavailable=(spec.get("scaleStrategy") or {}).get("maxUnavailable"),
+    )
+
+
+def _view(pod: Json, update: str, named: set[str], min_ready_seconds: int) -> PodView:
+    labels = labels_of(pod)
+    condition = condition_of(pod, "InPlaceUpdateReady")
+    ready = (
+        (pod.get("status") or {}).get("phase") == "Running"
+        and is_true(pod, "Ready")
+        and (condition is None or condition["status"] == "True")
+    )
+    available = ready
+    if ready and min_ready_seconds:
+        since = parsed_time((condition_of(pod, "Ready") or {})["lastTransitionTime"])
+        available = (datetime.now(UTC) - since).total_seconds() >= min_ready_seconds
+    return PodView(
+        name_of(pod),
+        labels.get(HASH_LABEL) == update,
+        ready,
+        available,
+        name_of(pod) in named or labels.get(SPECIFIED_DELETE) == "true",
+    )
+
+
+def _pod(cloneset: Json, template: Json, revision: str) -> Json:
+    identity = random_suffix()
+    metadata: dict[str, Any] = template.get("metadata") or {}
+    labels = {
+        **(metadata.get("labels") or {}),
+        HASH_LABEL: revision,
+        INSTANCE_ID: identity,
+        "pod-template-hash": revision.rpartition("-")[2],
+        "lifecycle.apps.kruise.io/state": "Normal",
+    }
+    spec = template["spec"]
+    theirs = [gate for gate in spec.get("readinessGates") or () if gate["conditionType"] not in KRUISE_GATES]
+    gates = [*theirs, *({"conditionType": gate} for gate in KRUISE_GATES)]
+    return {
+        "metadata": {
+            "name": f"{name_of(cloneset)}-{identity}",
+            "labels": labels,
+            "annotations": {**(metadata.get("annotations") or {})},
+            "ownerReferences": [owner_reference(cloneset)],
+        },
+        "spec": {**spec, "readinessGates": gates},
+    }
+
+
+def _status(cloneset: Json, current: str, update: str, pods: list[Json], views: list[PodView]) -> Json:
+    spec = cloneset["spec"]
+    revisions = Counter(labels_of(pod).get(HASH_LABEL) for pod in pods)
+    if revisions[update] == len(pods):
+        current = update
+    partition = partition_of((spec.get("updateStrategy") or {}).get("partition") or 0, spec["replicas"])
+    return {
+        "observedGeneration": cloneset["metadata"]["generation"],
+        "replicas": len(views),
+        "readyReplicas": sum(view.ready for view in views),
+        "availableReplicas": sum(view.available for view in views),
+        "updatedReplicas": sum(view.updated for view in views),
+        "updatedReadyReplicas": sum(view.updated and view.ready for view in views),
+        "updatedAvailableReplicas": sum(view.updated and view.available for view in views),
+        "expectedUpdatedReplicas": spec["replicas"] - (0 if current == update else partition),
+        "currentRevision": current,
+        "updateRevision": update,
+        "collisionCount": (cloneset.get("status") or {}).get("collisionCount", 0),
+        "labelSelector": as_text(from_spec(spec["selector"])),
+    }

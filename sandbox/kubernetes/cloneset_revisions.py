@@ -1,0 +1,90 @@
+"""Revisions of a CloneSet: a name for each template, and the templates themselves, kept as
+ControllerRevisions.
+
+The name comes from the template alone, so going back to an earlier template gives its name again; keeping the
+template lets pods of an old revision be made while a release is half done.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import msgspec
+
+from .api import Api
+from .builtins import CONTROLLER_REVISIONS
+from .objects import SUFFIX_ALPHABET, Json, name_of, namespace_of, uid_of
+from .store import Record
+
+HASH_LABEL = "controller-revision-hash"
+DEFAULT_HISTORY = 10
+
+_sorted_json = msgspec.json.Encoder(order="deterministic").encode
+
+
+def template_hash(template: Json) -> str:
+    """Ten letters or fewer that say which template this is, in the alphabet of generated names."""
+    digits = str(zlib.crc32(_sorted_json(template)))
+    return "".join(SUFFIX_ALPHABET[int(digit)] for digit in digits)
+
+
+def owner_reference(cloneset: Json) -> Json:
+    return {
+        "apiVersion": cloneset["apiVersion"],
+        "kind": cloneset["kind"],
+        "name": name_of(cloneset),
+        "uid": uid_of(cloneset),
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+class Revisions:
+    """The ControllerRevisions of CloneSets."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def of(self, cloneset: Json) -> list[Record]:
+        """A CloneSet's revisions, oldest first."""
+        found = self._api.store.dependents(uid_of(cloneset), CONTROLLER_REVISIONS.key)
+        return sorted(found, key=lambda record: record.obj["revision"])
+
+    def update_revision(self, cloneset: Json) -> str:
+        """The revision of the CloneSet's template now, made or brought to the front where needed."""
+        template = cloneset["spec"]["template"]
+        name = f"{name_of(cloneset)}-{template_hash(template)}"
+        known = self.of(cloneset)
+        newest = known[-1].obj["revision"] if known else 0
+        if known and name_of(known[-1].obj) == name:
+            return name
+        earlier = self._api.store.get(CONTROLLER_REVISIONS.key, namespace_of(cloneset), name)
+        if earlier is not None:
+            self._api.store.put(CONTROLLER_REVISIONS.key, {**earlier.obj, "revision": newest + 1})
+            return name
+        labels = {**(template.get("metadata") or {}).get("labels", {}), HASH_LABEL: name}
+        self._api.create(
+            CONTROLLER_REVISIONS,
+            namespace_of(cloneset),
+            {
+                "metadata": {"name": name, "labels": labels, "ownerReferences": [owner_reference(cloneset)]},
+                "data": {"spec": {"template": {**template, "$patch": "replace"}}},
+                "revision": newest + 1,
+            },
+        )
+        return name
+
+    def template(self, cloneset: Json, revision: str) -> Json:
+        """The template behind a revision; the CloneSet's own where that is no longer known."""
+        record = self._api.store.get(CONTROLLER_REVISIONS.key, namespace_of(cloneset), revision)
+        if record is None:
+            return dict(cloneset["spec"]["template"])
+        kept = record.obj["data"]["spec"]["template"]
+        return {key: value for key, value in kept.items() if key != "$patch"}
+
+    def truncate(self, cloneset: Json, live: set[str]) -> None:
+        """Forgets the oldest revisions that no pod has, beyond the history limit."""
+        limit = cloneset["spec"].get("revisionHistoryLimit", DEFAULT_HISTORY)
+        unused = [record for record in self.of(cloneset) if name_of(record.obj) not in live]
+        for record in unused[: max(len(unused) - limit, 0)]:
+            self._api.store.remove(CONTROLLER_REVISIONS.key, namespace_of(cloneset), name_of(record.obj))

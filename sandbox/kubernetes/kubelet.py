@@ -1,0 +1,227 @@
+"""Scheduler and kubelet in one: gives pods a node, lets them start, keeps Ready in step with the gates, ends
+them.
+
+Every pod is a handful of timers. What a pod does is said by `behaviours`, what that looks like by
+`pod_states`; here is only when. A pod's changes are answered in the next turn of the loop, so Ready follows a
+gate within a millisecond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from . import pod_states
+from .api import Api
+from .behaviours import Behaviour, Span, behaviour_of
+from .builtins import PODS
+from .objects import Json, is_terminating, is_true, name_of, namespace_of, uid_of
+from .pod_defaults import Addresses
+from .recorder import Recorder
+from .store import Event
+
+RESTARTS_AT_FIRST = 3
+"""How often a crashing container has been restarted when it is first seen: what the project's real test
+cluster shows."""
+
+RESTARTS_AT_MOST = 12
+RESTART_SECONDS = 2.0
+"""Until the next restart of a crashing container; each later one waits twice as long, up to five minutes."""
+
+PULL_RETRY_SECONDS = 1.0
+
+
+START = Span(0.2, 1.2)
+STOP = Span(0.1, 0.5)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long pods take, in seconds, where they do not say it themselves."""
+
+    start: Span = START
+    stop: Span = STOP
+
+
+class _Pod(NamedTuple):
+    """A pod on its node: what it does, its address, and the timers that wait for it."""
+
+    behaviour: Behaviour
+    address: str
+    timers: dict[str, asyncio.TimerHandle]
+
+
+class Kubelet:
+    """All nodes' kubelets, and the scheduler."""
+
+    def __init__(self, api: Api, recorder: Recorder, timing: Timing, nodes: list[str]) -> None:
+        self._api = api
+        self._recorder = recorder
+        self._timing = timing
+        self._nodes = nodes
+        self._turn = 0
+        self._addresses = Addresses("10.128.0.0/12")
+        self._pods: dict[str, _Pod] = {}
+        self._dirty: dict[str, None] = {}
+        self._waking = False
+        self._loop = asyncio.get_running_loop()
+        api.store.listen(PODS.key, self._changed)
+
+    def _changed(self, event: Event) -> None:
+        uid = uid_of(event.record.obj)
+        if event.kind == "DELETED":
+            if pod := self._pods.pop(uid, None):
+                for timer in pod.timers.values():
+                    timer.cancel()
+            return
+        self._dirty[uid] = None
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        self._waking = False
+        dirty, self._dirty = self._dirty, {}
+        for uid in dirty:
+            if pod := self._live(uid):
+                self._step(pod)
+
+    def _live(self, uid: str) -> Json | None:
+        place = self._api.store.places.get(uid)
+        record = self._api.store.at(place) if place else None
+        return record.obj if record else None
+
+    def _step(self, pod: Json) -> None:
+        """One look at one pod, after it has changed."""
+        known = self._pods.get(uid_of(pod))
+        if known is None:
+            known = _Pod(behaviour_of(pod, self._timing.start, self._timing.stop), self._addresses.take(), {})
+            self._pods[uid_of(pod)] = known
+            self._admit(pod, known)
+        elif is_terminating(pod):
+            self._end(pod, known)
+        elif "containerStatuses" in (pod.get("status") or {}):
+            self._follow(pod, known)
+
+    def _admit(self, pod: Json, known: _Pod) -> None:
+        if known.behaviour.kind == "unschedulable" and not pod["spec"].get("nodeName"):
+            self._write(pod_states.unschedulable(pod))
+            self._recorder.about(
+                pod,
+                "FailedScheduling",
+                "0/5 nodes are available (simulated).",
+                "Warning",
+                "default-scheduler",
+            )
+            return
+        self._turn += 1
+        node = pod["spec"].get("nodeName") or self._nodes[self._turn % len(self._nodes)]
+        self._write(pod_states.scheduled(pod, node))
+        self._recorder.about(
+            pod,
+            "Scheduled",
+            f"Successfully assigned {namespace_of(pod)}/{name_of(pod)} to {node}",
+            component="default-scheduler",
+        )
+        self._later(uid_of(pod), "start", known.behaviour.start.draw(), self._start)
+
+    def _start(self, pod: Json, known: _Pod) -> None:
+        if is_terminating(pod):
+            return
+        match known.behaviour.kind:
+            case "crash":
+                self._crash(pod, known, RESTARTS_AT_FIRST)
+            case "imagepull":
+                self._write(pod_states.image_missing(pod, "ErrImagePull"))
+                self._recorder.about(pod, "Failed", "Error: ErrImagePull", "Warning")
+                self._later(uid_of(pod), "pull", PULL_RETRY_SECONDS, self._back_off_pull)
+            case kind:
+                self._write(pod_states.running(pod, known.address, ready=kind not in ("hang", "never-ready")))
+                self._recorder.about(
+                    pod, "Started", f"Started container {pod['spec']['containers'][0]['name']}"
+                )
+
+    def _back_off_pull(self, pod: Json, _known: _Pod) -> None:
+        if not is_terminating(pod):
+            self._write(pod_states.image_missing(pod, "ImagePullBackOff"))
+            self._recorder.about(pod, "BackOff", "Back-off pulling image", "Warning")
+
+    def _crash(self, pod: Json, known: _Pod, restarts: int) -> None:
+        if is_terminating(pod):
+            return
+        self._write(pod_states.crashed(pod, known.address, restarts))
+        self._recorder.about(pod, "BackOff", "Back-off restarting failed container", "Warning")
+        if restarts < RESTARTS_AT_MOST:
+            wait = min(RESTART_SECONDS * 2 ** max(restarts - RESTARTS_AT_FIRST, 0), 300.0)
+            self._later(uid_of(pod), "crash", wait, lambda live, it: self._crash(live, it, restarts + 1))
+
+    def _follow(self, pod: Json, known: _Pod) -> None:
+        changed = pod_states.with_readiness(pod)
+        if changed is not pod:
+            self._write(changed)
+        if (
+            known.behaviour.kind == "crash-after-ready"
+            and is_true(changed, "Ready")
+            and "fail" not in known.timers
+        ):
+            self._later(
+                uid_of(pod), "fail", known.behaviour.fail_after, lambda live, it: self._crash(live, it, 1)
+            )
+
+    def _end(self, pod: Json, known: _Pod) -> None:
+        """Ready goes at once, the pod itself after its stopping time or its grace period, whichever is
+        shorter.
+        """
+        if not pod["metadata"].get("deletionGracePeriodSeconds"):
+            return
+        if "stop" not in known.timers:
+            grace = float(pod["metadata"]["deletionGracePeriodSeconds"])
+            self._later(uid_of(pod), "stop", min(known.behaviour.stop.draw(), grace), self._stop)
+            self._recorder.about(pod, "Killing", f"Stopping container {pod['spec']['containers'][0]['name']}")
+        if "containerStatuses" in pod["status"]:
+            changed = pod_states.with_readiness(pod)
+            if changed is not pod:
+                self._write(changed)
+
+    def _stop(self, pod: Json, _known: _Pod) -> None:
+        self._api.finish_delete(PODS, namespace_of(pod), name_of(pod), uid_of(pod))
+
+    def _write(self, pod: Json) -> None:
+        self._api.store.put(PODS.key, pod)
+
+    def _later(self, uid: str, what: str, seconds: float, action: Callable[[Json, _Pod], None]) -> None:
+        """Does something to a pod as it will be then, unless it is gone."""
+
+        def due() -> None:
+            known, pod = self._pods.get(uid), self._live(uid)
+            if known is not None and pod is not None:
+                action(pod, known)
+
+        known = self._pods.get(uid)
+        if known is not None:
+            known.timers[what] = self._loop.call_later(seconds, due)
+
+    def close(self) -> None:
+        for pod in self._pods.values():
+            for timer in pod.timers.values():
+                timer.cancel()
+
+
+def log_text(pod: Json, container: str) -> str:
+    """What `kubectl logs` shows: plausible lines that say what they are."""
+    names = [entry["name"] for entry in pod["spec"]["containers"]]
+    name = container or names[0]
+    states = (pod.get("status") or {}).get("containerStatuses") or []
+    state: Json = next((entry["state"] for entry in states if entry["name"] == name), {})
+    lines = [f"[sandbox] simulated log: no container runs behind pod {name_of(pod)}, container {name}"]
+    if "running" in state:
+        lines.append(f"{state['running']['startedAt']} {name} started, serving (simulated)")
+    for entry in states:
+        if entry["name"] == name and "terminated" in (entry.get("lastState") or {}):
+            ended = entry["lastState"]["terminated"]
+            lines.append(
+                f"{ended['finishedAt']} fatal: exit code {ended['exitCode']}: {ended['message']} (simulated)"
+            )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,141 @@
+"""What the API server adds to pods and pod templates when they are written, and what it refuses in them.
+
+The defaults matter beyond cosmetics: OpenKruise writes them into a CloneSet's template, so whoever compares
+templates has to expect them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from .errors import Cause
+from .objects import Json
+
+_POD_SPEC: Json = {
+    "restartPolicy": "Always",
+    "terminationGracePeriodSeconds": 30,
+    "dnsPolicy": "ClusterFirst",
+    "securityContext": {},
+    "schedulerName": "default-scheduler",
+}
+_CONTAINER: Json = {
+    "resources": {},
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+}
+_PROBE: Json = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_CHANGEABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName")
+
+
+def _pull_policy(image: str) -> str:
+    tag = image.rpartition("/")[2].partition("@")[0].partition(":")[2]
+    return "Always" if tag in ("", "latest") and "@" not in image else "IfNotPresent"
+
+
+def _container(container: Json) -> Json:
+    result = {**container}
+    for key, value in _CONTAINER.items():
+        result.setdefault(key, value)
+    if "image" in container:
+        result.setdefault("imagePullPolicy", _pull_policy(container["image"]))
+    if container.get("ports"):
+        result["ports"] = [{**port, "protocol": port.get("protocol", "TCP")} for port in container["ports"]]
+    for probe in _PROBES:
+        if isinstance(container.get(probe), dict):
+            result[probe] = {**_PROBE, **container[probe]}
+    return result
+
+
+def pod_spec(spec: Json) -> Json:
+    """A pod's or template's spec with the API server's defaults."""
+    result = {**_POD_SPEC, **spec}
+    for field in ("containers", "initContainers"):
+        if isinstance(spec.get(field), list):
+            result[field] = [
+                _container(container) for container in spec[field] if isinstance(container, dict)
+            ]
+    return result
+
+
+def pod_template(template: Json) -> Json:
+    """A template with defaults; the real server also writes the null creationTimestamp of its Go type."""
+    metadata = {"creationTimestamp": None, **(template.get("metadata") or {})}
+    return {**template, "metadata": metadata, "spec": pod_spec(template.get("spec") or {})}
+
+
+def template_causes(template: Json, path: str) -> list[Cause]:
+    """What is wrong with a pod spec, as far as the sandbox looks: containers, their names, images and
+    ports.
+    """
+    spec = template.get("spec") or {}
+    containers = spec.get("containers")
+    if not isinstance(containers, list) or not containers:
+        return [Cause(f"{path}.spec.containers", "FieldValueRequired", "Required value")]
+    causes: list[Cause] = []
+    names: list[Any] = []
+    for n, container in enumerate(containers):
+        where = f"{path}.spec.containers[{n}]"
+        causes.extend(_container_causes(container, where))
+        if container.get("name") in names:
+            causes.append(
+                Cause(f"{where}.name", "FieldValueDuplicate", f'Duplicate value: "{container.get("name")}"')
+            )
+        names.append(container.get("name"))
+    return causes
+
+
+def _container_causes(container: Json, where: str) -> list[Cause]:
+    causes = [
+        Cause(f"{where}.{field}", "FieldValueRequired", "Required value")
+        for field in ("name", "image")
+        if not container.get(field)
+    ]
+    for n, port in enumerate(container.get("ports") or ()):
+        number = port.get("containerPort")
+        if not isinstance(number, int) or not 0 < number < 65536:
+            causes.append(
+                Cause(
+                    f"{where}.ports[{n}].containerPort",
+                    "FieldValueInvalid",
+                    f"Invalid value: {number}: must be between 1 and 65535, inclusive",
+                )
+            )
+    return causes
+
+
+def forbidden_changes(new: Json, old: Json) -> list[Cause]:
+    """A pod's spec is fixed once it is made, but for images and a few numbers."""
+
+    def fixed(spec: Json) -> Json:
+        kept = {key: value for key, value in spec.items() if key not in _CHANGEABLE}
+        return {
+            **kept,
+            "containers": [{**c, "image": ""} for c in spec.get("containers") or ()],
+            "initContainers": [{**c, "image": ""} for c in spec.get("initContainers") or ()],
+        }
+
+    if fixed(new["spec"]) == fixed(old["spec"]):
+        return []
+    return [
+        Cause(
+            "spec",
+            "FieldValueForbidden",
+            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
+            "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
+            "previously negative)",
+        )
+    ]
+
+
+class Addresses:
+    """Hands out addresses of one network, one after the other."""
+
+    def __init__(self, network: str) -> None:
+        self._next = int(ipaddress.ip_network(network).network_address) + 1
+
+    def take(self) -> str:
+        self._next += 1
+        return str(ipaddress.ip_address(self._next))

@@ -1,0 +1,77 @@
+"""Core/v1 Events: the diary that `kubectl describe` shows, bounded so that a long test does not fill the
+memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .builtins import EVENTS
+from .objects import Json, timestamp
+from .store import Store
+
+KEPT = 2_000
+"""Events kept; older ones go first. Real clusters forget theirs after an hour."""
+
+
+class Recorder:
+    """Writes Events; one that is repeated raises the count of the first."""
+
+    def __init__(self, store: Store, kept: int = KEPT) -> None:
+        self._store = store
+        self._kept = kept
+        self._order: deque[tuple[str, str]] = deque()
+        self._number = 0
+
+    def about(
+        self, obj: Json, reason: str, message: str, kind: str = "Normal", component: str = "kubelet"
+    ) -> None:
+        """Notes something about an object; does nothing at all when no events are kept."""
+        if not self._kept:
+            return
+        metadata = obj["metadata"]
+        namespace = metadata.get("namespace", "default")
+        name = f"{metadata['name']}.{reason.lower()}.{metadata['uid'][:13]}"
+        before = self._store.get(EVENTS.key, namespace, name)
+        now = timestamp()
+        if before is not None and before.obj["message"] == message:
+            self._store.put(
+                EVENTS.key, {**before.obj, "count": before.obj["count"] + 1, "lastTimestamp": now}
+            )
+            return
+        if before is not None:
+            self._number += 1
+            name = f"{name}.{self._number:x}"
+        self._store.put(
+            EVENTS.key,
+            {
+                "kind": "Event",
+                "apiVersion": "v1",
+                "metadata": {
+                    "name": name,
+                    "namespace": namespace,
+                    "uid": f"event-{name}",
+                    "creationTimestamp": now,
+                },
+                "involvedObject": {
+                    "kind": obj["kind"],
+                    "namespace": namespace,
+                    "name": metadata["name"],
+                    "uid": metadata["uid"],
+                    "apiVersion": obj["apiVersion"],
+                    "resourceVersion": metadata.get("resourceVersion", ""),
+                },
+                "reason": reason,
+                "message": message,
+                "type": kind,
+                "count": 1,
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "source": {"component": component},
+                "reportingComponent": component,
+                "reportingInstance": "",
+            },
+        )
+        self._order.append((namespace, name))
+        while len(self._order) > self._kept:
+            self._store.remove(EVENTS.key, *self._order.popleft())

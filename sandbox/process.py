@@ -1,0 +1,214 @@
+"""One process of the sandbox: started in a group of its own, watched, restarted like a Deployment's pod.
+
+A part that ends without being asked to is either started again (the services: they keep their state
+elsewhere) or reported (the backends and the API server: their state is gone with them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+STOP_SECONDS: Final = 5.0
+"""A clean stop takes a service less than a second; after this it is killed."""
+RESTART_SECONDS: Final = 0.5
+RESTART_SECONDS_MOST: Final = 10.0
+STEADY_SECONDS: Final = 5.0
+"""A process that lived so long has started well: its next restart waits no longer than the first."""
+LOG_TAIL: Final = 15
+
+
+Probe = Callable[["Part"], Coroutine[Any, Any, None]]
+"""Returns when the part, freshly started, can be used."""
+
+
+class SandboxError(Exception):
+    """A part of the sandbox does not do what it must; the text has the end of its log."""
+
+
+class Guard:
+    """The process that outlives a killed supervisor just long enough to end everything else."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, executable: str) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            executable,
+            "-I",
+            "-S",
+            str(Path(__file__).with_name("guard.py")),
+            stdin=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def started(self, group: int) -> None:
+        self._tell(f"+{group}\n")
+
+    def ended(self, group: int) -> None:
+        self._tell(f"-{group}\n")
+
+    def _tell(self, line: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(line.encode())
+
+    async def close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await self._process.wait()
+            self._process = None
+
+
+@dataclass
+class Part:
+    """A process that the sandbox runs.
+
+    `probe` waits until the freshly started part can be used; `restarts` says whether a death of its own is
+    repaired. `say` prints a line for the person watching; `lost` is called when a part that is not restarted
+    has died.
+    """
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    log: Path
+    guard: Guard
+    probe: Probe
+    say: Callable[[str], None]
+    restarts: bool = False
+    lost: Callable[[SandboxError], None] | None = None
+    reads_stdout: bool = False
+    announced: dict[str, Any] = field(default_factory=dict)
+    """What a part with `reads_stdout` printed as its first line, JSON."""
+    stopping: bool = False
+    _process: asyncio.subprocess.Process | None = None
+    _watcher: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self.running and self._process is not None else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start the process and have it watched; returns before it can be used, see `ready`."""
+        if self.running:
+            return
+        self.stopping = False
+        await self._spawn()
+        self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
+
+    async def ready(self, within: float) -> None:
+        """Wait until the part can be used; raises `SandboxError` when it dies or takes too long."""
+        if self._process is None:
+            raise self.error("was never started")
+        probe = asyncio.create_task(self.probe(self))
+        died = asyncio.create_task(self._process.wait())
+        try:
+            await asyncio.wait({probe, died}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if probe.done():
+                probe.result()
+            elif died.done():
+                raise self.error(f"ended before it was ready ({ending(died.result())})")
+            else:
+                raise self.error(f"was not ready within {within:g} s")
+        finally:
+            for waiting in (probe, died):
+                waiting.cancel()
+            await asyncio.gather(probe, died, return_exceptions=True)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process; raises `SandboxError` when it does not run."""
+        if self._process is None or not self.running:
+            msg = f"{self.name} does not run: start it first"
+            raise SandboxError(msg)
+        os.kill(self._process.pid, number)
+
+    async def stop(self) -> None:
+        """Stop it on purpose: SIGTERM, and SIGKILL where that is not enough."""
+        self.stopping = True
+        process = self._process
+        if process is not None and process.returncode is None:
+            # a stopped (SIGSTOP) process does not hear SIGTERM
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+            try:
+                await asyncio.wait_for(process.wait(), STOP_SECONDS)
+            except TimeoutError:
+                self.say(f"{self.name} did not stop within {STOP_SECONDS:g} s: killed")
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        if self._watcher is not None:
+            await self._watcher
+            self._watcher = None
+
+    def error(self, what: str) -> SandboxError:
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:] if self.log.exists() else []
+        end = "\n  ".join(lines) or "(nothing)"
+        return SandboxError(f"{self.name} {what}. The end of {self.log}:\n  {end}")
+
+    async def _spawn(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.command,
+                env=dict(self.environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if self.reads_stdout else log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.guard.started(self._process.pid)
+
+    async def _watch(self) -> None:
+        delay = RESTART_SECONDS
+        while self._process is not None:
+            began = time.monotonic()
+            code = await self._process.wait()
+            self.guard.ended(self._process.pid)
+            if self.stopping:
+                return
+            if not self.restarts:
+                if self.lost is not None:
+                    self.lost(self.error(f"died ({ending(code)}), and its state with it"))
+                return
+            delay = RESTART_SECONDS if time.monotonic() - began > STEADY_SECONDS else delay
+            self.say(
+                f"{self.name} (pid {self._process.pid}) {ending(code)}: starting it again in {delay:g} s"
+            )
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RESTART_SECONDS_MOST)
+            if self.stopping:
+                return
+            await self._spawn()
+
+    async def first_line(self) -> dict[str, Any]:
+        """The JSON line that a part with `reads_stdout` prints when it is ready."""
+        if self._process is None or self._process.stdout is None:
+            raise self.error("prints nothing to read")
+        line = await self._process.stdout.readline()
+        if not line:
+            # its end is reported by whoever waits for the process
+            await asyncio.Future()
+        try:
+            self.announced = json.loads(line)
+        except ValueError as error:
+            raise self.error(f"printed {line!r} instead of its addresses") from error
+        return self.announced
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words."""
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with code {code}"

@@ -1,0 +1,29 @@
+"""Wires the executor: the only writer of CloneSets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.executor.clonesets import CloneSets
+from shared import topics
+from shared.service import Context, run
+
+
+@asynccontextmanager
+async def executor(context: Context) -> AsyncIterator[None]:
+    client = await context.kubernetes()
+    clonesets = CloneSets(client, context.kafka, context.settings)
+    commands = context.kafka.consume_by_key(
+        [topics.BATCH_COMMANDS], group="executor", handle=clonesets.handle
+    )
+    clonesets.attach(commands)
+    commands.on_assigned = clonesets.assigned
+    context.spawn(clonesets.reflector.run(), "CloneSet watch")
+    await context.wait_until("the list of CloneSets", clonesets.reflector.synced)
+    context.spawn(clonesets.outgoing.run(), "CloneSet facts")
+    yield
+
+
+def main() -> None:
+    run("executor", executor)

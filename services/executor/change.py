@@ -1,0 +1,221 @@
+"""From a batch command and the CloneSet as it is to the one change of it, or to the answer that says why not.
+
+Pure. Every change is an absolute merge patch, guarded by the resourceVersion that it was decided on, with the
+command's sequence in it: done twice it is done once, and a lower sequence is never done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from shared import clonesets as cs
+from shared import deployflow as df
+from shared import messages as m
+from shared.clonesets import CloneSet, facts_of
+from shared.deployflow import READINESS_GATE, Application
+
+Json = dict[str, Any]
+
+TRITON_STRATEGY: Json = {"paused": True, "maxSurge": 0, "maxUnavailable": "100%"}
+"""The CloneSet never updates a pod by itself then, and only makes and deletes what it is told; every other
+combination can block a deletion for ever (OpenKruise 1.8's scale arithmetic)."""
+RELEASED_STRATEGY: Json = {"paused": False, "partition": 0, "maxSurge": None, "maxUnavailable": None}
+
+
+class Create(NamedTuple):
+    body: Json
+
+
+class Patch(NamedTuple):
+    """`before`: the pods that were there before the change."""
+
+    body: Json
+    before: tuple[m.PodRef, ...]
+
+
+class Answer(NamedTuple):
+    result: m.Result
+
+
+def change(
+    command: m.ExecutorCommand, live: CloneSet | None, pods: Sequence[m.PodRef]
+) -> Create | Patch | Answer:
+    """What to do for `command`; `pods` are those of the CloneSet that are not being deleted."""
+    head: Json = {"namespace": command.namespace, "instance": command.instance, "sequence": command.sequence}
+    if isinstance(command, m.Observe):
+        return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(pods)))
+    if live is None:
+        if isinstance(command, m.Surge) and command.create:
+            return Create(_new(command))
+        text = f"CloneSet {command.namespace}/{command.instance} does not exist"
+        return Answer(m.Refused(**head, reason="NotFound", message=text))
+    if live.sequence > command.sequence:
+        return Answer(m.Superseded(**head, current=live.sequence))
+    before = tuple(pods_before(command, live, pods))
+    if live.sequence == command.sequence:
+        return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(before)))
+    if isinstance(command, m.Scale):
+        gone = sorted(set(command.retire) - {pod.uid for pod in pods})
+        if gone:
+            return Answer(m.VictimsGone(**head, gone=gone))
+        if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
+            return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
+    return Patch(_patch(command, live, pods), before)
+
+
+def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) -> list[m.PodRef]:
+    """The pods that no surge of this batch made: when it was written before, those that wait for it are its."""
+    hold = live.hold
+    if not isinstance(command, m.Surge) or hold is None:
+        return list(pods)
+    if (hold.flow, hold.batch) != (command.hold.flow, command.hold.batch):
+        return list(pods)
+    target = live.status.update_revision
+    return [pod for pod in pods if pod.revision != target or pod.gate != m.Gate.CLOSED]
+
+
+def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef]) -> Json:
+    annotations: Json = {cs.SEQUENCE: str(command.sequence)}
+    body: Json = {
+        "metadata": {"resourceVersion": live.metadata.resource_version, "annotations": annotations},
+        "spec": {},
+    }
+    spec = body["spec"]
+    match command:
+        case m.Surge():
+            _write_strategy(live, annotations, spec, command.partition)
+            _write_count(annotations, spec, command.replicas)
+            annotations[cs.HOLD] = command.hold.model_dump_json()
+            annotations[cs.NO_PULL_IN] = "true" if command.no_pull_in else None
+            spec["scaleStrategy"] = {"podsToDelete": _named(command.retire, live, pods)}
+            if command.application is not None:
+                _write_template(command.application, live, body)
+        case m.Retire():
+            _write_strategy(live, annotations, spec, command.partition)
+            _write_count(annotations, spec, command.replicas)
+            annotations[cs.HOLD] = None
+            spec["scaleStrategy"] = {"podsToDelete": _named(command.retire, live, pods)}
+        case m.Halt():
+            _write_count(annotations, spec, _halted(live, len(pods)))
+            spec["scaleStrategy"] = {"podsToDelete": []}
+        case m.Cancel():
+            _cancel(command, live, pods, body)
+        case m.Finish():
+            owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
+            spec["updateStrategy"] = {**RELEASED_STRATEGY, **owner, "partition": 0, "paused": False}
+            spec["scaleStrategy"] = {"podsToDelete": []}
+            annotations |= {cs.HOLD: None, cs.OWNER_STRATEGY: None, cs.STABLE_TEMPLATE: None}
+    return body
+
+
+def _write_strategy(live: CloneSet, annotations: Json, spec: Json, partition: int) -> None:
+    spec["updateStrategy"] = {**TRITON_STRATEGY, "partition": partition}
+    if cs.OWNER_STRATEGY not in live.metadata.annotations:
+        annotations[cs.OWNER_STRATEGY] = json.dumps(live.spec.update_strategy)
+
+
+def _write_count(annotations: Json, spec: Json, replicas: int) -> None:
+    spec["replicas"] = replicas
+    annotations[cs.REPLICAS] = str(replicas)
+
+
+def _write_template(application: Json, live: CloneSet, body: Json) -> None:
+    wanted = template_of(Application.model_validate(application))
+    body["spec"]["template"] = replacing(live.spec.template, wanted)
+    body["metadata"]["labels"] = Application.model_validate(application).labels()
+    if cs.STABLE_TEMPLATE not in live.metadata.annotations:
+        body["metadata"]["annotations"][cs.STABLE_TEMPLATE] = json.dumps(live.spec.template)
+
+
+def _named(uids: Sequence[str], live: CloneSet, pods: Sequence[m.PodRef]) -> list[str]:
+    """The names to delete: these pods, and those named before that are still there."""
+    names = {pod.name for pod in pods}
+    before = [name for name in live.spec.scale_strategy.get("podsToDelete") or [] if name in names]
+    wanted = [pod.name for pod in pods if pod.uid in set(uids)]
+    return sorted({*before, *wanted})
+
+
+def _halted(live: CloneSet, count: int) -> int:
+    """The replicas that stop everything: the live count, yet never below what served before the batch."""
+    hold = live.hold
+    floor = hold.updated + hold.others if hold else live.spec.replicas
+    return max(count, min(floor, live.spec.replicas))
+
+
+def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: Json) -> None:
+    stable = live.metadata.annotations.get(cs.STABLE_TEMPLATE)
+    restored = command.restore_template and stable is not None
+    annotations, spec = body["metadata"]["annotations"], body["spec"]
+    if restored:
+        spec["template"] = replacing(live.spec.template, json.loads(stable or "{}"))
+    _write_strategy(live, annotations, spec, command.baked if restored else 0)
+    _write_count(annotations, spec, command.keep)
+    drop = set(command.drop)
+    spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
+    annotations |= {cs.HOLD: None, cs.STABLE_TEMPLATE: None}
+
+
+def replacing(live: Any, wanted: Any) -> Any:
+    """The merge patch that makes `live` equal to `wanted`: what `wanted` lacks becomes null."""
+    if not isinstance(live, dict) or not isinstance(wanted, dict):
+        return wanted
+    missing: Json = {key: None for key in live if key not in wanted}
+    return missing | {key: replacing(live.get(key), value) for key, value in wanted.items()}
+
+
+def template_of(application: Application) -> Json:
+    """The pod template with Triton's labels and readiness gate beside the owner's."""
+    template = application.template or {}
+    metadata = template.get("metadata") or {}
+    spec = template.get("spec") or {}
+    labels = {**(application.application_label or {}), **(metadata.get("labels") or {}), **application.labels()}
+    gates = [gate for gate in spec.get("readinessGates") or [] if gate.get("conditionType") != READINESS_GATE]
+    return {
+        **template,
+        "metadata": {**metadata, "labels": labels},
+        "spec": {**spec, "readinessGates": [*gates, {"conditionType": READINESS_GATE}]},
+    }
+
+
+def _new(command: m.Surge) -> Json:
+    """The CloneSet that a first create makes."""
+    application = Application.model_validate(command.application)
+    selector = application.selector or df.LabelSelector(match_labels=application.labels())
+    body: Json = {
+        "apiVersion": "apps.kruise.io/v1alpha1",
+        "kind": "CloneSet",
+        "metadata": {
+            "name": application.instance_name,
+            "namespace": command.namespace,
+            "labels": {**(application.application_label or {}), **application.labels()},
+            "annotations": {
+                cs.SEQUENCE: str(command.sequence),
+                cs.HOLD: command.hold.model_dump_json(),
+                cs.REPLICAS: str(command.replicas),
+                cs.OWNER_STRATEGY: "{}",
+                **({cs.NO_PULL_IN: "true"} if command.no_pull_in else {}),
+            },
+        },
+        "spec": {
+            "replicas": command.replicas,
+            "selector": selector.model_dump(exclude_none=True),
+            "template": template_of(application),
+            "updateStrategy": {**TRITON_STRATEGY, "partition": command.partition},
+        },
+    }
+    if application.volume_claim_templates:
+        body["spec"]["volumeClaimTemplates"] = application.volume_claim_templates
+    return body
+
+
+def trial(command: m.Observe, live: CloneSet | None) -> Json:
+    """What a server-side dry run is tried with: the patch of the template, or the whole new CloneSet."""
+    application = command.application or {}
+    if live is None:
+        hold = m.Hold(flow=command.flow.uid, batch=0, surge=0, updated=0, others=0)
+        head = command.model_dump(include={"namespace", "instance", "sequence", "flow"})
+        return _new(m.Surge(**head, replicas=0, partition=0, hold=hold, application=application, create=True))
+    wanted = template_of(Application.model_validate(application))
+    return {"spec": {"template": replacing(live.spec.template, wanted)}}

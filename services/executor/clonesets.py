@@ -1,0 +1,233 @@
+"""The executor's hands: carries batch commands out on CloneSets, and tells what it sees of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import Counter
+
+from services.executor.change import Answer, Create, Patch, change, trial
+from shared import messages as m
+from shared.clonesets import CloneSet, facts_of
+from shared.errors import Unavailable
+from shared.kafka import Consumer, Kafka, decode
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS, PAGE, PODS, ApiError, Client, Json
+from shared.lanes import Record
+from shared.outgoing import Outgoing
+from shared.pods import Pod
+from shared.reflector import Reflector, milliseconds
+from shared.settings import Settings
+
+CONFLICTS: Final = 10
+_results = Counter("triton_batch_results_total", "Answers to batch commands", ["command", "result"])
+_log = logging.getLogger(__name__)
+_cloneset = msgspec.json.Decoder(CloneSet)
+
+
+class _PodList(msgspec.Struct):
+    class Meta(msgspec.Struct):
+        next_page: str = msgspec.field(name="continue", default="")
+
+    metadata: Meta
+    items: list[Pod]
+
+
+_pod_list = msgspec.json.Decoder(_PodList)
+
+
+def _read(obj: Json) -> CloneSet:
+    return _cloneset.decode(msgspec.json.encode(obj))
+
+
+class CloneSets:
+    """The only writer of CloneSets."""
+
+    def __init__(self, client: Client, kafka: Kafka, settings: Settings) -> None:
+        self._client = client
+        self._kafka = kafka
+        self._consumer: Consumer | None = None
+        self.outgoing = Outgoing(kafka)
+        self.reflector = Reflector(
+            client,
+            CLONESETS,
+            CloneSet,
+            self._changed,
+            namespaces=settings.namespaces,
+            labels="managed-by=triton-io",
+            silence_seconds=settings.watch_silence_seconds,
+        )
+
+    def attach(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    async def handle(self, key: str, records: list[Record]) -> None:  # noqa: ARG002
+        for record in records:
+            command = decode(record)
+            if not isinstance(command, (m.PullIn, m.PullOut)):
+                await self._answer(command, await self._carry_out(command))
+
+    async def _answer(self, command: m.ExecutorCommand, result: m.Result) -> None:
+        kind = type(result).__name__
+        _results.labels(command.type, kind).inc()
+        _log.info(
+            "%s %s: %s",
+            command.type,
+            command.sequence,
+            kind,
+            extra={"triton.deployflow": command.flow.name, "triton.key": str(command.key)},
+        )
+        await self._kafka.publish([result])
+
+    async def _carry_out(self, command: m.ExecutorCommand) -> m.Result:
+        try:
+            return await self._attempts(command)
+        except ApiError as error:
+            if error.code in {401, 403} and "denied the request" not in str(error):
+                msg = f"not allowed: {error} (give the executor the rights of deploy/rbac)"
+                raise Unavailable(msg) from error
+            return m.Refused(**_head(command), reason=error.reason, message=str(error))
+
+    async def _attempts(self, command: m.ExecutorCommand) -> m.Result:
+        live = self.reflector.get(command.namespace, command.instance)
+        if live is None or isinstance(command, m.Observe):
+            live = await self._live(command)
+        for _ in range(CONFLICTS):
+            pods = await self._pods(command, live)
+            todo = change(command, live, pods)
+            try:
+                match todo:
+                    case Answer(result=m.Done() as done) if isinstance(command, m.Observe):
+                        return await self._tried(command, live, done)
+                    case Answer():
+                        return todo.result
+                    case Create():
+                        if not await self._unfinished(command):
+                            text = f"DeployFlow {command.flow.name} is over or gone: no CloneSet is made for it"
+                            return m.Refused(**_head(command), reason="FlowFinished", message=text)
+                        written = await self._client.create(CLONESETS, command.namespace, todo.body)
+                        return self._done(command, written, ())
+                    case Patch():
+                        written = await self._client.patch(
+                            CLONESETS, command.namespace, command.instance, todo.body
+                        )
+                        return self._done(command, written, todo.before)
+            except ApiError as error:
+                if error.code not in {404, 409}:
+                    raise
+                live = await self._live(command)
+        msg = f"CloneSet {command.key} keeps changing"
+        raise Unavailable(msg)
+
+    def _done(self, command: m.ExecutorCommand, written: Json, before: tuple[m.PodRef, ...]) -> m.Result:
+        self.reflector.put(written)
+        return m.Done(**_head(command), cloneset=facts_of(_read(written)), pods=list(before))
+
+    async def _tried(self, command: m.Observe, live: CloneSet | None, done: m.Done) -> m.Result:
+        """The answer to `observe`, the template tried by a dry run; raises `ApiError` when it is refused."""
+        if command.application is None:
+            return done
+        body = trial(command, live)
+        if live is None:
+            await self._client.create(CLONESETS, command.namespace, body, dry_run=True)
+            return done
+        tried = await self._client.patch(CLONESETS, command.namespace, command.instance, body, dry_run=True)
+        same = tried["spec"]["template"] == live.spec.template
+        return done.model_copy(update={"same_template": same})
+
+    async def _live(self, command: m.Command) -> CloneSet | None:
+        try:
+            return _read(await self._client.get(CLONESETS, command.namespace, command.instance))
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    async def _unfinished(self, command: m.Command) -> bool:
+        try:
+            flow = await self._client.get(DEPLOYFLOWS, command.namespace, command.flow.name)
+        except ApiError as error:
+            if error.code == 404:
+                return False
+            raise
+        return flow["metadata"]["uid"] == command.flow.uid and not (flow.get("status") or {}).get("finished")
+
+    async def _pods(self, command: m.Command, live: CloneSet | None) -> list[m.PodRef]:
+        """The CloneSet's pods that are not being deleted, read live."""
+        if live is None:
+            return []
+        query = {"labelSelector": f"app.kubernetes.io/instance={command.instance}", "limit": str(PAGE)}
+        pods: list[m.PodRef] = []
+        while True:
+            page = _pod_list.decode(await self._client.list_page(PODS, command.namespace, query))
+            pods += [_ref(pod) for pod in page.items if _owned(pod, live) and not pod.deleting]
+            if not page.metadata.next_page:
+                return pods
+            query["continue"] = page.metadata.next_page
+
+    def _changed(self, old: CloneSet | None, new: CloneSet | None) -> None:
+        cloneset = new or old
+        if cloneset is None or self._consumer is None:
+            return
+        head: Any = {"namespace": cloneset.metadata.namespace, "instance": cloneset.metadata.name}
+        if not self._consumer.owns(f"{head['namespace']}/{head['instance']}"):
+            return
+        facts = facts_of(cloneset)
+        if new is not None and new.settled and new.sequence and (old is None or _gist(old) != _gist(new)):
+            self.outgoing.put(m.CloneSetSeen(**head, sequence=facts.sequence, cloneset=facts))
+        if (told := _told(old, new)) is not None:
+            reason, message = told
+            self.outgoing.put(
+                m.CloneSetEvent(
+                    **head,
+                    id=f"{cloneset.metadata.uid}:{reason}:{cloneset.metadata.generation}",
+                    at=time.time_ns() // 1_000_000,
+                    reason=reason,
+                    message=message,
+                    cloneset=facts,
+                )
+            )
+
+    async def assigned(self, owned: frozenset[int]) -> None:  # noqa: ARG002 - the consumer knows it
+        """Partitions are newly given: tell where their CloneSets stand."""
+        for cloneset in self.reflector.items.values():
+            if cloneset.sequence:
+                self._changed(None, cloneset)
+
+
+def _head(command: m.Command) -> dict[str, Any]:
+    return {"namespace": command.namespace, "instance": command.instance, "sequence": command.sequence}
+
+
+def _gist(cloneset: CloneSet) -> object:
+    """What the planner waits for: which command the CloneSet's controller has caught up with."""
+    return (cloneset.sequence, cloneset.settled, cloneset.status.update_revision, cloneset.spec.replicas)
+
+
+def _told(old: CloneSet | None, new: CloneSet | None) -> tuple[str, str] | None:
+    """What the log says of a change, if it says anything."""
+    if new is None:
+        return "Deleted", "the CloneSet is gone"
+    spec = f"replicas {new.spec.replicas}, partition {new.spec.update_strategy.get('partition', 0)}"
+    if old is None or old.metadata.generation != new.metadata.generation:
+        by = f" by command {new.sequence}" if old is None or old.sequence != new.sequence else " by somebody else"
+        return "SpecChanged", spec + by
+    return None
+
+
+def _ref(pod: Pod) -> m.PodRef:
+    return m.PodRef(
+        uid=pod.metadata.uid,
+        name=pod.metadata.name,
+        revision=pod.revision,
+        gate=pod.gate,
+        ready=pod.ready,
+        containers_ready=pod.containers_ready,
+        created_at=milliseconds(pod.metadata.creation_timestamp),
+    )
+
+
+def _owned(pod: Pod, cloneset: CloneSet) -> bool:
+    return any(owner.uid == cloneset.metadata.uid and owner.controller for owner in pod.metadata.owner_references)

@@ -1,0 +1,56 @@
+"""Wires the planner: the owner of every release's life, and the only writer of its status."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.planner.clock import fire_forever, look_forever
+from services.planner.flows import FlowCache
+from services.planner.instances import Instances
+from services.planner.intake import Intake
+from services.planner.status_writer import StatusWriter
+from shared import topics
+from shared.service import Context, run
+from shared.store import StatusStore
+
+
+@asynccontextmanager
+async def planner(context: Context) -> AsyncIterator[None]:
+    settings, kafka = context.settings, context.kafka
+    store = StatusStore(settings.redis_url, settings.prefix)
+    context.stack.push_async_callback(store.close)
+    await context.wait_for("Redis", store.ping)
+    client = await context.kubernetes()
+    flows = FlowCache(client, kafka, settings)
+
+    writer = StatusWriter(client, flows)
+    instances = Instances(
+        store,
+        kafka,
+        flows,
+        writer.mark,
+        resend_seconds=settings.resend_seconds,
+        finished_ttl_seconds=settings.redis_finished_ttl_seconds,
+    )
+    facts = kafka.consume_by_key(
+        [topics.PLANNER_FACTS, topics.BATCH_RESULTS, topics.PHASE_EVENTS],
+        group="planner",
+        handle=instances.handle,
+    )
+    kafka.consume_by_key(
+        [topics.DEPLOY_COMMANDS], group="planner-intake", handle=Intake(client, kafka, flows).handle
+    )
+    flows.attach(facts)
+    facts.on_assigned = flows.assigned
+    context.spawn(flows.reflector.run(), "DeployFlow watch")
+    await context.wait_until("the list of DeployFlows", flows.reflector.synced)
+    context.spawn(flows.outgoing.run(), "planner facts")
+    context.spawn(fire_forever(store, kafka), "deadlines")
+    context.spawn(look_forever(store, instances, flows, facts), "second look")
+    yield
+    await writer.stop()
+
+
+def main() -> None:
+    run("planner", planner)

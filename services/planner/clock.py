@@ -1,0 +1,54 @@
+"""Deadlines and second looks: what makes a release go on when no message comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from services.planner.flows import FlowCache
+from services.planner.instances import Instances, now_ms
+from shared.errors import Unavailable
+from shared.kafka import Consumer, Kafka
+from shared.messages import Due
+from shared.store import StatusStore
+
+TICK_SECONDS: Final = 0.05
+"""Deadlines are to fire within 100 ms."""
+LOOK_SECONDS: Final = 3.0
+"""How often what Redis holds is compared with the DeployFlows."""
+
+_log = logging.getLogger(__name__)
+
+
+async def fire_forever(store: StatusStore, kafka: Kafka) -> None:
+    """Publish `Due` for every instance whose deadline has passed; any replica does it."""
+    while True:
+        try:
+            keys = await store.fire(now_ms())
+            if keys:
+                await kafka.publish([Due(namespace=key.namespace, instance=key.instance) for key in keys])
+        except Unavailable as error:
+            _log.warning("deadlines: %s", error)
+            await asyncio.sleep(1)
+        await asyncio.sleep(TICK_SECONDS)
+
+
+async def look_forever(
+    store: StatusStore, instances: Instances, flows: FlowCache, consumer: Consumer
+) -> None:
+    """Find what Redis has lost, or never published, of this replica's instances."""
+    while True:
+        try:
+            held = instances.versions()
+            begun = {flow.key: max(flow.version, held.get(flow.key, 0)) for flow in flows.unfinished()}
+            versions = await store.versions(list(begun))
+            behind = [key for key, version in zip(begun, versions, strict=True) if version < begun[key]]
+            pending = [key for key in await store.unpublished() if key not in held and consumer.owns(str(key))]
+            instances.forget(behind)
+            for key in {*behind, *pending}:
+                _log.warning("looking again", extra={"triton.key": str(key)})
+                flows.look_again(key)
+        except Unavailable as error:
+            _log.warning("second look: %s", error)
+        await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,109 @@
+"""The commands a release gives, made from its state; targets are absolute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.planner.plan import Counts, retire_after
+from services.planner.state import Flow, Instance
+from shared import messages as m
+from shared.topics import BATCH_COMMANDS
+
+FILLED_IN: dict[str, Any] = {}
+"""Stands for the application of the DeployFlow, which is read and filled in when the command is published."""
+
+
+def _head(i: Instance, sequence: int) -> dict[str, Any]:
+    return {
+        "namespace": i.namespace,
+        "instance": i.name,
+        "sequence": sequence,
+        "flow": m.FlowRef(name=_flow(i).name, uid=_flow(i).uid),
+    }
+
+
+def _flow(i: Instance) -> Flow:
+    assert i.active is not None
+    return i.active
+
+
+def read(body: str) -> m.Command:
+    """A command as it was given before."""
+    command: m.Command = m.ADAPTERS[BATCH_COMMANDS].validate_json(body)
+    return command
+
+
+def observe(i: Instance, sequence: int) -> m.Command:
+    return m.Observe(**_head(i, sequence), application=FILLED_IN if _flow(i).updating else None)
+
+
+def prepare(i: Instance, sequence: int) -> m.Command:
+    """Write the template and nothing else, to learn the name of its revision."""
+    replicas = i.cloneset.replicas
+    hold = m.Hold(flow=_flow(i).uid, batch=0, surge=0, updated=0, others=replicas)
+    return m.Surge(
+        **_head(i, sequence),
+        replicas=replicas,
+        partition=replicas,
+        hold=hold,
+        application=FILLED_IN,
+        create=not i.cloneset.exists,
+        accept_replicas=replicas,
+    )
+
+
+def surge(i: Instance, sequence: int) -> m.Command:
+    f = _flow(i)
+    batch = f.open_batch
+    assert batch is not None
+    return m.Surge(
+        **_head(i, sequence),
+        replicas=f.updated + f.others + batch.surge,
+        partition=f.others,
+        retire=[uid for uid in f.victims if uid in i.pods],
+        hold=m.Hold(
+            flow=f.uid, batch=batch.number, surge=batch.surge, updated=f.updated, others=f.others
+        ),
+        application=FILLED_IN if f.updating else None,
+        create=f.action == "create" and batch.number == 1,
+        no_pull_in=f.strategy.no_pull_in,
+        accept_replicas=i.cloneset.replicas,
+    )
+
+
+def retire(i: Instance, sequence: int) -> m.Command:
+    f = _flow(i)
+    batch = f.open_batch
+    assert batch is not None
+    count = retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
+    return m.Retire(
+        **_head(i, sequence),
+        replicas=f.updated + f.others + batch.surge - count,
+        partition=max(f.others - count, 0),
+        retire=[uid for uid in f.victims if uid in i.pods],
+        accept_replicas=i.cloneset.replicas,
+    )
+
+
+def halt(i: Instance, sequence: int) -> m.Command:
+    return m.Halt(**_head(i, sequence))
+
+
+def cancel(
+    i: Instance, sequence: int, *, keep: int, baked: int, drop: tuple[str, ...], restore_template: bool
+) -> m.Command:
+    return m.Cancel(
+        **_head(i, sequence), keep=keep, baked=baked, drop=list(drop), restore_template=restore_template
+    )
+
+
+def finish(i: Instance, sequence: int) -> m.Command:
+    return m.Finish(**_head(i, sequence))
+
+
+def pull_in(i: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
+    return m.PullIn(**_head(i, sequence), uids=list(uids))
+
+
+def pull_out(i: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
+    return m.PullOut(**_head(i, sequence), uids=list(uids))

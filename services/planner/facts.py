@@ -1,0 +1,329 @@
+"""Takes in what the planner is told: each message changes what it knows, and decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from services.planner.plan import Counts
+from services.planner.recovery import batch_pods, settle
+from services.planner.state import EARLIER, UNTOLD, CloneSet, Flow, Given, Instance, Pod, Step, Strategy
+from shared import messages as m
+from shared.deployflow import (
+    Action,
+    DeployFlowSpec,
+    FlowPhase,
+    OnFailure,
+    PodPhase,
+    UpdateStrategy,
+    containers_of,
+    problems,
+)
+
+Fact = (
+    m.SpecObserved
+    | m.SpecGone
+    | m.Due
+    | m.Done
+    | m.CloneSetSeen
+    | m.Superseded
+    | m.VictimsGone
+    | m.ReplicasChanged
+    | m.Refused
+    | m.PodsSeen
+)
+
+
+def absorb(i: Instance, fact: Fact, now: int) -> Instance:
+    """The instance with what `fact` says taken in; the same object when it says nothing new."""
+    match fact:
+        case m.SpecObserved():
+            return _spec_observed(i, fact, now)
+        case m.SpecGone():
+            return _each_flow(i, fact.flow.uid, lambda flow: replace(flow, deleting=True))
+        case m.PodsSeen():
+            return _pods_seen(i, fact)
+        case m.Due():
+            return i
+    given = i.given
+    if i.active is None or given is None:
+        return i
+    match fact:
+        case m.Superseded() if fact.current > i.sequence or fact.sequence == given.sequence:
+            again = replace(i, sequence=max(i.sequence, fact.current), given=None)
+            return _with(again, resync=True, issued=False)
+        case _ if fact.sequence != given.sequence:
+            return i
+        case m.Done():
+            return _done(i, given, fact)
+        case m.CloneSetSeen():
+            return replace(_cloneset(i, fact.cloneset), given=_seen(given, fact.cloneset))
+        case m.VictimsGone():
+            pods = {uid: pod for uid, pod in i.pods.items() if uid not in set(fact.gone)}
+            return _with(replace(i, pods=pods, given=None), issued=False, victims=())
+        case m.ReplicasChanged():
+            delta = fact.replicas - i.cloneset.replicas
+            changed = replace(i, cloneset=replace(i.cloneset, replicas=fact.replicas), given=None)
+            wanted = max(i.active.wanted + delta, 0)
+            return _with(changed, wanted=wanted, recount=True, resync=True, issued=False)
+        case m.Refused():
+            return _with(
+                replace(i, given=replace(given, answered=True, seen=True, kind="refused")),
+                reason=fact.reason,
+                message=fact.message,
+            )
+    return i
+
+
+def _with(i: Instance, **fields: Any) -> Instance:
+    assert i.active is not None
+    return replace(i, active=replace(i.active, **fields))
+
+
+def _each_flow(i: Instance, uid: str, change: Any) -> Instance:
+    if i.active is not None and i.active.uid == uid:
+        return replace(i, active=change(i.active))
+    if any(flow.uid == uid for flow in i.waiting):
+        return replace(i, waiting=tuple(change(f) if f.uid == uid else f for f in i.waiting))
+    return replace(i, finished=kept) if len(kept := tuple(f for f in i.finished if f.uid != uid)) < len(
+        i.finished
+    ) else i
+
+
+# --- the spec --------------------------------------------------------------------------------------------
+
+
+def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
+    uid = fact.flow.uid
+    if fact.status.get("finished"):
+        # its last status has reached the API server: nothing has to be remembered here any more
+        kept = tuple(flow for flow in i.finished if flow.uid != uid)
+        return replace(i, finished=kept) if len(kept) < len(i.finished) else i
+    known = next((flow for flow in i.flows if flow.uid == uid), None)
+    if known is None:
+        waiting = sorted([*i.waiting, flow_of(fact, now)], key=lambda flow: (flow.created_at, flow.name))
+        return replace(i, waiting=tuple(waiting))
+    if fact.generation <= known.generation and fact.deleting == known.deleting:
+        return i
+
+    def change(flow: Flow) -> Flow:
+        try:
+            spec = DeployFlowSpec.model_validate(fact.spec)
+        except ValueError as error:
+            return replace(
+                flow, generation=fact.generation, deleting=fact.deleting, warnings=(problems(error, "spec"),)
+            )
+        return replace(
+            flow,
+            generation=fact.generation,
+            deleting=fact.deleting,
+            requested_by=_asker(fact, flow.request),
+            request=fact.request,
+            strategy=strategy_of(spec),
+            warnings=(),
+        )
+
+    return _each_flow(i, uid, change)
+
+
+def _asker(fact: m.SpecObserved, last_request: str) -> str:
+    """Who made a change. One that left the annotation of the last request alone came past Triton's own ways."""
+    return fact.requested_by if fact.requested_by and fact.request != last_request else "kubectl"
+
+
+def flow_of(fact: m.SpecObserved, now: int) -> Flow:
+    """A release that is new to the planner; one that can't be carried out is failed from the start."""
+    application = fact.spec.get("application") or {}
+    common: dict[str, Any] = {
+        "name": fact.flow.name,
+        "uid": fact.flow.uid,
+        "generation": fact.generation,
+        "created_at": fact.created_at,
+        "requested_by": _asker(fact, ""),
+        "request": fact.request,
+        "deleting": fact.deleting,
+        "updated_at": now,
+    }
+    try:
+        spec = DeployFlowSpec.model_validate(fact.spec)
+    except ValueError as error:
+        return Flow(
+            **common,
+            action=str(fact.spec.get("action", "")),
+            app_id=0,
+            group_id=0,
+            app_name=str(application.get("appName", "")),
+            wanted=0,
+            strategy=Strategy(),
+            outcome=FlowPhase.FAILED,
+            reason="InvalidSpec",
+            message=problems(error, "spec"),
+        )
+    flow = Flow(
+        **common,
+        action=str(spec.action),
+        app_id=spec.application.app_id,
+        group_id=spec.application.group_id,
+        app_name=spec.application.app_name,
+        wanted=spec.application.replicas,
+        strategy=strategy_of(spec),
+    )
+    refusal = _not_supported(spec)
+    if refusal:
+        return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=refusal)
+    return flow
+
+
+def _not_supported(spec: DeployFlowSpec) -> str:
+    """What this version can't carry out yet is refused by name, never left out in silence."""
+    strategy = spec.strategy
+    field = f"spec.{spec.strategy_field}"
+    if spec.action not in {Action.CREATE, Action.UPDATE}:
+        return f"spec.action: {spec.action} is not carried out by this version (create and update are)"
+    if strategy.failure_threshold not in {0, "0%"}:
+        return f"{field}.failureThreshold: this version tolerates no failed pod; leave it out"
+    if strategy.on_failure == OnFailure.ROLLBACK:
+        return f"{field}.onFailure: rollback is not carried out by this version; use pause or cancel"
+    if strategy.progress_deadline_seconds is not None:
+        return f"{field}.progressDeadlineSeconds: not watched by this version; use startupTimeoutSeconds"
+    if not containers_of(spec.application.template):
+        return "spec.application.template: a pod template with at least one container is needed"
+    return ""
+
+
+def strategy_of(spec: DeployFlowSpec) -> Strategy:
+    s = spec.strategy
+    update = s if isinstance(s, UpdateStrategy) else UpdateStrategy()
+    return Strategy(
+        batch_size=s.batch_size,
+        interval=s.batch_interval_seconds,
+        mode=s.mode,
+        batches=s.batches,
+        stage=update.stage,
+        paused=s.paused,
+        canceled=s.canceled,
+        canary=update.canary,
+        no_pull_in=update.no_pull_in,
+        startup_timeout=s.startup_timeout_seconds,
+        pull_in_timeout=s.pull_in_timeout_seconds,
+        bake=s.bake_seconds,
+        pull_out=s.pull_out_seconds,
+        on_failure=str(s.on_failure),
+    )
+
+
+# --- pods ------------------------------------------------------------------------------------------------
+
+
+def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
+    if i.active is None:
+        return i
+    pods = dict(i.pods)
+    for seen in fact.pods:
+        known = pods.get(seen.uid)
+        pods[seen.uid] = Pod(
+            name=seen.name,
+            revision=seen.revision,
+            phase=seen.phase,
+            ready=seen.ready,
+            containers_ready=seen.containers_ready,
+            gate=str(seen.gate),
+            sequence=seen.sequence,
+            deleting=seen.deleting,
+            ip=seen.ip,
+            port=seen.port,
+            reason=seen.reason,
+            message=seen.message,
+            created_at=seen.created_at,
+            batch=known.batch if known else UNTOLD,
+            asked=known.asked if known else 0,
+        )
+    for uid in fact.gone:
+        pods.pop(uid, None)
+    if fact.complete:
+        present = {seen.uid for seen in fact.pods}
+        pods = {uid: pod for uid, pod in pods.items() if uid in present}
+    return replace(i, pods=pods) if pods != i.pods else i
+
+
+# --- answers ---------------------------------------------------------------------------------------------
+
+
+def _seen(given: Given, facts: m.CloneSetFacts) -> Given:
+    caught_up = facts.settled and facts.sequence >= given.sequence
+    return replace(given, seen=True) if caught_up and not given.seen else given
+
+
+def _cloneset(i: Instance, facts: m.CloneSetFacts) -> Instance:
+    known = CloneSet(replicas=facts.replicas, exists=facts.exists, update_revision=facts.update_revision)
+    return i if known == i.cloneset else replace(i, cloneset=known)
+
+
+def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
+    flow = i.active
+    assert flow is not None
+    i = replace(_cloneset(i, fact.cloneset), sequence=max(i.sequence, fact.cloneset.sequence))
+    given = replace(_seen(given, fact.cloneset), answered=True)
+    pods = dict(i.pods)
+    for ref in fact.pods:
+        known = pods.get(ref.uid)
+        if known is None:
+            pods[ref.uid] = _from_list(ref)
+        elif known.batch == UNTOLD:
+            pods[ref.uid] = replace(known, batch=EARLIER)
+    i = replace(i, given=given, pods=pods)
+    if given.kind != "observe":
+        return i
+    i = replace(i, given=replace(given, seen=True))
+    if flow.step == Step.OBSERVE and not flow.batches:
+        counts = _counts_at_rest(fact)
+        return _with(i, updated=counts.updated, others=counts.others, target_revision=_target(fact))
+    return _resynced(i, flow, fact)
+
+
+def _from_list(ref: m.PodRef) -> Pod:
+    phase = PodPhase.READY if ref.ready else PodPhase.CONTAINERS_READY
+    return Pod(
+        name=ref.name,
+        revision=ref.revision,
+        phase=phase if ref.containers_ready else PodPhase.RUNNING,
+        ready=ref.ready,
+        containers_ready=ref.containers_ready,
+        gate=str(ref.gate),
+        created_at=ref.created_at,
+        batch=EARLIER,
+    )
+
+
+def _target(fact: m.Done) -> str:
+    return fact.cloneset.update_revision if fact.same_template else ""
+
+
+def _counts_at_rest(fact: m.Done) -> Counts:
+    """T and O before the first batch; T is 0 as long as the target template is not the CloneSet's."""
+    replicas = fact.cloneset.replicas
+    if not fact.cloneset.exists or not fact.same_template:
+        return Counts(0, replicas)
+    revisions = {pod.revision for pod in fact.pods}
+    if revisions <= {fact.cloneset.update_revision}:
+        updated = replicas - fact.cloneset.partition
+    else:
+        updated = sum(1 for pod in fact.pods if pod.revision == fact.cloneset.update_revision)
+    return Counts(min(max(updated, 0), replicas), replicas - min(max(updated, 0), replicas))
+
+
+def _resynced(i: Instance, flow: Flow, fact: m.Done) -> Instance:
+    """After an `observe` in the middle; where somebody else scaled, the counts are taken anew."""
+    if flow.rebuilt:
+        return replace(i, active=settle(flow, fact), pods=batch_pods(i, flow, fact))
+    if not flow.recount:
+        return _with(i, resync=False, issued=False)
+    batch = flow.open_batch
+    hold = fact.cloneset.hold
+    surged = batch is not None and hold is not None and (hold.flow, hold.batch) == (flow.uid, batch.number)
+    mine = {uid for uid, pod in i.pods.items() if batch and pod.batch == batch.number}
+    updated = sum(1 for p in fact.pods if p.revision == flow.target_revision and p.uid not in mine)
+    surge = batch.surge if batch and surged else 0
+    others = max(fact.cloneset.replicas - updated - surge, 0)
+    return _with(i, updated=updated, others=others, recount=False, resync=False, issued=False)

@@ -1,0 +1,128 @@
+"""The planner's picture of the DeployFlows, and the way from there to the replica that has the instance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared import deployflow as df
+from shared.errors import Unavailable
+from shared.kafka import Consumer, Kafka
+from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
+from shared.messages import Due, FlowRef, SpecGone, SpecObserved
+from shared.outgoing import Outgoing
+from shared.reflector import Meta, Reflector, milliseconds
+from shared.settings import Settings
+from shared.topics import Key
+
+
+class DeployFlow(msgspec.Struct, frozen=True):
+    metadata: Meta
+    spec: dict[str, Any]
+    status: dict[str, Any] = {}
+
+    @property
+    def key(self) -> Key:
+        application = self.spec.get("application") or {}
+        return Key(self.metadata.namespace, str(application.get("instanceName") or ""))
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.status.get("finished"))
+
+    @property
+    def version(self) -> int:
+        return int(self.status.get("version") or 0)
+
+
+def observed(flow: DeployFlow) -> SpecObserved:
+    key = flow.key
+    meta = flow.metadata
+    return SpecObserved(
+        namespace=key.namespace,
+        instance=key.instance,
+        flow=FlowRef(name=meta.name, uid=meta.uid),
+        generation=meta.generation,
+        created_at=milliseconds(meta.creation_timestamp),
+        deleting=meta.deletion_timestamp is not None,
+        request=meta.annotations.get(df.LAST_REQUEST, ""),
+        requested_by=meta.annotations.get(df.REQUESTED_BY, ""),
+        spec=flow.spec,
+        status={"finished": True} if flow.finished else flow.status,
+    )
+
+
+class FlowCache:
+    """Watches the DeployFlows. Publishes what changed of those whose partition this replica has."""
+
+    def __init__(self, client: Client, kafka: Kafka, settings: Settings) -> None:
+        self._client = client
+        self._consumer: Consumer | None = None
+        self.outgoing = Outgoing(kafka)
+        self.reflector = Reflector(
+            client,
+            DEPLOYFLOWS,
+            DeployFlow,
+            self._changed,
+            namespaces=settings.namespaces,
+            silence_seconds=settings.watch_silence_seconds,
+        )
+
+    def attach(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def get(self, namespace: str, name: str) -> DeployFlow | None:
+        return self.reflector.get(namespace, name)
+
+    def of_instance(self, key: Key) -> list[SpecObserved]:
+        return [observed(flow) for flow in self.reflector.items.values() if flow.key == key]
+
+    def unfinished(self) -> list[DeployFlow]:
+        """The unfinished flows of this replica's partitions."""
+        return [flow for flow in self.reflector.items.values() if not flow.finished and self._mine(flow)]
+
+    async def application(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """What a DeployFlow releases; None when it is gone."""
+        flow = self.get(namespace, name)
+        if flow is not None:
+            found: dict[str, Any] = flow.spec["application"]
+            return found
+        try:
+            live = await self._client.get(DEPLOYFLOWS, namespace, name)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise Unavailable(str(error)) from error
+        application: dict[str, Any] = live["spec"]["application"]
+        return application
+
+    async def assigned(self, owned: frozenset[int]) -> None:  # noqa: ARG002 - the consumer knows it
+        """Partitions are newly given: look at every unfinished flow in them."""
+        for flow in self.unfinished():
+            self.outgoing.put(observed(flow))
+
+    def look_again(self, key: Key) -> None:
+        self.outgoing.put(Due(namespace=key.namespace, instance=key.instance))
+
+    def _mine(self, flow: DeployFlow) -> bool:
+        return self._consumer is not None and self._consumer.owns(str(flow.key))
+
+    def _changed(self, old: DeployFlow | None, new: DeployFlow | None) -> None:
+        flow = new or old
+        if flow is None or not flow.key.instance or not self._mine(flow):
+            return
+        if new is None:
+            ref = FlowRef(name=flow.metadata.name, uid=flow.metadata.uid)
+            self.outgoing.put(SpecGone(namespace=flow.key.namespace, instance=flow.key.instance, flow=ref))
+        elif old is None or _noteworthy(old, new):
+            self.outgoing.put(observed(new))
+
+
+def _noteworthy(old: DeployFlow, new: DeployFlow) -> bool:
+    """Whether somebody changed the flow; most changes are our own writes of its status."""
+    return (
+        old.metadata.generation != new.metadata.generation
+        or old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
+        or old.finished != new.finished
+    )

@@ -1,0 +1,548 @@
+"""The life of a release: from what is known to the next move, one step at a time.
+
+Every batch is the same short road: surge → smoked → pull in → baked → pull out → retire. `next_move` looks
+only at values and the time given; after every fact it is asked until there is nothing more to do. Whatever
+the release waits for then, `deadlines.deadline` tells when to look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from services.planner import commands as give
+from services.planner.gates import may_reach, may_start
+from services.planner.plan import (
+    Counts,
+    after,
+    batch_count,
+    canary_of,
+    canary_warning,
+    next_batch,
+    remaining,
+    retire_after,
+)
+from services.planner.state import EARLIER, UNTOLD, Batch, Flow, Given, Instance, Pod, Step
+from services.planner.verdict import Failure, failure
+from shared.deployflow import BatchPhase, FlowPhase, OnFailure, count_of
+from shared.messages import Command
+
+
+class Move(NamedTuple):
+    """The instance after a move, and the commands that it gives."""
+
+    instance: Instance
+    commands: tuple[Command, ...] = ()
+
+
+def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
+    """The one thing to do next; None when there is nothing to do now."""
+    i = _drop_waiting(i, now)
+    f = i.active
+    if f is None:
+        return _activate(i, now)
+    if f.step == Step.DONE:
+        return Move(_close(i, f, now))
+    if i.given is not None and i.given.kind == "refused":
+        return _refused(i, f, now)
+    if f.resync:
+        return _resync(i, f, now, resend_ms)
+    if (ending := _ending(i, f)) is not None:
+        return _end(i, f, ending, now)
+    i = _tell_pods(i, f)
+    if not f.failed and (found := failure(i, f, now)) is not None:
+        return _fail(i, f, found, now)
+    if f.paused and not f.halted and f.step in {Step.SURGE, Step.RETIRE} and f.issued:
+        return _give(_set(i, f, halted=True, issued=False), give.halt, now)
+    if f.halted and not f.paused:
+        return _resume(i, f, now)
+    return _STEPS[f.step](i, f, now) or _again(i, f, now, resend_ms)
+
+
+# --- small pieces ----------------------------------------------------------------------------------------
+
+
+def _set(i: Instance, f: Flow, **fields: object) -> Instance:
+    return replace(i, active=replace(f, **fields))
+
+
+def _set_batch(i: Instance, f: Flow, batch: Batch, **fields: object) -> Instance:
+    return _set(i, f, batches=(*f.batches[:-1], batch), **fields)
+
+
+def _give(i: Instance, make: Callable[..., Command], now: int, **fields: object) -> Move:
+    """Give a command with the next sequence; it stays until it is carried out."""
+    sequence = i.sequence + 1
+    command = make(i, sequence, **fields)
+    kind = command.model_dump(include={"type"})["type"]
+    given = Given(sequence, kind, command.model_dump_json(), now)
+    return Move(replace(i, sequence=sequence, given=given), (command,))
+
+
+def _again(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
+    """The unanswered command once more, with the same sequence."""
+    given = i.given
+    if given is None or now < given.sent_at + resend_ms or (f.paused and not f.halted):
+        return None
+    if given.answered and given.seen:
+        return None
+    return Move(replace(i, given=replace(given, sent_at=now)), (give.read(given.body),))
+
+
+def _carried_out(i: Instance, kind: str) -> bool:
+    given = i.given
+    return given is not None and given.kind == kind and given.answered and given.seen
+
+
+def mine(i: Instance, batch: Batch) -> list[tuple[str, Pod]]:
+    """The pods of a batch that live."""
+    return [(uid, pod) for uid, pod in i.pods.items() if pod.batch == batch.number and not pod.deleting]
+
+
+def _gone(i: Instance, uids: tuple[str, ...]) -> bool:
+    return all((pod := i.pods.get(uid)) is None or pod.deleting for uid in uids)
+
+
+def _size(f: Flow) -> int:
+    return count_of(f.strategy.batch_size, f.wanted)
+
+
+# --- beginning and end -----------------------------------------------------------------------------------
+
+
+def _drop_waiting(i: Instance, now: int) -> Instance:
+    """Releases that end before their turn: canceled, deleted, impossible, or replaced by a newer one."""
+    if not i.waiting:
+        return i
+    newest = next((f for f in reversed(i.waiting) if f.updating and f.outcome is None), None)
+    ended: list[Flow] = []
+    kept: list[Flow] = []
+    for f in i.waiting:
+        if f.outcome is not None:
+            ended.append(_over(f, f.outcome, now, f.reason, f.message))
+        elif f.strategy.canceled or f.deleting:
+            ended.append(_over(f, FlowPhase.CANCELED, now, "Canceled", "canceled before it began"))
+        elif newest is not None and f is not newest and f.updating:
+            ended.append(_over(f, FlowPhase.ABORTED, now, "Replaced", f"{newest.name} takes its place"))
+        else:
+            kept.append(f)
+    return replace(i, waiting=tuple(kept), finished=(*i.finished, *ended)) if ended else i
+
+
+def _over(f: Flow, phase: FlowPhase, now: int, reason: str, message: str) -> Flow:
+    return replace(
+        f, phase=phase, step=Step.DONE, reason=reason, message=message, finished_at=now, updated_at=now
+    )
+
+
+def _activate(i: Instance, now: int) -> Move | None:
+    if not i.waiting:
+        # an instance at rest remembers no pods
+        return Move(replace(i, pods={}, given=None)) if i.pods or i.given else None
+    f = replace(
+        i.waiting[0], phase=FlowPhase.INITIALIZING, step=Step.OBSERVE, started_at=now, reason="", message=""
+    )
+    i = replace(i, active=f, waiting=i.waiting[1:], pods={}, given=None)
+    return _give(i, give.observe, now)
+
+
+def _close(i: Instance, f: Flow, now: int) -> Instance:
+    phase = f.outcome or FlowPhase.SUCCESS
+    live = {uid: pod for uid, pod in i.pods.items() if not pod.deleting}
+    ended = replace(f, phase=phase, finished_at=now, updated_at=now, outcome=phase, pods=live)
+    return replace(i, active=None, finished=(*i.finished, ended), given=None)
+
+
+def _ending(i: Instance, f: Flow) -> FlowPhase | None:
+    """How the release ends before its time, if it shall."""
+    if f.step in {Step.CANCEL, Step.FINISH, Step.DONE}:
+        return None
+    if f.strategy.canceled or f.deleting:
+        return FlowPhase.CANCELED
+    if f.failed and f.strategy.on_failure == OnFailure.CANCEL:
+        return FlowPhase.FAILED
+    if f.paused and any(newcomer.updating for newcomer in i.waiting):
+        return FlowPhase.ABORTED
+    return None
+
+
+_ENDED = {
+    FlowPhase.CANCELED: ("Canceled", "canceled"),
+    FlowPhase.FAILED: ("BatchFailed", "canceled by onFailure"),
+    FlowPhase.ABORTED: ("Aborted", "another release took over"),
+}
+
+
+def _end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
+    reason, message = _ENDED[outcome]
+    if f.message and f.failed:
+        message = f"{message}: {f.message}"
+    if not f.batches and f.step != Step.PREPARE:
+        return Move(_set(i, f, step=Step.DONE, outcome=outcome, reason=reason, message=message))
+    batch = f.open_batch
+    others = f.others
+    drop: tuple[str, ...] = ()
+    baked = f.updated
+    if batch is not None and batch.baked:
+        baked += batch.surge
+        others -= len(drop := f.victims)
+    elif batch is not None:
+        drop = tuple(uid for uid, _ in mine(i, batch))
+    if baked and others:
+        names = [pod.name for _, pod in sorted(i.pods.items()) if pod.batch > EARLIER and pod.gate == "open"]
+        message += f"; {baked} pods of {f.target_revision} go on serving: {', '.join(names[:20])}"
+    canceled = _set(
+        i,
+        f,
+        step=Step.CANCEL,
+        outcome=outcome,
+        reason=reason,
+        message=message,
+        victims=drop,
+        issued=True,
+        mixed=bool(baked and others),
+    )
+    return _give(
+        canceled, give.cancel, now, keep=baked + others, baked=baked, drop=drop, restore_template=others > 0
+    )
+
+
+def _cancel(i: Instance, f: Flow, now: int) -> Move | None:
+    if _carried_out(i, "finish"):
+        return Move(_set(i, f, step=Step.DONE))
+    if _carried_out(i, "cancel") and _gone(i, f.victims):
+        # with pods of two revisions the owner's strategy would go on updating them
+        return Move(_set(i, f, step=Step.DONE)) if f.mixed else _give(i, give.finish, now)
+    return None
+
+
+def _finish(i: Instance, f: Flow, now: int) -> Move | None:
+    if not f.issued:
+        return _give(_set(i, f, issued=True), give.finish, now)
+    if _carried_out(i, "finish"):
+        warnings = "; ".join(f.warnings)
+        return Move(_set(i, f, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings))
+    return None
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------
+
+
+def _resync(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
+    if i.given is not None and i.given.kind == "observe":
+        return _again(i, replace(f, strategy=replace(f.strategy, paused=False), failed=False), now, resend_ms)
+    return _give(i, give.observe, now)
+
+
+def _refused(i: Instance, f: Flow, now: int) -> Move:
+    i = replace(i, given=None)
+    if f.step == Step.CANCEL or (f.reason == "NotFound" and f.batches):
+        outcome = f.outcome or FlowPhase.FAILED
+        return Move(_set(i, f, step=Step.DONE, outcome=outcome))
+    batch = f.open_batch
+    if batch is None or (batch.number == 1 and not i.cloneset.exists):
+        # nothing has moved yet
+        return Move(_set(i, f, step=Step.DONE, outcome=FlowPhase.FAILED))
+    phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
+    return _fail(i, f, Failure(phase, f.reason, f.message, 0, ()), now)
+
+
+def _fail(i: Instance, f: Flow, found: Failure, now: int) -> Move:
+    """The release stops here; the pods that fail stay, or go, without traffic."""
+    batch = f.batch
+    assert batch is not None
+    failed = replace(
+        batch, phase=found.phase, reason=found.reason, message=found.message, failed_replicas=found.replicas
+    )
+    i = _set_batch(i, f, failed, failed=True, reason=found.phase, message=found.message, updated_at=now)
+    if found.pull_out:
+        assert i.active is not None
+        return _give(_set(i, i.active, halted=True), give.pull_out, now, uids=found.pull_out)
+    return Move(i)
+
+
+def _resume(i: Instance, f: Flow, now: int) -> Move:
+    if (batch := f.open_batch) is not None:
+        # the time-outs of pods start anew
+        i = _set_batch(i, f, replace(batch, surged_at=now, unready_since=0), halted=False)
+        return Move(i)
+    return Move(_set(i, f, halted=False))
+
+
+# --- the road --------------------------------------------------------------------------------------------
+
+
+def _observe(i: Instance, f: Flow, now: int) -> Move | None:
+    """The first look: what there is decides on the plan."""
+    if not _carried_out(i, "observe"):
+        return None
+    if not i.cloneset.exists and f.action != "create":
+        message = f"CloneSet {i.name} does not exist: create the instance first (action create)"
+        return Move(
+            _set(i, f, step=Step.DONE, outcome=FlowPhase.FAILED, reason="InstanceNotFound", message=message)
+        )
+    revisions = {pod.revision for pod in i.pods.values() if not pod.deleting}
+    if not f.target_revision and (len(revisions) > 1 or f.wanted == 0):
+        # some of these pods may have the target template: its revision is known once it is written
+        return _give(_set(i, f, step=Step.PREPARE), give.prepare, now) if not f.paused else None
+    return Move(_planned(i, f))
+
+
+def _prepare(i: Instance, f: Flow, now: int) -> Move | None:
+    if f.paused:
+        return None
+    if i.given is None:
+        return _give(i, give.prepare, now)
+    if not _carried_out(i, "surge"):
+        return None
+    target = i.cloneset.update_revision
+    updated = sum(1 for pod in i.pods.values() if pod.revision == target and not pod.deleting)
+    updated = min(updated, i.cloneset.replicas)
+    f = replace(f, target_revision=target, updated=updated, others=i.cloneset.replicas - updated)
+    return Move(_planned(replace(i, active=f), f))
+
+
+def _planned(i: Instance, f: Flow) -> Instance:
+    counts = Counts(f.updated, f.others)
+    to_process = remaining(f.wanted, counts)
+    canary = canary_of(f.strategy.canary, to_process) if counts.updated < f.wanted else 0
+    warnings = f.warnings
+    if f.strategy.canary and not canary and to_process:
+        warnings = (*warnings, canary_warning(f.strategy.canary, to_process))
+    return _set(
+        i,
+        f,
+        step=Step.BETWEEN,
+        to_process=to_process,
+        total=batch_count(to_process, canary, _size(f)),
+        warnings=warnings,
+    )
+
+
+def interval_end(f: Flow) -> int:
+    """When the next batch may start by `batchIntervalSeconds`; there is no wait after the canary."""
+    last = f.batch
+    if last is None or last.canary:
+        return 0
+    return last.finished_at + f.strategy.interval * 1000
+
+
+def _may_begin(f: Flow, now: int) -> bool:
+    return not f.paused and may_start(f, len(f.batches) + 1) and now >= interval_end(f)
+
+
+def _between(i: Instance, f: Flow, now: int) -> Move | None:
+    if not remaining(f.wanted, Counts(f.updated, f.others)):
+        return None if f.paused else Move(_set(i, f, step=Step.FINISH, issued=False))
+    if not _may_begin(f, now):
+        return None
+    return _begin(i, f, now)
+
+
+def _begin(i: Instance, f: Flow, now: int, retiring: tuple[str, ...] = ()) -> Move:
+    """The next batch; the last one's old pods, if they are still there, go in the same write."""
+    counts = Counts(f.updated, f.others)
+    number = len(f.batches) + 1
+    left = remaining(f.wanted, counts)
+    canary = canary_of(f.strategy.canary, left) if number == 1 and counts.updated < f.wanted else 0
+    surge, retire = next_batch(f.wanted, counts, canary or _size(f))
+    batch = Batch(number, surge, retire, bool(canary), started_at=now, surged_at=now)
+    beyond = max(left - batch.size, 0)
+    f = replace(
+        f,
+        phase=FlowPhase.BATCH_STARTED,
+        batches=(*f.batches, batch),
+        total=number + batch_count(beyond, 0, _size(f)),
+        victims=retiring,
+        issued=True,
+        step=Step.SURGE,
+    )
+    i = replace(i, active=f)
+    if not surge:
+        return Move(_set_batch(i, f, batch, step=Step.PULL_IN, issued=False))
+    return _give(i, give.surge, now)
+
+
+def _tell_pods(i: Instance, f: Flow) -> Instance:
+    """Pods that were not there before the surge and have the target revision are the batch's."""
+    untold = [uid for uid, pod in i.pods.items() if pod.batch == UNTOLD]
+    if not untold or (f.step == Step.SURGE and not _carried_out(i, "surge")):
+        return i
+    if f.step in {Step.OBSERVE, Step.PREPARE}:
+        return i
+    batch = f.open_batch
+    target = f.target_revision or i.cloneset.update_revision
+    claiming = batch.number if batch and not batch.baked else EARLIER
+    pods = dict(i.pods)
+    for uid in untold:
+        pods[uid] = replace(pods[uid], batch=claiming if pods[uid].revision == target else EARLIER)
+    return replace(i, pods=pods)
+
+
+def _surge(i: Instance, f: Flow, now: int) -> Move | None:
+    batch = f.open_batch
+    assert batch is not None
+    if f.paused and not f.issued:
+        return None
+    if not f.issued:
+        # given once more: of the others, those beyond the count are still to go
+        others = sum(1 for p in i.pods.values() if p.revision != f.target_revision and not p.deleting)
+        victims = choose_victims(i, f, max(others - f.others, 0)) if f.target_revision else ()
+        return _give(_set(i, f, issued=True, victims=victims), give.surge, now)
+    if not _carried_out(i, "surge"):
+        return None
+    if f.target_revision != i.cloneset.update_revision:
+        return Move(_set(i, f, target_revision=i.cloneset.update_revision))
+    if sum(1 for _, pod in mine(i, batch) if pod.containers_ready) < batch.surge:
+        return None
+    smoked = replace(batch, phase=BatchPhase.SMOKED, smoked_at=now)
+    return Move(_set_batch(i, f, smoked, step=Step.SMOKED, victims=()))
+
+
+def _smoked(i: Instance, f: Flow, now: int) -> Move | None:
+    batch = f.open_batch
+    assert batch is not None
+    if f.paused or not may_reach(f, batch.number, BatchPhase.BAKING):
+        return None
+    if sum(1 for _, pod in mine(i, batch) if pod.containers_ready) < batch.surge:
+        return None
+    baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now)
+    return Move(_set_batch(i, f, baking, step=Step.PULL_IN, issued=False))
+
+
+def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
+    batch = f.open_batch
+    assert batch is not None
+    pods = mine(i, batch)
+    opens = not f.strategy.no_pull_in
+    closed = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
+    if opens and not f.paused and any(not i.pods[uid].asked for uid in closed):
+        return _ask_in(i, f, now)
+    if opens and not closed and i.given is not None and i.given.kind == "pull_in" and not i.given.seen:
+        return Move(replace(i, given=replace(i.given, answered=True, seen=True)))
+    skip_traffic = f.strategy.no_pull_in and not retire_after(f.wanted, Counts(f.updated, f.others), batch.surge)
+    ready = sum(1 for _, p in pods if p.ready) >= batch.surge or skip_traffic
+    if ready != bool(batch.ready_since):
+        pulled_in_at = batch.pulled_in_at or (now if ready else 0)
+        since = {"ready_since": now, "unready_since": 0} if ready else {"ready_since": 0, "unready_since": now}
+        return Move(_set_batch(i, f, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now))
+    if not ready or now < batch.ready_since + f.strategy.bake * 1000:
+        return None
+    if f.paused or not may_reach(f, batch.number, BatchPhase.BAKED):
+        return None
+    baked = replace(batch, phase=BatchPhase.BAKED, baked_at=now)
+    return Move(_set_batch(i, f, baked, step=Step.PULL_OUT, issued=False))
+
+
+def _ask_in(i: Instance, f: Flow, now: int) -> Move:
+    batch = f.open_batch
+    assert batch is not None
+    uids = tuple(uid for uid, pod in mine(i, batch) if pod.containers_ready)
+    pods = dict(i.pods)
+    for uid in uids:
+        pods[uid] = replace(pods[uid], asked=i.sequence + 1)
+    return _give(replace(i, pods=pods), give.pull_in, now, uids=uids)
+
+
+def choose_victims(i: Instance, f: Flow, count: int) -> tuple[str, ...]:
+    """Whom the batch replaces: pods that are not Ready, then the oldest; target revision last."""
+    batch = f.open_batch
+    candidates = [
+        (uid, pod)
+        for uid, pod in i.pods.items()
+        if not pod.deleting and (batch is None or pod.batch != batch.number)
+    ]
+    candidates.sort(
+        key=lambda item: (item[1].revision == f.target_revision, item[1].ready, item[1].created_at, item[1].name)
+    )
+    if batch is not None and batch.surge:
+        candidates = [item for item in candidates if item[1].revision != f.target_revision]
+    return tuple(uid for uid, _ in candidates[:count])
+
+
+def _pull_out(i: Instance, f: Flow, now: int) -> Move | None:
+    """Baked: the old pods that the batch replaces are chosen and, where a wait is set, lose their traffic."""
+    batch = f.open_batch
+    assert batch is not None
+    if f.paused:
+        return None
+    retire = batch.retire
+    if batch.surge:
+        retire = retire_after(f.wanted, Counts(f.updated, f.others), batch.surge)
+    if not f.issued:
+        victims = choose_victims(i, f, retire)
+        i = _set_batch(i, f, replace(batch, retire=retire), victims=victims, issued=True)
+        if not f.strategy.pull_out or not victims:
+            return _retire_now(i, now)
+        return _give(i, give.pull_out, now, uids=victims)
+    victims = f.victims
+    closed = all((pod := i.pods.get(uid)) is None or pod.deleting or pod.gate != "open" for uid in victims)
+    if not closed:
+        return None
+    if not batch.pulled_out_at:
+        given = replace(i.given, answered=True, seen=True) if i.given else None
+        return Move(_set_batch(replace(i, given=given), f, replace(batch, pulled_out_at=now)))
+    if now < batch.pulled_out_at + f.strategy.pull_out * 1000:
+        return None
+    return _retire_now(i, now)
+
+
+def _retire_now(i: Instance, now: int) -> Move:
+    """Retire; in one write with the surge of the next batch where that may follow at once."""
+    f = i.active
+    assert f is not None
+    batch = f.open_batch
+    assert batch is not None
+    if batch.surge:
+        over = _finished(f, batch, now)
+        more = remaining(over.wanted, Counts(over.updated, over.others))
+        if more and over.updated < over.wanted and _may_begin(over, now):
+            return _begin(replace(i, active=over), over, now, f.victims)
+    return _give(_set(i, f, step=Step.RETIRE, issued=True), give.retire, now)
+
+
+def _finished(f: Flow, batch: Batch, now: int) -> Flow:
+    counts = after(Counts(f.updated, f.others), batch.surge, batch.retire)
+    return replace(
+        f,
+        phase=FlowPhase.BATCH_FINISHED,
+        batches=(*f.batches[:-1], replace(batch, phase=BatchPhase.BAKED, finished_at=now)),
+        updated=counts.updated,
+        others=counts.others,
+        step=Step.BETWEEN,
+        issued=False,
+    )
+
+
+def _retire(i: Instance, f: Flow, now: int) -> Move | None:
+    batch = f.open_batch
+    assert batch is not None
+    if f.paused and not f.issued:
+        return None
+    if not f.issued:
+        retire = retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
+        batch = replace(batch, retire=retire)
+        present = [pod for pod in i.pods.values() if pod.revision != f.target_revision and not pod.deleting]
+        count = max(len(present) - (f.others - retire), 0) if batch.surge else retire
+        f = replace(f, victims=choose_victims(i, f, count), issued=True)
+        return _give(_set_batch(i, f, batch), give.retire, now)
+    if not _carried_out(i, "retire") or not _gone(i, f.victims):
+        return None
+    over = replace(_finished(f, batch, now), victims=())
+    return Move(replace(i, active=over))
+
+
+_STEPS: dict[Step, Callable[[Instance, Flow, int], Move | None]] = {
+    Step.OBSERVE: _observe,
+    Step.PREPARE: _prepare,
+    Step.BETWEEN: _between,
+    Step.SURGE: _surge,
+    Step.SMOKED: _smoked,
+    Step.PULL_IN: _pull_in,
+    Step.PULL_OUT: _pull_out,
+    Step.RETIRE: _retire,
+    Step.FINISH: _finish,
+    Step.CANCEL: _cancel,
+}

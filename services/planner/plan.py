@@ -1,0 +1,118 @@
+"""The batch plan: how many batches a release has, and how many pods each makes and removes.
+
+Pure arithmetic on counts, used to show the plan before anything starts and, batch by batch, to carry it out.
+With T pods on the target revision and O others, a batch makes b pods and then removes v others, where v
+brings the total to the wanted count.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shared.deployflow import BatchPhase, DeployFlowSpec, Mode, UpdateStrategy, count_of
+
+
+class Current(NamedTuple):
+    """The instance before the release. `updated`: pods that already have the target template."""
+
+    exists: bool
+    replicas: int
+    updated: int
+
+
+class PlannedBatch(NamedTuple):
+    """`gates`: where it waits for a person: `Start`, `Smoked`, `Baking`."""
+
+    number: int
+    surge: int
+    retire: int
+    canary: bool
+    gates: tuple[str, ...]
+
+
+class Plan(NamedTuple):
+    batches: tuple[PlannedBatch, ...]
+    to_process: int
+    warnings: tuple[str, ...]
+
+
+class Counts(NamedTuple):
+    """Pods by what they are for the release: on the target revision, and all others."""
+
+    updated: int
+    others: int
+
+
+def remaining(wanted: int, counts: Counts) -> int:
+    """How many pods are still to be made or, when all are on the target revision, removed."""
+    if counts.updated < wanted:
+        return wanted - counts.updated
+    return max(counts.updated + counts.others - wanted, 0)
+
+
+def next_batch(wanted: int, counts: Counts, size: int) -> tuple[int, int]:
+    """(surge, retire) of a batch of at most `size` pods; (0, 0) when nothing is left to do."""
+    count = min(size, remaining(wanted, counts))
+    if counts.updated < wanted:
+        return count, retire_after(wanted, counts, count)
+    return 0, count
+
+
+def retire_after(wanted: int, counts: Counts, surge: int) -> int:
+    """How many others go once `surge` new pods serve, so that the total reaches the wanted count."""
+    return min(max(counts.updated + counts.others + surge - wanted, 0), counts.others)
+
+
+def after(counts: Counts, surge: int, retire: int) -> Counts:
+    """The counts once a batch is finished; what exceeds the others is taken from the updated ones."""
+    others = max(counts.others - retire, 0)
+    return Counts(counts.updated + surge - (retire - (counts.others - others)), others)
+
+
+def batch_count(to_process: int, canary: int, size: int) -> int:
+    """ceil((to process - first) / batch size) + 1."""
+    if to_process <= 0:
+        return 0
+    first = canary or min(size, to_process)
+    return -(-(to_process - first) // size) + 1
+
+
+def canary_of(asked: int, to_process: int) -> int:
+    """The size of the canary; 0 when there is none: a canary of all that remains is no canary."""
+    return asked if 0 < asked < to_process else 0
+
+
+def plan(spec: DeployFlowSpec, current: Current) -> Plan:
+    """The whole plan of a release that starts from `current`."""
+    strategy = spec.strategy
+    wanted = spec.application.replicas
+    counts = Counts(current.updated, current.replicas - current.updated)
+    to_process = remaining(wanted, counts)
+    asked = strategy.canary if isinstance(strategy, UpdateStrategy) and counts.updated < wanted else 0
+    canary = canary_of(asked, to_process)
+    size = count_of(strategy.batch_size, wanted)
+    batches: list[PlannedBatch] = []
+    while remaining(wanted, counts):
+        number = len(batches) + 1
+        is_canary = bool(canary) and number == 1
+        surge, retire = next_batch(wanted, counts, canary if is_canary else size)
+        gates = _gates(number, has_canary=bool(canary), mode=strategy.mode)
+        batches.append(PlannedBatch(number, surge, retire, is_canary, gates))
+        counts = after(counts, surge, retire)
+    warnings = (canary_warning(asked, to_process),) if asked and not canary else ()
+    return Plan(tuple(batches), to_process, warnings)
+
+
+def canary_warning(asked: int, to_process: int) -> str:
+    return (
+        f"canary {asked} is not below the {to_process} pods to process: there is no canary, "
+        "the batch size counts from the first batch on"
+    )
+
+
+def _gates(number: int, *, has_canary: bool, mode: Mode) -> tuple[str, ...]:
+    if has_canary and number == 1:
+        return (str(BatchPhase.SMOKED), str(BatchPhase.BAKING))
+    if (has_canary and number == 2) or (mode == Mode.MANUAL and number > 1):
+        return ("Start",)
+    return ()

@@ -1,0 +1,165 @@
+"""Rebuilds an instance when Redis has lost it, from the DeployFlows' `.status` and one look at the CloneSet.
+
+`.status` may be behind by a moment. The CloneSet is not: a batch's `hold`, written with its surge, tells
+which batch was under way and the counts it began with, and its absence that the batch's retire was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from services.planner.state import EARLIER, Batch, Flow, Instance, Pod, Step
+from shared import messages as m
+from shared.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
+from shared.topics import Key
+
+_STEP_OF = {
+    BatchPhase.PENDING: Step.SURGE,
+    BatchPhase.SMOKING: Step.SURGE,
+    BatchPhase.SMOKED: Step.SMOKED,
+    BatchPhase.SMOKE_FAILED: Step.SURGE,
+    BatchPhase.BAKING: Step.PULL_IN,
+    BatchPhase.BAKE_FAILED: Step.PULL_IN,
+    BatchPhase.BAKED: Step.RETIRE,
+}
+
+
+def rebuild(
+    key: Key,
+    specs: Sequence[m.SpecObserved],
+    flow_of: Callable[[m.SpecObserved, int], Flow],
+    now: int,
+) -> Instance:
+    """The instance as the unfinished DeployFlows tell it; the active one is observed before it goes on."""
+    instance = Instance(namespace=key.namespace, name=key.instance)
+    active: Flow | None = None
+    waiting: list[Flow] = []
+    for spec in sorted(specs, key=lambda spec: (spec.created_at, spec.flow.name)):
+        status = DeployFlowStatus.model_validate(spec.status, extra="ignore")
+        instance = replace(
+            instance,
+            version=max(instance.version, status.version),
+            sequence=max(instance.sequence, status.sequence),
+        )
+        if status.finished:
+            continue
+        flow = flow_of(spec, now)
+        if active is None and status.phase != FlowPhase.PENDING and flow.outcome is None:
+            active = _begun(flow, status)
+            instance = replace(instance, pods=_pods(status))
+        else:
+            waiting.append(flow)
+    return replace(instance, active=active, waiting=tuple(waiting))
+
+
+def _begun(flow: Flow, status: DeployFlowStatus) -> Flow:
+    batches = tuple(_batch(condition, status.finished_batches) for condition in status.conditions)
+    last = batches[-1] if batches else None
+    step = Step.OBSERVE
+    if last is not None:
+        step = Step.BETWEEN if last.finished_at else _STEP_OF[last.phase]
+    return replace(
+        flow,
+        phase=status.phase,
+        step=step,
+        failed=bool(last and last.phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}),
+        reason=status.reason,
+        message=status.message,
+        target_revision=status.update_revision,
+        to_process=status.replicas_to_process,
+        batches=batches,
+        total=status.batches,
+        started_at=_ms(status.started_at),
+        resync=bool(batches),
+        rebuilt=bool(batches),
+    )
+
+
+def _batch(condition: Condition, finished_batches: int) -> Batch:
+    finished = condition.batch <= finished_batches
+    started = _ms(condition.started_at)
+    return Batch(
+        number=condition.batch,
+        surge=condition.batch_size,
+        canary=condition.canary,
+        phase=condition.phase,
+        failed_replicas=condition.failed_replicas,
+        reason=condition.reason,
+        message=condition.message,
+        started_at=started,
+        surged_at=started,
+        pulled_in_at=_ms(condition.pulled_in_at),
+        finished_at=(_ms(condition.finished_at) or started or 1) if finished else 0,
+    )
+
+
+def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
+    return {
+        pod.uid: Pod(name=pod.name, revision=status.update_revision, phase=pod.phase, batch=condition.batch)
+        for condition in status.conditions
+        for pod in condition.pods
+        if pod.uid
+    }
+
+
+def _ms(time: datetime | None) -> int:
+    return int(time.timestamp() * 1000) if time else 0
+
+
+def settle(flow: Flow, fact: m.Done) -> Flow:
+    """The rebuilt release with its batch, step and counts as the CloneSet tells them."""
+    target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
+    flow = replace(flow, resync=False, rebuilt=False, issued=False, victims=(), target_revision=target)
+    hold = fact.cloneset.hold
+    if hold is not None and hold.flow == flow.uid:
+        return _under_way(flow, hold)
+    updated = sum(1 for pod in fact.pods if target and pod.revision == target)
+    at_rest = replace(flow, updated=updated, others=max(fact.cloneset.replicas - updated, 0))
+    batch = flow.open_batch
+    if batch is None:
+        return at_rest
+    done = sum(b.size for b in flow.batches if b.finished_at) + batch.size
+    if batch.phase in {BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED} or (target and updated >= done):
+        # without a hold its retire was written: the batch is over
+        return _finished(at_rest, batch)
+    return replace(at_rest, step=Step.SURGE)
+
+
+def _under_way(flow: Flow, hold: m.Hold) -> Flow:
+    last = flow.batch
+    flow = replace(flow, updated=hold.updated, others=hold.others)
+    if hold.batch == 0:
+        return flow
+    if last is not None and not last.finished_at and last.number < hold.batch:
+        flow = _finished(flow, last)
+    if last is None or last.number < hold.batch:
+        at = last.started_at if last else flow.started_at
+        batch = Batch(number=hold.batch, surge=hold.surge, started_at=at, surged_at=at)
+        return replace(flow, batches=(*flow.batches, batch), step=Step.SURGE, phase=FlowPhase.BATCH_STARTED)
+    return flow
+
+
+def _finished(flow: Flow, batch: Batch) -> Flow:
+    done = replace(batch, phase=BatchPhase.BAKED, finished_at=batch.finished_at or batch.started_at or 1)
+    return replace(flow, batches=(*flow.batches[:-1], done), step=Step.BETWEEN)
+
+
+def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
+    """The live pods, those of the batch under way told apart: what the target revision has beyond the
+    count that the batch began with; pods whose gate is closed first, then the youngest."""
+    listed = {ref.uid: ref for ref in fact.pods}
+    pods = {uid: pod for uid, pod in i.pods.items() if uid in listed}
+    hold = fact.cloneset.hold
+    if hold is None or hold.flow != flow.uid:
+        return pods
+    target = fact.cloneset.update_revision
+    new = [ref for ref in fact.pods if ref.revision == target]
+    new.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
+    mine = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
+    return {
+        uid: replace(pod, batch=hold.batch if uid in mine else (EARLIER if pod.batch == hold.batch else pod.batch))
+        for uid, pod in pods.items()
+    }

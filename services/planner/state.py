@@ -1,0 +1,239 @@
+"""What the planner knows of one instance: its releases, its pods and the command that is not answered yet.
+
+Values only, never changed in place; kept in Redis as JSON. Times are milliseconds since 1970, 0 for never.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from shared.deployflow import BatchPhase, FlowPhase, Mode, PodPhase
+from shared.topics import Key
+
+EARLIER = 0
+"""The batch of a pod that was there before: it belongs to none."""
+UNTOLD = -1
+"""The batch of a pod of which it is not known yet whether a batch made it."""
+
+
+class Step(StrEnum):
+    """Where on its road a release is; what the planner waits for next."""
+
+    QUEUED = "queued"
+    OBSERVE = "observe"
+    PREPARE = "prepare"
+    BETWEEN = "between"
+    SURGE = "surge"
+    SMOKED = "smoked"
+    PULL_IN = "pull_in"
+    PULL_OUT = "pull_out"
+    RETIRE = "retire"
+    FINISH = "finish"
+    CANCEL = "cancel"
+    DONE = "done"
+
+
+class Value(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    pass
+
+
+class Pod(Value, frozen=True):
+    name: str
+    revision: str
+    phase: PodPhase = PodPhase.PENDING
+    ready: bool = False
+    containers_ready: bool = False
+    gate: str = "closed"
+    sequence: int = 0
+    deleting: bool = False
+    ip: str = ""
+    port: int = 0
+    reason: str = ""
+    message: str = ""
+    created_at: int = 0
+    batch: int = UNTOLD
+    asked: int = 0
+    """The sequence of the pull_in that named it."""
+
+
+class Strategy(Value, frozen=True):
+    """The strategy of the spec as last read; seconds as there."""
+
+    batch_size: int | str | None = None
+    interval: int = 0
+    mode: Mode = Mode.MANUAL
+    batches: int = 1
+    stage: BatchPhase | None = None
+    paused: bool = False
+    canceled: bool = False
+    canary: int = 0
+    no_pull_in: bool = False
+    startup_timeout: int = 600
+    pull_in_timeout: int = 60
+    bake: int = 0
+    pull_out: int = 0
+    on_failure: str = "pause"
+
+
+class Batch(Value, frozen=True):
+    """One batch. `retire` is settled when the batch is baked; `unready_since` 0 means every pod is ready."""
+
+    number: int
+    surge: int
+    retire: int = 0
+    canary: bool = False
+    phase: BatchPhase = BatchPhase.SMOKING
+    failed_replicas: int = 0
+    reason: str = ""
+    message: str = ""
+    started_at: int = 0
+    surged_at: int = 0
+    smoked_at: int = 0
+    pulled_in_at: int = 0
+    ready_since: int = 0
+    unready_since: int = 0
+    baked_at: int = 0
+    pulled_out_at: int = 0
+    finished_at: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.surge or self.retire
+
+    @property
+    def baked(self) -> bool:
+        return self.phase == BatchPhase.BAKED
+
+
+class Flow(Value, frozen=True):
+    """One release. `updated` and `others` are the counts before the batch under way.
+
+    `failed`: a batch failed, nothing goes on until somebody decides. `halted`: the CloneSet was told to stop.
+    `issued`: the step's command was given. `resync`: observe before anything else; then `recount` takes the
+    counts anew, `rebuilt` settles what `.status` could not tell. `outcome`: how it ends, once that is decided.
+    `mixed`: it ends with pods of two revisions.
+    """
+
+    name: str
+    uid: str
+    action: str
+    app_id: int
+    group_id: int
+    app_name: str
+    wanted: int
+    strategy: Strategy
+    generation: int = 0
+    requested_by: str = ""
+    request: str = ""
+    created_at: int = 0
+    phase: FlowPhase = FlowPhase.PENDING
+    step: Step = Step.QUEUED
+    reason: str = ""
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    failed: bool = False
+    halted: bool = False
+    deleting: bool = False
+    outcome: FlowPhase | None = None
+    target_revision: str = ""
+    updated: int = 0
+    others: int = 0
+    to_process: int = 0
+    batches: tuple[Batch, ...] = ()
+    total: int = 0
+    victims: tuple[str, ...] = ()
+    issued: bool = False
+    recount: bool = False
+    resync: bool = False
+    rebuilt: bool = False
+    mixed: bool = False
+    started_at: int = 0
+    updated_at: int = 0
+    finished_at: int = 0
+    pods: dict[str, Pod] = {}
+    """Of a finished release: the pods that it ended with, until `.status` has them."""
+
+    @property
+    def updating(self) -> bool:
+        return self.action in {"create", "update", "rollback"}
+
+    @property
+    def paused(self) -> bool:
+        return self.strategy.paused or self.failed
+
+    @property
+    def batch(self) -> Batch | None:
+        """The last batch that began."""
+        return self.batches[-1] if self.batches else None
+
+    @property
+    def open_batch(self) -> Batch | None:
+        """The batch under way."""
+        last = self.batch
+        return last if last is not None and not last.finished_at else None
+
+    @property
+    def finished_batches(self) -> int:
+        return sum(1 for batch in self.batches if batch.finished_at)
+
+    @property
+    def finished_replicas(self) -> int:
+        return sum(batch.size for batch in self.batches if batch.finished_at)
+
+    @property
+    def canary(self) -> bool:
+        return self.batches[0].canary if self.batches else self.strategy.canary > 0
+
+
+class Given(Value, frozen=True):
+    """The command that was given last: kept, and given again, until it is carried out.
+
+    `answered`: the executor said so; `seen`: the CloneSet's controller has caught up with it.
+    """
+
+    sequence: int
+    kind: str
+    body: str
+    sent_at: int
+    answered: bool = False
+    seen: bool = False
+
+
+class CloneSet(Value, frozen=True):
+    replicas: int = 0
+    exists: bool = False
+    update_revision: str = ""
+
+
+class Instance(Value, frozen=True):
+    """Everything about one instance, written to Redis as one value."""
+
+    namespace: str
+    name: str
+    version: int = 0
+    sequence: int = 0
+    active: Flow | None = None
+    waiting: tuple[Flow, ...] = ()
+    finished: tuple[Flow, ...] = ()
+    pods: dict[str, Pod] = {}
+    cloneset: CloneSet = CloneSet()
+    given: Given | None = None
+
+    @property
+    def key(self) -> Key:
+        return Key(self.namespace, self.name)
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        return (*self.finished, *((self.active,) if self.active else ()), *self.waiting)
+
+
+def dump(instance: Instance) -> bytes:
+    return msgspec.json.encode(instance)
+
+
+def load(data: bytes) -> Instance:
+    return msgspec.json.decode(data, type=Instance)
+

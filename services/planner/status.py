@@ -1,0 +1,126 @@
+"""What the DeployFlow's `.status` says of a release, made from the planner's state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from services.planner.gates import may_reach, may_start
+from services.planner.lifecycle import interval_end
+from services.planner.state import Batch, Flow, Instance, Pod, Step
+from shared.deployflow import BatchPhase, FlowPhase, PodPhase, PullInStatus
+
+Json = dict[str, Any]
+
+
+def status_of(i: Instance, f: Flow) -> Json:
+    """The whole `.status`. A finished release keeps the pods that it ended with."""
+    pods = i.pods if f is i.active else f.pods
+    live = {uid: pod for uid, pod in pods.items() if not pod.deleting}
+    new = [pod for pod in live.values() if f.target_revision and pod.revision == f.target_revision]
+    reason, message = explain(i, f)
+    return {
+        "replicas": len(live),
+        "availableReplicas": sum(1 for pod in live.values() if pod.ready),
+        "updatedReplicas": len(new),
+        "updatedReadyReplicas": sum(1 for pod in new if pod.ready),
+        "pods": sorted(pod.name for pod in live.values()),
+        "replicasToProcess": f.to_process,
+        "updateRevision": f.target_revision,
+        "conditions": [_condition(batch, live) for batch in f.batches],
+        "paused": f.paused and not f.phase.finished,
+        "phase": f.phase,
+        "finished": f.phase.finished,
+        "batches": f.total,
+        "finishedBatches": f.finished_batches,
+        "finishedReplicas": f.finished_replicas,
+        "failedReplicas": sum(batch.failed_replicas for batch in f.batches),
+        "startedAt": _time(f.started_at),
+        "updatedAt": _time(f.updated_at),
+        "finishedAt": _time(f.finished_at),
+        "reason": reason,
+        "message": message,
+        "requestedBy": f.requested_by,
+        "sequence": i.sequence,
+        "version": i.version,
+        "observedGeneration": f.generation,
+    }
+
+
+def _time(milliseconds: int) -> str | None:
+    if not milliseconds:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
+    return {
+        "batch": batch.number,
+        "batchSize": batch.size,
+        "canary": batch.canary,
+        "phase": batch.phase,
+        "failedReplicas": batch.failed_replicas,
+        "pods": [
+            _pod(uid, pod, batch)
+            for uid, pod in sorted(live.items(), key=lambda item: item[1].name)
+            if pod.batch == batch.number
+        ],
+        "reason": batch.reason,
+        "message": batch.message,
+        "startedAt": _time(batch.started_at),
+        "pulledInAt": _time(batch.pulled_in_at),
+        "finishedAt": _time(batch.finished_at),
+    }
+
+
+def _pod(uid: str, pod: Pod, batch: Batch) -> Json:
+    pull_in = PullInStatus.NONE
+    if pod.gate == "open":
+        failed = batch.phase == BatchPhase.BAKE_FAILED and not pod.ready
+        pull_in = PullInStatus.FAILED if failed else PullInStatus.SUCCEEDED if pod.ready else PullInStatus.NONE
+    return {
+        "name": pod.name,
+        "ip": pod.ip,
+        "port": pod.port,
+        "phase": pod.phase,
+        "pullInStatus": pull_in,
+        "uid": uid,
+        "reason": pod.reason if pod.phase == PodPhase.FAILED else "",
+    }
+
+
+def explain(i: Instance, f: Flow) -> tuple[str, str]:
+    """Why the release stands where it stands, in one word and in one sentence; empty while it moves."""
+    if f.phase.finished or f.failed:
+        return f.reason, f.message
+    if f.step == Step.QUEUED:
+        ahead = i.active or i.waiting[0]
+        return "WaitingItsTurn", f"waits behind {ahead.name}: one release at a time per instance"
+    if f.step == Step.CANCEL:
+        return f.reason, f"ending: {f.message}"
+    if f.strategy.paused:
+        return "Paused", "paused: resume to go on"
+    return _gate(f) or _noted(f)
+
+
+def _noted(f: Flow) -> tuple[str, str]:
+    return ("Warning", "; ".join(f.warnings)) if f.warnings else ("", "")
+
+
+def _gate(f: Flow) -> tuple[str, str] | None:
+    batch = f.open_batch
+    if f.step == Step.BETWEEN and f.phase in {FlowPhase.BATCH_FINISHED, FlowPhase.INITIALIZING}:
+        number = len(f.batches) + 1
+        if number > f.total:
+            return None
+        if not may_start(f, number):
+            return "WaitingForNext", f"batch {number} of {f.total} waits for next"
+        if (end := interval_end(f)) and f.strategy.interval:
+            return "BatchInterval", f"batch {number} of {f.total} starts at {_time(end)}"
+    if batch is None:
+        return None
+    if batch.phase == BatchPhase.SMOKED and not may_reach(f, batch.number, BatchPhase.BAKING):
+        return "WaitingForNext", f"batch {batch.number} is Smoked, without traffic: next pulls it in"
+    if batch.phase == BatchPhase.BAKING and batch.ready_since and not may_reach(f, batch.number, BatchPhase.BAKED):
+        return "WaitingForNext", f"batch {batch.number} is Baking, with traffic: next counts it as baked"
+    return None

@@ -1,0 +1,58 @@
+"""Wires readiness: the only watcher of pods and the only writer of the gate."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.readiness.keeper import GateKeeper
+from services.readiness.telling import Telling
+from shared import topics
+from shared.kubernetes import PODS
+from shared.outgoing import Outgoing
+from shared.pods import Pod
+from shared.reflector import Reflector
+from shared.service import Context, run
+from shared.topics import Key
+
+
+@asynccontextmanager
+async def readiness(context: Context) -> AsyncIterator[None]:
+    settings, kafka = context.settings, context.kafka
+    client = await context.kubernetes()
+    outgoing = Outgoing(kafka)
+
+    def owns(key: Key) -> bool:
+        return commands.owns(str(key))
+
+    def changed(old: Pod | None, new: Pod | None) -> None:
+        telling.tell(old, new)
+        if new is not None:
+            keeper.changed(new)
+
+    async def assigned(owned: frozenset[int]) -> None:  # noqa: ARG001 - the consumer knows it
+        telling.tell_all(pods.items.values())
+        keeper.look_at(pods.items.values())
+
+    pods = Reflector(
+        client,
+        PODS,
+        Pod,
+        changed,
+        namespaces=settings.namespaces,
+        labels="managed-by=triton-io",
+        silence_seconds=settings.watch_silence_seconds,
+    )
+    telling = Telling(outgoing, owns, coalesce_ms=settings.phase_coalesce_ms)
+    keeper = GateKeeper(client, pods, owns)
+    commands = kafka.consume_by_key([topics.BATCH_COMMANDS], group="readiness", handle=keeper.handle)
+    commands.on_assigned = assigned
+    context.spawn(pods.run(), "pod watch")
+    await context.wait_until("the list of pods", pods.synced)
+    context.spawn(outgoing.run(), "phase events")
+    context.spawn(keeper.look_forever(), "unclaimed pods")
+    yield
+
+
+def main() -> None:
+    run("readiness", readiness)

@@ -1,0 +1,98 @@
+"""From a pod to the fact about it: its phase, and whether it has failed and why. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.deployflow import PodPhase
+from shared.messages import PodFact
+from shared.pods import ContainerStatus, Pod
+from shared.reflector import milliseconds
+
+FAILED_WAITING: Final = frozenset(
+    {
+        "CrashLoopBackOff",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+"""Reasons of a waiting container that count as a failure. Not `ErrImagePull`: that is one failed attempt,
+which the kubelet repeats; when it fails again it says ImagePullBackOff."""
+
+
+def fact_of(pod: Pod) -> PodFact:
+    phase, reason, message = _phase(pod)
+    ports = [port.container_port for container in pod.spec.containers for port in container.ports]
+    meta = pod.metadata
+    return PodFact(
+        uid=meta.uid,
+        name=meta.name,
+        revision=pod.revision,
+        phase=phase,
+        ready=pod.ready and not pod.deleting,
+        containers_ready=pod.containers_ready and not pod.deleting,
+        gate=pod.gate,
+        sequence=pod.sequence,
+        deleting=pod.deleting,
+        ip=pod.status.pod_ip,
+        port=ports[0] if ports else 0,
+        node=pod.spec.node_name,
+        image=pod.spec.containers[0].image if pod.spec.containers else "",
+        restarts=sum(container.restart_count for container in pod.status.container_statuses),
+        reason=reason,
+        message=message,
+        created_at=milliseconds(meta.creation_timestamp),
+        at=_since(pod, phase),
+    )
+
+
+def _phase(pod: Pod) -> tuple[PodPhase, str, str]:
+    status = pod.status
+    if status.phase == "Failed":
+        return PodPhase.FAILED, status.reason or "Failed", status.message
+    for container in (*status.init_container_statuses, *status.container_statuses):
+        waiting = container.state.waiting
+        if waiting is not None and waiting.reason in FAILED_WAITING:
+            return PodPhase.FAILED, waiting.reason, _why(container)
+    if pod.ready:
+        return PodPhase.READY, "", ""
+    if pod.containers_ready:
+        return PodPhase.CONTAINERS_READY, "", ""
+    scheduled = pod.condition("PodScheduled")
+    if scheduled is not None and scheduled.status == "False":
+        return PodPhase.PENDING, scheduled.reason, scheduled.message
+    waits = next((c.state.waiting for c in status.container_statuses if c.state.waiting), None)
+    reason, message = (waits.reason, waits.message) if waits else ("", "")
+    return (PodPhase.RUNNING if status.phase == "Running" else PodPhase.PENDING), reason, message
+
+
+def _why(container: ContainerStatus) -> str:
+    waiting = container.state.waiting
+    text = f"container {container.name}: {waiting.message}" if waiting else f"container {container.name}"
+    ended = container.last_state.terminated
+    if ended is not None:
+        text += f" (exit code {ended.exit_code}{f', {ended.reason}' if ended.reason else ''})"
+        text += f": {ended.message}" if ended.message else ""
+    return text
+
+
+_CONDITION_OF = {
+    PodPhase.READY: "Ready",
+    PodPhase.CONTAINERS_READY: "ContainersReady",
+    PodPhase.FAILED: "ContainersReady",
+    PodPhase.RUNNING: "Initialized",
+    PodPhase.PENDING: "PodScheduled",
+}
+
+
+def _since(pod: Pod, phase: PodPhase) -> int:
+    """When the pod came into its phase, by its own conditions, so that every replica says the same."""
+    if pod.deleting:
+        return milliseconds(pod.metadata.deletion_timestamp)
+    condition = pod.condition(_CONDITION_OF[phase])
+    at = milliseconds(condition.last_transition_time) if condition else 0
+    return at or milliseconds(pod.metadata.creation_timestamp)

@@ -1,0 +1,61 @@
+"""Which gates to open and close. Pure: from a pod, a command or a CloneSet to the one patch, or to none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.clonesets import NO_PULL_IN, CloneSet
+from shared.deployflow import READINESS_GATE
+from shared.messages import Gate
+from shared.pods import Pod, gate_message
+
+Json = dict[str, Any]
+
+OPENED = "PulledIn"
+CLOSED = "PulledOut"
+
+
+def commanded(pod: Pod, *, opened: bool, sequence: int) -> bool:
+    """Whether a command still has to be carried out on this pod; a lower sequence never is."""
+    if pod.deleting or pod.gate == Gate.NONE or pod.sequence > sequence:
+        return False
+    return (pod.gate == Gate.OPEN) != opened
+
+
+def unclaimed(pod: Pod, cloneset: CloneSet) -> bool:
+    """Whether this pod waits for nobody: a drain, a crash, an HPA or a person made it, no release did.
+
+    A hold covers the pods of the CloneSet's update revision; as long as its controller has not caught up,
+    which revision that is is not known.
+    """
+    if not waits(pod) or NO_PULL_IN in cloneset.metadata.annotations:
+        return False
+    if cloneset.hold is None:
+        return True
+    return cloneset.settled and pod.revision != cloneset.status.update_revision
+
+
+def waits(pod: Pod) -> bool:
+    """Whether the gate is all that keeps this pod from its traffic, and nobody closed it on purpose."""
+    condition = pod.condition(READINESS_GATE)
+    pulled_out = condition is not None and condition.reason == CLOSED
+    return pod.gate == Gate.CLOSED and pod.containers_ready and not pod.deleting and not pulled_out
+
+
+def patch(pod: Pod, *, opened: bool, sequence: int, now: datetime) -> Json:
+    """A strategic merge patch of `pods/status`, for this very pod as it was read."""
+    return {
+        "metadata": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version},
+        "status": {
+            "conditions": [
+                {
+                    "type": READINESS_GATE,
+                    "status": "True" if opened else "False",
+                    "reason": OPENED if opened else CLOSED,
+                    "message": gate_message(sequence),
+                    "lastTransitionTime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                }
+            ]
+        },
+    }

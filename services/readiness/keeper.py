@@ -1,0 +1,162 @@
+"""Opens and closes gates: those that a command names, and those of pods that no release claims."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from prometheus_client import Counter
+
+from services.readiness.gates import commanded, patch, unclaimed, waits
+from shared import messages as m
+from shared.clonesets import CloneSet
+from shared.errors import Unavailable
+from shared.kafka import decode
+from shared.kubernetes import CLONESETS, PODS, STRATEGIC, ApiError, Client
+from shared.lanes import Record
+from shared.pods import Pod
+from shared.reflector import Reflector
+from shared.topics import Key
+
+AT_ONCE: Final = 16
+"""Patches under way for one instance; several instances share the client's rate."""
+CONFLICTS: Final = 10
+SETTLE_SECONDS: Final = 0.05
+"""Pods of one instance become ready together: one look at their CloneSet serves them all."""
+AGAIN_SECONDS: Final = 15.0
+"""How often a pod that waits behind a hold is looked at again."""
+
+_patches = Counter("triton_gate_patches_total", "Gates opened and closed", ["gate", "why"])
+_log = logging.getLogger(__name__)
+
+
+class GateKeeper:
+    """The only writer of the readiness gate."""
+
+    def __init__(self, client: Client, pods: Reflector[Pod], owns: Callable[[Key], bool]) -> None:
+        self._client = client
+        self._pods = pods
+        self._owns = owns
+        self._held: set[Key] = set()
+        """Instances that a surge was given for: no need to ask their CloneSet whether it holds."""
+        self._looking: dict[Key, asyncio.Task[None]] = {}
+
+    # --- by command ---
+
+    async def handle(self, key: str, records: list[Record]) -> None:
+        for record in records:
+            command = decode(record)
+            match command:
+                case m.PullIn() | m.PullOut():
+                    await self._carry_out(command)
+                case m.Surge():
+                    self._held.add(Key.parse(key))
+                case m.Retire() | m.Cancel() | m.Finish():
+                    self._held.discard(Key.parse(key))
+                    self.look(Key.parse(key))
+
+    async def _carry_out(self, command: m.PullIn | m.PullOut) -> None:
+        opened = isinstance(command, m.PullIn)
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def one(uid: str) -> None:
+            async with limit:
+                await self._set(uid, opened=opened, sequence=command.sequence)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_outcome(one(uid))) for uid in command.uids]
+        # every pod was tried before the first failure counts
+        for error in (task.result() for task in tasks):
+            if error is not None:
+                raise error
+
+    async def _set(self, uid: str, *, opened: bool, sequence: int) -> None:
+        pod = self._pods.items.get(uid)
+        for _ in range(CONFLICTS):
+            if pod is None or not commanded(pod, opened=opened, sequence=sequence):
+                return
+            if await self._patch(pod, opened=opened, sequence=sequence, why="command"):
+                return
+            pod = await self._fresh(pod)
+        msg = f"pod {uid} keeps changing"
+        raise Unavailable(msg)
+
+    async def _patch(self, pod: Pod, *, opened: bool, sequence: int, why: str) -> bool:
+        """False: the pod has changed since it was read."""
+        body = patch(pod, opened=opened, sequence=sequence, now=datetime.now(UTC))
+        meta = pod.metadata
+        try:
+            written = await self._client.patch(
+                PODS, meta.namespace, meta.name, body, subresource="status", content_type=STRATEGIC
+            )
+        except ApiError as error:
+            if error.code in {404, 409}:
+                return False
+            msg = f"gate of pod {meta.namespace}/{meta.name}: {error}"
+            raise Unavailable(msg) from error
+        self._pods.put(written)
+        _patches.labels("open" if opened else "closed", why).inc()
+        return True
+
+    async def _fresh(self, pod: Pod) -> Pod | None:
+        try:
+            self._pods.put(await self._client.get(PODS, pod.metadata.namespace, pod.metadata.name))
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise Unavailable(str(error)) from error
+        return self._pods.items.get(pod.metadata.uid)
+
+    # --- without command ---
+
+    def changed(self, pod: Pod) -> None:
+        """A pod appeared or changed; it may be one that waits for nobody."""
+        if waits(pod) and pod.key not in self._held and self._owns(pod.key):
+            self.look(pod.key)
+
+    def look(self, key: Key) -> None:
+        """Look soon whether pods of this instance wait though no release claims them."""
+        if key not in self._looking:
+            task = asyncio.create_task(self._look(key))
+            self._looking[key] = task
+            task.add_done_callback(lambda _: self._looking.pop(key, None))
+
+    async def _look(self, key: Key) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
+        waiting = [pod for pod in self._pods.items.values() if pod.key == key and waits(pod)]
+        if not waiting or not self._owns(key):
+            return
+        try:
+            cloneset = msgspec.convert(await self._client.get(CLONESETS, *key), CloneSet)
+            for pod in waiting:
+                if unclaimed(pod, cloneset):
+                    _log.info(
+                        "opening the gate of %s: no release claims it",
+                        pod.metadata.name,
+                        extra={"triton.key": str(key)},
+                    )
+                    await self._patch(pod, opened=True, sequence=cloneset.sequence, why="unclaimed")
+        except (ApiError, Unavailable) as error:
+            _log.warning("pods of %s wait: %s", key, error, extra={"triton.key": str(key)})
+
+    def look_at(self, pods: Iterable[Pod]) -> None:
+        for key in {pod.key for pod in pods if waits(pod) and self._owns(pod.key)}:
+            self.look(key)
+
+    async def look_forever(self) -> None:
+        """Pods behind a hold, and those whose look failed: again, by a live read and no memory of ours."""
+        while True:
+            await asyncio.sleep(AGAIN_SECONDS)
+            self.look_at(list(self._pods.items.values()))
+
+
+async def _outcome(work: object) -> Unavailable | None:
+    try:
+        await work  # type: ignore[misc]
+    except Unavailable as error:
+        return error
+    return None

@@ -1,0 +1,78 @@
+"""Tells the facts about pods: those of one instance within a few milliseconds travel in one message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from services.readiness.facts import fact_of
+from shared.messages import PodFact, PodsSeen
+from shared.outgoing import Outgoing
+from shared.pods import Pod
+from shared.topics import Key
+
+LARGEST: Final = 1_000
+"""Facts in one message: about half a megabyte, below Kafka's limit of one."""
+
+
+class Telling:
+    """Publishes what changed of the pods of this replica's instances, each fact once."""
+
+    def __init__(self, outgoing: Outgoing, owns: Callable[[Key], bool], *, coalesce_ms: int) -> None:
+        self._outgoing = outgoing
+        self._owns = owns
+        self._delay = coalesce_ms / 1000
+        self._told: dict[str, PodFact] = {}
+        self._changed: dict[Key, dict[str, PodFact | None]] = {}
+
+    def tell(self, old: Pod | None, new: Pod | None) -> None:
+        """A pod changed, appeared (`old` is None) or is gone (`new` is None)."""
+        pod = new or old
+        if pod is None or not pod.key.instance or not self._owns(pod.key):
+            return
+        uid = pod.metadata.uid
+        fact = fact_of(new) if new is not None else None
+        if fact is not None and self._told.get(uid) == fact:
+            return
+        if fact is None:
+            self._told.pop(uid, None)
+        else:
+            self._told[uid] = fact
+        if pod.key not in self._changed:
+            self._changed[pod.key] = {}
+            asyncio.get_running_loop().call_later(self._delay, self._flush, pod.key)
+        self._changed[pod.key][uid] = fact
+
+    def _flush(self, key: Key) -> None:
+        changed = self._changed.pop(key)
+        facts = [fact for fact in changed.values() if fact is not None]
+        gone = [uid for uid, fact in changed.items() if fact is None]
+        self._publish(key, facts, gone, complete=False)
+
+    def tell_all(self, pods: Iterable[Pod]) -> None:
+        """The current state of all of this replica's instances, after it was given new partitions."""
+        instances: dict[Key, list[PodFact]] = {}
+        self._told.clear()
+        for pod in pods:
+            if pod.key.instance and self._owns(pod.key):
+                fact = fact_of(pod)
+                self._told[fact.uid] = fact
+                instances.setdefault(pod.key, []).append(fact)
+        for key, facts in instances.items():
+            self._publish(key, facts, [], complete=len(facts) <= LARGEST)
+
+    def _publish(self, key: Key, facts: list[PodFact], gone: list[str], *, complete: bool) -> None:
+        at = time.time_ns() // 1_000_000
+        for start in range(0, max(len(facts), len(gone), 1), LARGEST):
+            self._outgoing.put(
+                PodsSeen(
+                    namespace=key.namespace,
+                    instance=key.instance,
+                    pods=facts[start : start + LARGEST],
+                    gone=gone[start : start + LARGEST],
+                    complete=complete,
+                    at=at,
+                )
+            )

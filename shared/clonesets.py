@@ -1,0 +1,86 @@
+"""How Triton writes on a CloneSet, and how it reads one: what executor and readiness must agree on."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from shared.messages import CloneSetFacts, Hold
+from shared.reflector import Meta, int_or_percent
+
+SEQUENCE: Final = "apps.triton.io/sequence"
+"""The last command that was written into this CloneSet."""
+HOLD: Final = "apps.triton.io/hold"
+"""JSON of `Hold`: the new pods of this batch wait for their pull_in."""
+REPLICAS: Final = "apps.triton.io/replicas"
+"""The replicas that Triton set; another live value was set by somebody else."""
+OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
+"""JSON of the updateStrategy to put back when the release is over."""
+STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
+"""JSON of the template of the last successful release, while another is under way."""
+NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
+"""Somebody else opens the gates of this CloneSet's pods."""
+
+
+class Spec(msgspec.Struct, rename="camel", frozen=True):
+    replicas: int = 1
+    template: dict[str, Any] = {}
+    update_strategy: dict[str, Any] = {}
+    scale_strategy: dict[str, Any] = {}
+
+
+class Status(msgspec.Struct, rename="camel", frozen=True):
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    updated_replicas: int = 0
+    updated_ready_replicas: int = 0
+    update_revision: str = ""
+
+
+class CloneSet(msgspec.Struct, frozen=True):
+    metadata: Meta
+    spec: Spec = Spec()
+    status: Status = Status()
+
+    @property
+    def sequence(self) -> int:
+        return int(self.metadata.annotations.get(SEQUENCE, "0"))
+
+    @property
+    def hold(self) -> Hold | None:
+        text = self.metadata.annotations.get(HOLD)
+        return Hold.model_validate_json(text) if text else None
+
+    @property
+    def replicas_set(self) -> int | None:
+        """The replicas that Triton wrote last."""
+        text = self.metadata.annotations.get(REPLICAS)
+        return int(text) if text else None
+
+    @property
+    def settled(self) -> bool:
+        return self.status.observed_generation >= self.metadata.generation
+
+
+def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
+    if cloneset is None:
+        return CloneSetFacts(exists=False)
+    spec, status = cloneset.spec, cloneset.status
+    return CloneSetFacts(
+        uid=cloneset.metadata.uid,
+        generation=cloneset.metadata.generation,
+        observed_generation=status.observed_generation,
+        sequence=cloneset.sequence,
+        replicas=spec.replicas,
+        partition=int_or_percent(spec.update_strategy.get("partition"), spec.replicas),
+        update_revision=status.update_revision,
+        hold=cloneset.hold,
+        status_replicas=status.replicas,
+        ready_replicas=status.ready_replicas,
+        available_replicas=status.available_replicas,
+        updated_replicas=status.updated_replicas,
+        updated_ready_replicas=status.updated_ready_replicas,
+    )

@@ -1,0 +1,225 @@
+"""Commands of people and other systems, and the one change of the spec that each of them comes to.
+
+kubectl, Kafka, the command line and every later API end as the same thing: an absolute patch of the
+DeployFlow's strategy, guarded by resourceVersion, with the id of the request in an annotation. The functions
+here are pure: from a DeployFlow as it is and a command to a patch, or to a refusal that says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from shared import deployflow as df
+from shared.deployflow import BatchPhase, FlowPhase
+
+Json = dict[str, Any]
+
+
+class CommandType(StrEnum):
+    DEPLOY = "deploy"
+    NEXT = "next"
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    ROLLBACK = "rollback"
+    DELETE = "delete"
+
+
+class Target(df.Wire):
+    """How far a `continue` goes: batches below `batches` to their end, batch `batches` to `stage` (or its end)."""
+
+    batches: df.Positive | None = None
+    stage: BatchPhase | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.batches is None and self.stage is None:
+            msg = "target: give batches, stage or both"
+            raise ValueError(msg)
+        if self.stage not in {None, BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED}:
+            msg = f"target.stage: {self.stage} is nothing to go on to; one of Smoked, Baking, Baked"
+            raise ValueError(msg)
+        return self
+
+
+class DeployCommand(df.Wire):
+    """What other systems publish on `triton.deploy-commands`, key `<namespace>/<instanceName>`.
+
+    `id` makes a repeated delivery harmless: the same id again is the same request. `batch` and `stage` of a
+    `next` name the place that it was meant for: once past it, the command has no effect.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    type: CommandType
+    namespace: Annotated[str, StringConstraints(min_length=1, max_length=63)]
+    deploy_flow: str | None = None
+    instance_name: str | None = None
+    spec: df.DeployFlowSpec | None = None
+    target: Target | None = None
+    batch: df.Positive | None = None
+    stage: BatchPhase | None = None
+    requested_by: Annotated[str, Field(max_length=253)] = ""
+    reply_to: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.type == CommandType.DEPLOY:
+            if self.spec is None:
+                msg = "spec: a deploy needs the DeployFlow's spec"
+                raise ValueError(msg)
+        elif not self.deploy_flow and not self.instance_name:
+            msg = f"deployFlow: a {self.type} names its deployFlow, or the instanceName whose release is meant"
+            raise ValueError(msg)
+        if self.type == CommandType.CONTINUE and self.target is None:
+            msg = "target: continue needs a target (batches, stage or both)"
+            raise ValueError(msg)
+        return self
+
+
+class Refusal(Exception):
+    """The command is sound but can't be done now. `reason` is one CamelCase word, the text is for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def deployflow_name(instance: str, request_id: str) -> str:
+    """`<instance>-<5 letters>`, the same for the same request: a redelivered deploy makes the same flow."""
+    # without vowels no word comes up; the letters are the ones that Kubernetes uses for generated names
+    letters = "bcdfghjklmnpqrstvwxz"
+    number = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8])
+    suffix = ""
+    for _ in range(5):
+        number, at = divmod(number, len(letters))
+        suffix += letters[at]
+    return f"{instance}-{suffix}"
+
+
+def manifest(spec: df.DeployFlowSpec, *, name: str, namespace: str, request_id: str, requested_by: str) -> Json:
+    """The DeployFlow to make for a deploy command."""
+    return {
+        "apiVersion": df.API_VERSION,
+        "kind": df.KIND,
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": spec.application.labels(),
+            "annotations": {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by},
+        },
+        "spec": spec.model_dump(mode="json", exclude_unset=True, exclude_none=True),
+    }
+
+
+def is_canary(strategy: df.Strategy, conditions: list[df.Condition]) -> bool:
+    """Whether this release's first batch is a canary: what the plan made of it, else what was asked for."""
+    if conditions:
+        return conditions[0].canary
+    return bool(isinstance(strategy, df.UpdateStrategy) and strategy.canary)
+
+
+def waiting_at(flow: Json) -> tuple[int, BatchPhase | None]:
+    """The go-ahead cursor that the next `next` leads to, from where the release waits.
+
+    Raises `Refusal` where there is nothing to go on from.
+    """
+    status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
+    name = flow["metadata"]["name"]
+    if status.finished:
+        raise Refusal("Finished", f"{name} is over ({status.phase}): there is nothing to go on from")
+    if not status.conditions:
+        if status.phase == FlowPhase.PENDING and status.reason:
+            raise Refusal("NotWaiting", f"{name} is Pending: {status.message or status.reason}")
+        raise Refusal("NotWaiting", f"{name} has not started its first batch yet: wait for it")
+    batch = status.conditions[-1]
+    if batch.phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
+        raise Refusal(
+            "BatchFailed", f"batch {batch.batch} of {name} is {batch.phase} ({batch.message}): cancel it"
+        )
+    if status.finished_batches >= batch.batch:
+        return batch.batch + 1, None
+    if batch.phase == BatchPhase.SMOKED:
+        return batch.batch, BatchPhase.BAKING
+    if batch.phase == BatchPhase.BAKING:
+        return batch.batch, BatchPhase.BAKED
+    raise Refusal(
+        "NotWaiting", f"batch {batch.batch} of {name} is {batch.phase} and goes on by itself: wait for it"
+    )
+
+
+_STAGES = (BatchPhase.PENDING, BatchPhase.SMOKING, BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED)
+
+
+def rank(batches: int, stage: BatchPhase | None) -> tuple[int, int]:
+    """Puts go-ahead cursors in order: a later batch, then a later stage; no stage is past all stages."""
+    return batches, len(_STAGES) if stage not in _STAGES else _STAGES.index(stage)
+
+
+def cursor(batches: int, stage: BatchPhase | None, *, canary: bool) -> tuple[int, BatchPhase | None]:
+    """How far the spec lets the release go. A canary that nobody let go ahead yet stops at Smoked."""
+    if canary and batches == 1 and stage is None:
+        return 1, BatchPhase.SMOKED
+    return batches, stage
+
+
+def change(flow: Json, command: DeployCommand) -> Json | None:
+    """The strategy fields that `command` sets on `flow`, absolute; None when it has no effect any more.
+
+    Raises `Refusal` when the release is over or the command does not fit its state.
+    """
+    spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
+    name = flow["metadata"]["name"]
+    if status.finished and command.type != CommandType.DELETE:
+        raise Refusal("Finished", f"{name} is over ({status.phase}): {command.type} has nothing to act on")
+    match command.type:
+        case CommandType.PAUSE:
+            return {"paused": True}
+        case CommandType.RESUME:
+            return {"paused": False}
+        case CommandType.CANCEL:
+            return {"canceled": True}
+        case CommandType.NEXT:
+            batches, stage = waiting_at(flow)
+            if command.batch is not None:
+                meant = rank(command.batch, command.stage)
+                batch = status.conditions[-1]
+                if rank(batch.batch, batch.phase) > meant and command.stage is not None:
+                    return None
+                if batch.batch > command.batch:
+                    return None
+        case CommandType.CONTINUE:
+            if command.target is None:
+                raise Refusal("InvalidArgument", "continue needs a target")
+            current = status.conditions[-1].batch if status.conditions else 1
+            batches, stage = command.target.batches or current, command.target.stage
+        case _:
+            raise Refusal("NotSupported", f"{command.type}: this version does not carry it out")
+    strategy = spec.strategy
+    asked = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
+    now = cursor(strategy.batches, asked, canary=is_canary(strategy, status.conditions))
+    if rank(batches, stage) <= rank(*now):
+        return None
+    if stage is not None and not spec.updating:
+        raise Refusal("InvalidArgument", f"target.stage: a {spec.action} has no stages, give batches")
+    return {"batches": batches, "stage": stage} if spec.updating else {"batches": batches}
+
+
+def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:
+    """A merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
+    spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    return {
+        "metadata": {
+            "resourceVersion": flow["metadata"]["resourceVersion"],
+            "annotations": {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by},
+        },
+        "spec": {spec.strategy_field: fields},
+    }

@@ -1,0 +1,234 @@
+"""The release log in Elasticsearch: one data stream a kind of document, written in bulk.
+
+A bulk answers item by item, and only some refusals are the document's own fault. What the document can be
+blamed for is told to the caller; everything else is the server's state, and the whole batch comes again
+later: documents that went in the first time answer 409 then, which is what we wanted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, UnsupportedProductError
+
+from shared.errors import Unavailable
+from shared.event_store import templates
+from shared.event_store.interface import (
+    SORT,
+    Document,
+    Json,
+    Query,
+    Refused,
+    Stream,
+    index_name,
+    timestamp,
+)
+from shared.settings import Settings
+
+T = TypeVar("T")
+
+BULK_BYTES: Final = 5_000_000
+"""Of one request; Elastic advises 5 to 15 MB and refuses 100."""
+TIMEOUT_SECONDS: Final = 30
+PAGE: Final = 2_000
+"""Documents of one search answer; Elasticsearch's own limit is 10,000."""
+THERE_ALREADY: Final = 409
+NOT_FOUND: Final = frozenset({404})
+ITS_OWN_FAULT: Final = frozenset({400, 413})
+"""Statuses that a document gets for what is in it: it does not fit the mapping, or is too large."""
+
+
+class ElasticStore:
+    """An `EventStore` on the Elasticsearch at `url`."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._settings = settings
+        self._where = _without_password(url)
+        arguments: Json = {"request_timeout": TIMEOUT_SECONDS, "max_retries": 0}
+        if settings.elasticsearch_api_key.get_secret_value():
+            arguments["api_key"] = settings.elasticsearch_api_key.get_secret_value()
+        elif settings.elasticsearch_username:
+            password = settings.elasticsearch_password.get_secret_value()
+            arguments["basic_auth"] = (settings.elasticsearch_username, password)
+        if settings.elasticsearch_ca_file:
+            arguments["ca_certs"] = str(settings.elasticsearch_ca_file)
+        # max_retries 0: Kafka keeps what is not written, and its back-off is the one place that retries
+        self._client = AsyncElasticsearch(url, **arguments)
+
+    async def prepare(self) -> None:
+        """Make or raise the templates, and the mappings of data streams that are there already."""
+        component = templates.component_template()
+        if await self._version_of("component_templates", templates.COMPONENT) < templates.VERSION:
+            await self._answer(
+                self._client.cluster.put_component_template(name=templates.COMPONENT, body=component)
+            )
+        for stream in Stream:
+            name = templates.index_template_name(stream)
+            if await self._version_of("index_templates", name) >= templates.VERSION:
+                continue
+            body = templates.index_template(stream)
+            await self._answer(self._client.indices.put_index_template(name=name, body=body))
+            await self._raise_mapping(stream)
+
+    async def _version_of(self, kind: str, name: str) -> int:
+        """The version of a template that is there, 0 without one."""
+        if kind == "index_templates":
+            call = self._client.indices.get_index_template(name=name)
+        else:
+            call = self._client.cluster.get_component_template(name=name)
+        try:
+            answer = await self._answer(call, NOT_FOUND)
+        except NotFoundError:
+            return 0
+        (found,) = answer[kind]
+        return int(found[kind.removesuffix("s")].get("version", 0))
+
+    async def _raise_mapping(self, stream: Stream) -> None:
+        mapping = templates.mapping(templates.fields(stream))
+        try:
+            await self._answer(
+                self._client.indices.put_mapping(
+                    index=index_name(stream, self._settings),
+                    properties=mapping["properties"],
+                    write_index_only=True,
+                ),
+                NOT_FOUND,
+            )
+        except NotFoundError:
+            return  # no document yet: the template makes it right
+
+    async def write(self, documents: Sequence[Document]) -> list[Refused]:
+        refused: list[Refused] = []
+        for part in _parts(documents):
+            refused += await self._bulk(part)
+        return refused
+
+    async def _bulk(self, documents: Sequence[Document]) -> list[Refused]:
+        operations: list[Json] = []
+        for document in documents:
+            target = {"_index": index_name(document.stream, self._settings), "_id": document.id}
+            operations += [{"create": target}, document.source]
+        try:
+            answer = await self._answer(
+                self._client.bulk(
+                    operations=operations, filter_path="errors,items.create.status,items.create.error"
+                ),
+                ITS_OWN_FAULT,
+            )
+        except ApiError as error:
+            # nothing of the request was taken, and it does not say which document is to blame
+            if len(documents) == 1:
+                return [Refused(documents[0], f"{error.status_code}: {error.message}")]
+            half = len(documents) // 2
+            return await self._bulk(documents[:half]) + await self._bulk(documents[half:])
+        if not answer.get("errors"):
+            return []
+        return self._refusals(documents, answer["items"])
+
+    def _refusals(self, documents: Sequence[Document], items: Sequence[Json]) -> list[Refused]:
+        refused: list[Refused] = []
+        for document, item in zip(documents, items, strict=True):
+            result = item["create"]
+            status = int(result["status"])
+            if status < 300 or status == THERE_ALREADY:
+                continue
+            reason = _reason(result.get("error", {}))
+            if status not in ITS_OWN_FAULT:
+                msg = f"Elasticsearch at {self._where} did not take a document ({status}, {reason})"
+                raise Unavailable(msg)
+            refused.append(Refused(document, reason))
+        return refused
+
+    async def search(self, query: Query) -> list[Json]:
+        found: list[Json] = []
+        after: list[Any] | None = None
+        while len(found) < query.limit:
+            size = min(PAGE, query.limit - len(found))
+            answer = await self._answer(
+                self._client.search(
+                    index=[index_name(stream, self._settings) for stream in query.streams],
+                    ignore_unavailable=True,
+                    query={"bool": {"filter": _filters(query)}},
+                    sort=[{field: {"order": "desc"}} for field in SORT],
+                    size=size,
+                    search_after=after,
+                    track_total_hits=False,
+                )
+            )
+            hits = answer["hits"]["hits"]
+            found += [hit["_source"] for hit in hits]
+            if len(hits) < size:
+                break
+            after = hits[-1]["sort"]
+        return found[::-1]
+
+    async def ping(self) -> None:
+        # `/` needs more rights than we have to have, and not every node has it
+        health = await self._answer(self._client.cluster.health())
+        if health["status"] == "red":
+            msg = f"Elasticsearch at {self._where} is red: some of its primary shards are missing"
+            raise Unavailable(msg)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _answer(self, call: Awaitable[T], passing: frozenset[int] = frozenset()) -> T:
+        """Everything but these statuses means that Elasticsearch can't do it now."""
+        try:
+            return await call
+        except UnsupportedProductError as error:
+            msg = f"what answers at {self._where} is no Elasticsearch: check TRITON_EVENT_STORE"
+            raise Unavailable(msg) from error
+        except ApiError as error:
+            if error.status_code in passing:
+                raise
+            advice = (
+                "check TRITON_ELASTICSEARCH_API_KEY or _USERNAME and _PASSWORD, and the rights they have"
+                if error.status_code in {401, 403}
+                else "trying again"
+            )
+            msg = f"Elasticsearch at {self._where} answers {error.status_code} ({error.message}); {advice}"
+            raise Unavailable(msg) from error
+        except TransportError as error:
+            msg = (
+                f"Elasticsearch at {self._where} does not answer ({error.message}); check TRITON_EVENT_STORE"
+            )
+            raise Unavailable(msg) from error
+
+
+def _filters(query: Query) -> list[Json]:
+    filters: list[Json] = [{"term": {field: value}} for field, value in query.terms.items()]
+    times = {"gte": query.since, "lte": query.until}
+    if limits := {sign: timestamp(moment) for sign, moment in times.items() if moment}:
+        filters.append({"range": {"@timestamp": limits}})
+    return filters
+
+
+def _parts(documents: Sequence[Document]) -> list[list[Document]]:
+    """Cut at `BULK_BYTES`."""
+    parts: list[list[Document]] = []
+    size = BULK_BYTES
+    for document in documents:
+        length = len(json.dumps(document.source)) + len(document.id) + 100
+        if size + length > BULK_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(document)
+        size += length
+    return parts
+
+
+def _reason(error: Json) -> str:
+    """Elasticsearch's reason with its first cause, which is where the field's name is."""
+    reason = f"{error.get('type', 'unknown')}: {error.get('reason', '')}"
+    cause = error.get("caused_by") or {}
+    return f"{reason} ({cause['reason']})" if cause.get("reason") else reason
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -1,0 +1,150 @@
+"""What Elasticsearch is told about our documents: the type of every field, and how the data streams are made.
+
+Fields that are not named here are kept in the document but can't be searched: a service of a newer version
+beside an older mapping loses nothing, and nobody's data makes the mapping grow.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shared.event_store.interface import Stream, dataset
+
+Json = dict[str, Any]
+
+VERSION: Final = 1
+"""Raise it with every change below: a higher version replaces a lower one, never the other way round."""
+PRIORITY: Final = 300
+"""Above Elastic's own `logs` template (100), below what an administrator may want to put above ours (500)."""
+
+KEYWORD: Final[Json] = {"type": "keyword", "ignore_above": 1024}
+# one long text must neither be refused nor cut out of the search
+TEXT: Final[Json] = {"type": "match_only_text"}
+DATE: Final[Json] = {"type": "date"}
+LONG: Final[Json] = {"type": "long"}
+IP: Final[Json] = {"type": "ip", "ignore_malformed": True}
+BOOLEAN: Final[Json] = {"type": "boolean"}
+
+EVERY: Final[dict[str, Json]] = {
+    "@timestamp": DATE,
+    "ecs.version": KEYWORD,
+    "message": TEXT,
+    "event.kind": KEYWORD,
+    "event.category": KEYWORD,
+    "event.type": KEYWORD,
+    "event.action": KEYWORD,
+    "event.outcome": KEYWORD,
+    "event.reason": KEYWORD,
+    "event.id": KEYWORD,
+    "event.module": KEYWORD,
+    "event.dataset": KEYWORD,
+    "event.created": DATE,
+    "event.sequence": LONG,
+    "event.start": DATE,
+    "event.end": DATE,
+    "event.duration": LONG,
+    "kubernetes.namespace": KEYWORD,
+    "orchestrator.type": KEYWORD,
+    "orchestrator.namespace": KEYWORD,
+    "orchestrator.resource.type": KEYWORD,
+    "orchestrator.resource.name": KEYWORD,
+    "orchestrator.resource.id": KEYWORD,
+    "triton.instance": KEYWORD,
+    "triton.reason": KEYWORD,
+    "triton.message": TEXT,
+    "triton.revision": KEYWORD,
+}
+"""Of all three streams. Durations are nanoseconds, as the Elastic Common Schema has them."""
+
+FIELDS: Final[dict[Stream, dict[str, Json]]] = {
+    Stream.DEPLOYFLOW: {
+        "user.name": KEYWORD,
+        "triton.deployflow": KEYWORD,
+        "triton.uid": KEYWORD,
+        "triton.application": KEYWORD,
+        "triton.application_id": KEYWORD,
+        "triton.group": KEYWORD,
+        "triton.action": KEYWORD,
+        "triton.phase": KEYWORD,
+        "triton.batch": LONG,
+        "triton.batches": LONG,
+        "triton.batch_phase": KEYWORD,
+        "triton.batch_size": LONG,
+        "triton.canary": BOOLEAN,
+        "triton.failed_replicas": LONG,
+    },
+    Stream.POD: {
+        "kubernetes.pod.name": KEYWORD,
+        "kubernetes.pod.uid": KEYWORD,
+        "kubernetes.pod.ip": IP,
+        "kubernetes.node.name": KEYWORD,
+        "container.image.name": KEYWORD,
+        "triton.phase": KEYWORD,
+        "triton.ready": BOOLEAN,
+        "triton.containers_ready": BOOLEAN,
+        "triton.gate": KEYWORD,
+        "triton.deleting": BOOLEAN,
+        "triton.restarts": LONG,
+        "triton.port": LONG,
+        "triton.sequence": LONG,
+    },
+    Stream.CLONESET: {
+        "triton.sequence": LONG,
+        "triton.generation": LONG,
+        "triton.observed_generation": LONG,
+        "triton.replicas": LONG,
+        "triton.partition": LONG,
+        "triton.hold": BOOLEAN,
+        "triton.status_replicas": LONG,
+        "triton.ready_replicas": LONG,
+        "triton.available_replicas": LONG,
+        "triton.updated_replicas": LONG,
+        "triton.updated_ready_replicas": LONG,
+    },
+}
+
+
+def fields(stream: Stream) -> dict[str, Json]:
+    """Every field of the stream's documents with its mapping."""
+    return EVERY | FIELDS[stream]
+
+
+def mapping(flat: dict[str, Json]) -> Json:
+    """Elasticsearch's nested form of fields given by their dotted names."""
+    root: Json = {}
+    for name, kind in flat.items():
+        *parents, leaf = name.split(".")
+        at = root
+        for parent in parents:
+            at = at.setdefault(parent, {"properties": {}})["properties"]
+        at[leaf] = kind
+    return {"dynamic": False, "properties": root}
+
+
+COMPONENT: Final = "triton-events"
+
+
+def component_template() -> Json:
+    """What the three streams share."""
+    return {
+        "version": VERSION,
+        "template": {"mappings": mapping(EVERY)},
+        "_meta": {"description": "Fields of every Triton event", "managed_by": "triton"},
+    }
+
+
+def index_template(stream: Stream) -> Json:
+    """Of the data streams of one kind, whatever the prefix."""
+    return {
+        "version": VERSION,
+        "priority": PRIORITY,
+        "index_patterns": [f"logs-{dataset(stream)}-*"],
+        "data_stream": {},
+        "composed_of": [COMPONENT],
+        "template": {"mappings": mapping(FIELDS[stream]), "lifecycle": {"enabled": True}},
+        "_meta": {"description": f"Triton's {stream} events", "managed_by": "triton"},
+    }
+
+
+def index_template_name(stream: Stream) -> str:
+    return f"logs-{dataset(stream)}"

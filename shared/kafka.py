@@ -1,0 +1,403 @@
+"""The broker factory: FastStream on aiokafka, set to lose nothing.
+
+FastStream's Kafka defaults are at-most-once (first acknowledge, read from the latest, no group, no
+idempotence); everything that makes it at-least-once is set here, once. Records go to `shared.lanes`, which
+decides when an offset is done; commits follow within `COMMIT_SECONDS`, so a crash brings back the last
+moments' records and every handler must bear a repetition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.message import StreamMessage
+from prometheus_client import Counter
+from pydantic import ValidationError
+
+from shared import topics
+from shared.deployflow import problems
+from shared.errors import Poison, Unavailable
+from shared.lanes import Handle, Lanes, Record
+from shared.messages import ADAPTERS, TOPIC_OF, Message
+from shared.settings import Settings
+
+COMMIT_SECONDS: Final = 0.2
+REVOKE_SECONDS: Final = 3.0
+"""How long a rebalance waits for work under way; well below the session time-out of a production setting."""
+POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
+"""Waiting for a server that is away must not cost the partitions; heartbeats tell that we live."""
+LARGEST_MESSAGE: Final = 1_000_000
+"""Kafka's default for a message; a dead letter keeps at most this much of its value."""
+
+_published = Counter("triton_kafka_published_total", "Messages published", ["topic"])
+_consumed = Counter("triton_kafka_consumed_total", "Messages taken from Kafka", ["topic"])
+_dead = Counter("triton_dead_letters_total", "Messages put aside", ["topic", "reason"])
+_log = logging.getLogger(__name__)
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """The arguments that every aiokafka client of ours connects with."""
+    secure = settings.kafka_security_protocol
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "security_protocol": secure,
+    }
+    if secure in {"SSL", "SASL_SSL"}:
+        context = ssl.create_default_context(
+            cafile=str(settings.kafka_ca_file) if settings.kafka_ca_file else None
+        )
+        if settings.kafka_cert_file:
+            context.load_cert_chain(settings.kafka_cert_file, settings.kafka_key_file)
+        arguments["ssl_context"] = context
+    if secure.startswith("SASL"):
+        arguments |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password.get_secret_value(),
+        }
+    return arguments
+
+
+def decode(record: Record) -> Any:
+    """The message in a record of one of our topics; raises `Poison` when it is none."""
+    try:
+        return ADAPTERS[record.topic].validate_json(record.value)
+    except ValidationError as error:
+        raise Poison("InvalidMessage", problems(error)) from error
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition that Kafka's default partitioner gives to a key."""
+    return int((murmur2(key.encode()) & 0x7FFFFFFF) % partitions)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._consumer.revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._consumer.assigned(assigned)
+
+
+class Consumer:
+    """One member of a consumer group: feeds its lanes, commits what is done, knows what it owns."""
+
+    def __init__(self, kafka: Kafka, names: Sequence[str], group: str, lanes: Lanes) -> None:
+        self._kafka = kafka
+        self._lanes = lanes
+        self._names = {kafka.settings.topic(name): name for name in names}
+        self.owned: frozenset[int] = frozenset()
+        self.partitions = 0
+        self.joined = asyncio.Event()
+        self.on_assigned: Callable[[frozenset[int]], Awaitable[None]] | None = None
+        self._subscriber = kafka.broker.subscriber(
+            *self._names,
+            group_id=kafka.settings.group(group),
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            listener=_Listener(self),
+            max_poll_interval_ms=POLL_INTERVAL_MS,
+            session_timeout_ms=kafka.settings.kafka_session_timeout_ms,
+            heartbeat_interval_ms=kafka.settings.kafka_session_timeout_ms // 4,
+            fetch_max_wait_ms=kafka.settings.kafka_fetch_max_wait_ms,
+            # all topics of a group have as many partitions: range gives the same ones of each to a member
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            decoder=_raw,
+        )
+        self._subscriber(self._take)
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            msg = "the consumer has not been started"
+            raise RuntimeError(msg)
+        return consumer
+
+    def owns(self, key: str) -> bool:
+        """Whether this process has the partition of an instance; nobody else acts for it then."""
+        return bool(self.partitions) and partition_of(key, self.partitions) in self.owned
+
+    async def _take(self, raw: Any) -> None:
+        headers = {name: value.decode(errors="replace") for name, value in raw.headers}
+        record = Record(
+            self._names[raw.topic],
+            (raw.key or b"").decode(errors="replace"),
+            raw.value or b"",
+            headers,
+            raw.partition,
+            raw.offset,
+            raw.timestamp,
+        )
+        _consumed.labels(record.topic).inc()
+        await self._lanes.put(record)
+
+    async def revoked(self, revoked: set[TopicPartition]) -> None:
+        partitions = [(self._names[tp.topic], tp.partition) for tp in revoked]
+        self.owned -= {tp.partition for tp in revoked}
+        if self._lanes.offsets.busy(partitions):
+            await self._lanes.drain(REVOKE_SECONDS)
+        await self.commit()
+        self._lanes.offsets.forget(partitions)
+
+    async def assigned(self, assigned: set[TopicPartition]) -> None:
+        known = self.consumer.partitions_for_topic(next(iter(self._names))) or set()
+        self.partitions = len(known)
+        self.owned = frozenset(tp.partition for tp in assigned)
+        _log.info("partitions assigned: %s", sorted(self.owned))
+        self.joined.set()
+        if self.on_assigned:
+            await self.on_assigned(self.owned)
+
+    async def commit(self) -> None:
+        commits = {
+            TopicPartition(self._kafka.settings.topic(name), partition): offset
+            for (name, partition), offset in self._lanes.offsets.take_commits().items()
+        }
+        mine = self.consumer.assignment()
+        if commits := {tp: offset for tp, offset in commits.items() if tp in mine}:
+            # what could not be committed comes again, and every handler bears that
+            with contextlib.suppress(KafkaError):
+                await self.consumer.commit(commits)
+
+    async def stop(self) -> None:
+        await self._lanes.drain(REVOKE_SECONDS)
+        await self._lanes.stop()
+        await self.commit()
+
+
+async def _raw(message: StreamMessage[Any]) -> Any:
+    return message.raw_message
+
+
+class Kafka:
+    """What a service has of Kafka: its consumers and one idempotent producer."""
+
+    def __init__(self, settings: Settings, service: str) -> None:
+        self.settings = settings
+        self.service = service
+        self._consumers: list[Consumer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.broker = KafkaBroker(
+            logger=None,
+            client_id=f"{settings.prefix}-{service}",
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=20_000,
+            apply_types=False,
+            **_for_broker(connection(settings)),
+        )
+
+    def consume_by_key(self, names: Sequence[str], *, group: str, handle: Handle) -> Consumer:
+        """Work on the records of these topics in order per key."""
+        consumer = Consumer(self, names, group, Lanes(handle, self.dead_letter))
+        self._consumers.append(consumer)
+        return consumer
+
+    def consume_batches(
+        self,
+        names: Sequence[str],
+        *,
+        group: str,
+        write: Callable[[list[Record]], Awaitable[None]],
+        max_records: int = 1000,
+        max_age_ms: int = 200,
+    ) -> Consumer:
+        """Hand over the records of these topics in batches, whatever their keys; done when `write` returns."""
+        gathered = _Batches(write, max_records, max_age_ms)
+        consumer = Consumer(self, names, group, Lanes(gathered.add, self.dead_letter))
+        self._consumers.append(consumer)
+        return consumer
+
+    async def start(self) -> None:
+        await self.broker.start()
+        self._tasks.append(asyncio.create_task(self._commit_forever()))
+
+    async def stop(self) -> None:
+        for consumer in self._consumers:
+            await consumer.stop()
+        for task in self._tasks:
+            task.cancel()
+        await self.broker.stop()
+
+    async def _commit_forever(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            for consumer in self._consumers:
+                await consumer.commit()
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish in this order and wait until Kafka has them all; raises `Unavailable`."""
+        await self.send(
+            [
+                (TOPIC_OF[type(message)], str(message.key), message.model_dump_json().encode())
+                for message in messages
+            ]
+        )
+
+    async def send(self, records: Sequence[tuple[str, str, bytes]]) -> None:
+        """Publish (topic, key, value) records, each with CloudEvents headers."""
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+        with _as_unavailable(self.settings):
+            futures = [
+                await self.broker.publish(
+                    value,
+                    self.settings.topic(topic),
+                    key=key.encode(),
+                    headers={
+                        "content-type": "application/json",
+                        "ce_specversion": "1.0",
+                        "ce_id": str(uuid.uuid4()),
+                        "ce_type": f"io.triton.{topic}",
+                        "ce_source": f"/triton/{self.service}",
+                        "ce_subject": key,
+                        "ce_time": stamp,
+                    },
+                    no_confirm=True,
+                )
+                for topic, key, value in records
+            ]
+            await asyncio.gather(*futures)
+        for topic, _, _ in records:
+            _published.labels(topic).inc()
+
+    async def reply(self, topic: str, key: str, value: bytes, headers: dict[str, str]) -> None:
+        """Publish to a topic that somebody else named."""
+        with _as_unavailable(self.settings):
+            await self.broker.publish(value, topic, key=key.encode(), headers=headers)
+
+    async def dead_letter(self, record: Record, reason: str, message: str) -> None:
+        """Put a record aside with the reason, so that its partition goes on."""
+        headers = {
+            **record.headers,
+            "triton_topic": record.topic,
+            "triton_partition": str(record.partition),
+            "triton_offset": str(record.offset),
+            "triton_reason": reason,
+            "triton_message": message[:4000],
+            "triton_at": str(int(time.time() * 1000)),
+            "triton_service": self.service,
+        }
+        value = record.value
+        if len(value) > LARGEST_MESSAGE - 20_000:
+            value = value[: LARGEST_MESSAGE - 20_000]
+            headers["triton_truncated"] = str(len(record.value))
+        await self.reply(self.settings.topic(topics.DEAD_LETTERS), record.key, value, headers)
+        _dead.labels(record.topic, reason).inc()
+
+
+class _Batches:
+    """Gathers records of all lanes into batches by count and age; each lane waits for its own to be written."""
+
+    def __init__(self, write: Callable[[list[Record]], Awaitable[None]], max_records: int, max_age_ms: int) -> None:
+        self._write = write
+        self._max_records = max_records
+        self._max_age = max_age_ms / 1000
+        self._records: list[Record] = []
+        self._written: asyncio.Future[None] | None = None
+        self._full = asyncio.Event()
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def add(self, key: str, records: list[Record]) -> None:  # noqa: ARG002 - the lanes' handler
+        self._records += records
+        if self._written is None:
+            self._full = asyncio.Event()
+            self._written = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._flush(self._full))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+        if len(self._records) >= self._max_records:
+            self._full.set()
+        await asyncio.shield(self._written)
+
+    async def _flush(self, full: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(full.wait(), self._max_age)
+        records, self._records = self._records, []
+        written, self._written = self._written, None
+        assert written is not None
+        try:
+            await self._write(records)
+        except Exception as error:
+            written.set_exception(error)
+        else:
+            written.set_result(None)
+
+
+class _as_unavailable:  # noqa: N801 - reads as a statement
+    def __init__(self, settings: Settings) -> None:
+        self._where = settings.kafka_bootstrap
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (KafkaError, OSError)):
+            msg = f"Kafka at {self._where} did not take a message: {error!r}"
+            raise Unavailable(msg) from error
+
+
+def _for_broker(arguments: dict[str, Any]) -> dict[str, Any]:
+    """FastStream takes security as an object of its own."""
+    from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512  # noqa: PLC0415
+
+    protocol = arguments["security_protocol"]
+    context = arguments.get("ssl_context")
+    base: dict[str, Any] = {"bootstrap_servers": arguments["bootstrap_servers"]}
+    if protocol == "PLAINTEXT":
+        return base
+    if protocol == "SSL":
+        return {**base, "security": BaseSecurity(ssl_context=context, use_ssl=True)}
+    kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+    kind = kinds[arguments["sasl_mechanism"]]
+    security = kind(
+        username=arguments["sasl_plain_username"],
+        password=arguments["sasl_plain_password"],
+        ssl_context=context,
+        use_ssl=protocol == "SASL_SSL",
+    )
+    return {**base, "security": security}
+
+
+async def ensure_topics(settings: Settings) -> None:
+    """Make the topics that are not there; the partitions of those that are stay. Raises `Unavailable`."""
+    admin = AIOKafkaAdminClient(client_id=f"{settings.prefix}-topics", **connection(settings))
+    try:
+        await admin.start()
+        there = set(await admin.list_topics())
+        missing = [settings.topic(name) for name in topics.ALL if settings.topic(name) not in there]
+        if missing:
+            await admin.create_topics(
+                [
+                    NewTopic(
+                        name=name,
+                        num_partitions=settings.kafka_partitions,
+                        replication_factor=settings.kafka_replication,
+                    )
+                    for name in missing
+                ]
+            )
+            _log.info("topics made: %s", ", ".join(missing))
+    except (KafkaError, OSError) as error:
+        msg = f"Kafka at {settings.kafka_bootstrap} does not answer yet ({error})"
+        raise Unavailable(msg) from error
+    finally:
+        await admin.close()

@@ -1,0 +1,174 @@
+"""The life of a service's process: settings, logs, health, waiting for what it needs, a clean stop.
+
+Kafka, Redis or Kubernetes may come up after us: we wait, say for what, and are not ready meanwhile. A
+background task that ends by itself is a fault: the process stops and is started anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import uvicorn
+import uvloop
+from pydantic import ValidationError
+
+from shared import logs
+from shared.deployflow import problems
+from shared.errors import Unavailable
+from shared.health import Health
+from shared.kafka import Kafka, ensure_topics
+from shared.kubernetes import DEPLOYFLOWS, ApiError, Client, ConfigError
+from shared.settings import Settings
+
+STOP_SECONDS: Final = 15
+RETRY_SECONDS: Final = 0.5
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass
+class Context:
+    """What the runner gives to a service's wiring."""
+
+    settings: Settings
+    health: Health
+    kafka: Kafka
+    stack: AsyncExitStack
+    _stop: asyncio.Event
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    failed: bool = False
+
+    def spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Run for the life of the service; its end by an error ends the service."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.critical("%s failed, stopping", task.get_name(), exc_info=error)
+            self.failed = True
+            self._stop.set()
+
+    async def wait_for(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until it answers, saying what we wait for."""
+        said = ""
+        while True:
+            try:
+                result = await attempt()
+            except Unavailable as error:
+                self.health.missing(what, str(error))
+                if str(error) != said:
+                    _log.warning("waiting for %s: %s", what, error)
+                    said = str(error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self.health.there(what)
+                if said:
+                    _log.info("%s is there", what)
+                return result
+
+    async def wait_until(self, what: str, event: asyncio.Event) -> None:
+        """Wait for something that a task of ours brings about."""
+        self.health.missing(what, "waiting for it")
+        await event.wait()
+        self.health.there(what)
+
+    async def kubernetes(self) -> Client:
+        """A client of the cluster, once it answers."""
+        client = await Client.connect(
+            self.settings.kubeconfig,
+            agent=f"triton-{self.kafka.service}",
+            requests_per_second=self.settings.kube_requests_per_second,
+        )
+        self.stack.push_async_callback(client.close)
+
+        async def answers() -> None:
+            with suppress(ApiError):  # a refusal is an answer: the watch says what is missing
+                await client.list_page(DEPLOYFLOWS, None, {"limit": "1"})
+
+        await self.wait_for("Kubernetes", answers)
+        return client
+
+    async def cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+Wiring = Callable[[Context], AbstractAsyncContextManager[None]]
+"""Builds the service: registers its consumers, spawns its tasks, yields, and takes down what it made."""
+
+
+def run(name: str, wiring: Wiring) -> None:
+    """Run a service until SIGTERM or SIGINT. Exits with 2 for bad settings, with 1 after a fault."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.stderr.write(f"triton {name}: bad settings: {problems(error, 'TRITON')}\n")
+        raise SystemExit(2) from error
+    logs.configure(f"triton-{name}", settings.log_level)
+    raise SystemExit(uvloop.run(_serve(name, settings, wiring)))
+
+
+async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    health = Health()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            health,
+            host=settings.health_host,
+            port=settings.health_port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+        )
+    )
+    async with AsyncExitStack() as stack:
+        context = Context(settings, health, Kafka(settings, name), stack, stop)
+        context.spawn(server._serve(), "health server")  # serve() would take the signals for itself
+        work = asyncio.create_task(_work(context, wiring, stop), name="service")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done() and not health.ready:
+            work.cancel()  # still waiting for something: nothing to finish
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await work
+        except (TimeoutError, asyncio.CancelledError):
+            pass
+        except ConfigError as error:
+            _log.critical("%s", error)
+            context.failed = True
+        except Exception:
+            _log.critical("the service failed", exc_info=True)
+            context.failed = True
+        stopping.cancel()
+        server.should_exit = True
+        await context.cancel_tasks()
+    return 1 if context.failed else 0
+
+
+async def _work(context: Context, wiring: Wiring, stop: asyncio.Event) -> None:
+    await context.wait_for("Kafka", lambda: ensure_topics(context.settings))
+    async with wiring(context):
+        await context.kafka.start()
+        try:
+            context.health.there("start")
+            _log.info("ready")
+            await stop.wait()
+            context.health.missing("start", "stopping")
+        finally:
+            await context.kafka.stop()

@@ -1,0 +1,76 @@
+"""Settings of every process, from the environment: `TRITON_…`. A value that does not fit stops the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a service needs to know of its surroundings. Times are in the unit that the name says."""
+
+    model_config = SettingsConfigDict(env_prefix="TRITON_", extra="ignore")
+
+    prefix: str = Field("triton", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Begins every topic, consumer group, Redis key and index name."""
+    namespaces: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    """What Triton looks after, comma-separated; empty: every namespace."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_partitions: int = Field(12, ge=1)
+    """Of each flow topic when Triton makes it; the number that a topic has already is kept."""
+    kafka_replication: int = Field(-1, ge=-1)
+    """-1: the broker's default."""
+    kafka_fetch_max_wait_ms: int = Field(500, ge=1)
+    kafka_session_timeout_ms: int = Field(10_000, ge=1000)
+    """How long Kafka waits for a sign of life before a replica's partitions go to others."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_ca_file: Path | None = None
+    kafka_cert_file: Path | None = None
+    kafka_key_file: Path | None = None
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """`rediss://` for TLS; user and password belong into it or into a Secret that makes it."""
+    redis_finished_ttl_seconds: int = Field(86_400, ge=60)
+    """How long Redis keeps an instance without an unfinished flow."""
+
+    event_store: str = "http://127.0.0.1:9200"
+    """`http(s)://…` is Elasticsearch, `sqlite:///path` the sandbox's store."""
+    elasticsearch_api_key: SecretStr = SecretStr("")
+    elasticsearch_username: str = ""
+    elasticsearch_password: SecretStr = SecretStr("")
+    elasticsearch_ca_file: Path | None = None
+
+    kubeconfig: Path | None = None
+    """Default: the service account of the pod, else KUBECONFIG, else ~/.kube/config."""
+    kube_requests_per_second: float = Field(400, gt=0)
+    """The client-side limit of each service; bursts of as many are let through."""
+    watch_silence_seconds: float = Field(90, gt=0)
+    """A watch without event or bookmark for so long counts as dead: a fresh list follows."""
+
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(0, ge=0, le=65535)
+    """`/healthz`, `/readyz` and `/metrics`; 0: any free port."""
+
+    phase_coalesce_ms: int = Field(20, ge=0)
+    """Pod facts of one instance within this time travel in one message."""
+    resend_seconds: float = Field(10, gt=0)
+    """How long the planner waits for an answer before it gives the same command again."""
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    def topic(self, name: str) -> str:
+        return f"{self.prefix}.{name}"
+
+    def group(self, service: str) -> str:
+        return f"{self.prefix}.{service}"

@@ -1,0 +1,203 @@
+"""kubectl on the cluster: the commands of the tutorial and of daily use, without a word on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .kube import CLONESETS, PODS, Kube, a_cloneset, a_pod, condition, name
+from .widgets import a_widget
+
+KUBECTL = shutil.which("kubectl")
+pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not on the PATH")
+
+Run = Callable[..., Coroutine[Any, Any, str]]
+
+
+@pytest.fixture
+def kubectl(kube: Kube, kubeconfig: Path, tmp_path: Path) -> Run:
+    """Runs a command in the test's namespace; it has to succeed, silently on standard error."""
+
+    async def run(*words: str, given: object = None) -> str:
+        assert KUBECTL is not None
+        process = await asyncio.create_subprocess_exec(
+            KUBECTL,
+            "--kubeconfig",
+            str(kubeconfig),
+            "--cache-dir",
+            str(tmp_path),
+            "-n",
+            kube.namespace,
+            *words,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            out, error = await process.communicate(json.dumps(given).encode() if given else b"")
+        assert (process.returncode, error.decode()) == (0, ""), error.decode()
+        return out.decode()
+
+    return run
+
+
+async def test_apply_creates_changes_and_leaves_alone(kubectl: Run, widgets: str) -> None:
+    assert (
+        await kubectl("apply", "-f", "-", given=a_widget("one")) == "widget.contract.triton.io/one created\n"
+    )
+    assert (
+        await kubectl("apply", "-f", "-", given=a_widget("one"))
+        == "widget.contract.triton.io/one unchanged\n"
+    )
+    changed = a_widget("one", color="red")
+    assert await kubectl("apply", "-f", "-", given=changed) == "widget.contract.triton.io/one configured\n"
+    assert "serverside" not in await kubectl("apply", "--dry-run=server", "-f", "-", given=changed)
+
+
+async def test_apply_works_for_pods_services_and_clonesets(kubectl: Run) -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+    }
+    for body in (a_cloneset("web", 1), service, a_pod("one")):
+        assert (await kubectl("apply", "-f", "-", given=body)).endswith(" created\n")
+    service["spec"] = {"selector": {"app": "web"}, "ports": [{"port": 81}]}
+    assert await kubectl("apply", "-f", "-", given=service) == "service/web configured\n"
+    assert await kubectl("get", "svc", "web", "-o", "jsonpath={.spec.ports[*].port}") == "81"
+
+
+async def test_get_prints_the_columns_people_know(kubectl: Run, kube: Kube, widgets: str) -> None:
+    await kube.made(kube.path(PODS), a_pod("one"))
+    await kube.made(widgets, a_widget("one", color="red"))
+    await kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
+    lines = (await kubectl("get", "pods")).splitlines()
+    assert lines[0].split() == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
+    assert lines[1].split()[:4] == ["one", "1/1", "Running", "0"]
+    wide = (await kubectl("get", "pods", "-o", "wide")).splitlines()[0]
+    assert (
+        wide.endswith("IP NODE NOMINATED NODE READINESS GATES".replace(" IP", "IP"))
+        or "READINESS GATES" in wide
+    )
+    assert (await kubectl("get", "wg", "-o", "wide")).splitlines()[0].split() == [
+        "NAME",
+        "REPLICAS",
+        "PHASE",
+        "COLOR",
+    ]
+    for kinds in ("ns", "nodes", "svc", "ep", "clonesets", "events", "cm,sa"):
+        await kubectl("get", kinds) if kinds in ("ns", "nodes", "cm,sa") else None
+
+
+async def test_a_crashing_pod_shows_as_crash_loop(kubectl: Run, kube: Kube) -> None:
+    await kube.made(kube.path(PODS), a_pod("one", image="demo:crash"))
+    await kubectl(
+        "wait",
+        "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff",
+        "pod/one",
+        "--timeout=20s",
+    )
+    assert "CrashLoopBackOff" in await kubectl("get", "pod", "one")
+
+
+async def test_wait_scale_patch_and_delete_a_cloneset(kubectl: Run, kube: Kube) -> None:
+    await kube.made(kube.path(CLONESETS), a_cloneset("web", 1))
+    await kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "clone/web", "--timeout=20s")
+    assert await kubectl("scale", "clone/web", "--replicas=2") == "cloneset.apps.kruise.io/web scaled\n"
+    await kubectl("wait", "--for=jsonpath={.status.readyReplicas}=2", "clone/web", "--timeout=20s")
+    header, row = (await kubectl("get", "clone")).splitlines()
+    assert header.split() == ["NAME", "DESIRED", "UPDATED", "UPDATED_READY", "READY", "TOTAL", "AGE"]
+    assert row.split()[:6] == ["web", "2", "2", "2", "2", "2"]
+    await kubectl("patch", "clone", "web", "--type", "merge", "-p", '{"spec":{"replicas":1}}')
+    await kubectl(
+        "patch",
+        "clone",
+        "web",
+        "--type",
+        "json",
+        "-p",
+        '[{"op":"replace","path":"/spec/replicas","value":0}]',
+    )
+    await kubectl("delete", "clone", "web")
+    await kube.pods_until(lambda pods: not pods, "app=web")
+
+
+async def test_delete_waits_until_the_pod_is_gone(kubectl: Run, kube: Kube) -> None:
+    await kube.made(kube.path(PODS), a_pod("one"))
+    await kube.until(kube.path(PODS, "one"), lambda found: condition(found, "Ready") == "True")
+    waiting = asyncio.create_task(kubectl("wait", "--for=delete", "pod/one", "--timeout=40s"))
+    assert 'pod "one" deleted' in await kubectl("delete", "pod", "one", "--grace-period=1")
+    await waiting
+    assert (await kube.get(kube.path(PODS, "one"))).code == 404
+
+
+async def test_a_gate_is_opened_by_a_strategic_patch_of_status(kubectl: Run, kube: Kube) -> None:
+    await kube.made(kube.path(PODS), a_pod("one", readinessGates=[{"conditionType": "apps.triton.io/ready"}]))
+    await kubectl(
+        "patch",
+        "pod",
+        "one",
+        "--subresource=status",
+        "-p",
+        '{"status":{"conditions":[{"type":"apps.triton.io/ready","status":"True"}]}}',
+    )
+    await kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
+
+
+async def test_describe_tells_of_the_object_and_its_events(kubectl: Run, kube: Kube) -> None:
+    made = await kube.made(kube.path(PODS), a_pod("one"))
+    await kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
+    text = await kubectl("describe", "pod", "one")
+    assert all(word in text for word in (name(made), "demo:1", "Scheduled", "ContainersReady"))
+    await kube.made(kube.path(CLONESETS), a_cloneset("web", 1))
+    await kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "clone/web", "--timeout=20s")
+    assert "SuccessfulCreate" in await kubectl("describe", "clone", "web")
+    node = (await kube.get("/api/v1/nodes")).body["items"][0]
+    assert "Allocatable" in await kubectl("describe", "node", name(node))
+    service = {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}
+    await kube.made(kube.path("/api/v1/namespaces/{}/services"), service)
+    assert "Endpoints:" in await kubectl("describe", "svc", "web")
+
+
+async def test_get_watch_prints_a_line_for_each_change(
+    kubectl: Run, kube: Kube, widgets: str, kubeconfig: Path, tmp_path: Path
+) -> None:
+    await kube.made(widgets, a_widget("one"))
+    assert KUBECTL is not None
+    process = await asyncio.create_subprocess_exec(
+        KUBECTL,
+        "--kubeconfig",
+        str(kubeconfig),
+        "--cache-dir",
+        str(tmp_path),
+        "-n",
+        kube.namespace,
+        "get",
+        "wg",
+        "-w",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        lines = [(await process.stdout.readline()).decode().split() for _ in range(2)]
+        await kube.patch(f"{widgets}/one/status", {"status": {"phase": "Busy"}})
+        lines.append((await process.stdout.readline()).decode().split())
+    process.terminate()
+    await process.wait()
+    assert lines[0] == ["NAME", "REPLICAS", "PHASE"]
+    assert lines[1:] == [["one", "1"], ["one", "1", "Busy"]]
+
+
+async def test_api_resources_and_explain_know_custom_resources(kubectl: Run, widgets: str) -> None:
+    rows = [line.split() for line in (await kubectl("api-resources")).splitlines()]
+    assert ["pods", "po", "v1", "true", "Pod"] in rows
+    assert ["clonesets", "clone", "apps.kruise.io/v1alpha1", "true", "CloneSet"] in rows
+    assert ["widgets", "wg", "contract.triton.io/v1", "true", "Widget"] in rows
+    assert "size" in await kubectl("explain", "widgets.spec")

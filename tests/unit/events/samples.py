@@ -1,0 +1,83 @@
+"""Messages of a small release, as the services publish them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.lanes import Record
+from shared.messages import (
+    TOPIC_OF,
+    CloneSetEvent,
+    CloneSetFacts,
+    FlowEvent,
+    FlowRef,
+    Gate,
+    Message,
+    PodFact,
+    PodsSeen,
+)
+
+START = 1_763_720_000_000
+FLOW = FlowRef(name="web-kvn6b", uid="flow-1")
+
+
+def flow_event(number: int = 1, **changes: Any) -> FlowEvent:
+    fields: dict[str, Any] = {
+        "namespace": "shop",
+        "instance": "web",
+        "id": f"flow-1:{number}",
+        "at": START + number,
+        "flow": FLOW,
+        "app_id": 12122,
+        "group_id": 10010,
+        "app_name": "deploy-demo-hello",
+        "action": "update",
+        "reason": "BatchStarted",
+        "phase": FlowPhase.BATCH_STARTED,
+        "batch": 1,
+        "batches": 3,
+        "batch_phase": BatchPhase.SMOKING,
+        "batch_size": 1,
+        "canary": True,
+        "requested_by": "anna",
+    }
+    return FlowEvent(**fields | changes)
+
+
+def pod(name: str = "web-x7k2p", **changes: Any) -> PodFact:
+    fields: dict[str, Any] = {
+        "uid": f"uid-{name}",
+        "name": name,
+        "revision": "web-6d5f",
+        "phase": PodPhase.RUNNING,
+        "ready": False,
+        "containers_ready": False,
+        "gate": Gate.CLOSED,
+        "created_at": START,
+        "at": START + 812,
+    }
+    return PodFact(**fields | changes)
+
+
+def pods_seen(*pods: PodFact, at: int = START + 900, **changes: Any) -> PodsSeen:
+    return PodsSeen(namespace="shop", instance="web", pods=list(pods), at=at, **changes)
+
+
+def cloneset_event(**changes: Any) -> CloneSetEvent:
+    facts = CloneSetFacts(uid="cs-1", generation=4, replicas=4, partition=3, update_revision="web-6d5f", sequence=7)
+    fields: dict[str, Any] = {
+        "namespace": "shop",
+        "instance": "web",
+        "id": "cs-1:4:101",
+        "at": START + 20,
+        "reason": "SpecChanged",
+        "message": "replicas 3 → 4, partition 3",
+        "cloneset": facts,
+    }
+    return CloneSetEvent(**fields | changes)
+
+
+def record(message: Message, offset: int = 0) -> Record:
+    value = message.model_dump_json(exclude_defaults=True).encode()
+    return Record(TOPIC_OF[type(message)], str(message.key), value, {}, 0, offset, START)

@@ -1,0 +1,211 @@
+"""`triton log`: the story that a person reads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from cli.exits import BadInput, Failure
+from cli.log import Story, Tone, log
+from services.events.documents import documents
+from shared.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.event_store import Document, open_store
+from shared.messages import FlowRef, Gate, Message
+from shared.settings import Settings
+from tests.unit.events.samples import START, flow_event, pod, pods_seen
+
+NEWER = FlowRef(name="web-zzzzz", uid="flow-2")
+
+
+def release() -> list[Message]:
+    """A canary of one pod and one more batch; each event half a second after the one before."""
+    name = "web-x7k2p"
+    ready = {"containers_ready": True, "created_at": START + 600}
+    steps: list[tuple[Any, dict[str, Any]]] = [
+        (flow_event, {"reason": "Received", "message": "update of web", "batch": 0, "phase": FlowPhase.PENDING}),
+        (flow_event, {"message": "canary 1 of 2: 1 new pods", "batches": 2}),
+        (pod, {"created_at": START + 600}),
+        (pod, {"phase": PodPhase.CONTAINERS_READY, **ready}),
+        (flow_event, {"reason": "BatchSmoked", "message": "canary 1 of 2 is Smoked", "batch_phase": BatchPhase.SMOKED, "duration_ms": 1500, "batches": 2}),
+        (flow_event, {"reason": "GoAhead", "message": "let go as far as batch 1 by otto", "batch_phase": BatchPhase.SMOKED, "batches": 2}),
+        (pod, {"phase": PodPhase.READY, "ready": True, "gate": Gate.OPEN, **ready}),
+        (flow_event, {"reason": "BatchFinished", "message": "canary 1 of 2 is finished", "batch_phase": BatchPhase.BAKED, "phase": FlowPhase.BATCH_FINISHED, "batches": 2}),
+    ]
+    messages: list[Message] = []
+    for number, (make, fields) in enumerate(steps):
+        at = START + number * 500
+        if make is pod:
+            messages.append(pods_seen(pod(name, at=at, **fields), at=at))
+        else:
+            messages.append(flow_event(number, at=at, **fields))
+    return messages
+
+
+def finished(number: int = 50, **changes: Any) -> Message:
+    fields = {"at": START + 60_000, "phase": FlowPhase.SUCCESS, "reason": "Success", "message": "update is Success"}
+    return flow_event(number, **fields | {"batch": 0, "batches": 2, "batch_phase": None} | changes)
+
+
+def documents_of(*messages: Message) -> list[Document]:
+    return [document for number, message in enumerate(messages) for document in documents(message, number)]
+
+
+def told(*messages: Message) -> list[str]:
+    story = Story(UTC)
+    lines = [line.text for document in documents_of(*messages) for line in story.tell(document.source)]
+    return lines + [line.text for line in story.end()]
+
+
+def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> None:
+    assert told(*release(), finished(), pods_seen(gone=["uid-web-x7k2p"], at=START + 60_500)) == [
+        "web-kvn6b: update of shop/web (deploy-demo-hello, app 12122, group 10010), 2025-11-21, by anna",
+        "10:13:20.000      +0.0  update of web",
+        "10:13:20.500      +0.5  canary 1 of 2: 1 new pods",
+        "10:13:21.000      +1.0    pod web-x7k2p runs, its containers are starting",
+        "10:13:21.500      +1.5    pod web-x7k2p has all containers ready, without traffic (0.9 s after its creation)",
+        "10:13:22.000      +2.0  canary 1 of 2 is Smoked (took 1.5 s)",
+        "10:13:22.500      +2.5  let go as far as batch 1 by otto",
+        "10:13:23.000      +3.0    pod web-x7k2p is Ready and takes traffic (2.4 s after its creation)",
+        "10:13:23.500      +3.5  canary 1 of 2 is finished",
+        "10:14:20.000     +60.0  update is Success",
+        "10:14:20.500     +60.5    pod web-x7k2p is gone",
+        "web-kvn6b: Success after 60.0 s; 1 of 2 batches finished (1: 3.0 s); 1 pods started, the slowest in 0.9 s",
+    ]
+
+
+def test_a_release_that_goes_on_says_so_at_the_end() -> None:
+    assert told(*release())[-1].startswith("web-kvn6b: BatchFinished, not over after 3.5 s; 1 of 2 batches finished")
+
+
+def test_a_failure_names_its_reason_and_counts_its_pods() -> None:
+    crashed = pod(phase=PodPhase.FAILED, reason="CrashLoopBackOff", message="exit code 1", at=START + 900, restarts=2)
+    failed = flow_event(
+        9, at=START + 950, batch_phase=BatchPhase.SMOKE_FAILED, reason="CrashLoopBackOff", message="1 pod failed"
+    )
+    lines = told(flow_event(1), pods_seen(crashed), failed)
+    assert lines[2].endswith("pod web-x7k2p failed: CrashLoopBackOff: exit code 1 (0.9 s after its creation)")
+    assert lines[3].endswith("CrashLoopBackOff: 1 pod failed")
+    assert lines[-1].endswith("1 pods failed")
+
+
+def test_the_next_release_of_an_instance_begins_after_the_summary_of_the_last() -> None:
+    lines = told(flow_event(1), finished(), flow_event(60, flow=NEWER, at=START + 90_000, id="flow-2:1"))
+    assert [line.split(":")[0] for line in lines if line.startswith("web-")] == [
+        "web-kvn6b",
+        "web-kvn6b",
+        "web-zzzzz",
+        "web-zzzzz",
+    ]
+    assert "     +0.0  BatchStarted" in lines[-2]
+
+
+def test_success_and_failure_have_their_colours() -> None:
+    story = Story(UTC)
+    (document,) = documents(flow_event(batch_phase=BatchPhase.SMOKE_FAILED), 0)
+    assert [line.tone for line in story.tell(document.source)] == [Tone.HEAD, Tone.BAD]
+
+
+# --- the command, on the sandbox's store -------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    monkeypatch.setenv("TRITON_EVENT_STORE", settings.event_store)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    app = typer.Typer()
+    app.command()(log)
+
+    def invoke(*arguments: str) -> Any:
+        return CliRunner().invoke(app, arguments)
+
+    return invoke
+
+
+def stored(settings: Settings, *messages: Message) -> None:
+    async def write() -> None:
+        store = open_store(settings)
+        await store.prepare()
+        await store.write(documents_of(*messages))
+        await store.close()
+
+    asyncio.run(write())
+
+
+def test_log_prints_the_story_of_a_release_and_ends_with_its_summary(settings: Settings, run: Any) -> None:
+    stored(settings, *release(), finished())
+    result = run("web-kvn6b", "-n", "shop")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert len(lines) == 11
+    assert lines[-1].startswith("web-kvn6b: Success after 60.0 s")
+
+
+def test_pods_of_an_earlier_and_a_later_release_do_not_belong_to_the_story(settings: Settings, run: Any) -> None:
+    earlier = pods_seen(pod("web-early", at=START - 5_000))
+    later = pods_seen(pod("web-later", at=START + 70_000))
+    stored(settings, earlier, *release(), finished(), later)
+    assert "web-early" not in run("web-kvn6b", "-n", "shop").output
+    assert "web-later" not in run("web-kvn6b", "-n", "shop").output
+    assert "web-later" in run("web", "-n", "shop").output
+
+
+def test_without_pods_only_the_release_speaks(settings: Settings, run: Any) -> None:
+    stored(settings, *release(), finished())
+    assert "pod web-x7k2p" not in run("web", "-n", "shop", "--no-pods").output
+
+
+def test_since_leaves_out_what_is_older_but_counts_from_the_start(settings: Settings, run: Any) -> None:
+    stored(settings, *release(), finished())
+    lines = run("web-kvn6b", "-n", "shop", "--since", "2025-11-21T10:14:00+00:00").output.splitlines()
+    assert [line.split()[1] for line in lines] == ["+60.0", "Success"]
+
+
+@pytest.mark.parametrize(("form", "parse"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_the_documents_themselves_for_programs(settings: Settings, run: Any, form: str, parse: Any) -> None:
+    stored(settings, *release())
+    parsed = parse(run("web-kvn6b", "-n", "shop", "-o", form).output)
+    assert [item["event"]["id"] for item in parsed][:2] == ["flow-1:0", "flow-1:1"]
+
+
+def test_follow_ends_when_the_release_is_over(settings: Settings, run: Any) -> None:
+    stored(settings, *release(), finished())
+    result = run("web-kvn6b", "-n", "shop", "--follow")
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1].startswith("web-kvn6b: Success")
+
+
+def test_followed_documents_come_one_a_line(settings: Settings, run: Any) -> None:
+    stored(settings, *release(), finished())
+    lines = run("web-kvn6b", "-n", "shop", "-f", "-o", "json").output.splitlines()
+    assert [json.loads(line)["event"]["action"] for line in lines][-1] == "success"
+
+
+def test_an_unknown_name_is_a_failure_that_names_it(settings: Settings, run: Any) -> None:
+    stored(settings, *release())
+    error = run("nobody", "-n", "shop").exception
+    assert isinstance(error, Failure)
+    assert "nothing of nobody in namespace shop" in str(error)
+
+
+def test_a_store_that_is_not_there_is_a_failure_that_says_what_to_do(run: Any) -> None:
+    error = run("web").exception
+    assert isinstance(error, Failure)
+    assert "triton sandbox" in str(error)
+
+
+def test_an_event_store_of_an_unknown_kind_is_bad_input(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_EVENT_STORE", "mysql://x")
+    assert isinstance(run("web").exception, BadInput)
+
+
+def test_a_since_that_is_no_time_is_a_usage_error(run: Any) -> None:
+    result = run("web", "--since", "yesterday")
+    assert result.exit_code == 2
+    assert "yesterday" in result.output
