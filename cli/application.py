@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Final
 
 import typer
@@ -25,54 +27,78 @@ _HANDED_ON: Final = {
 """For a command whose own module reads the arguments, so that it is imported only when it is called."""
 
 
-@app.callback(invoke_without_command=True)
+_PREFORMATTED: Final = "\b\n"
+"""Before a paragraph, this keeps click from filling its lines."""
+
+
+def _help(function: Callable[..., None]) -> str:
+    """The docstring as help text: examples and other listings keep their lines."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(
+        _PREFORMATTED + text if text.partition("\n")[0].endswith(":") else text for text in paragraphs
+    )
+
+
+def _add(name: str, function: Callable[..., None]) -> None:
+    app.command(name, help=_help(function))(function)
+
+
 def _root(context: typer.Context) -> None:
     """Releases applications on Kubernetes in controlled batches.
 
-    \b
     Try it here, without a cluster:
       triton demo
       triton sandbox
-    \b
+
     A release:
       triton plan -f FILE && triton apply -f FILE
       triton watch NAME
       triton next NAME
-    \b
-    Exit codes: 0 success, 1 failed (also: a watched release that failed or was canceled), 2 bad input.
+
+    Exit codes:
+      0 success
+      1 failed (also: a watched release that failed or was canceled)
+      2 bad input
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-for _command in (releases.apply, releases.plan, releases.get, releases.describe, releases.watch):
-    app.command()(_command)
-app.command("next")(releases.next_)
-app.command("continue")(releases.continue_)
-for _command in (releases.pause, releases.resume, releases.cancel, releases.update):
-    app.command()(_command)
-
-
-@app.command(context_settings=_HANDED_ON)
-def log(context: typer.Context) -> None:
+def _log(context: typer.Context) -> None:
     """Tell the story of a release from the event store."""
     from cli import log as story
 
     whole = typer.Typer(rich_markup_mode=None, add_completion=False)
-    whole.command()(story.log)
+    whole.command(help=_help(story.log))(story.log)
     whole(args=context.args, prog_name=context.command_path, standalone_mode=False)
 
 
-@app.command("dead-letters", context_settings=_HANDED_ON)
-def dead_letters(context: typer.Context) -> None:
+def _dead_letters(context: typer.Context) -> None:
     """List, show and replay messages that failed."""
     from cli import dead_letters as letters
 
     letters.dead_letters(args=context.args, prog_name=context.command_path, standalone_mode=False)
 
 
-app.command()(parts.sandbox)
-app.command()(parts.demo)
-app.command("run")(parts.run_)
-for _command in (parts.planner, parts.executor, parts.readiness, parts.events, parts.crd):
-    app.command()(_command)
+app.callback(invoke_without_command=True, help=_help(_root))(_root)
+_add("apply", releases.apply)
+_add("plan", releases.plan)
+_add("get", releases.get)
+_add("describe", releases.describe)
+_add("watch", releases.watch)
+_add("next", releases.next_)
+_add("continue", releases.continue_)
+_add("pause", releases.pause)
+_add("resume", releases.resume)
+_add("cancel", releases.cancel)
+_add("update", releases.update)
+app.command("log", context_settings=_HANDED_ON)(_log)
+app.command("dead-letters", context_settings=_HANDED_ON)(_dead_letters)
+_add("sandbox", parts.sandbox)
+_add("demo", parts.demo)
+_add("run", parts.run_)
+_add("planner", parts.planner)
+_add("executor", parts.executor)
+_add("readiness", parts.readiness)
+_add("events", parts.events)
+_add("crd", parts.crd)

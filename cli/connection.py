@@ -17,6 +17,8 @@ from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client, ConfigEr
 ANSWER_SECONDS: Final = 8.0
 """A person waits for the answer: an API server that takes longer counts as away."""
 
+_USUAL: Final = Path("~/.kube/config").expanduser()
+
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ def _from_environment() -> Path | None:
     for name in ("TRITON_KUBECONFIG", "KUBECONFIG"):
         if value := os.environ.get(name):
             return Path(value).expanduser()
-    return None if "KUBERNETES_SERVICE_HOST" in os.environ else Path("~/.kube/config").expanduser()
+    return None if "KUBERNETES_SERVICE_HOST" in os.environ else _USUAL
 
 
 def _read_kubeconfig(path: Path) -> Json:
@@ -62,6 +64,8 @@ def _read_kubeconfig(path: Path) -> Json:
 
 def _context_namespace(kubeconfig: Path) -> str | None:
     """The namespace of the current context."""
+    if kubeconfig == _USUAL and not kubeconfig.exists():
+        return None  # nobody named it; a command that needs a cluster will say that it is missing
     config = _read_kubeconfig(kubeconfig)
     for context in config.get("contexts") or []:
         if context.get("name") == config.get("current-context"):

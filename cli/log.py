@@ -111,7 +111,7 @@ class Story:
         if release is None:
             lines += self._summaries([other for other in self._releases.values() if other.finished])
             release = self._releases[triton["uid"]] = _Release(triton["deployflow"], at, at)
-            lines.append(Line(_headline(document), Tone.HEAD))
+            lines.append(Line(self._headline(document), Tone.HEAD))
         self._current = release
         release.phase = triton["phase"]
         release.last = at
@@ -129,7 +129,8 @@ class Story:
         action = event["action"]
         age = _seconds(event)
         if release := self._current:
-            release.last = max(release.last, _time(document))
+            if not release.finished:
+                release.last = max(release.last, _time(document))
             if action == "pod-containers-ready" and age is not None:
                 release.started.setdefault(pod["uid"], age)
             if action == "pod-failed":
@@ -141,6 +142,14 @@ class Story:
             text += f" ({_span(age)} after its creation)"
         return [self._line(document, f"  {text}")]
 
+    def _headline(self, document: Json) -> str:
+        triton = document["triton"]
+        what = f"{triton['application']}, app {triton['application_id']}, group {triton['group']}"
+        where = f"{document['kubernetes']['namespace']}/{triton['instance']}"
+        day = _time(document).astimezone(self._zone).strftime("%Y-%m-%d")
+        by = f", by {document['user']['name']}" if "user" in document else ""
+        return f"{triton['deployflow']}: {triton['action']} of {where} ({what}), {day}{by}"
+
     def _line(self, document: Json, text: str) -> Line:
         at = _time(document)
         local = at.astimezone(self._zone).strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}"
@@ -149,17 +158,6 @@ class Story:
             document["event"].get("outcome", ""), Tone.PLAIN
         )
         return Line(f"{local} {since}  {text}", tone)
-
-
-def _headline(document: Json) -> str:
-    triton = document["triton"]
-    application = (
-        f"{triton.get('application', '')}, app {triton.get('application_id')}, group {triton.get('group')}"
-    )
-    where = f"{document['kubernetes']['namespace']}/{triton['instance']}"
-    day = _time(document).astimezone().strftime("%Y-%m-%d")
-    by = f", by {document['user']['name']}" if document.get("user") else ""
-    return f"{triton['deployflow']}: {triton.get('action')} of {where} ({application}), {day}{by}"
 
 
 def _flow_text(document: Json) -> str:
@@ -183,13 +181,17 @@ def _summary(release: _Release) -> Line:
         )
     if release.started:
         slowest = max(release.started.values())
-        parts.append(f"{len(release.started)} pods started, the slowest in {_span(slowest)}")
+        parts.append(f"{_pods(len(release.started))} started, the slowest in {_span(slowest)}")
     if release.failed:
-        parts.append(f"{len(release.failed)} pods failed")
+        parts.append(f"{_pods(len(release.failed))} failed")
     tone = {FlowPhase.SUCCESS: Tone.GOOD}.get(
         FlowPhase(release.phase), Tone.BAD if release.finished else Tone.PLAIN
     )
     return Line("; ".join(parts), tone)
+
+
+def _pods(number: int) -> str:
+    return f"{number} pod" if number == 1 else f"{number} pods"
 
 
 def _time(document: Json) -> datetime:
@@ -344,7 +346,7 @@ def log(
         raise BadInput(problems(error, "TRITON")) from error
     except ValueError as error:
         raise BadInput(str(error)) from error
-    place = Place.of(None, namespace).namespace
+    place = namespace or Place.of(None, None).namespace
     reader = _Reader(store, place, name, since)
     try:
         asyncio.run(_log(store, reader, _Printer(output, pods=pods, follow=follow), follow=follow))

@@ -92,6 +92,8 @@ def _usage(error: Exception) -> int:
     from typer.exceptions import TyperException
 
     usage = cast("TyperException", error)
+    if not usage.format_message().strip():
+        return usage.exit_code  # the help was shown instead
     context = getattr(usage, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context is not None else ""
     return _say(usage.format_message() + hint, usage.exit_code)

@@ -30,10 +30,10 @@ def sandbox(
     containers. Each service is a process of its own; one that is killed is started again. Prints READY and how
     to reach each part.
 
-    \b
     Examples:
       triton sandbox
       triton sandbox --state ./sandbox-state --replicas 2
+
     """
     from cli.interrupts import Interrupted, run
     from sandbox.environment import SERVICES, Sandbox
@@ -92,10 +92,10 @@ def demo(state: State = None, output: Output = None) -> None:
 
     A canary release, an update in batches, and an update that fails. Exit code 0 only when what the API server and the release log say afterwards holds.
 
-    \b
     Examples:
       triton demo
       triton demo -o json
+
     """
     from cli.demo import play
     from cli.interrupts import run
@@ -109,9 +109,9 @@ def run_() -> None:
 
     Settings (TRITON_...) name the cluster, Kafka, Redis and the event store. Their log lines are prefixed with the service; Ctrl-C stops all. One that ends by itself ends the others.
 
-    \b
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 TRITON_REDIS_URL=redis://redis:6379/0 triton run
+
     """
     from cli.running import run_services
 
@@ -133,9 +133,9 @@ def planner() -> None:
 
     It plans the batches and gives the commands. Settings come from the environment (TRITON_...); it waits for Kafka, Redis and Kubernetes and says so.
 
-    \b
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton planner
+
     """
     serve("planner")
 
@@ -145,9 +145,9 @@ def executor() -> None:
 
     Settings come from the environment (TRITON_...); it waits for Kafka and Kubernetes and says so.
 
-    \b
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton executor
+
     """
     serve("executor")
 
@@ -157,9 +157,9 @@ def readiness() -> None:
 
     It opens and closes their readiness gates. Settings come from the environment (TRITON_...); it waits for Kafka and Kubernetes and says so.
 
-    \b
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton readiness
+
     """
     serve("readiness")
 
@@ -169,9 +169,9 @@ def events() -> None:
 
     Into Elasticsearch or, in the sandbox, into a file. Settings come from the environment (TRITON_...); it waits for Kafka and the store and says so.
 
-    \b
     Example:
       TRITON_EVENT_STORE=https://elastic:9200 triton events
+
     """
     serve("events")
 
@@ -182,10 +182,10 @@ def crd(
 ) -> None:
     """Print the CRD of DeployFlow, or install it.
 
-    \b
     Examples:
       triton crd > deployflows.yaml
       triton crd --install
+
     """
     from shared.crd import crd as definition
     from shared.crd import crd_yaml

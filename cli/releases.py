@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from cli.exits import FAILED, Failure
+from cli.exits import FAILED, BadInput, Failure
 from cli.options import As, File, Kubeconfig, Name, Namespace, Output
 from cli.output import Format, note, now, show
 
@@ -45,10 +45,10 @@ def apply(
 
     DeployFlows, and whatever else is in it. DeployFlows are checked before anything is sent; a field that does not fit is named and nothing is changed.
 
-    \b
     Examples:
       triton apply -f examples/nginx-deployflow.yaml
       kustomize build . | triton apply -f -
+
     """
     from cli import manifests
 
@@ -74,17 +74,17 @@ def plan(
 
     Nothing is started. The plan starts from the live CloneSet. Without a cluster it assumes that there is none, and says so.
 
-    \b
     Examples:
       triton plan -f examples/nginx-deployflow.yaml
       triton plan -f update.yaml -o json
+
     """
     from cli import manifests, planning
 
     flows = [document for document in manifests.read(filename) if document.is_flow]
     if not flows:
         msg = f"{filename}: there is no DeployFlow to plan"
-        raise manifests.BadInput(msg)
+        raise BadInput(msg)
     specs = [flow.spec() for flow in flows]
     assumptions = _assumptions(list(zip(flows, specs, strict=True)), kubeconfig, namespace)
     plans = [
@@ -130,10 +130,10 @@ def get(
 
     NAME is a DeployFlow, or an instance: then its current release (the unfinished one, else the newest).
 
-    \b
     Examples:
       triton get
       triton get 12122-sample-10010 -o yaml
+
     """
     from cli.rendering import flow_table
 
@@ -157,10 +157,10 @@ def describe(
 ) -> None:
     """Show all about a release, and what it waits for.
 
-    \b
     Examples:
       triton describe 12122-sample-10010-df
       triton describe 12122-sample-10010
+
     """
     from cli import rendering
 
@@ -182,10 +182,10 @@ def watch(
     Exit code 0 after Success, 1 after any other end. Bars on a terminal, one line a change elsewhere. It says when the release waits for a person, and which
     command lets it go on.
 
-    \b
     Examples:
       triton watch 12122-sample-10010
       triton watch 12122-sample-10010 -o json     # the finished DeployFlow, when it is over
+
     """
     from cli import watching
 
@@ -250,10 +250,10 @@ def next_(
 
     Pull the canary in, count it as baked, start the next batch. Pressed twice at the same place, it advances once.
 
-    \b
     Examples:
       triton next 12122-sample-10010
       triton next 12122-sample-10010 --batch 1 --stage Smoked
+
     """
     from shared.commands import CommandType
 
@@ -281,10 +281,10 @@ def continue_(
 ) -> None:
     """Let a release go on up to a batch or a stage.
 
-    \b
     Examples:
       triton continue web --batches 3
       triton continue web --batches 1 --stage Baking
+
     """
     from shared.commands import CommandType, Target
 
@@ -319,9 +319,9 @@ def pause(
 
     No new batch begins and no pod is made until it is resumed.
 
-    \b
     Example:
       triton pause 12122-sample-10010
+
     """
     from shared.commands import CommandType
 
@@ -337,9 +337,9 @@ def resume(
 ) -> None:
     """Let a paused release go on.
 
-    \b
     Example:
       triton resume 12122-sample-10010
+
     """
     from shared.commands import CommandType
 
@@ -357,9 +357,9 @@ def cancel(
 
     Pods that were never baked go, the wanted count keeps serving.
 
-    \b
     Example:
       triton cancel 12122-sample-10010 --as on-call
+
     """
     from shared.commands import CommandType
 
@@ -388,10 +388,10 @@ def update(
 
     All else stays as in its last successful release. Prints the name of the new DeployFlow.
 
-    \b
     Examples:
       triton update web --image registry.example.com/web:2.1
       triton update web --image web:2.1 --batch-size 25% --canary 1 --mode auto
+
     """
     from cli import control, updating
     from shared.kubernetes import DEPLOYFLOWS

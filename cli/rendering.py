@@ -123,7 +123,7 @@ def waits_for(flow: Json) -> str:
     name = flow["metadata"]["name"]
     if status.get("finished"):
         return ""
-    message, reason = status.get("message", ""), status.get("reason", "")
+    message, reason = str(status.get("message") or ""), str(status.get("reason") or "")
     conditions = status.get("conditions") or []
     if conditions and conditions[-1]["phase"] in _FAILED:
         why = message or conditions[-1].get("message", "")
@@ -290,10 +290,6 @@ def images(template: Json | None) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    return (
-        ",".join(map(str, value))
-        if isinstance(value, list)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -36,7 +36,6 @@ class Wanted:
     max_surge: IntOrPercent = 0
     scale_max_unavailable: IntOrPercent | None = None
     paused: bool = False
-    one_revision: bool = False
 
 
 @dataclass

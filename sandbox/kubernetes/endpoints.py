@@ -18,6 +18,9 @@ from .store import Event, Record
 GATHER_SECONDS = 0.05
 """From a pod's change to the Endpoints that show it."""
 
+SHARE = 4
+"""Longer when writing takes long: so many times as long as the last round took, to leave the loop to others."""
+
 SLICE_SIZE = 100
 """Endpoints in one slice, as in Kubernetes."""
 
@@ -29,6 +32,7 @@ class EndpointsController:
         self._api = api
         self._dirty: set[tuple[str, str]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._gather = GATHER_SECONDS
         api.store.listen(SERVICES.key, self._service_changed)
         api.store.listen(PODS.key, self._pod_changed)
 
@@ -47,13 +51,15 @@ class EndpointsController:
     def _mark(self, service: Json) -> None:
         self._dirty.add((namespace_of(service), name_of(service)))
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._work)
+            self._timer = asyncio.get_running_loop().call_later(self._gather, self._work)
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
     def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         self._timer = None
         dirty, self._dirty = self._dirty, set()
         for namespace, name in dirty:
@@ -62,6 +68,7 @@ class EndpointsController:
                 self._api.store.remove(ENDPOINTS.key, namespace, name)
             elif service.obj["spec"].get("selector"):
                 self._write(service.obj)
+        self._gather = max(GATHER_SECONDS, SHARE * (loop.time() - begun))
 
     def _write(self, service: Json) -> None:
         selector = from_labels(service["spec"]["selector"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import prometheus_client
 
@@ -19,6 +19,8 @@ from shared.kafka import decode
 from shared.lanes import Record
 
 DeadLetter = Callable[[Record, str, str], Awaitable[None]]
+Aside = tuple[Record, str, str]
+"""A record, the reason in one word, and the text for people."""
 
 _written = prometheus_client.Counter(
     "triton_events_documents_total", "Documents stored or refused", ["stream", "outcome"]
@@ -37,7 +39,7 @@ class Writer:
         """Returns when every record is stored or put aside; raises `Unavailable` when that can't be done now."""
         batch: list[Document] = []
         origin: dict[tuple[str, str], Record] = {}
-        aside: list[tuple[Record, str, str]] = []
+        aside: list[Aside] = []
         for record in records:
             try:
                 made = _documents(record)
@@ -47,8 +49,7 @@ class Writer:
             batch += made
             origin |= {(document.stream, document.id): record for document in made}
         refused = await self._store.write(batch) if batch else []
-        for document, reason in refused:
-            aside.append((origin[document.stream, document.id], "StoreRefused", f"{document.id}: {reason}"))
+        aside += _refusals(refused, origin)
         # after the store: if it is away, the batch comes again, and nothing is put aside twice
         for record, reason, text in aside:
             _log.warning(
@@ -56,6 +57,18 @@ class Writer:
             )
             await self._dead_letter(record, reason, text)
         _count(batch, refused)
+
+
+def _refusals(refused: Sequence[Refused], origin: Mapping[tuple[str, str], Record]) -> list[Aside]:
+    """One for each record, though several of its documents may be refused."""
+    records: dict[tuple[str, int, int], Record] = {}
+    reasons: dict[tuple[str, int, int], list[str]] = {}
+    for document, reason in refused:
+        record = origin[document.stream, document.id]
+        place = (record.topic, record.partition, record.offset)
+        records[place] = record
+        reasons.setdefault(place, []).append(f"{document.id}: {reason}")
+    return [(records[place], "StoreRefused", "; ".join(texts)) for place, texts in reasons.items()]
 
 
 def _documents(record: Record) -> list[Document]:

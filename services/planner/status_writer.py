@@ -18,6 +18,7 @@ from services.planner.status import status_of
 from shared import deployflow as df
 from shared.errors import Unavailable
 from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
+from shared.marks import Marks
 from shared.topics import Key
 
 GAP_SECONDS: Final = 0.1
@@ -30,41 +31,39 @@ Json = dict[str, Any]
 
 
 class StatusWriter:
-    """`mark` what changed; one task an instance writes it."""
+    """`mark` what changed; the latest of each instance is written."""
 
     def __init__(self, client: Client, flows: FlowCache) -> None:
         self._client = client
         self._flows = flows
-        self._dirty: dict[Key, Instance] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._latest: dict[Key, Instance] = {}
+        self._marks = Marks(self._work)
         self._written: dict[str, tuple[object, float]] = {}
 
     def mark(self, instance: Instance) -> None:
-        key = instance.key
-        self._dirty[key] = instance
-        if key not in self._tasks:
-            task = asyncio.create_task(self._work(key))
-            self._tasks[key] = task
-            task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        self._latest[instance.key] = instance
+        self._marks.mark(instance.key)
 
     async def stop(self) -> None:
         """Write what is still to be written."""
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=3)
+        await self._marks.drain(3)
 
     async def _work(self, key: Key) -> None:
-        while (instance := self._dirty.pop(key, None)) is not None:
-            for flow in instance.flows:
-                try:
-                    await self._flow(instance, flow)
-                except Unavailable as error:
-                    _log.warning("status of %s: %s", flow.name, error, extra={"triton.deployflow": flow.name})
-                    self._dirty.setdefault(key, instance)
-                    await asyncio.sleep(1)
-                except ApiError as error:
-                    _log.error("status of %s refused: %s", flow.name, error, extra={"triton.deployflow": flow.name})
-            if key in self._dirty:
-                await asyncio.sleep(self._wait(self._dirty[key]))
+        instance = self._latest.pop(key, None)
+        if instance is None:
+            return
+        for flow in instance.flows:
+            try:
+                await self._flow(instance, flow)
+            except Unavailable as error:
+                _log.warning("status of %s: %s", flow.name, error, extra={"triton.deployflow": flow.name})
+                self._latest.setdefault(key, instance)
+                self._marks.mark(key)
+                await asyncio.sleep(1)
+            except ApiError as error:
+                _log.error("status of %s refused: %s", flow.name, error, extra={"triton.deployflow": flow.name})
+        if (next_one := self._latest.get(key)) is not None:
+            await asyncio.sleep(self._wait(next_one))
 
     def _wait(self, instance: Instance) -> float:
         """How long the changes of an instance may wait for others to come."""

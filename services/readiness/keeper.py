@@ -18,6 +18,7 @@ from shared.errors import Unavailable
 from shared.kafka import decode
 from shared.kubernetes import CLONESETS, PODS, STRATEGIC, ApiError, Client
 from shared.lanes import Record
+from shared.marks import Marks
 from shared.pods import Pod
 from shared.reflector import Reflector
 from shared.topics import Key
@@ -43,7 +44,7 @@ class GateKeeper:
         self._owns = owns
         self._held: set[Key] = set()
         """Instances that a surge was given for: no need to ask their CloneSet whether it holds."""
-        self._looking: dict[Key, asyncio.Task[None]] = {}
+        self._looks = Marks(self._look)
 
     # --- by command ---
 
@@ -120,10 +121,7 @@ class GateKeeper:
 
     def look(self, key: Key) -> None:
         """Look soon whether pods of this instance wait though no release claims them."""
-        if key not in self._looking:
-            task = asyncio.create_task(self._look(key))
-            self._looking[key] = task
-            task.add_done_callback(lambda _: self._looking.pop(key, None))
+        self._looks.mark(key)
 
     async def _look(self, key: Key) -> None:
         await asyncio.sleep(SETTLE_SECONDS)

@@ -31,8 +31,8 @@ from shared.settings import Settings
 
 T = TypeVar("T")
 
-BULK_BYTES: Final = 5_000_000
-"""Of one request; Elastic advises 5 to 15 MB and refuses 100."""
+BULK_BYTES: Final = 1_000_000
+"""Of one request, a thousand documents or so: aiohttp sends what is below 1 MiB without holding up the loop."""
 TIMEOUT_SECONDS: Final = 30
 PAGE: Final = 2_000
 """Documents of one search answer; Elasticsearch's own limit is 10,000."""

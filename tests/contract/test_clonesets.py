@@ -17,7 +17,9 @@ def _ready(number: int) -> Any:
 
 
 def _contained(number: int) -> Any:
-    return lambda pods: sum(condition(pod, "ContainersReady") == "True" for pod in pods) == number == len(pods)
+    return lambda pods: (
+        sum(condition(pod, "ContainersReady") == "True" for pod in pods) == number == len(pods)
+    )
 
 
 def _live(pods: list[Json]) -> list[Json]:

@@ -82,18 +82,15 @@ async def test_get_prints_the_columns_people_know(kubectl: Run, kube: Kube, widg
     assert lines[0].split() == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
     assert lines[1].split()[:4] == ["one", "1/1", "Running", "0"]
     wide = (await kubectl("get", "pods", "-o", "wide")).splitlines()[0]
-    assert (
-        wide.endswith("IP NODE NOMINATED NODE READINESS GATES".replace(" IP", "IP"))
-        or "READINESS GATES" in wide
-    )
+    assert all(word in wide for word in ("IP", "NODE", "READINESS GATES"))
     assert (await kubectl("get", "wg", "-o", "wide")).splitlines()[0].split() == [
         "NAME",
         "REPLICAS",
         "PHASE",
         "COLOR",
     ]
-    for kinds in ("ns", "nodes", "svc", "ep", "clonesets", "events", "cm,sa"):
-        await kubectl("get", kinds) if kinds in ("ns", "nodes", "cm,sa") else None
+    for kinds in ("ns", "nodes", "events", "cm,sa"):
+        assert len((await kubectl("get", kinds)).splitlines()) > 1
 
 
 async def test_a_crashing_pod_shows_as_crash_loop(kubectl: Run, kube: Kube) -> None:

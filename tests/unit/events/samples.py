@@ -65,7 +65,9 @@ def pods_seen(*pods: PodFact, at: int = START + 900, **changes: Any) -> PodsSeen
 
 
 def cloneset_event(**changes: Any) -> CloneSetEvent:
-    facts = CloneSetFacts(uid="cs-1", generation=4, replicas=4, partition=3, update_revision="web-6d5f", sequence=7)
+    facts = CloneSetFacts(
+        uid="cs-1", generation=4, replicas=4, partition=3, update_revision="web-6d5f", sequence=7
+    )
     fields: dict[str, Any] = {
         "namespace": "shop",
         "instance": "web",

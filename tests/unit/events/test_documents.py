@@ -25,7 +25,9 @@ def flat(source: dict[str, object], prefix: str = "") -> set[str]:
 
 
 def test_a_batch_phase_says_which_release_batch_and_person_it_is_about() -> None:
-    document = only(flow_event(batch_phase=BatchPhase.SMOKED, reason="Smoked", message="waits for next", duration_ms=1200))
+    document = only(
+        flow_event(batch_phase=BatchPhase.SMOKED, reason="Smoked", message="waits for next", duration_ms=1200)
+    )
     assert document.stream == Stream.DEPLOYFLOW
     assert document.id == "flow-1:1"
     source = document.source
@@ -73,7 +75,9 @@ def test_the_outcome_of_a_release_event(phase: FlowPhase, batch_phase: BatchPhas
 
 
 def test_an_event_before_the_first_batch_has_no_batch() -> None:
-    source = only(flow_event(reason="Planned", message="3 batches", batch=0, batch_phase=None, batches=3)).source
+    source = only(
+        flow_event(reason="Planned", message="3 batches", batch=0, batch_phase=None, batches=3)
+    ).source
     assert source["message"] == "web-kvn6b: Planned: 3 batches"
     assert "batch" not in source["triton"]
 
@@ -124,7 +128,11 @@ def test_a_pod_event_tells_how_long_it_took_since_the_pod_was_made() -> None:
 
 def test_every_pod_of_a_message_and_every_gone_one_is_a_document() -> None:
     made = documents(pods_seen(pod("web-a"), pod("web-b"), gone=["uid-web-c"]), 5)
-    assert [document.source["event"]["action"] for document in made] == ["pod-running", "pod-running", "pod-gone"]
+    assert [document.source["event"]["action"] for document in made] == [
+        "pod-running",
+        "pod-running",
+        "pod-gone",
+    ]
     assert made[2].id == "uid-web-c:gone"
     assert made[2].source["message"] == "a pod of shop/web is gone (uid uid-web-c)"
 
@@ -166,7 +174,16 @@ def test_a_cloneset_event_gives_its_counts() -> None:
     [
         flow_event(message="m", revision="r", duration_ms=1, failed_replicas=1),
         pods_seen(
-            pod(ip="10.1.2.3", port=80, node="n", image="nginx", restarts=2, reason="r", message="m", sequence=3),
+            pod(
+                ip="10.1.2.3",
+                port=80,
+                node="n",
+                image="nginx",
+                restarts=2,
+                reason="r",
+                message="m",
+                sequence=3,
+            ),
         ),
         pods_seen(gone=["uid"]),
         cloneset_event(),

@@ -29,14 +29,43 @@ def release() -> list[Message]:
     name = "web-x7k2p"
     ready = {"containers_ready": True, "created_at": START + 600}
     steps: list[tuple[Any, dict[str, Any]]] = [
-        (flow_event, {"reason": "Received", "message": "update of web", "batch": 0, "phase": FlowPhase.PENDING}),
+        (
+            flow_event,
+            {"reason": "Received", "message": "update of web", "batch": 0, "phase": FlowPhase.PENDING},
+        ),
         (flow_event, {"message": "canary 1 of 2: 1 new pods", "batches": 2}),
         (pod, {"created_at": START + 600}),
         (pod, {"phase": PodPhase.CONTAINERS_READY, **ready}),
-        (flow_event, {"reason": "BatchSmoked", "message": "canary 1 of 2 is Smoked", "batch_phase": BatchPhase.SMOKED, "duration_ms": 1500, "batches": 2}),
-        (flow_event, {"reason": "GoAhead", "message": "let go as far as batch 1 by otto", "batch_phase": BatchPhase.SMOKED, "batches": 2}),
+        (
+            flow_event,
+            {
+                "reason": "BatchSmoked",
+                "message": "canary 1 of 2 is Smoked",
+                "batch_phase": BatchPhase.SMOKED,
+                "duration_ms": 1500,
+                "batches": 2,
+            },
+        ),
+        (
+            flow_event,
+            {
+                "reason": "GoAhead",
+                "message": "let go as far as batch 1 by otto",
+                "batch_phase": BatchPhase.SMOKED,
+                "batches": 2,
+            },
+        ),
         (pod, {"phase": PodPhase.READY, "ready": True, "gate": Gate.OPEN, **ready}),
-        (flow_event, {"reason": "BatchFinished", "message": "canary 1 of 2 is finished", "batch_phase": BatchPhase.BAKED, "phase": FlowPhase.BATCH_FINISHED, "batches": 2}),
+        (
+            flow_event,
+            {
+                "reason": "BatchFinished",
+                "message": "canary 1 of 2 is finished",
+                "batch_phase": BatchPhase.BAKED,
+                "phase": FlowPhase.BATCH_FINISHED,
+                "batches": 2,
+            },
+        ),
     ]
     messages: list[Message] = []
     for number, (make, fields) in enumerate(steps):
@@ -49,7 +78,12 @@ def release() -> list[Message]:
 
 
 def finished(number: int = 50, **changes: Any) -> Message:
-    fields = {"at": START + 60_000, "phase": FlowPhase.SUCCESS, "reason": "Success", "message": "update is Success"}
+    fields = {
+        "at": START + 60_000,
+        "phase": FlowPhase.SUCCESS,
+        "reason": "Success",
+        "message": "update is Success",
+    }
     return flow_event(number, **fields | {"batch": 0, "batches": 2, "batch_phase": None} | changes)
 
 
@@ -76,23 +110,31 @@ def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> No
         "10:13:23.500      +3.5  canary 1 of 2 is finished",
         "10:14:20.000     +60.0  update is Success",
         "10:14:20.500     +60.5    pod web-x7k2p is gone",
-        "web-kvn6b: Success after 60.0 s; 1 of 2 batches finished (1: 3.0 s); 1 pods started, the slowest in 0.9 s",
+        "web-kvn6b: Success after 60.0 s; 1 of 2 batches finished (1: 3.0 s); 1 pod started, the slowest in 0.9 s",
     ]
 
 
 def test_a_release_that_goes_on_says_so_at_the_end() -> None:
-    assert told(*release())[-1].startswith("web-kvn6b: BatchFinished, not over after 3.5 s; 1 of 2 batches finished")
+    assert told(*release())[-1].startswith(
+        "web-kvn6b: BatchFinished, not over after 3.5 s; 1 of 2 batches finished"
+    )
 
 
 def test_a_failure_names_its_reason_and_counts_its_pods() -> None:
-    crashed = pod(phase=PodPhase.FAILED, reason="CrashLoopBackOff", message="exit code 1", at=START + 900, restarts=2)
+    crashed = pod(
+        phase=PodPhase.FAILED, reason="CrashLoopBackOff", message="exit code 1", at=START + 900, restarts=2
+    )
     failed = flow_event(
-        9, at=START + 950, batch_phase=BatchPhase.SMOKE_FAILED, reason="CrashLoopBackOff", message="1 pod failed"
+        9,
+        at=START + 950,
+        batch_phase=BatchPhase.SMOKE_FAILED,
+        reason="CrashLoopBackOff",
+        message="1 pod failed",
     )
     lines = told(flow_event(1), pods_seen(crashed), failed)
     assert lines[2].endswith("pod web-x7k2p failed: CrashLoopBackOff: exit code 1 (0.9 s after its creation)")
     assert lines[3].endswith("CrashLoopBackOff: 1 pod failed")
-    assert lines[-1].endswith("1 pods failed")
+    assert lines[-1].endswith("1 pod failed")
 
 
 def test_the_next_release_of_an_instance_begins_after_the_summary_of_the_last() -> None:
@@ -147,7 +189,9 @@ def test_log_prints_the_story_of_a_release_and_ends_with_its_summary(settings: S
     assert lines[-1].startswith("web-kvn6b: Success after 60.0 s")
 
 
-def test_pods_of_an_earlier_and_a_later_release_do_not_belong_to_the_story(settings: Settings, run: Any) -> None:
+def test_pods_of_an_earlier_and_a_later_release_do_not_belong_to_the_story(
+    settings: Settings, run: Any
+) -> None:
     earlier = pods_seen(pod("web-early", at=START - 5_000))
     later = pods_seen(pod("web-later", at=START + 70_000))
     stored(settings, earlier, *release(), finished(), later)
@@ -195,14 +239,14 @@ def test_an_unknown_name_is_a_failure_that_names_it(settings: Settings, run: Any
 
 
 def test_a_store_that_is_not_there_is_a_failure_that_says_what_to_do(run: Any) -> None:
-    error = run("web").exception
+    error = run("web", "-n", "shop").exception
     assert isinstance(error, Failure)
     assert "triton sandbox" in str(error)
 
 
 def test_an_event_store_of_an_unknown_kind_is_bad_input(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_EVENT_STORE", "mysql://x")
-    assert isinstance(run("web").exception, BadInput)
+    assert isinstance(run("web", "-n", "shop").exception, BadInput)
 
 
 def test_a_since_that_is_no_time_is_a_usage_error(run: Any) -> None:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from sandbox.kafka import MockCluster
 from shared import topics
 from shared.event_store import EventStore, Query
 from shared.kafka import connection
@@ -23,20 +22,8 @@ from tests.unit.events.samples import flow_event, pod, pods_seen, record
 
 
 @pytest.fixture
-def broker() -> Iterator[MockCluster]:
-    broker = MockCluster([f"triton.{name}" for name in topics.ALL], ["triton.events"])
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def settings(settings: Settings, broker: MockCluster) -> Settings:
-    return settings.model_copy(update={"kafka_bootstrap": broker.bootstrap, "kafka_fetch_max_wait_ms": 10})
-
-
-@pytest.fixture
-async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    async with AIOKafkaProducer(**connection(settings)) as producer:
+async def producer(kafka_settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    async with AIOKafkaProducer(**connection(kafka_settings)) as producer:
         yield producer
 
 
@@ -48,7 +35,9 @@ def events_service(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         "TRITON_KAFKA_FETCH_MAX_WAIT_MS": "10",
         "TRITON_EVENT_STORE": settings.event_store,
     }
-    process = subprocess.Popen([sys.executable, "-c", "from services.events.app import main; main()"], env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from services.events.app import main; main()"], env=environment
+    )
     try:
         yield process
     finally:
@@ -67,9 +56,9 @@ async def ids(store: EventStore) -> list[str]:
 
 
 async def test_what_the_others_publish_is_in_the_log_once_however_often_it_is_told(
-    settings: Settings, store: EventStore, producer: AIOKafkaProducer
+    kafka_settings: Settings, store: EventStore, producer: AIOKafkaProducer
 ) -> None:
-    with events_service(settings) as service:
+    with events_service(kafka_settings) as service:
         await publish(producer, flow_event(1), flow_event(1), pods_seen(pod()), flow_event(2))
         await until(lambda: _has(store, 3))
         service.send_signal(signal.SIGTERM)
@@ -77,30 +66,16 @@ async def test_what_the_others_publish_is_in_the_log_once_however_often_it_is_to
     assert "flow-1:1" in await ids(store)
 
 
-async def test_stopped_and_started_again_it_goes_on_where_it_was(
-    settings: Settings, store: EventStore, producer: AIOKafkaProducer
-) -> None:
-    with events_service(settings) as service:
-        await publish(producer, *(flow_event(number) for number in range(5)))
-        await until(lambda: _has(store, 5))
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(15) == 0
-    await publish(producer, *(flow_event(number) for number in range(5, 10)))
-    with events_service(settings):
-        await until(lambda: _has(store, 10))
-    assert await ids(store) == [f"flow-1:{number}" for number in range(10)]
-
-
 async def test_a_message_that_is_none_is_put_aside_and_the_next_one_gets_through(
-    settings: Settings, store: EventStore, producer: AIOKafkaProducer
+    kafka_settings: Settings, store: EventStore, producer: AIOKafkaProducer
 ) -> None:
     topic = f"triton.{topics.DEPLOYFLOW_EVENTS}"
     await producer.send_and_wait(topic, b"{not json", key=b"shop/web", headers=[("ce_id", b"7")])
     await publish(producer, flow_event(1))
-    with events_service(settings):
+    with events_service(kafka_settings):
         await until(lambda: _has(store, 1))
         consumer = AIOKafkaConsumer(
-            f"triton.{topics.DEAD_LETTERS}", auto_offset_reset="earliest", **connection(settings)
+            f"triton.{topics.DEAD_LETTERS}", auto_offset_reset="earliest", **connection(kafka_settings)
         )
         async with consumer:
             letter = await consumer.getone()

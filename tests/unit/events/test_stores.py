@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -45,7 +46,9 @@ async def test_what_was_written_is_found_in_the_order_of_time(store: EventStore)
 
 
 async def test_events_of_the_same_millisecond_keep_the_order_that_kafka_had(store: EventStore) -> None:
-    await store.write([document(1, at=0, sequence=12), document(2, at=0, sequence=11), document(3, at=0, sequence=10)])
+    await store.write(
+        [document(1, at=0, sequence=12), document(2, at=0, sequence=11), document(3, at=0, sequence=10)]
+    )
     assert await found(store) == ["event 3", "event 2", "event 1"]
 
 
@@ -87,7 +90,9 @@ async def test_search(store: EventStore, query: Query, expected: list[str]) -> N
     assert await found(store, query) == expected
 
 
-async def test_a_document_that_elasticsearch_would_refuse_is_refused_and_the_others_are_kept(store: EventStore) -> None:
+async def test_a_document_that_elasticsearch_would_refuse_is_refused_and_the_others_are_kept(
+    store: EventStore,
+) -> None:
     timeless = document(2)
     del timeless.source["@timestamp"]
     endless = document(3)._replace(id="x" * 513)
@@ -116,8 +121,14 @@ asyncio.run(main())
 """
 
 
-async def test_two_processes_write_the_same_events_while_a_third_reads(settings: Settings) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, settings.event_store]) for _ in range(2)]
+@pytest.fixture
+def writers(settings: Settings) -> list[subprocess.Popen[bytes]]:
+    return [subprocess.Popen([sys.executable, "-c", WRITER, settings.event_store]) for _ in range(2)]
+
+
+async def test_two_processes_write_the_same_events_while_a_third_reads(
+    settings: Settings, writers: list[subprocess.Popen[bytes]]
+) -> None:
     reader = open_store(settings)
     await reader.prepare()
     seen = 0
@@ -143,7 +154,7 @@ async def test_a_store_that_nobody_made_is_not_made_by_reading(tmp_path: Path) -
     with pytest.raises(Unavailable, match=r"none\.db.*triton sandbox"):
         await store.search(Query())
     await store.close()
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_file_that_is_no_store_is_left_alone_and_named(tmp_path: Path) -> None:
