@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
@@ -120,18 +121,33 @@ async def read(settings: Settings) -> list[Letter]:
     )
     try:
         async with _in_time(settings, CONNECT_SECONDS):
+            partitions = await _partitions(settings, settings.topic(topics.DEAD_LETTERS))
             await consumer.start()
-            last = await _last_offsets(consumer, settings.topic(topics.DEAD_LETTERS))
+            last = await _last_offsets(consumer, partitions)
         return await _read_to(consumer, last, settings)
     finally:
         await consumer.stop()
 
 
-async def _last_offsets(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
+    """Of the topic; none when it does not exist: asking a consumer for it might make it."""
+    admin = AIOKafkaAdminClient(**connection(settings))
+    try:
+        await admin.start()
+        if topic not in await admin.list_topics():
+            return []
+        (described,) = await admin.describe_topics([topic])
+        return [TopicPartition(topic, partition["partition"]) for partition in described["partitions"]]
+    finally:
+        await admin.close()
+
+
+async def _last_offsets(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
     """Of each partition that has records, the offset after the last one."""
-    if topic not in await consumer.topics():
+    if not partitions:
         return {}
-    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
     first = await consumer.beginning_offsets(partitions)
     last = await consumer.end_offsets(partitions)
     return {partition: last[partition] for partition in partitions if first[partition] < last[partition]}

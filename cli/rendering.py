@@ -256,7 +256,7 @@ def _pods_line(view: Progress, status: Json) -> str:
 
 
 def _describe_batch(condition: Json, batch: Batch) -> list[str]:
-    title = f"{batch.title.capitalize()} of {batch.size}: {batch.phase}"
+    title = f"{batch.title.capitalize()}, {batch.size} {'pod' if batch.size == 1 else 'pods'}: {batch.phase}"
     if batch.finished:
         title += ", finished"
     title += f"  ({_times(condition)})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from typing import Final
 
 from sandbox.coordinator import CoordinatorProxy
 from sandbox.environment import SERVICES
@@ -15,6 +16,9 @@ from sandbox.kafka import MockCluster
 from sandbox.redis import RedisServer
 from shared import topics
 from shared.settings import Settings
+
+GROUPS: Final = (*SERVICES, "planner-intake")
+"""The consumer groups of the services, which may have several members."""
 
 
 def main() -> None:
@@ -26,9 +30,9 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     names = [settings.topic(name) for name in topics.ALL]
-    groups = [settings.group(service) for service in SERVICES]
+    groups = [settings.group(name) for name in GROUPS]
     kafka = MockCluster(names, groups, settings.kafka_partitions)
-    proxy = CoordinatorProxy(kafka.coordinator_port)
+    proxy = CoordinatorProxy(kafka.coordinator_port())
     kafka.advertise_coordinator(await proxy.start())
     redis = RedisServer()
     redis.start()

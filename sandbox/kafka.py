@@ -10,18 +10,21 @@ timeout, less a second, to settle.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Iterable
+import socket
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from confluent_kafka import cimpl
+from confluent_kafka import Producer, cimpl
 
 PARTITIONS: Final = 12
 """As many as Triton makes by default on a real broker (`Settings.kafka_partitions`)."""
 
 _PRODUCER: Final = 0
-_TOPIC_BROKER: Final = 1
 _COORDINATOR: Final = 2
+_KNOCK_SECONDS: Final = 0.01
 _CONFIGURATION: Final = {
     # only what is critical is of interest in the sandbox's log
     b"log_level": b"2",
@@ -49,7 +52,7 @@ def _librdkafka() -> ctypes.CDLL:
         "rd_kafka_mock_cluster_destroy": (None, [pointer]),
         "rd_kafka_mock_cluster_bootstraps": (text, [pointer]),
         "rd_kafka_mock_topic_create": (number, [pointer, text, number, number]),
-        "rd_kafka_mock_partition_set_leader": (number, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
+        "rd_kafka_mock_broker_add": (number, [pointer, ctypes.c_int32]),
         "rd_kafka_mock_coordinator_set": (number, [pointer, text, text, ctypes.c_int32]),
         "rd_kafka_mock_broker_set_host_port": (number, [pointer, ctypes.c_int32, text, number]),
         "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [pointer, ctypes.c_int32]),
@@ -73,50 +76,67 @@ class MockCluster:
         if not self._handle:
             msg = f"librdkafka did not start: {error.value.decode()}"
             raise BrokerError(msg)
-        self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, 2)
+        self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, 1)
         if not self._cluster:
             msg = "librdkafka's mock cluster did not start: are there free ports on 127.0.0.1?"
             raise BrokerError(msg)
+        addresses: bytes = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster)
+        self.bootstrap: str = addresses.decode()
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _REBALANCE_DELAY_MS)
+        with _knocking(self.bootstrap):
+            self._fill(topics, groups, partitions)
+
+    def _fill(self, topics: Iterable[str], groups: Iterable[str], partitions: int) -> None:
         for topic in topics:
-            self._make(topic, partitions)
+            code = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
+            _check(code, f"topic {topic} with {partitions} partitions can't be made")
+        # after the topics: so all of them are led by the first broker
+        code = self._library.rd_kafka_mock_broker_add(self._cluster, _COORDINATOR)
+        _check(code, "the coordinator can't be added")
         for group in groups:
             code = self._library.rd_kafka_mock_coordinator_set(
                 self._cluster, b"group", group.encode(), _COORDINATOR
             )
             _check(code, f"the coordinator of group {group} can't be set")
 
-    @property
-    def bootstrap(self) -> str:
-        return self._addresses()[0]
-
-    @property
     def coordinator_port(self) -> int:
-        return int(self._addresses()[1].rpartition(":")[2])
+        brokers = Producer({"bootstrap.servers": self.bootstrap}).list_topics(timeout=10).brokers
+        return int(brokers[_COORDINATOR].port)
 
     def advertise_coordinator(self, port: int) -> None:
         """Let clients reach the coordinator by way of `port`."""
-        code = self._library.rd_kafka_mock_broker_set_host_port(
-            self._cluster, _COORDINATOR, b"127.0.0.1", port
-        )
-        _check(code, "the coordinator's port can't be set")
-
-    def _make(self, topic: str, partitions: int) -> None:
-        code = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
-        _check(code, f"topic {topic} with {partitions} partitions can't be made")
-        for partition in range(partitions):
-            code = self._library.rd_kafka_mock_partition_set_leader(
-                self._cluster, topic.encode(), partition, _TOPIC_BROKER
+        with _knocking(self.bootstrap):
+            code = self._library.rd_kafka_mock_broker_set_host_port(
+                self._cluster, _COORDINATOR, b"127.0.0.1", port
             )
-            _check(code, f"the leader of {topic}/{partition} can't be set")
-
-    def _addresses(self) -> list[str]:
-        addresses: bytes = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster)
-        return addresses.decode().split(",")
+        _check(code, "the coordinator's port can't be set")
 
     def close(self) -> None:
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)
         self._library.rd_kafka_destroy(self._handle)
+
+
+@contextlib.contextmanager
+def _knocking(address: str) -> Iterator[None]:
+    """Connect again and again meanwhile.
+
+    The mock's thread loses some of the signals that a call is waiting for it, and then sleeps for up to a
+    second; a new connection always wakes it.
+    """
+    host, _, port = address.rpartition(":")
+    done = threading.Event()
+
+    def knock() -> None:
+        while not done.wait(_KNOCK_SECONDS):
+            socket.create_connection((host, int(port))).close()
+
+    thread = threading.Thread(target=knock, name="knock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _check(code: int, what: str) -> None:

@@ -101,6 +101,9 @@ class CloneSetController:
     def _work(self, uid: str) -> None:
         self._timers.pop(uid, None)
         begun = self._loop.time()
+        if begun < self._not_before.get(uid, 0.0):
+            self._soon(uid, 0.0)
+            return
         place = self._api.store.places.get(uid)
         record = self._api.store.at(place) if place is not None else None
         if place is None or record is None or is_terminating(record.obj):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from . import pod_states
 from .api import Api
 from .behaviours import Behaviour, Span, behaviour_of
-from .builtins import PODS
+from .builtins import NODES, PODS
 from .objects import Json, is_terminating, is_true, name_of, namespace_of, uid_of
 from .pod_defaults import Addresses
 from .recorder import Recorder
@@ -116,8 +116,7 @@ class Kubelet:
                 "default-scheduler",
             )
             return
-        self._turn += 1
-        node = pod["spec"].get("nodeName") or self._nodes[self._turn % len(self._nodes)]
+        node = pod["spec"].get("nodeName") or self._pick_node()
         self._write(pod_states.scheduled(pod, node))
         self._recorder.about(
             pod,
@@ -126,6 +125,16 @@ class Kubelet:
             component="default-scheduler",
         )
         self._later(uid_of(pod), "start", known.behaviour.start.draw(), self._start)
+
+    def _pick_node(self) -> str:
+        """The next node in turn that is not cordoned; any when all are."""
+        self._turn += 1
+        order = [self._nodes[(self._turn + n) % len(self._nodes)] for n in range(len(self._nodes))]
+        return next((name for name in order if not self._is_cordoned(name)), order[0])
+
+    def _is_cordoned(self, name: str) -> bool:
+        node = self._api.store.get(NODES.key, "", name)
+        return node is not None and bool(node.obj.get("spec", {}).get("unschedulable"))
 
     def _start(self, pod: Json, known: _Pod) -> None:
         if is_terminating(pod):

@@ -17,7 +17,7 @@ import msgspec
 import yaml
 from aiohttp import web
 
-from . import discovery, errors, patches
+from . import discovery, errors, patches, protobuf
 from .api import Api, Options
 from .audit import Audit
 from .definitions import plain
@@ -337,6 +337,8 @@ async def _body(request: web.BaseRequest) -> Any:
     if not data:
         return None
     try:
+        if request.content_type == "application/vnd.kubernetes.protobuf":
+            return protobuf.decode(data)
         if "yaml" in request.content_type:
             return plain(yaml.safe_load(data))
         return msgspec.json.decode(data)

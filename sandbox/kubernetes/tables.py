@@ -127,8 +127,9 @@ def _node_cells(obj: Json) -> list[Any]:
     address = next(
         (a["address"] for a in status.get("addresses") or () if a["type"] == "InternalIP"), "<none>"
     )
+    word = "Ready" if ready else "NotReady"
     return [
-        "Ready" if ready else "NotReady",
+        f"{word},SchedulingDisabled" if (obj.get("spec") or {}).get("unschedulable") else word,
         "<none>",
         _age_of(obj),
         info.get("kubeletVersion", ""),

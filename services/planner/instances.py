@@ -16,14 +16,15 @@ from prometheus_client import Counter
 
 from services.planner.deadlines import deadline
 from services.planner.decide import Decision, decide
-from services.planner.facts import flow_of
+from services.planner.facts import Fact, flow_of
 from services.planner.flows import FlowCache
 from services.planner.recovery import rebuild
 from services.planner.state import Instance, dump, load
+from shared.deployflow import BatchPhase
 from shared.errors import Unavailable
 from shared.kafka import Kafka, decode
 from shared.lanes import Record
-from shared.messages import TOPIC_OF, Command, Message
+from shared.messages import TOPIC_OF, Command, Message, SpecObserved
 from shared.store import StatusStore
 from shared.topics import Key
 
@@ -83,7 +84,7 @@ class Instances:
         key = Key.parse(name)
         facts = [decode(record) for record in records]
         for _ in range(CONFLICTS):
-            held = self._held.get(key) or await self._load(key)
+            held = self._held.get(key) or await self._load(key, facts)
             decision = decide(held.instance, facts, now_ms(), resend_ms=self._resend_ms)
             if decision.instance is held.instance:
                 return
@@ -93,9 +94,10 @@ class Instances:
         msg = f"{key}: somebody else keeps writing this instance"
         raise Unavailable(msg)
 
-    async def _load(self, key: Key) -> Held:
+    async def _load(self, key: Key, facts: Sequence[Fact]) -> Held:
         stored = await self._store.load(key)
-        specs = self._flows.of_instance(key)
+        new = {fact.flow.uid for fact in facts if isinstance(fact, SpecObserved) and not fact.status.get("version")}
+        specs = [spec for spec in self._flows.of_instance(key) if spec.flow.uid not in new]
         behind = max((int(spec.status.get("version") or 0) for spec in specs), default=0)
         if stored is not None and stored.version >= behind:
             held = Held(load(stored.state), stored.version)
@@ -134,8 +136,8 @@ class Instances:
         if idle and not instance.finished:
             self._held.pop(key, None)
         for event in decision.events:
-            if event.reason in {"SmokeFailed", "BakeFailed"}:
-                _failures.labels(event.reason).inc()
+            if event.batch_phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
+                _failures.labels(event.batch_phase).inc()
         return True
 
     async def _outbox(self, decision: Decision) -> Outbox:

@@ -52,8 +52,11 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
     if (ending := _ending(i, f)) is not None:
         return _end(i, f, ending, now)
     i = _tell_pods(i, f)
-    if not f.failed and (found := failure(i, f, now)) is not None:
-        return _fail(i, f, found, now)
+    if (found := failure(i, f, now)) is not None:
+        if not f.failed:
+            return _fail(i, f, found, now)
+        if f.batches[-1].failed_replicas < found.replicas:
+            return Move(_count_failed(i, f, found))
     if f.paused and not f.halted and f.step in {Step.SURGE, Step.RETIRE} and f.issued:
         return _give(_set(i, f, halted=True, issued=False), give.halt, now)
     if f.halted and not f.paused:
@@ -261,6 +264,12 @@ def _fail(i: Instance, f: Flow, found: Failure, now: int) -> Move:
         assert i.active is not None
         return _give(_set(i, i.active, halted=True), give.pull_out, now, uids=found.pull_out)
     return Move(i)
+
+
+def _count_failed(i: Instance, f: Flow, found: Failure) -> Instance:
+    """More pods of the failed batch have failed meanwhile."""
+    batch = replace(f.batches[-1], failed_replicas=found.replicas, message=found.message)
+    return _set_batch(i, f, batch, message=found.message)
 
 
 def _resume(i: Instance, f: Flow, now: int) -> Move:

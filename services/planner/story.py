@@ -71,9 +71,6 @@ def _flow_events(i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator
     for warning in new.warnings if old is None or old.warnings != new.warnings else ():
         yield event(f"warning:{warning}", "Warning", warning)
     yield from _batch_events(event, old, new)
-    if new.failed and not (old and old.failed):
-        number = new.batches[-1].number if new.batches else 0
-        yield event(f"failed:{number}", new.reason, new.message, new.batch)
     if old is None or new.phase != old.phase:
         yield from _phase_event(event, new)
 

@@ -26,7 +26,7 @@ def failure(i: Instance, f: Flow, now: int) -> Failure | None:
     batch = f.open_batch
     if batch is None or not batch.surge or f.resync:
         return None
-    if f.step in {Step.SURGE, Step.SMOKED} and (f.issued or f.step == Step.SMOKED):
+    if f.step in {Step.SURGE, Step.SMOKED} and (f.issued or f.failed or f.step == Step.SMOKED):
         return _smoke_failure(i, f, batch, now)
     if f.step == Step.PULL_IN:
         return _bake_failure(i, f, batch, now)

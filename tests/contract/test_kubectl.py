@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from .conftest import GIVEN
 from .kube import CLONESETS, PODS, Kube, a_cloneset, a_pod, condition, name
 from .widgets import a_widget
 
@@ -198,3 +199,21 @@ async def test_api_resources_and_explain_know_custom_resources(kubectl: Run, wid
     assert ["clonesets", "clone", "apps.kruise.io/v1alpha1", "true", "CloneSet"] in rows
     assert ["widgets", "wg", "contract.triton.io/v1", "true", "Widget"] in rows
     assert "size" in await kubectl("explain", "widgets.spec")
+
+
+async def test_create_makes_the_simple_kinds(kubectl: Run, kube: Kube) -> None:
+    await kubectl("create", "configmap", "settings", "--from-literal=a=b")
+    await kubectl("create", "secret", "generic", "hidden", "--from-literal=x=y")
+    await kubectl("create", "serviceaccount", "robot")
+    assert (await kube.get(kube.path("/api/v1/namespaces/{}/configmaps/settings"))).body["data"] == {"a": "b"}
+    secret = (await kube.get(kube.path("/api/v1/namespaces/{}/secrets/hidden"))).body
+    assert (secret["type"], secret["data"]) == ("Opaque", {"x": "eQ=="})
+    await kubectl("create", "namespace", f"{kube.namespace}-more")
+    assert (await kube.delete(f"/api/v1/namespaces/{kube.namespace}-more")).code == 200
+
+
+async def test_logs_are_printed(kubectl: Run, kube: Kube) -> None:
+    await kube.made(kube.path(PODS), a_pod("one"))
+    await kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
+    if not GIVEN:
+        assert "simulated" in await kubectl("logs", "one")

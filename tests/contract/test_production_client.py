@@ -11,7 +11,7 @@ from typing import Any
 import pytest_asyncio
 from kubernetes.aio import client, config
 
-from .kube import CLONESETS, GATE, PODS, Kube, a_cloneset, a_pod, condition
+from .kube import CLONESETS, GATE, PODS, Json, Kube, a_cloneset, a_pod, condition
 from .widgets import a_widget
 
 
@@ -25,7 +25,7 @@ async def api(kubeconfig: Path) -> AsyncIterator[Any]:
 
 async def test_it_watches_pods_line_by_line_with_bookmarks(kube: Kube, api: Any) -> None:
     core = client.CoreV1Api(api)
-    listed = await core.list_namespaced_pod(kube.namespace, limit=10)
+    listed: Any = await core.list_namespaced_pod(kube.namespace, limit=10)
     response = await core.list_namespaced_pod_without_preload_content(
         kube.namespace,
         watch=True,
@@ -57,8 +57,8 @@ async def test_it_writes_custom_resources_and_sees_conflicts(kube: Kube, api: An
     assert widgets
     custom = client.CustomObjectsApi(api)
     where = ("contract.triton.io", "v1", kube.namespace, "widgets")
-    made = await custom.create_namespaced_custom_object(*where, a_widget("one"))
-    patch = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}, "spec": {"color": "red"}}
+    made: Any = await custom.create_namespaced_custom_object(*where, a_widget("one"))
+    patch: Json = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}, "spec": {"color": "red"}}
     merge = "application/merge-patch+json"
     await custom.patch_namespaced_custom_object(*where, "one", patch, _content_type=merge)
     patch["spec"]["color"] = "green"
@@ -69,7 +69,7 @@ async def test_it_writes_custom_resources_and_sees_conflicts(kube: Kube, api: An
     else:
         raise AssertionError
     status = {"status": {"phase": "New"}}
-    answer = await custom.patch_namespaced_custom_object_status(*where, "one", status, _content_type=merge)
+    answer: Any = await custom.patch_namespaced_custom_object_status(*where, "one", status, _content_type=merge)
     assert answer["status"]["phase"] == "New"
 
 
