@@ -58,6 +58,8 @@ class Sandbox:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._temporary = state is None
+        self.keep_state = False
+        """Keep a temporary state directory after a good end too."""
         self.state = (
             state.absolute() if state is not None else Path(tempfile.mkdtemp(prefix="triton-sandbox-"))
         )
@@ -85,7 +87,11 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-        if self._temporary and (error is None or isinstance(error, asyncio.CancelledError)):
+        if (
+            self._temporary
+            and not self.keep_state
+            and (error is None or isinstance(error, asyncio.CancelledError))
+        ):
             shutil.rmtree(self.state, ignore_errors=True)
 
     @property

@@ -110,7 +110,7 @@ class Cluster:
         self.server = Server(api, Settings(options.bookmark_seconds), log_text)
         # Cancelled handlers are how an idle watch learns that its client has gone.
         self._runner = web.ServerRunner(
-            web.Server(self.server.handle, handler_cancellation=True), shutdown_timeout=0.5
+            web.Server(self.server.handle, handler_cancellation=True), shutdown_timeout=0.1
         )
 
     @property

@@ -377,11 +377,11 @@ def _begin(i: Instance, f: Flow, now: int, retiring: tuple[str, ...] = ()) -> Mo
 def _tell_pods(i: Instance, f: Flow) -> Instance:
     """Pods that were not there before the surge and have the target revision are the batch's."""
     untold = [uid for uid, pod in i.pods.items() if pod.batch == UNTOLD]
-    if not untold or (f.step == Step.SURGE and not _carried_out(i, "surge")):
-        return i
-    if f.step in {Step.OBSERVE, Step.PREPARE}:
-        return i
     batch = f.open_batch
+    if not untold or f.step in {Step.OBSERVE, Step.PREPARE}:
+        return i
+    if f.step == Step.SURGE and batch is not None and not batch.told:
+        return i
     target = f.target_revision or i.cloneset.update_revision
     claiming = batch.number if batch and not batch.baked else EARLIER
     pods = dict(i.pods)
@@ -393,21 +393,18 @@ def _tell_pods(i: Instance, f: Flow) -> Instance:
 def _surge(i: Instance, f: Flow, now: int) -> Move | None:
     batch = f.open_batch
     assert batch is not None
-    if f.paused and not f.issued:
+    if not batch.told and _carried_out(i, "surge"):
+        told = replace(batch, told=True)
+        return Move(_set_batch(i, f, told, target_revision=i.cloneset.update_revision))
+    if batch.told and sum(1 for _, pod in mine(i, batch) if pod.containers_ready) >= batch.surge:
+        smoked = replace(batch, phase=BatchPhase.SMOKED, smoked_at=now)
+        return Move(_set_batch(i, f, smoked, step=Step.SMOKED, victims=()))
+    if f.issued or f.paused:
         return None
-    if not f.issued:
-        # given once more: of the others, those beyond the count are still to go
-        others = sum(1 for p in i.pods.values() if p.revision != f.target_revision and not p.deleting)
-        victims = choose_victims(i, f, max(others - f.others, 0)) if f.target_revision else ()
-        return _give(_set(i, f, issued=True, victims=victims), give.surge, now)
-    if not _carried_out(i, "surge"):
-        return None
-    if f.target_revision != i.cloneset.update_revision:
-        return Move(_set(i, f, target_revision=i.cloneset.update_revision))
-    if sum(1 for _, pod in mine(i, batch) if pod.containers_ready) < batch.surge:
-        return None
-    smoked = replace(batch, phase=BatchPhase.SMOKED, smoked_at=now)
-    return Move(_set_batch(i, f, smoked, step=Step.SMOKED, victims=()))
+    # given once more: of the others, those beyond the count are still to go
+    others = sum(1 for p in i.pods.values() if p.revision != f.target_revision and not p.deleting)
+    victims = choose_victims(i, f, max(others - f.others, 0)) if f.target_revision else ()
+    return _give(_set(i, f, issued=True, victims=victims), give.surge, now)
 
 
 def _smoked(i: Instance, f: Flow, now: int) -> Move | None:

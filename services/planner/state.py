@@ -78,13 +78,17 @@ class Strategy(Value, frozen=True):
 
 
 class Batch(Value, frozen=True):
-    """One batch. `retire` is settled when the batch is baked; `unready_since` 0 means every pod is ready."""
+    """One batch. `retire` is settled when the batch is baked; `unready_since` 0 means every pod is ready.
+
+    `told`: the surge was carried out, so that its pods can be told from those that were there before.
+    """
 
     number: int
     surge: int
     retire: int = 0
     canary: bool = False
     phase: BatchPhase = BatchPhase.SMOKING
+    told: bool = False
     failed_replicas: int = 0
     reason: str = ""
     message: str = ""

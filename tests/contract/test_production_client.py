@@ -18,7 +18,9 @@ from .widgets import a_widget
 @pytest_asyncio.fixture
 async def api(kubeconfig: Path) -> AsyncIterator[Any]:
     configuration = client.Configuration()
-    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    await config.load_kube_config(  # type: ignore[no-untyped-call]
+        config_file=str(kubeconfig), client_configuration=configuration
+    )
     async with client.ApiClient(configuration) as api:
         yield api
 
@@ -58,7 +60,10 @@ async def test_it_writes_custom_resources_and_sees_conflicts(kube: Kube, api: An
     custom = client.CustomObjectsApi(api)
     where = ("contract.triton.io", "v1", kube.namespace, "widgets")
     made: Any = await custom.create_namespaced_custom_object(*where, a_widget("one"))
-    patch: Json = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}, "spec": {"color": "red"}}
+    patch: Json = {
+        "metadata": {"resourceVersion": made["metadata"]["resourceVersion"]},
+        "spec": {"color": "red"},
+    }
     merge = "application/merge-patch+json"
     await custom.patch_namespaced_custom_object(*where, "one", patch, _content_type=merge)
     patch["spec"]["color"] = "green"
@@ -69,7 +74,9 @@ async def test_it_writes_custom_resources_and_sees_conflicts(kube: Kube, api: An
     else:
         raise AssertionError
     status = {"status": {"phase": "New"}}
-    answer: Any = await custom.patch_namespaced_custom_object_status(*where, "one", status, _content_type=merge)
+    answer: Any = await custom.patch_namespaced_custom_object_status(
+        *where, "one", status, _content_type=merge
+    )
     assert answer["status"]["phase"] == "New"
 
 

@@ -1,0 +1,279 @@
+"""The three acts of the demo, one after another, with what each took."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+from cli.connection import Cluster, Place, connect
+from cli.demo import applications as apps
+from cli.demo import checks
+from cli.demo.checks import Check
+from cli.demo.report import Report, Stage
+from cli.demo.witness import Witness
+from cli.exits import Failure
+from cli.manifests import Document, apply
+from cli.output import Format
+from cli.planning import assume, make, plan_lines
+from cli.rendering import progress, status_of
+from cli.updating import Wish, last_good, release, spec_for
+from cli.watching import follow
+from shared.commands import CommandType
+from shared.event_store import EventStore, Query, Stream, open_store
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS
+from shared.settings import Settings
+
+Json = dict[str, Any]
+
+RELEASE_SECONDS: Final = 90.0
+"""No release of the demo takes a fifth of it; a stuck one ends the demo with what it hangs on."""
+SETTLE_SECONDS: Final = 15.0
+HOLD_SECONDS: Final = 1.0
+"""How long a gate is left closed, to see that the release really waits there."""
+REQUESTED_BY: Final = "demo"
+
+
+async def play(state: Path | None, output: Format | None) -> bool:
+    """The whole demo; whether all checks hold."""
+    from sandbox.environment import Sandbox
+
+    report = Report(Stage(quiet=output is not None))
+    report.stage.say("A demonstration on a simulated cluster: no containers run.")
+    began = time.monotonic()
+    async with Sandbox(state, say=report.stage.say) as sandbox:
+        report.took("sandbox ready", began)
+        store = open_store(Settings(event_store=sandbox.event_store))
+        try:
+            async with connect(Place(sandbox.kubeconfig, "default")) as cluster:
+                story = Demo(cluster, store, report)
+                await story.canary_release()
+                await story.update_and_failure()
+                await story.tell()
+        finally:
+            await store.close()
+        report.memory = sandbox.peak_memory_bytes()
+        if not report.holds:
+            sandbox.keep_state = True
+            report.stage.say(f"the logs of the services are in {sandbox.state}")
+    report.took("everything", began)
+    report.print(output)
+    return report.holds
+
+
+class Demo:
+    """What the acts share: the cluster, the event store, and the report they add to."""
+
+    def __init__(self, cluster: Cluster, store: EventStore, report: Report) -> None:
+        self._cluster = cluster
+        self._client = cluster.client
+        self._store = store
+        self._report = report
+        self._stage = report.stage
+        self._told: list[str] = []
+
+    # --- act one: a canary that waits for people ---
+
+    async def canary_release(self) -> None:
+        self._stage.title(f"A canary release: {apps.NGINX}, {apps.NGINX_REPLICAS} replicas, canary 1")
+        flow, service = (Document(f"demo ({body['kind']})", body) for body in apps.nginx())
+        spec = flow.spec()
+        assumption = assume(spec, await self._cluster.cloneset(apps.NGINX))
+        self._stage.lines(plan_lines(spec, assumption, make(spec, assumption)))
+        began = time.monotonic()
+        await self._apply(service)
+        async with Witness(self._client, "default", apps.NGINX_SERVICE, apps.NGINX) as witness:
+            await self._apply(flow)
+            async with self._within(RELEASE_SECONDS, apps.NGINX_FLOW):
+                presses = await self._press_through(apps.NGINX_FLOW, witness)
+            await witness.wait_for(apps.NGINX_REPLICAS, SETTLE_SECONDS)
+            self._report.took("canary release of 3", began)
+            final = await self._flow(apps.NGINX_FLOW)
+            self._report.add(
+                checks.equal("canary: phase", status_of(final).get("phase"), "Success"),
+                checks.equal(
+                    "canary: where it waited", "; ".join(map(_gate, presses)), "; ".join(map(_gate, _GATES))
+                ),
+                checks.equal("canary: ready endpoints at the end", len(witness.now), apps.NGINX_REPLICAS),
+            )
+        self._told.append(apps.NGINX_FLOW)
+        await self._check_log(apps.NGINX_FLOW, batches=3)
+
+    async def _press_through(self, name: str, witness: Witness) -> list[tuple[int, str, int]]:
+        """Watch the release and press `next` wherever it waits; returns (batch, phase, endpoints) of each."""
+        presses: list[tuple[int, str, int]] = []
+        with self._stage.screen() as screen:
+            async for flow in follow(self._cluster, name):
+                screen.show(progress(flow))
+                status = status_of(flow)
+                if status.get("finished"):
+                    break
+                if status.get("reason") != "WaitingForNext":
+                    continue
+                last = status["conditions"][-1]
+                place = (last["batch"], last["phase"])
+                if place in {press[:2] for press in presses}:
+                    continue
+                await asyncio.sleep(HOLD_SECONDS)
+                presses.append((*place, len(witness.now)))
+                self._stage.say(f"ready endpoints while it waits: {len(witness.now)}; pressing next")
+                await self._act(name, CommandType.NEXT)
+        return presses
+
+    # --- acts two and three: ten replicas ---
+
+    async def update_and_failure(self) -> None:
+        self._stage.title(f"Another application: {apps.WEB}, {apps.WEB_REPLICAS} replicas at once")
+        flow, service = (Document(f"demo ({body['kind']})", body) for body in apps.web())
+        await self._apply(service)
+        async with Witness(self._client, "default", apps.WEB_SERVICE, apps.WEB) as witness:
+            began = time.monotonic()
+            await self._apply(flow)
+            await self._watch(apps.WEB_FLOW)
+            served = await witness.wait_for(apps.WEB_REPLICAS, SETTLE_SECONDS)
+            self._report.took("creation of 10", began)
+            self._report.add(Check("10 replicas serve", served, f"{len(witness.now)} ready endpoints"))
+            self._told.append(apps.WEB_FLOW)
+            await self._update(witness)
+            await self._failing_update(witness)
+
+    async def _update(self, witness: Witness) -> None:
+        self._stage.title(f"An update to {apps.NEW_IMAGE}, {apps.BATCH_SIZE} at a time")
+        began = time.monotonic()
+        name = await self._release(apps.NEW_IMAGE)
+        final = status_of(await self._watch(name))
+        self._report.took("update of 10, 5 batches", began)
+        cloneset = await self._cluster.ask(self._client.get(CLONESETS, "default", apps.WEB))
+        image = cloneset["spec"]["template"]["spec"]["containers"][0]["image"]
+        self._report.add(
+            checks.equal("update: phase", final.get("phase"), "Success"),
+            checks.equal("update: batches finished", final.get("finishedBatches"), 5),
+            checks.equal("update: new pods ready", final.get("updatedReadyReplicas"), apps.WEB_REPLICAS),
+            checks.equal("update: image of the CloneSet", image, apps.NEW_IMAGE),
+            checks.never_below("update", witness.since(began), apps.WEB_REPLICAS),
+        )
+        await self._check_log(name, batches=5)
+
+    async def _failing_update(self, witness: Witness) -> None:
+        self._stage.title(f"An update to {apps.CRASHING_IMAGE}, whose containers crash")
+        began = time.monotonic()
+        name = await self._release(apps.CRASHING_IMAGE)
+        failed = await self._watch(name, until_failed=True)
+        self._report.took("failing update stopped", began)
+        condition = (status_of(failed).get("conditions") or [{}])[-1]
+        self._stage.say(f"stopped: {condition.get('phase')}: {status_of(failed).get('message')}")
+        canceled = time.monotonic()
+        await self._act(name, CommandType.CANCEL)
+        final = status_of(await self._watch(name))
+        gone = await witness.wait_for_end_of(apps.CRASHING_IMAGE, SETTLE_SECONDS)
+        self._report.took("failing update canceled", canceled)
+        history = witness.since(began)
+        self._report.add(
+            checks.equal(
+                "failing update: first batch",
+                (condition.get("batch"), condition.get("phase")),
+                (1, "SmokeFailed"),
+            ),
+            Check(
+                "failing update: the reason is told",
+                bool(status_of(failed).get("message")),
+                str(status_of(failed).get("message")),
+            ),
+            checks.equal("failing update: phase after cancel", final.get("phase"), "Canceled"),
+            Check("failing update: its pods are gone", gone, f"images that run: {sorted(witness.living)}"),
+            checks.equal("failing update: what serves", sorted(witness.living), [apps.NEW_IMAGE]),
+            checks.never_below("failing update", history, apps.WEB_REPLICAS),
+            checks.never_in_endpoints(witness.history, witness.images, apps.CRASHING_IMAGE),
+        )
+        documents = await self._documents(name)
+        self._report.add(checks.stopped_at_first_batch(name, documents))
+
+    # --- what the acts are made of ---
+
+    async def _apply(self, document: Document) -> None:
+        self._stage.say(await apply(self._cluster, document, namespace_given=False))
+
+    async def _release(self, image: str) -> str:
+        """What `triton update` does; returns the new DeployFlow's name."""
+        from cli.control import new_request_id
+
+        base = last_good(await self._cluster.releases(apps.WEB), apps.WEB)
+        spec = spec_for(base, Wish(image, batch_size=str(apps.BATCH_SIZE), mode="auto"))
+        assumption = assume(spec, await self._cluster.cloneset(apps.WEB))
+        self._stage.lines(plan_lines(spec, assumption, make(spec, assumption)))
+        body = release(spec, namespace="default", request_id=new_request_id(), requested_by=REQUESTED_BY)
+        made = await self._cluster.ask(self._client.create(DEPLOYFLOWS, "default", body))
+        name = str(made["metadata"]["name"])
+        self._told.append(name)
+        return name
+
+    async def _act(self, name: str, kind: CommandType) -> None:
+        from cli.control import act, command_for, meant_for
+
+        flow = await self._flow(name)
+        batch, stage = meant_for(flow) if kind == CommandType.NEXT else (None, None)
+        command = command_for(flow, kind, REQUESTED_BY, batch=batch, stage=stage)
+        self._stage.say(await act(self._cluster, flow, command))
+
+    async def _flow(self, name: str) -> Json:
+        return await self._cluster.ask(self._client.get(DEPLOYFLOWS, "default", name))
+
+    async def _watch(self, name: str, *, until_failed: bool = False) -> Json:
+        """Show the release until it is over, or until a batch has failed; returns it."""
+        async with self._within(RELEASE_SECONDS, name):
+            with self._stage.screen() as screen:
+                async for flow in follow(self._cluster, name):
+                    view = progress(flow)
+                    screen.show(view)
+                    if view.finished or (until_failed and any(batch.failed for batch in view.batches)):
+                        return flow
+        msg = f"{name} can't be watched any more"
+        raise Failure(msg)
+
+    @contextlib.asynccontextmanager
+    async def _within(self, seconds: float, name: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            status = status_of(await self._flow(name))
+            where = f"{status.get('phase')}, {status.get('reason')}: {status.get('message')}"
+            msg = f"{name} was not over within {seconds:g} s; it is {where}"
+            raise Failure(msg) from None
+
+    async def _check_log(self, name: str, *, batches: int) -> None:
+        self._report.add(checks.batches_in_order(name, await self._documents(name), batches))
+
+    async def _documents(self, name: str) -> list[Json]:
+        """The release's own events, once its end is among them."""
+        query = Query([Stream.DEPLOYFLOW], namespace="default", deployflow=name)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            documents = await self._store.search(query)
+            over = documents and documents[-1]["triton"]["phase"] in {"Success", "Canceled"}
+            if over or time.monotonic() > deadline:
+                return documents
+            await asyncio.sleep(0.1)
+
+    async def tell(self) -> None:
+        """The release log, from the event store."""
+        from cli.log import Story
+
+        self._stage.title("The release log")
+        for name in self._told:
+            story = Story()
+            for document in await self._documents(name):
+                self._stage.toned(story.tell(document))
+            self._stage.toned(story.end())
+
+
+def _gate(press: tuple[int, str, int]) -> str:
+    batch, phase, endpoints = press
+    return f"batch {batch} at {phase}, {endpoints} ready endpoints"
+
+
+_GATES: Final = [(1, "Smoked", 0), (1, "Baking", 1), (1, "Baked", 1)]
+"""Where the canary waits, and how many pods take traffic there."""

@@ -1,0 +1,148 @@
+"""Watches what the release's users see: which pods are ready endpoints of the Service, at every moment.
+
+It asks the API server, not Triton: what it has seen is what the demo's checks are made on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import msgspec
+
+from shared.deployflow import INSTANCE_LABEL
+from shared.kubernetes import ENDPOINT_SLICES, PODS, Client
+from shared.reflector import Meta, Reflector
+
+_POLL_SECONDS: Final = 0.02
+
+
+class _Conditions(msgspec.Struct):
+    ready: bool | None = None
+
+
+class _Target(msgspec.Struct):
+    name: str = ""
+
+
+class _Endpoint(msgspec.Struct, rename="camel"):
+    conditions: _Conditions = msgspec.field(default_factory=_Conditions)
+    target_ref: _Target = msgspec.field(default_factory=_Target)
+
+
+class Slice(msgspec.Struct):
+    metadata: Meta
+    endpoints: list[_Endpoint] | None = None
+
+
+class _Container(msgspec.Struct):
+    image: str = ""
+
+
+class _PodSpec(msgspec.Struct):
+    containers: list[_Container]
+
+
+class Pod(msgspec.Struct):
+    metadata: Meta
+    spec: _PodSpec
+
+
+class Seen(NamedTuple):
+    """The ready endpoints from a moment on (monotonic seconds)."""
+
+    at: float
+    pods: frozenset[str]
+
+
+class Witness:
+    """Of one Service and the instance behind it, for the length of an `async with` block."""
+
+    def __init__(self, client: Client, namespace: str, service: str, instance: str) -> None:
+        self.history: list[Seen] = []
+        self.images: dict[str, str] = {}
+        """The image of every pod that was ever seen, by the pod's name."""
+        self._slices = Reflector(
+            client,
+            ENDPOINT_SLICES,
+            Slice,
+            self._slice_changed,
+            namespaces=[namespace],
+            labels=f"kubernetes.io/service-name={service}",
+        )
+        self._pods = Reflector(
+            client,
+            PODS,
+            Pod,
+            self._pod_changed,
+            namespaces=[namespace],
+            labels=f"{INSTANCE_LABEL}={instance}",
+        )
+        self._ready: dict[str, frozenset[str]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(each.run()) for each in (self._slices, self._pods)]
+        await self._slices.synced.wait()
+        await self._pods.synced.wait()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def now(self) -> frozenset[str]:
+        return self.history[-1].pods if self.history else frozenset()
+
+    @property
+    def living(self) -> set[str]:
+        """The images of the pods that there are."""
+        return {_image(pod) for pod in self._pods.items.values()}
+
+    def since(self, moment: float) -> list[Seen]:
+        """What was seen since then, with what was true at that moment."""
+        before = [seen for seen in self.history if seen.at <= moment]
+        return before[-1:] + [seen for seen in self.history if seen.at > moment]
+
+    async def wait_for(self, count: int, within: float) -> bool:
+        """Whether there are `count` ready endpoints within so many seconds."""
+        return await self._wait(lambda: len(self.now) == count, within)
+
+    async def wait_for_end_of(self, image: str, within: float) -> bool:
+        """Whether no pod of this image is left within so many seconds."""
+        return await self._wait(lambda: image not in self.living, within)
+
+    async def _wait(self, done: Callable[[], bool], within: float) -> bool:
+        deadline = time.monotonic() + within
+        while not done():
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_POLL_SECONDS)
+        return True
+
+    def _slice_changed(self, old: Slice | None, new: Slice | None) -> None:
+        seen = new or old
+        if seen is None:
+            return
+        endpoints = (new.endpoints or []) if new else []
+        self._ready[seen.metadata.uid] = frozenset(
+            endpoint.target_ref.name for endpoint in endpoints if endpoint.conditions.ready
+        )
+        pods = frozenset[str]().union(*self._ready.values())
+        if not self.history or pods != self.now:
+            self.history.append(Seen(time.monotonic(), pods))
+
+    def _pod_changed(self, _: Pod | None, new: Pod | None) -> None:
+        if new is not None:
+            self.images[new.metadata.name] = _image(new)
+
+
+def _image(pod: Pod) -> str:
+    return pod.spec.containers[0].image
