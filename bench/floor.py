@@ -60,7 +60,7 @@ class Condition(msgspec.Struct):
     status: str
 
 
-class Status(msgspec.Struct):
+class Status(msgspec.Struct, frozen=True):
     conditions: list[Condition] = []
 
 
@@ -211,7 +211,11 @@ class Floor:
         workload = self._workload
         application.batches_asked += 1
         new = min(application.batches_asked * workload.batch_size, workload.replicas)
-        strategy = {"partition": workload.replicas - new, "maxSurge": workload.batch_size, "maxUnavailable": 0}
+        strategy = {
+            "partition": workload.replicas - new,
+            "maxSurge": workload.batch_size,
+            "maxUnavailable": 0,
+        }
         spec: Json = {"updateStrategy": strategy}
         if application.batches_asked == 1:
             pod_spec = template(self._set, application.name, V2)["spec"]

@@ -77,6 +77,7 @@ def _dead_letters(context: typer.Context) -> None:
     """List, show and replay messages that failed."""
     from cli import dead_letters as letters
 
+    letters.dead_letters.rich_markup_mode = None
     letters.dead_letters(args=context.args, prog_name=context.command_path, standalone_mode=False)
 
 

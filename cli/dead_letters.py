@@ -39,7 +39,10 @@ OWN: Final = "triton_"
 """Begins the headers that the dead letter has beside the original's."""
 
 dead_letters = typer.Typer(
-    no_args_is_help=True, help="Messages that were put aside because they could not be worked on."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Messages that were put aside because they could not be worked on.",
 )
 
 
@@ -156,7 +159,7 @@ async def _last_offsets(
 async def _read_to(
     consumer: AIOKafkaConsumer, last: dict[TopicPartition, int], settings: Settings
 ) -> list[Letter]:
-    letters: list[tuple[int, Letter]] = []
+    found: list[ConsumerRecord] = []
     left = dict(last)
     consumer.assign(list(left))
     while left:
@@ -166,10 +169,11 @@ async def _read_to(
             while not fetched and not await _passed(consumer, left):
                 fetched = await consumer.getmany(*left, timeout_ms=200)
         for records in fetched.values():
-            letters += [(record.timestamp, letter_of(record)) for record in records]
+            found += records
         for partition in await _passed(consumer, left):
             del left[partition]
-    return [letter for _, letter in sorted(letters, key=lambda item: item[0])]
+    found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
+    return [letter_of(record) for record in found]
 
 
 async def _passed(consumer: AIOKafkaConsumer, last: dict[TopicPartition, int]) -> list[TopicPartition]:
@@ -245,6 +249,7 @@ def show_letter(
 
     For example: triton dead-letters show 3:17
     """
+    _check(id)
     described = _one(_run(read(_settings())), id).describe_all()
     if output:
         show(described, output)
@@ -268,14 +273,13 @@ def replay(
     The dead letter stays in its topic until Kafka's retention ends. Replaying twice does no harm: messages
     are recognized by their ids.
 
-    For example: triton dead-letters replay 3:17
-
-    triton dead-letters replay --all
-
+    For example: triton dead-letters replay 3:17, or triton dead-letters replay --all
     """
     if (id is None) != every:
         msg = "give either an ID or --all"
         raise BadInput(msg)
+    if id is not None:
+        _check(id)
     settings = _settings()
     letters = _run(read(settings))
     chosen = letters if id is None else [_one(letters, id)]
@@ -294,13 +298,16 @@ def replay(
         raise Failure("; ".join(f"{letter.id} can't be replayed: {_why_not(letter)}" for letter in left))
 
 
+def _check(id: str) -> None:
+    if not re.fullmatch(r"\d+:\d+", id):
+        msg = f"{id!r} is no ID: it is <partition>:<offset>, as `triton dead-letters list` shows it"
+        raise BadInput(msg)
+
+
 def _one(letters: Sequence[Letter], id: str) -> Letter:
     for letter in letters:
         if letter.id == id:
             return letter
-    if not re.fullmatch(r"\d+:\d+", id):
-        msg = f"{id!r} is no ID: it is <partition>:<offset>, as `triton dead-letters list` shows it"
-        raise BadInput(msg)
     msg = f"there is no dead letter {id}: see `triton dead-letters list`"
     raise Failure(msg)
 

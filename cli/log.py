@@ -79,6 +79,7 @@ class Story:
         self._releases: dict[str, _Release] = {}
         self._current: _Release | None = None
         self._pods: dict[str, str] = {}
+        self._pending: dict[str, datetime] = {}
 
     @property
     def finished(self) -> bool:
@@ -127,7 +128,9 @@ class Story:
         pod, event = document["kubernetes"]["pod"], document["event"]
         name = self._pods.setdefault(pod["uid"], pod.get("name", ""))
         action = event["action"]
-        age = _seconds(event)
+        if action == "pod-pending":
+            self._pending.setdefault(pod["uid"], _time(document))
+        age = self._age(document)
         if release := self._current:
             if not release.finished:
                 release.last = max(release.last, _time(document))
@@ -149,6 +152,12 @@ class Story:
         day = _time(document).astimezone(self._zone).strftime("%Y-%m-%d")
         by = f", by {document['user']['name']}" if "user" in document else ""
         return f"{triton['deployflow']}: {triton['action']} of {where} ({what}), {day}{by}"
+
+    def _age(self, document: Json) -> float | None:
+        """Seconds since the pod was first seen, else since its creation, of which only the second is known."""
+        if first := self._pending.get(document["kubernetes"]["pod"]["uid"]):
+            return (_time(document) - first).total_seconds()
+        return _seconds(document["event"])
 
     def _line(self, document: Json, text: str) -> Line:
         at = _time(document)
@@ -251,12 +260,22 @@ class _Reader:
             instance = flows[0]["triton"]["instance"]
         else:
             begin, until, instance = None, None, self._name
-            flows = await self._store.search(release._replace(deployflow="", instance=instance))
+            flows = self._recent(await self._store.search(release._replace(deployflow="", instance=instance)))
         since = max(filter(None, (begin, self._since, again)), default=None)
         others = await self._store.search(
             Query([Stream.POD, Stream.CLONESET], self._namespace, instance, since=since, until=until)
         )
         return sorted(flows + others, key=_order)
+
+    def _recent(self, flows: list[Json]) -> list[Json]:
+        """Without the releases that were over before `since`."""
+        last = {flow["triton"]["uid"]: flow for flow in flows}
+        over = {
+            uid
+            for uid, flow in last.items()
+            if FlowPhase(flow["triton"]["phase"]).finished and not self.wanted(flow)
+        }
+        return [flow for flow in flows if flow["triton"]["uid"] not in over]
 
 
 def _identity(document: Json) -> tuple[str, str]:
@@ -334,11 +353,11 @@ def log(
 
     It comes from the event store (TRITON_EVENT_STORE). Seconds are counted from the start of the release.
 
-    For example: triton log web-kvn6b
+    Examples:
+      triton log web-kvn6b
+      triton log web -n shop --since 2h --no-pods
+      triton log web-kvn6b --follow -o json
 
-    triton log web -n shop --since 2h --no-pods
-
-    triton log web-kvn6b --follow -o json
     """
     try:
         store = open_store(Settings())

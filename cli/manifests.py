@@ -40,7 +40,9 @@ class Document(NamedTuple):
         try:
             return DeployFlowSpec.model_validate(given)
         except ValidationError as error:
-            msg = f"{self.where}: {problems(error, 'spec')}"
+            # a rule over several fields names them itself, from the spec on
+            text = problems(error, "spec")
+            msg = f"{self.where}: {text}"
             raise BadInput(msg) from error
 
 

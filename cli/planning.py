@@ -60,9 +60,11 @@ def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:
 
 def plan_lines(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> list[str]:
     application = spec.application
+    pods = _count(made.to_process, "pod", "pods")
+    batches = _count(len(made.batches), "batch", "batches")
     what = f"{spec.action} of {application.instance_name} to {application.replicas} replicas"
     lines = [
-        f"{what}: {made.to_process} pods in {len(made.batches)} batches, mode {spec.strategy.mode}",
+        f"{what}: {pods} in {batches}, mode {spec.strategy.mode}",
         f"starts from: {assumption.source}",
     ]
     if made.batches:
@@ -71,6 +73,10 @@ def plan_lines(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> list
     else:
         lines.append("nothing to do")
     return lines + [f"warning: {warning}" for warning in made.warnings]
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _row(batch: PlannedBatch, spec: DeployFlowSpec) -> tuple[str, str, str, str]:

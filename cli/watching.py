@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cli.connection import Cluster
 from cli.exits import Failure
+from cli.output import note
 from cli.rendering import Batch, Progress, changes, counted, heading, progress
 from shared.errors import Unavailable
 from shared.kubernetes import DEPLOYFLOWS, ApiError
@@ -33,14 +34,18 @@ _COLORS: Final = {"Ready": "green", "ContainersReady": "cyan", "Running": "yello
 
 async def follow(cluster: Cluster, name: str) -> AsyncIterator[Json]:
     """The DeployFlow as it is, and again after each change, for ever; raises `Failure` once it is deleted."""
+    said = ""
     while True:
         try:
             flow = await cluster.ask(cluster.client.get(DEPLOYFLOWS, cluster.namespace, name))
+            said = ""
             yield flow
             async for seen in _changes(cluster, flow):
                 yield seen
-        except Unavailable:
-            # the server ends watches as it likes, and may be away for a moment
+        except Unavailable as error:
+            if str(error) != said:
+                said = str(error)
+                note(f"waiting: {error}")
             await asyncio.sleep(RETRY_SECONDS)
         except ApiError as error:
             if error.code == 404:

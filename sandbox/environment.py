@@ -32,9 +32,9 @@ KUBERNETES: Final = "kubernetes"
 
 READY_SECONDS: Final = 60.0
 """For each part; far above the second or two that it takes, because CI machines stall."""
-FETCH_MAX_WAIT_MS: Final = "10"
-"""The mock broker's fetches do not wake when something arrives: what comes then waits for the next one."""
-SESSION_TIMEOUT_MS: Final = "4000"
+FETCH_MAX_WAIT_MS: Final = "200"
+"""Other requests of the same connection, after a change of the group, wait behind a fetch."""
+SESSION_TIMEOUT_MS: Final = "3000"
 """A group of the mock's settles this long, less a second, after each change of its members."""
 _POLL_SECONDS: Final = 0.05
 _OWN_FILES: Final = ("events.db", "events.db-wal", "events.db-shm", "sandbox.env", "kubeconfig")
@@ -47,6 +47,9 @@ class Sandbox:
     is made, and removed again when the block ends well. `replicas` says how many processes a service has;
     with more than one they are named `planner-1`, `planner-2`. `settings` are TRITON_… variables that go
     before the sandbox's own. `say` gets a line for each restart.
+
+    The backends and Kubernetes keep their state in memory: killed, they are lost. `kill(name, SIGSTOP)` and
+    `kill(name, SIGCONT)` make them go away for a while.
     """
 
     def __init__(

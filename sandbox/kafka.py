@@ -2,7 +2,8 @@
 
 It speaks real Kafka over TCP, with partitions, groups and commits, in memory. It is reached through
 librdkafka's C interface, because the Python one leaves two things at values that do not suit: four partitions
-a topic, and three seconds of waiting before the first member of a group gets anything.
+a topic, and three seconds of waiting before the first member of a group gets anything. Clients reach it
+through `sandbox.kafka_proxy`, which mends two more.
 
 What it can't do: a partition keeps its last 5 MiB only, and a group that changes takes the members' session
 timeout, less a second, to settle.
@@ -17,13 +18,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from confluent_kafka import Producer, cimpl
+from confluent_kafka import cimpl
 
 PARTITIONS: Final = 12
 """As many as Triton makes by default on a real broker (`Settings.kafka_partitions`)."""
 
 _PRODUCER: Final = 0
-_COORDINATOR: Final = 2
+_BROKER: Final = 1
 _KNOCK_SECONDS: Final = 0.01
 _CONFIGURATION: Final = {
     # only what is critical is of interest in the sandbox's log
@@ -52,8 +53,6 @@ def _librdkafka() -> ctypes.CDLL:
         "rd_kafka_mock_cluster_destroy": (None, [pointer]),
         "rd_kafka_mock_cluster_bootstraps": (text, [pointer]),
         "rd_kafka_mock_topic_create": (number, [pointer, text, number, number]),
-        "rd_kafka_mock_broker_add": (number, [pointer, ctypes.c_int32]),
-        "rd_kafka_mock_coordinator_set": (number, [pointer, text, text, ctypes.c_int32]),
         "rd_kafka_mock_broker_set_host_port": (number, [pointer, ctypes.c_int32, text, number]),
         "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [pointer, ctypes.c_int32]),
     }
@@ -63,10 +62,10 @@ def _librdkafka() -> ctypes.CDLL:
     return library
 
 
-class MockCluster:
-    """Two brokers on free ports of 127.0.0.1: one has the topics, the other coordinates the groups given."""
+class MockBroker:
+    """One broker on a free port of 127.0.0.1, with these topics; lives until `close`."""
 
-    def __init__(self, topics: Iterable[str], groups: Iterable[str], partitions: int = PARTITIONS) -> None:
+    def __init__(self, topics: Iterable[str], partitions: int = PARTITIONS) -> None:
         self._library = _librdkafka()
         error = ctypes.create_string_buffer(512)
         configuration = self._library.rd_kafka_conf_new()
@@ -78,38 +77,23 @@ class MockCluster:
             raise BrokerError(msg)
         self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, 1)
         if not self._cluster:
-            msg = "librdkafka's mock cluster did not start: are there free ports on 127.0.0.1?"
+            msg = "librdkafka's mock cluster did not start: is there a free port on 127.0.0.1?"
             raise BrokerError(msg)
-        addresses: bytes = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster)
-        self.bootstrap: str = addresses.decode()
+        address: bytes = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster)
+        self.port = int(address.decode().rpartition(":")[2])
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _REBALANCE_DELAY_MS)
-        with _knocking(self.bootstrap):
-            self._fill(topics, groups, partitions)
+        with _knocking(self.port):
+            for topic in topics:
+                code = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
+                _check(code, f"topic {topic} with {partitions} partitions can't be made")
 
-    def _fill(self, topics: Iterable[str], groups: Iterable[str], partitions: int) -> None:
-        for topic in topics:
-            code = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
-            _check(code, f"topic {topic} with {partitions} partitions can't be made")
-        # after the topics: so all of them are led by the first broker
-        code = self._library.rd_kafka_mock_broker_add(self._cluster, _COORDINATOR)
-        _check(code, "the coordinator can't be added")
-        for group in groups:
-            code = self._library.rd_kafka_mock_coordinator_set(
-                self._cluster, b"group", group.encode(), _COORDINATOR
-            )
-            _check(code, f"the coordinator of group {group} can't be set")
-
-    def coordinator_port(self) -> int:
-        brokers = Producer({"bootstrap.servers": self.bootstrap}).list_topics(timeout=10).brokers
-        return int(brokers[_COORDINATOR].port)
-
-    def advertise_coordinator(self, port: int) -> None:
-        """Let clients reach the coordinator by way of `port`."""
-        with _knocking(self.bootstrap):
+    def advertise(self, port: int) -> None:
+        """Let the broker tell its clients to come to `port` of 127.0.0.1."""
+        with _knocking(self.port):
             code = self._library.rd_kafka_mock_broker_set_host_port(
-                self._cluster, _COORDINATOR, b"127.0.0.1", port
+                self._cluster, _BROKER, b"127.0.0.1", port
             )
-        _check(code, "the coordinator's port can't be set")
+        _check(code, "the broker's port can't be set")
 
     def close(self) -> None:
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)
@@ -117,18 +101,17 @@ class MockCluster:
 
 
 @contextlib.contextmanager
-def _knocking(address: str) -> Iterator[None]:
+def _knocking(port: int) -> Iterator[None]:
     """Connect again and again meanwhile.
 
     The mock's thread loses some of the signals that a call is waiting for it, and then sleeps for up to a
     second; a new connection always wakes it.
     """
-    host, _, port = address.rpartition(":")
     done = threading.Event()
 
     def knock() -> None:
         while not done.wait(_KNOCK_SECONDS):
-            socket.create_connection((host, int(port))).close()
+            socket.create_connection(("127.0.0.1", port)).close()
 
     thread = threading.Thread(target=knock, name="knock", daemon=True)
     thread.start()

@@ -88,9 +88,9 @@ class Part:
     reads_stdout: bool = False
     announced: dict[str, Any] = field(default_factory=dict)
     """What a part with `reads_stdout` printed as its first line, JSON."""
-    stopping: bool = False
     _process: asyncio.subprocess.Process | None = None
     _watcher: asyncio.Task[None] | None = None
+    _asked_to_stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def pid(self) -> int | None:
@@ -104,7 +104,7 @@ class Part:
         """Start the process and have it watched; returns before it can be used, see `ready`."""
         if self.running:
             return
-        self.stopping = False
+        self._asked_to_stop.clear()
         await self._spawn()
         self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
@@ -136,7 +136,7 @@ class Part:
 
     async def stop(self) -> None:
         """Stop it on purpose: SIGTERM, and SIGKILL where that is not enough."""
-        self.stopping = True
+        self._asked_to_stop.set()
         process = self._process
         if process is not None and process.returncode is None:
             # a stopped (SIGSTOP) process does not hear SIGTERM
@@ -176,20 +176,23 @@ class Part:
             began = time.monotonic()
             code = await self._process.wait()
             self.guard.ended(self._process.pid)
-            if self.stopping:
+            if self._asked_to_stop.is_set():
                 return
             if not self.restarts:
                 if self.lost is not None:
                     self.lost(self.error(f"died ({ending(code)}), and its state with it"))
                 return
-            delay = RESTART_SECONDS if time.monotonic() - began > STEADY_SECONDS else delay
+            # somebody's kill says nothing about the program; one that ends by itself soon is tried ever later
+            if code < 0 or time.monotonic() - began > STEADY_SECONDS:
+                delay = RESTART_SECONDS
             self.say(
                 f"{self.name} (pid {self._process.pid}) {ending(code)}: starting it again in {delay:g} s"
             )
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RESTART_SECONDS_MOST)
-            if self.stopping:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked_to_stop.wait(), delay)
+            if self._asked_to_stop.is_set():
                 return
+            delay = min(delay * 2, RESTART_SECONDS_MOST)
             await self._spawn()
 
     async def first_line(self) -> dict[str, Any]:

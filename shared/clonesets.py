@@ -47,22 +47,31 @@ class CloneSet(msgspec.Struct, frozen=True):
 
     @property
     def sequence(self) -> int:
-        return int(self.metadata.annotations.get(SEQUENCE, "0"))
+        return _number(self.metadata.annotations.get(SEQUENCE)) or 0
 
     @property
     def hold(self) -> Hold | None:
         text = self.metadata.annotations.get(HOLD)
-        return Hold.model_validate_json(text) if text else None
+        if not text:
+            return None
+        try:
+            return Hold.model_validate_json(text)
+        except ValueError:  # somebody wrote into it; the pods that it covered must go on waiting
+            return Hold(flow="", batch=0, surge=0, updated=0, others=0)
 
     @property
     def replicas_set(self) -> int | None:
         """The replicas that Triton wrote last."""
-        text = self.metadata.annotations.get(REPLICAS)
-        return int(text) if text else None
+        return _number(self.metadata.annotations.get(REPLICAS))
 
     @property
     def settled(self) -> bool:
         return self.status.observed_generation >= self.metadata.generation
+
+
+def _number(text: str | None) -> int | None:
+    """What Triton wrote; None where somebody else has written something over it."""
+    return int(text) if text and text.isdecimal() else None
 
 
 def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:

@@ -188,14 +188,9 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
         case CommandType.CANCEL:
             return {"canceled": True}
         case CommandType.NEXT:
+            if _is_past(status, command):
+                return None
             batches, stage = waiting_at(flow)
-            if command.batch is not None:
-                meant = rank(command.batch, command.stage)
-                batch = status.conditions[-1]
-                if rank(batch.batch, batch.phase) > meant and command.stage is not None:
-                    return None
-                if batch.batch > command.batch:
-                    return None
         case CommandType.CONTINUE:
             if command.target is None:
                 raise Refusal("InvalidArgument", "continue needs a target")
@@ -211,6 +206,16 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
     if stage is not None and not spec.updating:
         raise Refusal("InvalidArgument", f"target.stage: a {spec.action} has no stages, give batches")
     return {"batches": batches, "stage": stage} if spec.updating else {"batches": batches}
+
+
+def _is_past(status: df.DeployFlowStatus, command: DeployCommand) -> bool:
+    """Whether the release has left the batch, or the phase of it, that a `next` was meant for."""
+    if command.batch is None or not status.conditions:
+        return False
+    at = status.conditions[-1]
+    if at.batch != command.batch or command.stage is None:
+        return at.batch > command.batch
+    return rank(at.batch, at.phase) > rank(command.batch, command.stage)
 
 
 def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:

@@ -312,6 +312,10 @@ def problems(error: Exception, where: str = "") -> str:
         parts = [str(p) for p in item["loc"] if not str(p).startswith(("int", "constrained", "function"))]
         path = ".".join(part for part in [where, *parts] if part)
         text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "value_error" and ": " in text:
+            # a rule of a whole model names its field itself
+            field, text = text.split(": ", 1)
+            path = f"{path}.{field}" if path else field
         given = item.get("input")
         if isinstance(given, (str, int, float, bool)) and item["type"] != "missing":
             text += f" (given: {given!r})"

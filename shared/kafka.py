@@ -177,6 +177,9 @@ class Consumer:
             with contextlib.suppress(KafkaError):
                 await self.consumer.commit(commits)
 
+    async def start(self) -> None:
+        await self._subscriber.start()
+
     async def stop(self) -> None:
         await self._lanes.drain(REVOKE_SECONDS)
         await self._lanes.stop()
@@ -227,7 +230,9 @@ class Kafka:
         return consumer
 
     async def start(self) -> None:
-        await self.broker.start()
+        await self.broker.connect()
+        # each waits for its group to settle: all at once wait as long as one; the broker then finds them started
+        await asyncio.gather(*(consumer.start() for consumer in self._consumers))
         self._tasks.append(asyncio.create_task(self._commit_forever()))
 
     async def stop(self) -> None:
@@ -385,12 +390,13 @@ async def ensure_topics(settings: Settings) -> None:
         there = set(await admin.list_topics())
         missing = [settings.topic(name) for name in topics.ALL if settings.topic(name) not in there]
         if missing:
+            brokers = len((await admin.describe_cluster())["brokers"])
             await admin.create_topics(
                 [
                     NewTopic(
                         name=name,
                         num_partitions=settings.kafka_partitions,
-                        replication_factor=settings.kafka_replication,
+                        replication_factor=settings.kafka_replication or min(brokers, 3),
                     )
                     for name in missing
                 ]

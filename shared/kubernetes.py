@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 from prometheus_client import Counter
+from yaml import YAMLError
 
 from shared.errors import Unavailable
 
@@ -121,10 +122,16 @@ class Client:
                 await config.load_kube_config(  # type: ignore[no-untyped-call]
                     config_file=str(path), client_configuration=configuration
                 )
-        except config.ConfigException as error:
-            msg = f"kubeconfig {path} can't be used: {error}"
+            if not str(configuration.host).startswith(("http://", "https://")):
+                msg = f"its server {configuration.host!r} is no URL"
+                raise ValueError(msg)
+            api_client = client.ApiClient(configuration)
+        except (config.ConfigException, YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
+            # a file that is no kubeconfig fails in the client wherever it is looked into first
+            why = str(error).replace("\n", " ")
+            msg = f"kubeconfig {path} can't be used: {why}: set TRITON_KUBECONFIG or KUBECONFIG to one that can"
             raise ConfigError(msg) from error
-        return cls(client.ApiClient(configuration), agent=agent, requests_per_second=requests_per_second)
+        return cls(api_client, agent=agent, requests_per_second=requests_per_second)
 
     @property
     def server(self) -> str:
@@ -175,7 +182,7 @@ class Client:
 
     async def watch(
         self, resource: Resource, namespace: str | None, query: dict[str, str], *, silence_seconds: float
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """The lines of a watch until the server ends it; `Unavailable` after a silence that is too long."""
         query = {**query, "watch": "1", "allowWatchBookmarks": "true"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_seconds)

@@ -94,10 +94,11 @@ class Lanes:
 
     async def put(self, record: Record) -> None:
         """Queue a record; waits while too many are under way."""
+        # before any wait: a rebalance in it must forget this one too, since it comes again from Kafka
+        self.offsets.took((record.topic, record.partition), record.offset)
         async with self._space:
             await self._space.wait_for(lambda: self._in_flight < IN_FLIGHT)
             self._in_flight += 1
-        self.offsets.took((record.topic, record.partition), record.offset)
         queue = self._queues.get(record.key)
         if queue is not None:
             queue.append(record)
@@ -160,7 +161,7 @@ class Lanes:
             try:
                 await self._put_aside(record, reason, message)
                 return
-            except Unavailable as error:
-                _log.warning("waiting: %s", error, extra={"triton.key": record.key})
+            except Exception as error:
+                _log.warning("waiting to put aside: %s", error, extra={"triton.key": record.key})
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, BACKOFF_SECONDS[1])

@@ -293,12 +293,17 @@ class PodFact(Value):
     at: int
 
 
+class PodGone(Value):
+    uid: str
+    name: str
+
+
 class PodsSeen(Message):
     """What changed among an instance's pods. `complete`: these are all there are (after a rebalance or list)."""
 
     type: Literal["pods_seen"] = "pods_seen"
     pods: list[PodFact] = Field(default_factory=list)
-    gone: list[str] = Field(default_factory=list)
+    gone: list[PodGone] = Field(default_factory=list)
     complete: bool = False
     at: int
 

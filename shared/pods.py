@@ -20,6 +20,7 @@ class OwnerReference(msgspec.Struct, frozen=True):
 
 class PodMeta(Meta, rename="camel", frozen=True):
     owner_references: list[OwnerReference] = []
+    deletion_grace_period_seconds: int | None = None
 
 
 class ReadinessGate(msgspec.Struct, rename="camel", frozen=True):
@@ -121,7 +122,7 @@ class Pod(msgspec.Struct, frozen=True):
         if condition is None or not condition.message.startswith(_SEQUENCE):
             return 0
         number = condition.message.removeprefix(_SEQUENCE)
-        return int(number) if number.isdigit() else 0
+        return int(number) if number.isdecimal() else 0
 
     def condition(self, name: str) -> Condition | None:
         return next((condition for condition in self.status.conditions if condition.type == name), None)

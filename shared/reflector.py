@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -108,6 +109,8 @@ class Reflector(Generic[T]):
         self._silence = silence_seconds
         self.items: dict[str, T] = {}
         self._by_name: dict[tuple[str, str], T] = {}
+        self._reached: dict[str | None, str] = {}
+        """How far each watch has come: an older object that is not known is gone."""
         self._synced: set[str | None] = set()
         self.synced = asyncio.Event()
 
@@ -116,7 +119,11 @@ class Reflector(Generic[T]):
 
     def put(self, obj: Json) -> None:
         """Take in the server's answer to a write of our own, so that later reads include it."""
-        self._apply(self._decoder.decode(msgspec.json.encode(obj)))
+        item = self._decoder.decode(msgspec.json.encode(obj))
+        meta = item.metadata
+        reached = self._reached.get(None) or self._reached.get(meta.namespace, "")
+        if meta.uid in self.items or _newer(meta.resource_version, reached):
+            self._apply(item)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -127,12 +134,15 @@ class Reflector(Generic[T]):
         wait = BACKOFF_SECONDS[0]
         version: str | None = None
         while True:
+            before = self._reached.get(namespace)
             try:
                 if version is None:
                     version = await self._list(namespace)
-                wait = BACKOFF_SECONDS[0]
                 version = await self._watch(namespace, version)
                 _restarts.labels(self._resource.plural, "ended").inc()
+                if self._reached[namespace] != before:
+                    wait = BACKOFF_SECONDS[0]
+                    continue
             except (_Gone, msgspec.ValidationError, msgspec.DecodeError) as error:
                 _restarts.labels(self._resource.plural, "gone").inc()
                 _log.info("listing %s again: %s", self._resource.plural, error)
@@ -141,8 +151,10 @@ class Reflector(Generic[T]):
                 _restarts.labels(self._resource.plural, "error").inc()
                 _log.warning("watch of %s: %s", self._resource.plural, _advice(error, self._resource))
                 version = None
-                await asyncio.sleep(wait * random.uniform(0.5, 1))
-                wait = min(wait * 2, BACKOFF_SECONDS[1])
+            if self._reached.get(namespace) != before:
+                wait = BACKOFF_SECONDS[0]
+            await asyncio.sleep(wait * random.uniform(0.5, 1))
+            wait = min(wait * 2, BACKOFF_SECONDS[1])
 
     async def _list(self, namespace: str | None) -> str:
         query = {**self._query, "limit": str(PAGE)}
@@ -155,26 +167,31 @@ class Reflector(Generic[T]):
             if not page.metadata.next_page:
                 break
             query["continue"] = page.metadata.next_page
+        version = page.metadata.resource_version
         for uid, item in list(self.items.items()):
-            if uid not in seen and namespace in {None, item.metadata.namespace}:
+            # what we made ourselves after the list was taken is not gone
+            made_since = _newer(item.metadata.resource_version, version)
+            if uid not in seen and not made_since and namespace in {None, item.metadata.namespace}:
                 self._forget(item)
         for item in seen.values():
             self._apply(item)
+        self._reached[namespace] = version
         self._synced.add(namespace)
         if len(self._synced) == len(self._namespaces):
             self.synced.set()
         if self._listed:
             self._listed()
-        return page.metadata.resource_version
+        return version
 
     async def _watch(self, namespace: str | None, version: str) -> str:
         seconds = int(random.uniform(1, 2) * WATCH_SECONDS)
         query = {**self._query, "resourceVersion": version, "timeoutSeconds": str(seconds)}
         lines = self._client.watch(self._resource, namespace, query, silence_seconds=self._silence)
         try:
-            async for line in lines:
-                if line := line.strip():
-                    version = self._take(line) or version
+            async with aclosing(lines):
+                async for line in lines:
+                    if line := line.strip():
+                        version = self._reached[namespace] = self._take(line) or version
         except ApiError as error:
             if error.code == 410:
                 raise _Gone(str(error)) from error
@@ -199,7 +216,7 @@ class Reflector(Generic[T]):
 
     def _apply(self, item: T) -> None:
         old = self.items.get(item.metadata.uid)
-        if old is not None and not _newer(item, old):
+        if old is not None and not _newer(item.metadata.resource_version, old.metadata.resource_version):
             return
         self.items[item.metadata.uid] = item
         self._by_name[item.metadata.namespace, item.metadata.name] = item
@@ -215,12 +232,12 @@ class Reflector(Generic[T]):
         self._changed(old, None)
 
 
-def _newer(item: HasMeta, old: HasMeta) -> bool:
+def _newer(version: str, old: str) -> bool:
     """Versions are opaque by contract but numbers in fact, in etcd and since 1.35 by documentation."""
     try:
-        return int(item.metadata.resource_version) > int(old.metadata.resource_version)
+        return int(version) > int(old)
     except ValueError:
-        return item.metadata.resource_version != old.metadata.resource_version
+        return version != old
 
 
 def _advice(error: Exception, resource: Resource) -> str:

@@ -45,12 +45,23 @@ class Context:
     _stop: asyncio.Event
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     failed: bool = False
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the consumers run and messages can be published."""
 
-    def spawn(self, work: Coroutine[None, None, None], name: str) -> None:
-        """Run for the life of the service; its end by an error ends the service."""
-        task = asyncio.create_task(work, name=name)
+    def spawn(self, work: Coroutine[None, None, None], name: str, *, publishes: bool = False) -> None:
+        """Run for the life of the service, what `publishes` once Kafka is there; its end by an error ends
+        the service."""
+        task = asyncio.create_task(self._once_started(work) if publishes else work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    async def _once_started(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await self.started.wait()
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        await work
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -165,6 +176,7 @@ async def _work(context: Context, wiring: Wiring, stop: asyncio.Event) -> None:
     await context.wait_for("Kafka", lambda: ensure_topics(context.settings))
     async with wiring(context):
         await context.kafka.start()
+        context.started.set()
         try:
             context.health.there("start")
             _log.info("ready")

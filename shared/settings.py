@@ -23,8 +23,8 @@ class Settings(BaseSettings):
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_partitions: int = Field(12, ge=1)
     """Of each flow topic when Triton makes it; the number that a topic has already is kept."""
-    kafka_replication: int = Field(-1, ge=-1)
-    """-1: the broker's default."""
+    kafka_replication: int = Field(0, ge=0)
+    """Of the topics that Triton makes; 0: as many as there are brokers, at most 3."""
     kafka_fetch_max_wait_ms: int = Field(500, ge=1)
     kafka_session_timeout_ms: int = Field(10_000, ge=1000)
     """How long Kafka waits for a sign of life before a replica's partitions go to others."""
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     redis_finished_ttl_seconds: int = Field(86_400, ge=60)
     """How long Redis keeps an instance without an unfinished flow."""
 
-    event_store: str = "http://127.0.0.1:9200"
+    event_store: str = Field("http://127.0.0.1:9200", pattern=r"^(sqlite:///.|https?://.)")
     """`http(s)://…` is Elasticsearch, `sqlite:///path` the sandbox's store."""
     elasticsearch_api_key: SecretStr = SecretStr("")
     elasticsearch_username: str = ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -146,4 +147,5 @@ class StatusStore:
     @property
     def _where(self) -> str:
         """The address without user and password."""
-        return self._url.rsplit("@", 1)[-1].removeprefix("redis://").removeprefix("rediss://")
+        parts = urlsplit(self._url)
+        return parts.netloc.rpartition("@")[2] + parts.path

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.event_store import Document, Stream, from_ms
-from shared.messages import CloneSetEvent, FlowEvent, Gate, Message, PodFact, PodsSeen
+from shared.messages import CloneSetEvent, FlowEvent, Gate, Message, PodFact, PodGone, PodsSeen
 
 ECS_VERSION: Final = "9.0.0"
 Json = dict[str, Any]
@@ -27,17 +27,21 @@ def documents(message: Message, sequence: int) -> list[Document]:
             return [_cloneset(message, sequence)]
         case PodsSeen():
             facts = [_pod(message, fact, sequence) for fact in message.pods]
-            return facts + [_gone(message, uid, sequence) for uid in message.gone]
+            return facts + [_gone(message, pod, sequence) for pod in message.gone]
         case _:
             msg = f"{type(message).__name__} is no event"
             raise TypeError(msg)
 
 
-def happened(at: int, seen: int) -> int:
-    """When a fact came true, in ms. Kubernetes cuts its times to seconds; what was seen within that second
-    was true by then, and would otherwise stand before its own cause.
+def happened(at: int, seen: int, *, news: bool) -> int:
+    """When a fact came true, in ms, from what Kubernetes says of it and when it was seen.
+
+    Kubernetes cuts its times to seconds, dates a deletion to the end of the grace period, and says nothing of
+    the gate or of a restart: what is told as news has just been seen, which is nearer to the truth. What is
+    told as part of the whole state may be old; then Kubernetes' time counts, but nothing happened after it
+    was seen.
     """
-    return min(seen, at + 999) if at % 1000 == 0 and seen > at else at
+    return seen if news else min(seen, at + 999 if at % 1000 == 0 else at)
 
 
 def _flow(event: FlowEvent, sequence: int) -> Document:
@@ -92,18 +96,18 @@ def _flow_outcome(event: FlowEvent) -> str:
 
 def _pod(message: PodsSeen, fact: PodFact, sequence: int) -> Document:
     action, doing = _doing(fact)
-    at = happened(fact.at, message.at)
+    at = happened(fact.at, message.at, news=not message.complete)
     # a restart of a container and a new reason are news although the phase stays
     state = (fact.phase, fact.ready, fact.gate, fact.deleting, fact.restarts, fact.reason, fact.at)
     told = ":".join(
         [fact.uid, *(str(part).lower() if isinstance(part, bool) else str(part) for part in state)]
     )
-    why = f": {_sentence(fact.reason, fact.message)}" if fact.reason or fact.message else ""
+    why = _sentence(fact.reason, fact.message)
     failed = fact.phase == PodPhase.FAILED
     fields: Json = {
         **_every(Stream.POD, message, told, sequence),
         **_timing(at, message.at, max(at - fact.created_at, 0)),
-        "message": f"pod {fact.name} {doing}{why}",
+        "message": f"pod {fact.name} {doing}" + (f": {why}" if why and not fact.deleting else ""),
         "event.category": ["process"],
         "event.type": ["error" if failed else "change"],
         "event.action": action,
@@ -156,18 +160,20 @@ def _doing(fact: PodFact) -> tuple[str, str]:
             return "pod-pending", "is pending"
 
 
-def _gone(message: PodsSeen, uid: str, sequence: int) -> Document:
-    told = f"{uid}:gone"
+def _gone(message: PodsSeen, pod: PodGone, sequence: int) -> Document:
+    told = f"{pod.uid}:gone"
     fields: Json = {
         **_every(Stream.POD, message, told, sequence),
         **_timing(message.at, message.at, None),
-        "message": f"a pod of {message.key} is gone (uid {uid})",
+        "message": f"pod {pod.name} is gone",
         "event.category": ["process"],
         "event.type": ["end"],
         "event.action": "pod-gone",
         "event.outcome": "success",
-        "orchestrator.resource.id": uid,
-        "kubernetes.pod.uid": uid,
+        "orchestrator.resource.id": pod.uid,
+        "orchestrator.resource.name": pod.name,
+        "kubernetes.pod.uid": pod.uid,
+        "kubernetes.pod.name": pod.name,
     }
     return Document(Stream.POD, told, _nested(fields))
 

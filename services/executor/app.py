@@ -21,7 +21,7 @@ async def executor(context: Context) -> AsyncIterator[None]:
     commands.on_assigned = clonesets.assigned
     context.spawn(clonesets.reflector.run(), "CloneSet watch")
     await context.wait_until("the list of CloneSets", clonesets.reflector.synced)
-    context.spawn(clonesets.outgoing.run(), "CloneSet facts")
+    context.spawn(clonesets.outgoing.run(), "CloneSet facts", publishes=True)
     yield
 
 

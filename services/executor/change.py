@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from shared import clonesets as cs
 from shared import deployflow as df
@@ -17,11 +17,16 @@ from shared.clonesets import CloneSet, facts_of
 from shared.deployflow import READINESS_GATE, Application
 
 Json = dict[str, Any]
+T = TypeVar("T", dict[str, Any], list[Any])
 
 TRITON_STRATEGY: Json = {"paused": True, "maxSurge": 0, "maxUnavailable": "100%"}
 """The CloneSet never updates a pod by itself then, and only makes and deletes what it is told; every other
 combination can block a deletion for ever (OpenKruise 1.8's scale arithmetic)."""
 RELEASED_STRATEGY: Json = {"paused": False, "partition": 0, "maxSurge": None, "maxUnavailable": None}
+
+
+class BadTemplate(Exception):
+    """A template that no API server would take, and that we can't put our labels and gate into."""
 
 
 class Create(NamedTuple):
@@ -66,14 +71,17 @@ def change(
 
 
 def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) -> list[m.PodRef]:
-    """The pods that no surge of this batch made: when it was written before, those that wait for it are its."""
+    """The pods that no surge of this batch made: when it was written before, those that wait for it are its.
+
+    Which revision they have is not known before the CloneSet's controller has caught up.
+    """
     hold = live.hold
     if not isinstance(command, m.Surge) or hold is None:
         return list(pods)
     if (hold.flow, hold.batch) != (command.hold.flow, command.hold.batch):
         return list(pods)
     target = live.status.update_revision
-    return [pod for pod in pods if pod.revision != target or pod.gate != m.Gate.CLOSED]
+    return [pod for pod in pods if pod.gate != m.Gate.CLOSED or (live.settled and pod.revision != target)]
 
 
 def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef]) -> Json:
@@ -166,17 +174,27 @@ def replacing(live: Any, wanted: Any) -> Any:
 
 
 def template_of(application: Application) -> Json:
-    """The pod template with Triton's labels and readiness gate beside the owner's."""
+    """The pod template with Triton's labels and readiness gate beside the owner's; raises `BadTemplate`."""
     template = application.template or {}
-    metadata = template.get("metadata") or {}
-    spec = template.get("spec") or {}
-    labels = {**(application.application_label or {}), **(metadata.get("labels") or {}), **application.labels()}
-    gates = [gate for gate in spec.get("readinessGates") or [] if gate.get("conditionType") != READINESS_GATE]
+    metadata = _part(template, "metadata", dict)
+    spec = _part(template, "spec", dict)
+    own = _part(metadata, "labels", dict, "metadata.")
+    labels = {**(application.application_label or {}), **own, **application.labels()}
+    ours = {"conditionType": READINESS_GATE}
+    gates = [gate for gate in _part(spec, "readinessGates", list, "spec.") if gate != ours]
     return {
         **template,
         "metadata": {**metadata, "labels": labels},
-        "spec": {**spec, "readinessGates": [*gates, {"conditionType": READINESS_GATE}]},
+        "spec": {**spec, "readinessGates": [*gates, ours]},
     }
+
+
+def _part(parent: Json, field: str, kind: type[T], path: str = "") -> T:
+    value = parent.get(field)
+    if value is not None and not isinstance(value, kind):
+        msg = f"application.template.{path}{field} must be a {'list' if kind is list else 'map'}, not {value!r}"
+        raise BadTemplate(msg)
+    return value or kind()
 
 
 def _new(command: m.Surge) -> Json:

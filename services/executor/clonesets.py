@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import Counter
 
-from services.executor.change import Answer, Create, Patch, change, trial
+from services.executor.change import Answer, BadTemplate, Create, Patch, change, trial
 from shared import messages as m
 from shared.clonesets import CloneSet, facts_of
 from shared.errors import Unavailable
@@ -84,6 +84,8 @@ class CloneSets:
     async def _carry_out(self, command: m.ExecutorCommand) -> m.Result:
         try:
             return await self._attempts(command)
+        except BadTemplate as error:
+            return m.Refused(**_head(command), reason="InvalidTemplate", message=str(error))
         except ApiError as error:
             if error.code in {401, 403} and "denied the request" not in str(error):
                 msg = f"not allowed: {error} (give the executor the rights of deploy/rbac)"
@@ -155,14 +157,14 @@ class CloneSets:
         return flow["metadata"]["uid"] == command.flow.uid and not (flow.get("status") or {}).get("finished")
 
     async def _pods(self, command: m.Command, live: CloneSet | None) -> list[m.PodRef]:
-        """The CloneSet's pods that are not being deleted, read live."""
+        """The pods that the CloneSet's controller counts, read live: none that is being deleted or has ended."""
         if live is None:
             return []
         query = {"labelSelector": f"app.kubernetes.io/instance={command.instance}", "limit": str(PAGE)}
         pods: list[m.PodRef] = []
         while True:
             page = _pod_list.decode(await self._client.list_page(PODS, command.namespace, query))
-            pods += [_ref(pod) for pod in page.items if _owned(pod, live) and not pod.deleting]
+            pods += [_ref(pod) for pod in page.items if _owned(pod, live) and _counts(pod)]
             if not page.metadata.next_page:
                 return pods
             query["continue"] = page.metadata.next_page
@@ -227,6 +229,10 @@ def _ref(pod: Pod) -> m.PodRef:
         containers_ready=pod.containers_ready,
         created_at=milliseconds(pod.metadata.creation_timestamp),
     )
+
+
+def _counts(pod: Pod) -> bool:
+    return not pod.deleting and pod.status.phase not in {"Failed", "Succeeded"}
 
 
 def _owned(pod: Pod, cloneset: CloneSet) -> bool:

@@ -45,9 +45,9 @@ async def planner(context: Context) -> AsyncIterator[None]:
     facts.on_assigned = flows.assigned
     context.spawn(flows.reflector.run(), "DeployFlow watch")
     await context.wait_until("the list of DeployFlows", flows.reflector.synced)
-    context.spawn(flows.outgoing.run(), "planner facts")
-    context.spawn(fire_forever(store, kafka), "deadlines")
-    context.spawn(look_forever(store, instances, flows, facts), "second look")
+    context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
+    context.spawn(fire_forever(store, kafka), "deadlines", publishes=True)
+    context.spawn(look_forever(store, instances, flows, facts), "second look", publishes=True)
     yield
     await writer.stop()
 

@@ -239,8 +239,8 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
             batch=known.batch if known else UNTOLD,
             asked=known.asked if known else 0,
         )
-    for uid in fact.gone:
-        pods.pop(uid, None)
+    for pod in fact.gone:
+        pods.pop(pod.uid, None)
     if fact.complete:
         present = {seen.uid for seen in fact.pods}
         pods = {uid: pod for uid, pod in pods.items() if uid in present}

@@ -49,7 +49,7 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     commands.on_assigned = assigned
     context.spawn(pods.run(), "pod watch")
     await context.wait_until("the list of pods", pods.synced)
-    context.spawn(outgoing.run(), "phase events")
+    context.spawn(outgoing.run(), "phase events", publishes=True)
     context.spawn(keeper.look_forever(), "unclaimed pods")
     yield
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.deployflow import PodPhase
+from shared.deployflow import READINESS_GATE, PodPhase
 from shared.messages import PodFact
 from shared.pods import ContainerStatus, Pod
 from shared.reflector import milliseconds
@@ -22,6 +22,9 @@ FAILED_WAITING: Final = frozenset(
 )
 """Reasons of a waiting container that count as a failure. Not `ErrImagePull`: that is one failed attempt,
 which the kubelet repeats; when it fails again it says ImagePullBackOff."""
+
+LONGEST_MESSAGE: Final = 400
+"""Bytes; a container may say 4 KB at its end, and a thousand facts travel in one message of less than 1 MB."""
 
 
 def fact_of(pod: Pod) -> PodFact:
@@ -44,7 +47,7 @@ def fact_of(pod: Pod) -> PodFact:
         image=pod.spec.containers[0].image if pod.spec.containers else "",
         restarts=sum(container.restart_count for container in pod.status.container_statuses),
         reason=reason,
-        message=message,
+        message=message.encode()[:LONGEST_MESSAGE].decode(errors="ignore"),
         created_at=milliseconds(meta.creation_timestamp),
         at=_since(pod, phase),
     )
@@ -90,9 +93,10 @@ _CONDITION_OF = {
 
 
 def _since(pod: Pod, phase: PodPhase) -> int:
-    """When the pod came into its phase, by its own conditions, so that every replica says the same."""
-    if pod.deleting:
-        return milliseconds(pod.metadata.deletion_timestamp)
-    condition = pod.condition(_CONDITION_OF[phase])
-    at = milliseconds(condition.last_transition_time) if condition else 0
-    return at or milliseconds(pod.metadata.creation_timestamp)
+    """When the pod came into its phase, or its gate moved, by its own conditions: every replica says the same."""
+    if pod.deleting:  # the time by which it shall be gone
+        grace = pod.metadata.deletion_grace_period_seconds or 0
+        return milliseconds(pod.metadata.deletion_timestamp) - grace * 1000
+    conditions = (pod.condition(_CONDITION_OF[phase]), pod.condition(READINESS_GATE))
+    times = [milliseconds(condition.last_transition_time) for condition in conditions if condition]
+    return max([*times, milliseconds(pod.metadata.creation_timestamp)])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from services.readiness.facts import fact_of
-from shared.messages import PodFact, PodsSeen
+from shared.messages import PodFact, PodGone, PodsSeen
 from shared.outgoing import Outgoing
 from shared.pods import Pod
 from shared.topics import Key
@@ -25,7 +25,7 @@ class Telling:
         self._owns = owns
         self._delay = coalesce_ms / 1000
         self._told: dict[str, PodFact] = {}
-        self._changed: dict[Key, dict[str, PodFact | None]] = {}
+        self._changed: dict[Key, dict[str, PodFact | PodGone]] = {}
 
     def tell(self, old: Pod | None, new: Pod | None) -> None:
         """A pod changed, appeared (`old` is None) or is gone (`new` is None)."""
@@ -33,12 +33,14 @@ class Telling:
         if pod is None or not pod.key.instance or not self._owns(pod.key):
             return
         uid = pod.metadata.uid
-        fact = fact_of(new) if new is not None else None
-        if fact is not None and self._told.get(uid) == fact:
-            return
-        if fact is None:
+        fact: PodFact | PodGone
+        if new is None:
+            fact = PodGone(uid=uid, name=pod.metadata.name)
             self._told.pop(uid, None)
         else:
+            fact = fact_of(new)
+            if self._told.get(uid) == fact:
+                return
             self._told[uid] = fact
         if pod.key not in self._changed:
             self._changed[pod.key] = {}
@@ -47,8 +49,8 @@ class Telling:
 
     def _flush(self, key: Key) -> None:
         changed = self._changed.pop(key)
-        facts = [fact for fact in changed.values() if fact is not None]
-        gone = [uid for uid, fact in changed.items() if fact is None]
+        facts = [fact for fact in changed.values() if isinstance(fact, PodFact)]
+        gone = [fact for fact in changed.values() if isinstance(fact, PodGone)]
         self._publish(key, facts, gone, complete=False)
 
     def tell_all(self, pods: Iterable[Pod]) -> None:
@@ -63,7 +65,7 @@ class Telling:
         for key, facts in instances.items():
             self._publish(key, facts, [], complete=len(facts) <= LARGEST)
 
-    def _publish(self, key: Key, facts: list[PodFact], gone: list[str], *, complete: bool) -> None:
+    def _publish(self, key: Key, facts: list[PodFact], gone: list[PodGone], *, complete: bool) -> None:
         at = time.time_ns() // 1_000_000
         for start in range(0, max(len(facts), len(gone), 1), LARGEST):
             self._outgoing.put(

@@ -90,18 +90,27 @@ async def test_manual_mode_waits_between_batches_and_continue_goes_to_its_target
 async def test_while_paused_no_pod_is_made_and_resume_goes_on(releases: Releases) -> None:
     await releases.create("pausing", 6)
     slow = {"sandbox.triton.io/start-seconds": "1.0-1.5"}
-    await releases.apply(
-        deployflow("pausing-2", "pausing", image="nginx:2", batchSize=2, annotations=slow)
-    )
+    await releases.apply(deployflow("pausing-2", "pausing", image="nginx:2", batchSize=2, annotations=slow))
     await releases.batch_is("pausing-2", 1, "Smoking")
     await releases.strategy("pausing-2", paused=True)
     await releases.until_status("pausing-2", "paused", lambda s: s["paused"] and s["reason"] == "Paused")
-    await releases.batch_is("pausing-2", 1, "Smoked")
+    cloneset = await until("the CloneSet stands still", lambda: _settled(releases, "pausing"))
     made = {pod["metadata"]["name"] for pod in await releases.pods("pausing")}
-    assert (await releases.cloneset("pausing"))["spec"]["replicas"] == len(made)
+    assert cloneset["spec"]["replicas"] == len(made)
+    # a release of another instance that begins and ends meanwhile shows that nothing is merely slow
+    await releases.create("not-pausing", 2)
+    assert {pod["metadata"]["name"] for pod in await releases.pods("pausing")} == made
     await releases.strategy("pausing-2", batchSize=4, paused=False)
     status = await releases.finished("pausing-2", "Success")
     assert [c["batchSize"] for c in status["conditions"]] == [2, 4]
+
+
+async def _settled(releases: Releases, instance: str) -> Json | None:
+    """The CloneSet once its controller has made exactly the pods that are wanted."""
+    cloneset = await releases.cloneset(instance)
+    status = cloneset["status"]
+    seen = status.get("observedGeneration") == cloneset["metadata"]["generation"]
+    return cloneset if seen and status["replicas"] == cloneset["spec"]["replicas"] else None
 
 
 async def test_a_crashing_image_stops_at_its_first_batch_and_cancel_leaves_nothing_behind(

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sandbox.kafka import MockCluster
-from shared import topics
 from shared.event_store import EventStore, open_store
 from shared.settings import Settings
 
@@ -26,15 +27,18 @@ async def store(settings: Settings) -> AsyncIterator[EventStore]:
 
 
 @pytest.fixture
-def broker() -> Iterator[MockCluster]:
-    broker = MockCluster([f"triton.{name}" for name in topics.ALL], ["triton.events"])
-    yield broker
-    broker.close()
+def kafka() -> Iterator[str]:
+    """The address of a fresh broker with Triton's topics: the sandbox's own, in its process."""
+    command = [sys.executable, "-m", "sandbox.backends"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        yield json.loads(process.stdout.readline())["kafka"]
+        process.terminate()
 
 
 @pytest.fixture
-def kafka_settings(settings: Settings, broker: MockCluster) -> Settings:
-    return settings.model_copy(update={"kafka_bootstrap": broker.bootstrap, "kafka_fetch_max_wait_ms": 10})
+def kafka_settings(settings: Settings, kafka: str) -> Settings:
+    return settings.model_copy(update={"kafka_bootstrap": kafka, "kafka_fetch_max_wait_ms": 10})
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:

@@ -8,7 +8,7 @@ from services.events.documents import documents, happened
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.event_store import Document, Stream
 from shared.event_store.templates import fields
-from shared.messages import Gate, Message, PodFact
+from shared.messages import Gate, Message, PodFact, PodGone
 from tests.unit.events.samples import START, cloneset_event, flow_event, pod, pods_seen
 
 
@@ -123,18 +123,28 @@ def test_a_pod_says_what_it_has_come_to(fact: PodFact, action: str, message: str
 
 
 def test_a_pod_event_tells_how_long_it_took_since_the_pod_was_made() -> None:
-    assert only(pods_seen(pod(at=START + 812))).source["event"]["duration"] == 812_000_000
+    assert only(pods_seen(pod(), at=START + 812)).source["event"]["duration"] == 812_000_000
+
+
+def test_a_pull_in_is_dated_to_the_opening_of_the_gate_not_to_the_phase() -> None:
+    opened = pod(phase=PodPhase.CONTAINERS_READY, containers_ready=True, gate=Gate.OPEN, at=START + 812)
+    assert only(pods_seen(opened, at=START + 30_000)).source["@timestamp"] == "2025-11-21T10:13:50.000Z"
+
+
+def test_the_state_told_anew_after_a_rebalance_is_dated_to_when_it_came_about() -> None:
+    old = pods_seen(pod(at=START + 812), at=START + 60_000, complete=True)
+    assert only(old).source["@timestamp"] == "2025-11-21T10:13:20.812Z"
 
 
 def test_every_pod_of_a_message_and_every_gone_one_is_a_document() -> None:
-    made = documents(pods_seen(pod("web-a"), pod("web-b"), gone=["uid-web-c"]), 5)
+    made = documents(pods_seen(pod("web-a"), pod("web-b"), gone=[PodGone(uid="uid-web-c", name="web-c")]), 5)
     assert [document.source["event"]["action"] for document in made] == [
         "pod-running",
         "pod-running",
         "pod-gone",
     ]
     assert made[2].id == "uid-web-c:gone"
-    assert made[2].source["message"] == "a pod of shop/web is gone (uid uid-web-c)"
+    assert made[2].source["message"] == "pod web-c is gone"
 
 
 def test_a_fact_told_again_after_a_rebalance_has_the_same_id() -> None:
@@ -185,7 +195,7 @@ def test_a_cloneset_event_gives_its_counts() -> None:
                 sequence=3,
             ),
         ),
-        pods_seen(gone=["uid"]),
+        pods_seen(gone=[PodGone(uid="uid", name="web-a")]),
         cloneset_event(),
     ],
     ids=["deployflow", "pod", "gone", "cloneset"],
@@ -196,14 +206,17 @@ def test_every_field_of_a_document_can_be_searched(message: Message) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "seen", "expected"),
+    ("at", "seen", "news", "expected"),
     [
-        (START, START + 300, START + 300),
-        (START, START + 60_000, START + 999),
-        (START + 250, START + 300, START + 250),
-        (START, START - 40, START),
+        (START, START + 300, True, START + 300),
+        (START, START + 300, False, START + 300),
+        (START, START + 60_000, False, START + 999),
+        (START + 250, START + 300, False, START + 250),
+        (START + 30_000, START + 40, False, START + 40),
     ],
-    ids=["seen within the second", "seen much later", "exact", "seen by a clock that is behind"],
+    ids=["news", "seen within the second", "seen much later", "exact", "a deletion with a grace period"],
 )
-def test_a_time_cut_to_its_second_does_not_stand_before_its_cause(at: int, seen: int, expected: int) -> None:
-    assert happened(at, seen) == expected
+def test_the_time_of_a_fact_stands_neither_before_its_cause_nor_after_it_was_seen(
+    at: int, seen: int, news: bool, expected: int
+) -> None:
+    assert happened(at, seen, news=news) == expected

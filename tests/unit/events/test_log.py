@@ -17,7 +17,7 @@ from cli.log import Story, Tone, log
 from services.events.documents import documents
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.event_store import Document, open_store
-from shared.messages import FlowRef, Gate, Message
+from shared.messages import FlowRef, Gate, Message, PodGone
 from shared.settings import Settings
 from tests.unit.events.samples import START, flow_event, pod, pods_seen
 
@@ -98,7 +98,7 @@ def told(*messages: Message) -> list[str]:
 
 
 def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> None:
-    assert told(*release(), finished(), pods_seen(gone=["uid-web-x7k2p"], at=START + 60_500)) == [
+    assert told(*release(), finished(), pods_seen(gone=[PodGone(uid="uid-web-x7k2p", name="web-x7k2p")], at=START + 60_500)) == [
         "web-kvn6b: update of shop/web (deploy-demo-hello, app 12122, group 10010), 2025-11-21, by anna",
         "10:13:20.000      +0.0  update of web",
         "10:13:20.500      +0.5  canary 1 of 2: 1 new pods",
@@ -192,8 +192,8 @@ def test_log_prints_the_story_of_a_release_and_ends_with_its_summary(settings: S
 def test_pods_of_an_earlier_and_a_later_release_do_not_belong_to_the_story(
     settings: Settings, run: Any
 ) -> None:
-    earlier = pods_seen(pod("web-early", at=START - 5_000))
-    later = pods_seen(pod("web-later", at=START + 70_000))
+    earlier = pods_seen(pod("web-early", at=START - 5_000), at=START - 5_000)
+    later = pods_seen(pod("web-later", at=START + 70_000), at=START + 70_000)
     stored(settings, earlier, *release(), finished(), later)
     assert "web-early" not in run("web-kvn6b", "-n", "shop").output
     assert "web-later" not in run("web-kvn6b", "-n", "shop").output
@@ -209,6 +209,13 @@ def test_since_leaves_out_what_is_older_but_counts_from_the_start(settings: Sett
     stored(settings, *release(), finished())
     lines = run("web-kvn6b", "-n", "shop", "--since", "2025-11-21T10:14:00+00:00").output.splitlines()
     assert [line.split()[1] for line in lines] == ["+60.0", "Success"]
+
+
+def test_since_leaves_out_releases_that_were_over_before(settings: Settings, run: Any) -> None:
+    later = flow_event(60, flow=NEWER, at=START + 90_000, id="flow-2:1")
+    stored(settings, *release(), finished(), later)
+    lines = run("web", "-n", "shop", "--since", "2025-11-21T10:14:40+00:00").output.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("web-")] == ["web-zzzzz", "web-zzzzz"]
 
 
 @pytest.mark.parametrize(("form", "parse"), [("json", json.loads), ("yaml", yaml.safe_load)])

@@ -1,0 +1,114 @@
+"""How much slower Triton is than the least that the same release can take, and what it costs.
+
+Each run releases a workload twice on one API server, by a bare script (the floor) and by Triton, one after the
+other, and compares: seconds differ from machine to machine and from hour to hour, their ratio much less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+if __name__ == "__main__":
+    # started as a script: the folder above is not on the path then
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.demo import run_demo
+from bench.errors import BenchError
+from bench.measure import compare
+from bench.progress import say
+from bench.report import Results, record, table
+from bench.surroundings import in_sandbox
+from bench.workloads import DEFAULT, WORKLOADS
+from sandbox.process import SandboxError
+from shared.errors import Unavailable
+from shared.kubernetes import ApiError
+
+EXAMPLES: Final = """
+examples:
+  python bench/release.py --sandbox                  W1 and W3, three runs each
+  python bench/release.py --sandbox W1 --runs 5
+  python bench/release.py --sandbox W2 --runs 1      500 pods
+  python bench/release.py --demo                     triton demo: its time and memory
+  python bench/release.py --sandbox --demo -o json > result.json
+  python bench/picture.py result.json > docs/images/bench-sandbox.svg
+
+workloads:
+"""
+
+
+def _arguments() -> argparse.Namespace:
+    workloads = "\n".join(f"  {workload}" for workload in WORKLOADS.values())
+    parser = argparse.ArgumentParser(
+        prog="python bench/release.py",
+        description=__doc__,
+        epilog=EXAMPLES
+        + workloads
+        + "\n\nA missed target is printed and changes no exit code; a release that fails exits with 1.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workloads", nargs="*", metavar="W", help=f"default: {' '.join(DEFAULT)}")
+    parser.add_argument("--sandbox", action="store_true", help="measure on a sandbox, fresh in each run")
+    parser.add_argument("--demo", action="store_true", help="measure `triton demo`")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="default: 3")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    given = parser.parse_args()
+    if not given.sandbox and not given.demo:
+        parser.error("say where to measure: --sandbox, or --demo")
+    if given.workloads and not given.sandbox:
+        parser.error("workloads are measured with --sandbox")
+    if unknown := [name for name in given.workloads if name not in WORKLOADS]:
+        parser.error(f"no workload is named {', '.join(unknown)}: there are {', '.join(WORKLOADS)}")
+    if given.runs < 1:
+        parser.error("--runs: at least 1")
+    return given
+
+
+async def _measure(workloads: list[str], runs: int, results: Results) -> None:
+    for number in range(1, runs + 1):
+        say(f"run {number} of {runs}")
+        async with in_sandbox() as where:
+            results.ready_seconds.append(where.ready_seconds)
+            say(f"  sandbox ready in {where.ready_seconds:.1f} s")
+            for name in workloads:
+                run = await compare(where, WORKLOADS[name], number)
+                results.workloads.setdefault(name, []).append(run)
+
+
+async def _run(given: argparse.Namespace) -> Results:
+    results = Results(where="sandbox")
+    if given.sandbox:
+        await _measure(given.workloads or list(DEFAULT), given.runs, results)
+    if given.demo:
+        results.demo = await run_demo()
+    return results
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The first error in a group of them, which is what the others come from."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def main() -> int:
+    given = _arguments()
+    try:
+        results = asyncio.run(_run(given))
+    except* (BenchError, SandboxError, Unavailable, ApiError, TimeoutError) as group:
+        print(f"error: {_innermost(group) or 'a release took too long'}", file=sys.stderr)
+        results = None
+    except* KeyboardInterrupt:
+        results = None
+    if results is None:
+        return 1
+    print(json.dumps(record(results), indent=1) if given.output == "json" else table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

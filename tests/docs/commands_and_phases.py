@@ -1,0 +1,247 @@
+"""What every command comes to in every phase: found out from the planner's own decisions.
+
+`python -m tests.docs.commands_and_phases` writes the tables into `docs/commands-and-phases.md`; a test holds
+the document to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from services.planner.state import Flow
+from shared.commands import CommandType, DeployCommand, Refusal, Target, change
+from shared.deployflow import FlowPhase
+from tests.docs.world import NAMESPACE, World
+
+Json = dict[str, Any]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "commands-and-phases.md"
+BEGIN, END = "<!-- made by tests/docs/commands_and_phases.py -->", "<!-- end -->"
+
+RELEASE = "new"
+REPLICAS, ADDED = 10, 5
+SIZE, OTHER_SIZE = 2, 3
+FINISH_SECONDS = 5_000
+LATER = ", as soon as the release before it moves"
+
+
+class State(NamedTuple):
+    """A place where a release can stand. `phase` is the flow's, `batch` the phase of its last batch."""
+
+    title: str
+    phase: FlowPhase
+    batch: str
+    build: Callable[[], World]
+
+
+def _begun(**strategy: Any) -> World:
+    world = World(REPLICAS)
+    world.apply(RELEASE, {"mode": "auto", "batchSize": SIZE, **strategy})
+    return world
+
+
+def _queued() -> World:
+    world = World(REPLICAS)
+    world.apply("first", {"mode": "auto", "batchSize": SIZE, "canary": 1})
+    world.apply(RELEASE, {"mode": "auto", "batchSize": SIZE})
+    return world
+
+
+def _held(switch: str, **strategy: Any) -> World:
+    """Begun, with one thing of the world held back: a switch of it, or a command that nobody answers."""
+    world = World(REPLICAS)
+    if hasattr(world, switch):
+        setattr(world, switch, False)
+    else:
+        world.silent.add(switch)
+    world.apply(RELEASE, {"mode": "auto", "batchSize": SIZE, **strategy})
+    return world
+
+
+def _paused() -> World:
+    world = _held("containers_start")
+    world.change(RELEASE, {"paused": True})
+    return world
+
+
+def _failed(switch: str) -> World:
+    world = _held(switch)
+    world.fail()
+    return world
+
+
+def _ending() -> World:
+    world = _held("containers_start")
+    world.silent.add("cancel")
+    world.change(RELEASE, {"canceled": True})
+    return world
+
+
+STATES = (
+    State("waits behind another release", FlowPhase.PENDING, "", _queued),
+    State("looks at what there is", FlowPhase.INITIALIZING, "", lambda: _held("observe")),
+    State("containers start", FlowPhase.BATCH_STARTED, "Smoking", lambda: _held("containers_start")),
+    State("canary waits for next", FlowPhase.BATCH_STARTED, "Smoked", lambda: _begun(canary=1)),
+    State("gates open", FlowPhase.BATCH_STARTED, "Baking", lambda: _held("gates_move")),
+    State(
+        "canary waits for next",
+        FlowPhase.BATCH_STARTED,
+        "Baking",
+        lambda: _begun(canary=1, batches=1, stage="Baking"),
+    ),
+    State("pull-out wait", FlowPhase.BATCH_STARTED, "Baked", lambda: _begun(pullOutSeconds=60)),
+    State("old pods go", FlowPhase.BATCH_STARTED, "Baked", lambda: _held("retire", mode="manual")),
+    State("waits for next", FlowPhase.BATCH_FINISHED, "Baked", lambda: _begun(mode="manual")),
+    State("batch interval", FlowPhase.BATCH_FINISHED, "Baked", lambda: _begun(batchIntervalSeconds=600)),
+    State("paused by a person", FlowPhase.BATCH_STARTED, "Smoking", _paused),
+    State("failed", FlowPhase.BATCH_STARTED, "SmokeFailed", lambda: _failed("containers_start")),
+    State("failed", FlowPhase.BATCH_STARTED, "BakeFailed", lambda: _failed("gates_move")),
+    State("being canceled", FlowPhase.BATCH_STARTED, "Smoking", _ending),
+    State("over", FlowPhase.SUCCESS, "Baked", _begun),
+)
+
+
+def _command(kind: CommandType, **fields: Any) -> Callable[[State], str]:
+    def cell(state: State) -> str:
+        world = state.build()
+        command = DeployCommand(id="1", type=kind, namespace=NAMESPACE, deploy_flow=RELEASE, **fields)
+        try:
+            changed = change(world.seen(RELEASE), command)
+        except Refusal as refusal:
+            return f"refused: {refusal.reason}"
+        strategy = world.spec(RELEASE).strategy.model_dump(by_alias=True, mode="json")
+        if changed is None or changed.items() <= strategy.items():
+            return "no effect"
+        return _effect(world, lambda: world.change(RELEASE, changed))
+
+    return cell
+
+
+def _effect(world: World, act: Callable[[], None]) -> str:
+    """What follows at once: the commands given, and the phases that change."""
+    # nothing answers, so that what is seen is this command's own doing
+    world.gates_move = False
+    world.silent = {"observe", "surge", "retire", "halt", "cancel", "finish"}
+    given, before = len(world.given), world.flow(RELEASE)
+    act()
+    after = world.flow(RELEASE)
+    said = [f"`{command.model_dump()['type']}`" for command in world.given[given:]]
+    if after.batch and (
+        not before.batch
+        or after.batch.phase != before.batch.phase
+        or after.batch.number != before.batch.number
+    ):
+        said.append(f"batch {after.batch.number} {after.batch.phase}")
+    if after.phase.finished and not before.phase.finished:
+        said.append(after.phase)
+    elif "`cancel`" in said:
+        world.go_on()
+        said.append(f"{world.flow(RELEASE).phase}")
+    if not said and after.phase == FlowPhase.PENDING and after.strategy.canceled:
+        return f"done: {_finish(world).phase}{LATER}"
+    if not said:
+        return "noted" if after.strategy.batches != before.strategy.batches else "done"
+    return f"done: {', '.join(said)}"
+
+
+def _new_release(state: State) -> str:
+    world = state.build()
+    world.apply("newer", {"mode": "auto", "batchSize": SIZE})
+    if state.phase.finished:
+        return "begins"
+    begins = world.flow("newer").phase != FlowPhase.PENDING
+    if world.flow(RELEASE).phase == FlowPhase.ABORTED:
+        return f"takes {'over' if begins else 'its place'}: this one becomes Aborted"
+    if begins:
+        raise AssertionError(f"{state}: two releases at once")
+    if _finish(world).phase == FlowPhase.ABORTED:
+        return f"takes its place: this one becomes Aborted{LATER}"
+    return "waits its turn"
+
+
+def _batch_size(state: State) -> str:
+    world = state.build()
+    begun = len(world.flow(RELEASE).batches)
+    if state.phase.finished:
+        return "no effect"
+    world.change(RELEASE, {"batchSize": OTHER_SIZE})
+    flow = _finish(world)
+    later = [batch.size for batch in flow.batches[begun:]]
+    if OTHER_SIZE not in later:
+        return "no effect"
+    return "done: from the next batch on" if begun else "done: from the first batch on"
+
+
+def _scaled(state: State) -> str:
+    world = state.build()
+    world.scale(ADDED)
+    flow = _finish(world)
+    if world.facts.replicas == REPLICAS + ADDED:
+        return "kept" if state.phase.finished else "taken in"
+    if world.facts.replicas == REPLICAS:
+        held = "of the spec" if flow.phase == FlowPhase.SUCCESS else "from before"
+        return f"undone: the count {held} comes back"
+    raise AssertionError(f"{state}: {world.facts.replicas} replicas, {flow.phase}")
+
+
+def _deleted(state: State) -> str:
+    if state.phase.finished:
+        return "done: gone"
+    world = state.build()
+    world.delete(RELEASE)
+    phase = _finish(world).phase
+    return f"done: {phase}, then gone"
+
+
+def _finish(world: World) -> Flow:
+    """Let the release go on for as long as something moves it; a failed one stays, and is canceled."""
+    world.go_on()
+    for _ in range(FINISH_SECONDS):
+        flow = world.flow(RELEASE)
+        if flow.phase.finished:
+            return flow
+        for name in world.flows:
+            other = world.flow(name)
+            wanted: Json = (
+                {"canceled": True} if other.failed else {"batches": 99, "stage": None, "paused": False}
+            )
+            if not other.phase.finished and wanted.items() - world.spec_fields(name).items():
+                world.change(name, wanted)
+        world.wait(1000)
+    raise AssertionError(f"does not end: {world.flow(RELEASE)}")
+
+
+COMMANDS: dict[str, Callable[[State], str]] = {
+    "next": _command(CommandType.NEXT),
+    "continue to batch 3": _command(CommandType.CONTINUE, target=Target(batches=3)),
+    "pause": _command(CommandType.PAUSE),
+    "resume": _command(CommandType.RESUME),
+    "cancel": _command(CommandType.CANCEL),
+    "another batch size": _batch_size,
+    "a new release of the instance": _new_release,
+    "replicas set by somebody else": _scaled,
+    "the DeployFlow deleted": _deleted,
+}
+
+
+def tables() -> str:
+    """One table a command, a row a phase."""
+    parts = []
+    for name, cell in COMMANDS.items():
+        rows = [
+            f"| {state.phase} | {state.batch or '-'} | {state.title} | {cell(state)} |" for state in STATES
+        ]
+        head = ["| flow phase | batch phase | where it stands | what happens |", "| --- | --- | --- | --- |"]
+        parts.append("\n".join([f"### {name}", "", *head, *rows]))
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Every command of the README, run as it stands there, by somebody who has a terminal and the repository."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.settings import Settings
+from tests.docs.blocks import ROOT, Block, blocks, seen
+
+README = ROOT / "README.md"
+READY_SECONDS = 60
+COMMAND_SECONDS = 120
+STOP_SECONDS = 20
+
+
+class Terminal:
+    """A shell in a folder that looks like the repository; variables stay from command to command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._exports = folder / ".exports"
+        self._exports.touch()
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TRITON_", "KUBE", "MAKE", "MFLAGS"))
+        }
+
+    def run(self, command: str) -> str:
+        """What it prints; it has to end with 0."""
+        script = f". ./.exports; set -a\n{command}\nended=$?; export -p > .exports; exit $ended"
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        return done.stdout
+
+    def follow(self, block: Block) -> dict[str, str]:
+        """Run a block's commands; each has to show what the document shows below it."""
+        outputs = {}
+        for step in block.steps:
+            output = outputs[step.command] = self.run(step.command)
+            for shown in step.shown:
+                assert seen(shown, output), f"$ {step.command}\nsaid:\n{output}\nand not: {shown}"
+        return outputs
+
+    def start(self, command: str) -> subprocess.Popen[str]:
+        """A command that stays until it is interrupted."""
+        return subprocess.Popen(
+            ["bash", "-c", f". ./.exports; exec {command}"],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[str]) -> str:
+    """Ctrl-C; returns the rest of what it printed."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=STOP_SECONDS)[0]
+
+
+def read_until(process: subprocess.Popen[str], enough: Callable[[str], bool]) -> str:
+    """What it prints, up to the first line after which that is enough."""
+    assert process.stdout is not None
+    output = ""
+    deadline = time.monotonic() + READY_SECONDS
+    for line in process.stdout:
+        output += line
+        if enough(output):
+            return output
+        assert time.monotonic() < deadline, output
+    raise AssertionError(f"ended with {process.wait()}:\n{output}")
+
+
+def block(mark: str) -> Block:
+    (found,) = [block for block in blocks(README) if block.mark == mark]
+    return found
+
+
+def recipe(target: str) -> list[str]:
+    """The commands of a make target, without making .venv anew in the middle of a test."""
+    command = ["make", "--no-print-directory", "-n", "-o", ".venv/.ready", target]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    folder = tmp_path_factory.mktemp("repository")
+    for path in ROOT.iterdir():
+        (folder / path.name).symlink_to(path)
+    return Terminal(folder)
+
+
+@pytest.fixture(scope="module")
+def sandbox(terminal: Terminal) -> Iterator[None]:
+    """The sandbox of the README's first terminal, until the end of the tour; Ctrl-C has to end it well."""
+    (step,) = block("sandbox").steps
+    process = terminal.start(step.command)
+    try:
+        output = read_until(process, lambda said: "Ctrl-C stops it" in said)
+        assert all(seen(shown, output) for shown in step.shown), output
+        yield
+    finally:
+        rest = stop(process)
+    assert process.returncode in {0, 130}, rest
+    assert "stopped" in rest
+
+
+def test_every_command_block_is_run_by_a_test() -> None:
+    marks = [block.mark for block in blocks(README)]
+    assert "" not in marks, "a block without a mark: put <!-- test: NAME --> above it, and NAME into TESTED"
+    assert sorted(marks) == sorted(TESTED)
+
+
+def test_the_demo_and_the_tests_are_targets_that_ci_runs() -> None:
+    ci = (ROOT / ".ci" / "run").read_text().splitlines()
+    commands = [step.command for step in block("make").steps]
+    assert commands == ["make demo", "make test"]
+    for command in commands:
+        assert recipe(command.removeprefix("make "))
+        assert any(line.startswith("step") and line.endswith(command) for line in ci), command
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_tour_of_the_readme(terminal: Terminal) -> None:
+    for mark in ("first look", "next", "update", "failure"):
+        outputs = terminal.follow(block(mark))
+        if mark == "next":
+            endpoints = outputs["kubectl get endpoints sample-12122-svc"].splitlines()[1].split()[1]
+            assert len(endpoints.split(",")) == 3, endpoints
+            story = outputs["triton log 12122-sample-10010"]
+            assert all(word in story for word in ("Smoked", "Baking", "Baked", "Success")), story
+        if mark == "update":
+            assert "Success" in outputs["triton get"]
+    terminal.run(
+        "kubectl wait clonesets/20001-web-10010 --for=jsonpath='{.status.readyReplicas}'=10 --timeout=60s"
+    )
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_make_install_puts_the_crd_into_the_cluster(terminal: Terminal) -> None:
+    install, _ = block("install and run").steps
+    assert install.command == "make install"
+    terminal.run("set -a; . ./sandbox-state/sandbox.env; set +a")
+    (command,) = recipe("install")
+    output = terminal.run(command)
+    assert all(seen(shown, output) for shown in install.shown), output
+    assert "deployflows" in terminal.run("kubectl api-resources --api-group=apps.triton.io")
+
+
+def test_make_run_starts_the_four_services_and_says_what_they_wait_for(terminal: Terminal) -> None:
+    _, run = block("install and run").steps
+    assert run.command == "make run"
+    (command,) = recipe("run")
+    # nobody listens on the discard port
+    process = terminal.start(f"env TRITON_KAFKA_BOOTSTRAP=127.0.0.1:9 {command}")
+    services = ("planner", "executor", "readiness", "events")
+    try:
+        read_until(
+            process,
+            lambda said: all(
+                seen(f"{service} | … waiting for Kafka: Kafka at 127.0.0.1:9 does not answer yet", said)
+                for service in services
+            ),
+        )
+    finally:
+        rest = stop(process)
+    assert process.returncode == 0, rest
+
+
+def test_the_settings_of_the_readme_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    exports = dict(
+        shlex.split(line.removeprefix("export "))[0].split("=", 1)
+        for line in block("settings").text.splitlines()
+    )
+    for name, value in exports.items():
+        monkeypatch.setenv(name, value)
+    fields = {f"TRITON_{name.upper()}" for name in Settings.model_fields}
+    assert set(exports) - {"KUBECONFIG"} <= fields
+    assert Settings().namespaces == ["shop", "payments"]
+
+
+TESTED = (
+    "make",
+    "sandbox",
+    "first look",
+    "next",
+    "update",
+    "failure",
+    "settings",
+    "install and run",
+)
+"""The blocks that the tests above run; one that is missing here has no way to be run."""

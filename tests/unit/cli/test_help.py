@@ -1,0 +1,80 @@
+"""What a person sees who asks the command for help, or mistypes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+COMMANDS = [
+    "apply", "plan", "get", "describe", "watch", "next", "continue", "pause", "resume", "cancel", "update",
+    "sandbox", "demo", "run", "planner", "executor", "readiness", "events", "crd",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_shows_an_example_of_itself(command: str, triton: Callable[..., Any]) -> None:
+    result = triton(command, "--help")
+    assert result.code == 0
+    examples = result.out.partition("Example")[2].partition("Options:")[0]
+    assert f"triton {command}" in examples
+
+
+@pytest.mark.parametrize("command", ["describe", "watch", "next", "continue", "pause", "resume", "cancel"])
+def test_commands_on_a_release_say_that_an_instance_may_be_named(
+    command: str, triton: Callable[..., Any]
+) -> None:
+    text = " ".join(triton(command, "--help").out.split())
+    assert "A DeployFlow, or an instance: then its current release" in text
+
+
+def test_triton_alone_lists_every_command(triton: Callable[..., Any]) -> None:
+    result = triton()
+    assert result.code == 0
+    assert [name for name in (*COMMANDS, "log", "dead-letters") if f"\n  {name} " not in result.out] == []
+
+
+def test_log_and_dead_letters_have_their_own_help(triton: Callable[..., Any]) -> None:
+    assert "triton log" in triton("log", "--help").out
+    assert "replay" in triton("dead-letters", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["relase"], "No such command 'relase'"),
+        (["next"], "Missing argument 'NAME'"),
+        (["get", "-o", "xml"], "'xml' is not one of"),
+        (["continue", "web"], "say how far: --batches N, --stage S, or both"),
+        (["continue", "web", "--batches", "0"], "Invalid value for '--batches'"),
+        (
+            ["continue", "web", "--stage", "Half"],
+            "'Half' is no stage to stop at: one of Smoked, Baking, Baked",
+        ),
+        (["next", "web", "--stage", "Smoked"], "--stage needs --batch"),
+        (["update", "web"], "Missing option '--image'"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_one_line_that_says_what(
+    arguments: list[str], said: str, triton: Callable[..., Any]
+) -> None:
+    result = triton(*arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+
+
+def test_help_loads_nothing_that_takes_long() -> None:
+    check = (
+        "import sys; sys.argv = ['triton', '--help']\n"
+        "from cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('kubernetes', 'pydantic', 'aiokafka', 'rich', 'yaml') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

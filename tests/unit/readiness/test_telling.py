@@ -1,0 +1,146 @@
+"""Telling: facts travel together, each once, and only those of this replica's instances."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from services.readiness import telling as module
+from services.readiness.telling import Telling
+from shared import outgoing
+from shared.messages import PodsSeen
+from shared.topics import Key
+from tests.unit.plumbing.parts import Outgoing, until
+from tests.unit.readiness.samples import UP, conditions, pod
+
+READY = {"phase": "Running", "conditions": conditions(ContainersReady=True, Ready=True)}
+
+
+class Told:
+    """A telling and what came of it."""
+
+    def __init__(self, window_ms: int = 5) -> None:
+        self.mine = {"web"}
+        self._outgoing = Outgoing()
+        self.telling = Telling(
+            cast("outgoing.Outgoing", self._outgoing), self._owns, coalesce_ms=window_ms
+        )
+
+    def _owns(self, key: Key) -> bool:
+        return key.instance in self.mine
+
+    @property
+    def messages(self) -> list[PodsSeen]:
+        return self._outgoing.messages
+
+    async def next(self, count: int = 1) -> list[PodsSeen]:
+        await until(lambda: len(self.messages) >= count)
+        return self.messages
+
+
+def names(message: PodsSeen) -> list[str]:
+    return sorted(fact.name for fact in message.pods)
+
+
+async def test_facts_of_one_instance_within_the_window_travel_in_one_message() -> None:
+    told = Told()
+    for name in ("a", "b", "c"):
+        told.telling.tell(None, pod(name))
+    assert told.messages == []
+    (message,) = await told.next()
+    assert names(message) == ["a", "b", "c"]
+    assert (message.namespace, message.instance, message.complete) == ("default", "web", False)
+
+
+async def test_instances_never_share_a_message() -> None:
+    told = Told()
+    told.mine = {"web", "api"}
+    told.telling.tell(None, pod("a"))
+    told.telling.tell(None, pod("b", instance="api"))
+    messages = await told.next(2)
+    assert sorted((message.instance, *names(message)) for message in messages) == [("api", "b"), ("web", "a")]
+
+
+async def test_of_several_changes_within_the_window_the_last_one_is_told() -> None:
+    told = Told()
+    for status in ({}, UP, READY):
+        told.telling.tell(None, pod("a", status))
+    (message,) = await told.next()
+    assert [str(fact.phase) for fact in message.pods] == ["Ready"]
+
+
+async def test_a_pod_that_changed_in_nothing_that_counts_is_not_told_again() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a", UP))
+    await told.next()
+    told.telling.tell(pod("a", UP), pod("a", UP, resourceVersion="2"))
+    told.telling.tell(None, pod("b", UP))
+    messages = await told.next(2)
+    assert names(messages[1]) == ["b"]
+
+
+async def test_a_pod_that_is_gone_is_told_by_its_uid_also_when_it_came_and_went_within_the_window() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a"))
+    told.telling.tell(pod("a"), None)
+    (message,) = await told.next()
+    assert (message.pods, [pod.uid for pod in message.gone]) == ([], ["uid-a"])
+
+
+async def test_a_pod_that_comes_back_after_it_was_gone_is_told_again() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a"))
+    await told.next()
+    told.telling.tell(pod("a"), None)
+    await told.next(2)
+    told.telling.tell(None, pod("a"))
+    assert names((await told.next(3))[2]) == ["a"]
+
+
+async def test_nothing_is_told_of_other_replicas_instances_or_of_pods_without_one() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a", instance="api"))
+    told.telling.tell(None, pod("b", instance=""))
+    told.telling.tell(None, pod("c"))
+    (message,) = await told.next()
+    assert names(message) == ["c"]
+
+
+async def test_a_newly_given_partition_is_told_completely_though_all_of_it_was_told_before() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a"))
+    await told.next()
+    told.telling.tell_all([pod("a"), pod("b"), pod("c", instance="api")])
+    message = told.messages[1]
+    assert (names(message), message.complete) == (["a", "b"], True)
+    assert len(told.messages) == 2
+
+
+async def test_after_a_complete_telling_only_changes_follow() -> None:
+    told = Told()
+    told.telling.tell_all([pod("a")])
+    told.telling.tell(pod("a"), pod("a", resourceVersion="2"))
+    told.telling.tell(pod("a"), pod("a", UP))
+    messages = await told.next(2)
+    assert [fact.phase for fact in messages[1].pods] == ["ContainersReady"]
+    assert len(messages) == 2
+
+
+async def test_what_is_more_than_one_message_holds_is_split_and_never_called_complete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LARGEST", 2)
+    told = Told()
+    told.telling.tell_all([pod(name) for name in "abcde"])
+    assert [names(message) for message in told.messages] == [["a", "b"], ["c", "d"], ["e"]]
+    assert not any(message.complete for message in told.messages)
+
+
+async def test_a_window_of_no_time_tells_at_once() -> None:
+    told = Told(window_ms=0)
+    told.telling.tell(None, pod("a"))
+    async with asyncio.timeout(1):
+        await told.next()
+    assert names(told.messages[0]) == ["a"]
