@@ -76,7 +76,9 @@ class DeployCommand(df.Wire):
                 msg = "spec: a deploy needs the DeployFlow's spec"
                 raise ValueError(msg)
         elif not self.deploy_flow and not self.instance_name:
-            msg = f"deployFlow: a {self.type} names its deployFlow, or the instanceName whose release is meant"
+            msg = (
+                f"deployFlow: a {self.type} names its deployFlow, or the instanceName whose release is meant"
+            )
             raise ValueError(msg)
         if self.type == CommandType.CONTINUE and self.target is None:
             msg = "target: continue needs a target (batches, stage or both)"
@@ -104,7 +106,9 @@ def deployflow_name(instance: str, request_id: str) -> str:
     return f"{instance}-{suffix}"
 
 
-def manifest(spec: df.DeployFlowSpec, *, name: str, namespace: str, request_id: str, requested_by: str) -> Json:
+def manifest(
+    spec: df.DeployFlowSpec, *, name: str, namespace: str, request_id: str, requested_by: str
+) -> Json:
     """The DeployFlow to make for a deploy command."""
     return {
         "apiVersion": df.API_VERSION,

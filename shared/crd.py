@@ -98,9 +98,7 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
         if schema.get("required"):
             node["required"] = schema["required"]
     elif isinstance(schema.get("additionalProperties"), dict):
-        node["additionalProperties"] = _structural(
-            schema["additionalProperties"], definitions
-        )
+        node["additionalProperties"] = _structural(schema["additionalProperties"], definitions)
     return node
 
 

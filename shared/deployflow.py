@@ -229,7 +229,9 @@ class DeployFlowSpec(Wire):
             msg = f"updateStrategy: action {self.action} takes nonUpdateStrategy, remove updateStrategy"
             raise ValueError(msg)
         if self.updating and not containers_of(self.application.template):
-            msg = f"application.template: action {self.action} needs a pod template with at least one container"
+            msg = (
+                f"application.template: action {self.action} needs a pod template with at least one container"
+            )
             raise ValueError(msg)
         return self
 
@@ -302,7 +304,7 @@ class DeployFlowStatus(Wire):
 
 def problems(error: Exception, where: str = "") -> str:
     """A validation error in one line: each field by its path in the resource, what is wrong with it."""
-    from pydantic import ValidationError  # noqa: PLC0415
+    from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
         return str(error)

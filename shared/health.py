@@ -37,7 +37,9 @@ class Health:
             case "/healthz":
                 await _answer(send, 200, {"status": "ok"})
             case "/readyz":
-                await _answer(send, 200 if self.ready else 503, {"ready": self.ready, "missing": self._missing})
+                await _answer(
+                    send, 200 if self.ready else 503, {"ready": self.ready, "missing": self._missing}
+                )
             case "/metrics" | "/metrics/":
                 await self._metrics(scope, receive, send)
             case _:

@@ -312,7 +312,9 @@ class Kafka:
 class _Batches:
     """Gathers records of all lanes into batches by count and age; each lane waits for its own to be written."""
 
-    def __init__(self, write: Callable[[list[Record]], Awaitable[None]], max_records: int, max_age_ms: int) -> None:
+    def __init__(
+        self, write: Callable[[list[Record]], Awaitable[None]], max_records: int, max_age_ms: int
+    ) -> None:
         self._write = write
         self._max_records = max_records
         self._max_age = max_age_ms / 1000
@@ -362,7 +364,7 @@ class _as_unavailable:  # noqa: N801 - reads as a statement
 
 def _for_broker(arguments: dict[str, Any]) -> dict[str, Any]:
     """FastStream takes security as an object of its own."""
-    from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512  # noqa: PLC0415
+    from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
     protocol = arguments["security_protocol"]
     context = arguments.get("ssl_context")

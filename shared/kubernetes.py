@@ -32,7 +32,9 @@ REQUEST_TIMEOUT_SECONDS: Final = 30
 """Above the 30 s that a server gives its slowest webhook there is nothing to wait for."""
 PAGE: Final = 500
 
-_requests = Counter("triton_kubernetes_requests_total", "Requests to the API server", ["verb", "resource", "code"])
+_requests = Counter(
+    "triton_kubernetes_requests_total", "Requests to the API server", ["verb", "resource", "code"]
+)
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,9 @@ class Resource(NamedTuple):
     api: str
     plural: str
 
-    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+    def path(
+        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
+    ) -> str:
         parts = [self.api]
         if namespace:
             parts += ["namespaces", namespace]
@@ -106,7 +110,7 @@ class Client:
         cls, kubeconfig: Path | None, *, agent: str, requests_per_second: float = 400
     ) -> Client:
         """From a service account, a kubeconfig given, KUBECONFIG or ~/.kube/config; raises `ConfigError`."""
-        from kubernetes.aio import client, config  # noqa: PLC0415 - 0.7 s: only where it is needed
+        from kubernetes.aio import client, config
 
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 64
@@ -129,7 +133,9 @@ class Client:
         except (config.ConfigException, YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
             # a file that is no kubeconfig fails in the client wherever it is looked into first
             why = str(error).replace("\n", " ")
-            msg = f"kubeconfig {path} can't be used: {why}: set TRITON_KUBECONFIG or KUBECONFIG to one that can"
+            msg = (
+                f"kubeconfig {path} can't be used: {why}: set TRITON_KUBECONFIG or KUBECONFIG to one that can"
+            )
             raise ConfigError(msg) from error
         return cls(api_client, agent=agent, requests_per_second=requests_per_second)
 
@@ -157,7 +163,9 @@ class Client:
                 return items
             query["continue"] = token
 
-    async def create(self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False) -> Json:
+    async def create(
+        self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False
+    ) -> Json:
         return await self._json("POST", resource, resource.path(namespace), body=body, dry_run=dry_run)
 
     async def patch(
@@ -172,7 +180,9 @@ class Client:
         dry_run: bool = False,
     ) -> Json:
         path = resource.path(namespace, name, subresource)
-        return await self._json("PATCH", resource, path, body=body, content_type=content_type, dry_run=dry_run)
+        return await self._json(
+            "PATCH", resource, path, body=body, content_type=content_type, dry_run=dry_run
+        )
 
     async def replace(self, resource: Resource, namespace: str | None, name: str, body: Json) -> Json:
         return await self._json("PUT", resource, resource.path(namespace, name), body=body)
@@ -187,7 +197,9 @@ class Client:
         query = {**query, "watch": "1", "allowWatchBookmarks": "true"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_seconds)
         try:
-            response = await self._send("GET", resource.path(namespace), query, None, "application/json", timeout)
+            response = await self._send(
+                "GET", resource.path(namespace), query, None, "application/json", timeout
+            )
             async with response:
                 if response.status != 200:
                     raise ApiError.read(response.status, await response.read())

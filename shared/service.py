@@ -50,7 +50,8 @@ class Context:
 
     def spawn(self, work: Coroutine[None, None, None], name: str, *, publishes: bool = False) -> None:
         """Run for the life of the service, what `publishes` once Kafka is there; its end by an error ends
-        the service."""
+        the service.
+        """
         task = asyncio.create_task(self._once_started(work) if publishes else work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

@@ -118,7 +118,10 @@ class StatusStore:
 
     async def unpublished(self) -> list[Key]:
         """The instances that have something in their outbox."""
-        return [Key.parse(member.decode()) for member in await self._answer(self._redis.smembers(self._unpublished))]
+        return [
+            Key.parse(member.decode())
+            for member in await self._answer(self._redis.smembers(self._unpublished))
+        ]
 
     async def fire(self, now: int) -> list[Key]:
         """The instances whose deadline has passed. Each comes again a little later until its owner acts."""

@@ -192,7 +192,9 @@ def template_of(application: Application) -> Json:
 def _part(parent: Json, field: str, kind: type[T], path: str = "") -> T:
     value = parent.get(field)
     if value is not None and not isinstance(value, kind):
-        msg = f"application.template.{path}{field} must be a {'list' if kind is list else 'map'}, not {value!r}"
+        msg = (
+            f"application.template.{path}{field} must be a {'list' if kind is list else 'map'}, not {value!r}"
+        )
         raise BadTemplate(msg)
     return value or kind()
 

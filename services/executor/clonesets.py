@@ -107,7 +107,9 @@ class CloneSets:
                         return todo.result
                     case Create():
                         if not await self._unfinished(command):
-                            text = f"DeployFlow {command.flow.name} is over or gone: no CloneSet is made for it"
+                            text = (
+                                f"DeployFlow {command.flow.name} is over or gone: no CloneSet is made for it"
+                            )
                             return m.Refused(**_head(command), reason="FlowFinished", message=text)
                         written = await self._client.create(CLONESETS, command.namespace, todo.body)
                         return self._done(command, written, ())
@@ -214,7 +216,11 @@ def _told(old: CloneSet | None, new: CloneSet | None) -> tuple[str, str] | None:
         return "Deleted", "the CloneSet is gone"
     spec = f"replicas {new.spec.replicas}, partition {new.spec.update_strategy.get('partition', 0)}"
     if old is None or old.metadata.generation != new.metadata.generation:
-        by = f" by command {new.sequence}" if old is None or old.sequence != new.sequence else " by somebody else"
+        by = (
+            f" by command {new.sequence}"
+            if old is None or old.sequence != new.sequence
+            else " by somebody else"
+        )
         return "SpecChanged", spec + by
     return None
 
@@ -236,4 +242,6 @@ def _counts(pod: Pod) -> bool:
 
 
 def _owned(pod: Pod, cloneset: CloneSet) -> bool:
-    return any(owner.uid == cloneset.metadata.uid and owner.controller for owner in pod.metadata.owner_references)
+    return any(
+        owner.uid == cloneset.metadata.uid and owner.controller for owner in pod.metadata.owner_references
+    )

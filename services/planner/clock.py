@@ -44,7 +44,9 @@ async def look_forever(
             begun = {flow.key: max(flow.version, held.get(flow.key, 0)) for flow in flows.unfinished()}
             versions = await store.versions(list(begun))
             behind = [key for key, version in zip(begun, versions, strict=True) if version < begun[key]]
-            pending = [key for key in await store.unpublished() if key not in held and consumer.owns(str(key))]
+            pending = [
+                key for key in await store.unpublished() if key not in held and consumer.owns(str(key))
+            ]
             instances.forget(behind)
             for key in {*behind, *pending}:
                 _log.warning("looking again", extra={"triton.key": str(key)})

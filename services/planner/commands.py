@@ -61,9 +61,7 @@ def surge(i: Instance, sequence: int) -> m.Command:
         replicas=f.updated + f.others + batch.surge,
         partition=f.others,
         retire=[uid for uid in f.victims if uid in i.pods],
-        hold=m.Hold(
-            flow=f.uid, batch=batch.number, surge=batch.surge, updated=f.updated, others=f.others
-        ),
+        hold=m.Hold(flow=f.uid, batch=batch.number, surge=batch.surge, updated=f.updated, others=f.others),
         application=FILLED_IN if f.updating else None,
         create=f.action == "create" and batch.number == 1,
         no_pull_in=f.strategy.no_pull_in,

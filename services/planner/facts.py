@@ -86,9 +86,11 @@ def _each_flow(i: Instance, uid: str, change: Any) -> Instance:
         return replace(i, active=change(i.active))
     if any(flow.uid == uid for flow in i.waiting):
         return replace(i, waiting=tuple(change(f) if f.uid == uid else f for f in i.waiting))
-    return replace(i, finished=kept) if len(kept := tuple(f for f in i.finished if f.uid != uid)) < len(
-        i.finished
-    ) else i
+    return (
+        replace(i, finished=kept)
+        if len(kept := tuple(f for f in i.finished if f.uid != uid)) < len(i.finished)
+        else i
+    )
 
 
 # --- the spec --------------------------------------------------------------------------------------------

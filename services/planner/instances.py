@@ -96,7 +96,11 @@ class Instances:
 
     async def _load(self, key: Key, facts: Sequence[Fact]) -> Held:
         stored = await self._store.load(key)
-        new = {fact.flow.uid for fact in facts if isinstance(fact, SpecObserved) and not fact.status.get("version")}
+        new = {
+            fact.flow.uid
+            for fact in facts
+            if isinstance(fact, SpecObserved) and not fact.status.get("version")
+        }
         specs = [spec for spec in self._flows.of_instance(key) if spec.flow.uid not in new]
         behind = max((int(spec.status.get("version") or 0) for spec in specs), default=0)
         if stored is not None and stored.version >= behind:

@@ -428,11 +428,15 @@ def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
         return _ask_in(i, f, now)
     if opens and not closed and i.given is not None and i.given.kind == "pull_in" and not i.given.seen:
         return Move(replace(i, given=replace(i.given, answered=True, seen=True)))
-    skip_traffic = f.strategy.no_pull_in and not retire_after(f.wanted, Counts(f.updated, f.others), batch.surge)
+    skip_traffic = f.strategy.no_pull_in and not retire_after(
+        f.wanted, Counts(f.updated, f.others), batch.surge
+    )
     ready = sum(1 for _, p in pods if p.ready) >= batch.surge or skip_traffic
     if ready != bool(batch.ready_since):
         pulled_in_at = batch.pulled_in_at or (now if ready else 0)
-        since = {"ready_since": now, "unready_since": 0} if ready else {"ready_since": 0, "unready_since": now}
+        since = (
+            {"ready_since": now, "unready_since": 0} if ready else {"ready_since": 0, "unready_since": now}
+        )
         return Move(_set_batch(i, f, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now))
     if not ready or now < batch.ready_since + f.strategy.bake * 1000:
         return None
@@ -461,7 +465,12 @@ def choose_victims(i: Instance, f: Flow, count: int) -> tuple[str, ...]:
         if not pod.deleting and (batch is None or pod.batch != batch.number)
     ]
     candidates.sort(
-        key=lambda item: (item[1].revision == f.target_revision, item[1].ready, item[1].created_at, item[1].name)
+        key=lambda item: (
+            item[1].revision == f.target_revision,
+            item[1].ready,
+            item[1].created_at,
+            item[1].name,
+        )
     )
     if batch is not None and batch.surge:
         candidates = [item for item in candidates if item[1].revision != f.target_revision]
@@ -528,7 +537,9 @@ def _retire(i: Instance, f: Flow, now: int) -> Move | None:
     if f.paused and not f.issued:
         return None
     if not f.issued:
-        retire = retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
+        retire = (
+            retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
+        )
         batch = replace(batch, retire=retire)
         present = [pod for pod in i.pods.values() if pod.revision != f.target_revision and not pod.deleting]
         count = max(len(present) - (f.others - retire), 0) if batch.surge else retire

@@ -122,7 +122,9 @@ def settle(flow: Flow, fact: m.Done) -> Flow:
     if batch is None:
         return at_rest
     done = sum(b.size for b in flow.batches if b.finished_at) + batch.size
-    if batch.phase in {BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED} or (target and updated >= done):
+    if batch.phase in {BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED} or (
+        target and updated >= done
+    ):
         # without a hold its retire was written: the batch is over
         return _finished(at_rest, batch)
     return replace(at_rest, step=Step.SURGE)
@@ -149,7 +151,8 @@ def _finished(flow: Flow, batch: Batch) -> Flow:
 
 def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     """The live pods, those of the batch under way told apart: what the target revision has beyond the
-    count that the batch began with; pods whose gate is closed first, then the youngest."""
+    count that the batch began with; pods whose gate is closed first, then the youngest.
+    """
     listed = {ref.uid: ref for ref in fact.pods}
     pods = {uid: pod for uid, pod in i.pods.items() if uid in listed}
     hold = fact.cloneset.hold
@@ -160,6 +163,8 @@ def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     new.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
     mine = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
     return {
-        uid: replace(pod, batch=hold.batch if uid in mine else (EARLIER if pod.batch == hold.batch else pod.batch))
+        uid: replace(
+            pod, batch=hold.batch if uid in mine else (EARLIER if pod.batch == hold.batch else pod.batch)
+        )
         for uid, pod in pods.items()
     }

@@ -240,4 +240,3 @@ def dump(instance: Instance) -> bytes:
 
 def load(data: bytes) -> Instance:
     return msgspec.json.decode(data, type=Instance)
-

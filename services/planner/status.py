@@ -50,7 +50,11 @@ def status_of(i: Instance, f: Flow) -> Json:
 def _time(milliseconds: int) -> str | None:
     if not milliseconds:
         return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(milliseconds / 1000, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
@@ -77,7 +81,9 @@ def _pod(uid: str, pod: Pod, batch: Batch) -> Json:
     pull_in = PullInStatus.NONE
     if pod.gate == "open":
         failed = batch.phase == BatchPhase.BAKE_FAILED and not pod.ready
-        pull_in = PullInStatus.FAILED if failed else PullInStatus.SUCCEEDED if pod.ready else PullInStatus.NONE
+        pull_in = (
+            PullInStatus.FAILED if failed else PullInStatus.SUCCEEDED if pod.ready else PullInStatus.NONE
+        )
     return {
         "name": pod.name,
         "ip": pod.ip,
@@ -121,6 +127,10 @@ def _gate(f: Flow) -> tuple[str, str] | None:
         return None
     if batch.phase == BatchPhase.SMOKED and not may_reach(f, batch.number, BatchPhase.BAKING):
         return "WaitingForNext", f"batch {batch.number} is Smoked, without traffic: next pulls it in"
-    if batch.phase == BatchPhase.BAKING and batch.ready_since and not may_reach(f, batch.number, BatchPhase.BAKED):
+    if (
+        batch.phase == BatchPhase.BAKING
+        and batch.ready_since
+        and not may_reach(f, batch.number, BatchPhase.BAKED)
+    ):
         return "WaitingForNext", f"batch {batch.number} is Baking, with traffic: next counts it as baked"
     return None

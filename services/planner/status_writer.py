@@ -61,7 +61,9 @@ class StatusWriter:
                 self._marks.mark(key)
                 await asyncio.sleep(1)
             except ApiError as error:
-                _log.error("status of %s refused: %s", flow.name, error, extra={"triton.deployflow": flow.name})
+                _log.error(
+                    "status of %s refused: %s", flow.name, error, extra={"triton.deployflow": flow.name}
+                )
         if (next_one := self._latest.get(key)) is not None:
             await asyncio.sleep(self._wait(next_one))
 
@@ -102,7 +104,9 @@ class StatusWriter:
         labels = {name: value for name, value in wanted.items() if meta.labels.get(name) != value}
         if flow.reason == "InvalidSpec":
             labels = {}
-        adopt = df.FINALIZER not in meta.finalizers and not flow.phase.finished and not meta.deletion_timestamp
+        adopt = (
+            df.FINALIZER not in meta.finalizers and not flow.phase.finished and not meta.deletion_timestamp
+        )
         if not adopt and (not labels or flow.phase.finished):
             return item
         finalizers = [*meta.finalizers, df.FINALIZER] if adopt else meta.finalizers
@@ -164,5 +168,7 @@ class StatusWriter:
 def _gist(instance: Instance, flow: Flow) -> object:
     """What makes a status worth writing at once: everything but counts, pods and times."""
     status = status_of(instance, flow)
-    phases = tuple((c["batch"], c["batchSize"], c["phase"], c["finishedAt"] is None) for c in status["conditions"])
+    phases = tuple(
+        (c["batch"], c["batchSize"], c["phase"], c["finishedAt"] is None) for c in status["conditions"]
+    )
     return (status["phase"], status["paused"], status["reason"], status["observedGeneration"], phases)

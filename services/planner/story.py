@@ -98,7 +98,9 @@ def _batch_events(make: _Tell, old: Flow | None, new: Flow) -> Iterator[FlowEven
     before = {batch.number: batch for batch in old.batches} if old else {}
     for batch in new.batches:
         known = before.get(batch.number)
-        if known is batch or (known and known.phase == batch.phase and bool(known.finished_at) == bool(batch.finished_at)):
+        if known is batch or (
+            known and known.phase == batch.phase and bool(known.finished_at) == bool(batch.finished_at)
+        ):
             continue
         kind = "canary" if batch.canary else "batch"
         if known is None:

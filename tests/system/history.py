@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager, suppress
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 from shared import kubernetes as k8s
@@ -44,7 +44,9 @@ class History:
         counts = []
         slices: dict[str, int] = {}
         for change in self._of("endpointslices"):
-            if (change.object["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != self.instance:
+            if (change.object["metadata"].get("labels") or {}).get(
+                "kubernetes.io/service-name"
+            ) != self.instance:
                 continue
             endpoints = change.object.get("endpoints") or []
             slices[change.object["metadata"]["name"]] = sum(
@@ -153,7 +155,9 @@ async def _latest(releases: Releases, instance: str) -> dict[str, int]:
     return latest
 
 
-async def _record(releases: Releases, resource: k8s.Resource, history: History, started: asyncio.Event) -> None:
+async def _record(
+    releases: Releases, resource: k8s.Resource, history: History, started: asyncio.Event
+) -> None:
     version = "0"
     while True:
         query = {"resourceVersion": version}

@@ -133,7 +133,9 @@ class Releases:
         try:
             await until(what, holds, seconds)
         except AssertionError as error:
-            brief = {key: last.get(key) for key in ("phase", "reason", "message", "finishedBatches", "sequence")}
+            brief = {
+                key: last.get(key) for key in ("phase", "reason", "message", "finishedBatches", "sequence")
+            }
             raise AssertionError(f"{name}: {error}; status: {brief}") from None
         return last
 

@@ -42,9 +42,12 @@ async def _whole(releases: Releases, instance: str, history: History) -> None:
     told = Counter(
         (event["triton"].get("batch", 0), event["event"]["reason"])
         for event in await releases.events(name)
-        if event["event"]["reason"] in {"BatchStarted", "BatchSmoked", "BatchBaked", "BatchFinished", "Success"}
+        if event["event"]["reason"]
+        in {"BatchStarted", "BatchSmoked", "BatchBaked", "BatchFinished", "Success"}
     )
-    expected = {(n, r) for n in (1, 2, 3) for r in ("BatchStarted", "BatchSmoked", "BatchBaked", "BatchFinished")}
+    expected = {
+        (n, r) for n in (1, 2, 3) for r in ("BatchStarted", "BatchSmoked", "BatchBaked", "BatchFinished")
+    }
     assert set(told) == expected | {(0, "Success")}, "the log lacks or doubles something"
     assert set(told.values()) == {1}, told
 
@@ -65,7 +68,9 @@ async def test_a_service_killed_in_the_middle_of_a_batch_leaves_the_release_whol
     await _whole(releases, instance, history)
 
 
-async def test_redis_emptied_in_the_middle_leaves_the_release_whole(sandbox: Sandbox, releases: Releases) -> None:
+async def test_redis_emptied_in_the_middle_leaves_the_release_whole(
+    sandbox: Sandbox, releases: Releases
+) -> None:
     name = await _begin(releases, "forgetful")
     client = redis.asyncio.from_url(sandbox.redis_url)
     async with recorded(releases, "forgetful") as history:

@@ -18,9 +18,7 @@ async def test_a_canary_waits_without_traffic_then_with_and_then_the_rest_goes_b
     releases: Releases,
 ) -> None:
     await releases.service("canary")
-    await releases.apply(
-        deployflow("canary-1", "canary", action="create", replicas=3, canary=1, batchSize=1)
-    )
+    await releases.apply(deployflow("canary-1", "canary", action="create", replicas=3, canary=1, batchSize=1))
     status = await releases.batch_is("canary-1", 1, "Smoked")
     assert await releases.endpoints("canary") == set()
     assert (status["phase"], status["paused"], status["reason"]) == ("BatchStarted", False, "WaitingForNext")
@@ -156,7 +154,9 @@ async def test_pods_that_never_start_fail_the_batch_with_the_reason(
     await releases.finished(f"{instance}-2", "Canceled")
 
 
-async def test_a_pod_that_crashes_while_baking_fails_the_bake_and_loses_its_traffic(releases: Releases) -> None:
+async def test_a_pod_that_crashes_while_baking_fails_the_bake_and_loses_its_traffic(
+    releases: Releases,
+) -> None:
     await releases.create("baking", 2)
     await releases.apply(
         deployflow(
@@ -180,7 +180,9 @@ async def test_a_pod_that_crashes_while_baking_fails_the_bake_and_loses_its_traf
 async def test_on_failure_cancel_gives_the_release_up_by_itself(releases: Releases) -> None:
     await releases.create("giving-up", 2)
     await releases.apply(
-        deployflow("giving-up-2", "giving-up", image="nginx:crash", replicas=2, batchSize=1, onFailure="cancel")
+        deployflow(
+            "giving-up-2", "giving-up", image="nginx:crash", replicas=2, batchSize=1, onFailure="cancel"
+        )
     )
     status = await releases.finished("giving-up-2", "Failed")
     assert "CrashLoopBackOff" in status["message"]
@@ -239,7 +241,7 @@ async def test_an_update_to_what_already_runs_is_over_at_once(releases: Releases
 async def test_a_pod_that_no_release_claims_gets_its_traffic(releases: Releases) -> None:
     await releases.create("drained", 3)
     victim = (await releases.pods("drained"))[0]["metadata"]["name"]
-    from shared import kubernetes as k8s  # noqa: PLC0415
+    from shared import kubernetes as k8s
 
     await releases.client.delete(k8s.PODS, "default", victim)
     await until("three endpoints without the deleted pod", lambda: _replaced(releases, "drained", victim))
@@ -251,7 +253,7 @@ async def _replaced(releases: Releases, instance: str, victim: str) -> bool:
 
 
 async def test_deleting_a_running_release_cancels_it_first(releases: Releases) -> None:
-    from shared import kubernetes as k8s  # noqa: PLC0415
+    from shared import kubernetes as k8s
 
     await releases.create("deleted", 3)
     await releases.apply(

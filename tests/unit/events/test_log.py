@@ -98,7 +98,11 @@ def told(*messages: Message) -> list[str]:
 
 
 def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> None:
-    assert told(*release(), finished(), pods_seen(gone=[PodGone(uid="uid-web-x7k2p", name="web-x7k2p")], at=START + 60_500)) == [
+    assert told(
+        *release(),
+        finished(),
+        pods_seen(gone=[PodGone(uid="uid-web-x7k2p", name="web-x7k2p")], at=START + 60_500),
+    ) == [
         "web-kvn6b: update of shop/web (deploy-demo-hello, app 12122, group 10010), 2025-11-21, by anna",
         "10:13:20.000      +0.0  update of web",
         "10:13:20.500      +0.5  canary 1 of 2: 1 new pods",

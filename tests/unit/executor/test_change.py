@@ -33,7 +33,7 @@ def pod(name: str, revision: str = "old", gate: m.Gate = m.Gate.OPEN) -> m.PodRe
     )
 
 
-def cloneset(  # noqa: PLR0913
+def cloneset(
     *,
     sequence: int | None = 4,
     replicas: int = 3,
@@ -168,7 +168,9 @@ def test_an_equal_sequence_is_answered_again_and_not_written_again(command: Any)
 
 
 @pytest.mark.parametrize("command", WRITING)
-def test_a_higher_sequence_is_written_together_with_the_change_and_guarded_by_the_version(command: Any) -> None:
+def test_a_higher_sequence_is_written_together_with_the_change_and_guarded_by_the_version(
+    command: Any,
+) -> None:
     body = patch(command(5), cloneset(sequence=4))
     assert body["metadata"]["annotations"][cs.SEQUENCE] == "5"
     assert body["metadata"]["resourceVersion"] == "77"
@@ -275,13 +277,21 @@ def test_the_wish_to_leave_the_gates_to_somebody_else_is_written_and_taken_back(
 
 
 def test_the_template_is_replaced_not_merged() -> None:
-    old = {"metadata": {"labels": {"gone": "yes"}}, "spec": {"hostNetwork": True, "containers": [{"name": "x"}]}}
+    old = {
+        "metadata": {"labels": {"gone": "yes"}},
+        "spec": {"hostNetwork": True, "containers": [{"name": "x"}]},
+    }
     new = after(surge(application=application("demo:2")), cloneset(template=old))
     assert new.spec.template == template_of(Application.model_validate(application("demo:2")))
 
 
 def test_the_owners_strategy_is_saved_by_the_first_write_only_and_comes_back_at_the_finish() -> None:
-    owner = {"type": "InPlaceIfPossible", "maxUnavailable": "10%", "partition": 0, "inPlaceUpdateStrategy": {}}
+    owner = {
+        "type": "InPlaceIfPossible",
+        "maxUnavailable": "10%",
+        "partition": 0,
+        "inPlaceUpdateStrategy": {},
+    }
     first = after(surge(5), cloneset(strategy=owner))
     second = after(retire(6), first)
     over = after(finish(7), second)
@@ -316,11 +326,20 @@ OWN = pod("mine", "new", m.Gate.CLOSED)
 @pytest.mark.parametrize(
     ("sequence", "batch", "state", "pods", "before"),
     [
-        pytest.param(5, 2, SETTLED, [*THREE, OWN], ["a", "b", "c"], id="answered again: its own pods are new"),
-        pytest.param(4, 2, SETTLED, [*THREE, OWN], ["a", "b", "c"], id="given anew for the same batch"),
-        pytest.param(4, 1, SETTLED, [*THREE, OWN], ["a", "b", "c", "mine"], id="another batch's pods were there"),
         pytest.param(
-            5, 2, SETTLED, [pod("a", "new"), OWN], ["a"], id="pods of the revision with traffic are earlier ones"
+            5, 2, SETTLED, [*THREE, OWN], ["a", "b", "c"], id="answered again: its own pods are new"
+        ),
+        pytest.param(4, 2, SETTLED, [*THREE, OWN], ["a", "b", "c"], id="given anew for the same batch"),
+        pytest.param(
+            4, 1, SETTLED, [*THREE, OWN], ["a", "b", "c", "mine"], id="another batch's pods were there"
+        ),
+        pytest.param(
+            5,
+            2,
+            SETTLED,
+            [pod("a", "new"), OWN],
+            ["a"],
+            id="pods of the revision with traffic are earlier ones",
         ),
         pytest.param(
             5,
@@ -380,7 +399,9 @@ def test_a_retire_names_its_pods_and_gives_up_the_hold() -> None:
         pytest.param(2, 5, None, 5, id="without a hold the wanted count stays"),
     ],
 )
-def test_halt_makes_and_deletes_nothing_more(pods: int, replicas: int, hold: m.Hold | None, left: int) -> None:
+def test_halt_makes_and_deletes_nothing_more(
+    pods: int, replicas: int, hold: m.Hold | None, left: int
+) -> None:
     live = cloneset(replicas=replicas, replicas_set=replicas, hold=hold, named=["p0"])
     new = after(halt(), live, [pod(f"p{n}") for n in range(pods)])
     assert new.spec.replicas == new.replicas_set == left

@@ -14,12 +14,22 @@ from services.executor import clonesets as module
 from services.executor.clonesets import CloneSets
 from shared import clonesets as cs
 from shared import messages as m
+from shared.crd import crd
 from shared.errors import Unavailable
 from shared.kafka import Consumer
-from shared.crd import crd
 from shared.kubernetes import CLONESETS, CRDS, DEPLOYFLOWS, PODS, STRATEGIC, Client
 from shared.settings import Settings
-from tests.unit.plumbing.parts import KEY, Json, MemoryKafka, Trouble, application, record, refusal, until, until_it
+from tests.unit.plumbing.parts import (
+    KEY,
+    Json,
+    MemoryKafka,
+    Trouble,
+    application,
+    record,
+    refusal,
+    until,
+    until_it,
+)
 
 DEFINITION = crd()
 HOLD = m.Hold(flow="?", batch=1, surge=1, updated=0, others=0)
@@ -57,7 +67,12 @@ async def executor(client: Client, kafka: MemoryKafka, owner: Owner) -> AsyncIte
 async def flow(api: Client) -> m.FlowRef:
     await api.create(CRDS, None, DEFINITION)
     spec: Json = {"action": "create", "application": application()}
-    obj = {"apiVersion": "apps.triton.io/v1alpha1", "kind": "DeployFlow", "metadata": {"name": "web-df"}, "spec": spec}
+    obj = {
+        "apiVersion": "apps.triton.io/v1alpha1",
+        "kind": "DeployFlow",
+        "metadata": {"name": "web-df"},
+        "spec": spec,
+    }
     made = await api.create(DEPLOYFLOWS, "default", obj)
     return m.FlowRef(name="web-df", uid=made["metadata"]["uid"])
 
@@ -79,7 +94,9 @@ async def given(executor: CloneSets, kafka: MemoryKafka, *commands: m.Command) -
     """Gives the commands; the answer to the last one."""
     for one in commands:
         await executor.handle(str(KEY), [record(one)])
-    answers = [one for one in kafka.published if isinstance(one, m.Result) and not isinstance(one, m.CloneSetSeen)]
+    answers = [
+        one for one in kafka.published if isinstance(one, m.Result) and not isinstance(one, m.CloneSetSeen)
+    ]
     return answers[-1]
 
 
@@ -219,7 +236,10 @@ async def test_observe_reads_live_what_the_watch_has_not_brought(
     assert (await given(blind, kafka, command(m.Observe, 2, flow))).cloneset.replicas == 4
 
 
-BROKEN = {"metadata": {}, "spec": {"containers": [{"name": "main", "image": "a"}, {"name": "main", "image": "b"}]}}
+BROKEN = {
+    "metadata": {},
+    "spec": {"containers": [{"name": "main", "image": "a"}, {"name": "main", "image": "b"}]},
+}
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -229,9 +249,7 @@ async def test_a_template_that_the_server_refuses_is_refused_in_its_words_and_no
     if exists:
         await given(executor, kafka, create(flow))
         await settled(api)
-    said = await given(
-        executor, kafka, command(m.Observe, 2, flow, application=application(template=BROKEN))
-    )
+    said = await given(executor, kafka, command(m.Observe, 2, flow, application=application(template=BROKEN)))
     assert isinstance(said, m.Refused)
     assert "spec.template.spec.containers[1].name" in said.message
     assert len(await api.list(CLONESETS, "default")) == int(exists)
@@ -258,7 +276,9 @@ async def test_no_cloneset_is_made_for_a_release_that_is_over(
     assert await api.list(CLONESETS, "default") == []
 
 
-@pytest.mark.parametrize("ref", [m.FlowRef(name="nobody", uid="x"), m.FlowRef(name="web-df", uid="an earlier one")])
+@pytest.mark.parametrize(
+    "ref", [m.FlowRef(name="nobody", uid="x"), m.FlowRef(name="web-df", uid="an earlier one")]
+)
 async def test_no_cloneset_is_made_for_a_release_that_is_deleted_or_was_made_anew(
     executor: CloneSets, kafka: MemoryKafka, api: Client, flow: m.FlowRef, ref: m.FlowRef
 ) -> None:
@@ -364,7 +384,9 @@ async def test_a_server_that_is_overloaded_is_waited_for(
         await given(executor, kafka, create(flow))
 
 
-async def test_gate_commands_are_left_to_readiness(executor: CloneSets, kafka: MemoryKafka, flow: m.FlowRef) -> None:
+async def test_gate_commands_are_left_to_readiness(
+    executor: CloneSets, kafka: MemoryKafka, flow: m.FlowRef
+) -> None:
     await executor.handle(str(KEY), [record(command(m.PullIn, 1, flow, uids=["a"]))])
     await executor.handle(str(KEY), [record(command(m.PullOut, 2, flow, uids=["a"]))])
     assert kafka.published == []

@@ -13,7 +13,9 @@ SCALARS = st.booleans() | st.integers(0, 3) | st.sampled_from(["", "x"])
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 # a null can't be told from a missing field by a merge patch, and no template has one that means something
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=8
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
 )
 OBJECTS = st.dictionaries(NAMES, VALUES, max_size=4)
 many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import aiohttp
 from aiohttp import web
@@ -66,7 +66,12 @@ def application(image: str = "demo:1", **more: Any) -> Json:
 def gated(name: str, uid: str = "", **status: Any) -> Json:
     """A pod of ours as the API server has it, with the readiness gate."""
     return {
-        "metadata": {"name": name, "namespace": "default", "uid": uid or f"uid-{name}", "labels": dict(LABELS)},
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "uid": uid or f"uid-{name}",
+            "labels": dict(LABELS),
+        },
         "spec": {
             "containers": [{"name": "main", "image": "demo:1"}],
             "readinessGates": [{"conditionType": df.READINESS_GATE}],
@@ -176,7 +181,7 @@ class Trouble:
             await response.write_eof()
             return response
 
-    async def __aenter__(self) -> Trouble:
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
         app = web.Application(client_max_size=10_000_000)
         app.router.add_route("*", "/{path:.*}", self._handle)

@@ -170,7 +170,9 @@ async def test_waiting_for_a_server_does_not_count_as_a_failed_attempt(work: Wor
 
 
 @pytest.mark.parametrize("error", [Unavailable("Kafka is away"), RuntimeError("the header is odd")])
-async def test_a_record_that_cannot_be_put_aside_yet_is_kept_until_it_can(work: Work, error: Exception) -> None:
+async def test_a_record_that_cannot_be_put_aside_yet_is_kept_until_it_can(
+    work: Work, error: Exception
+) -> None:
     left = 3
 
     async def put_aside(one: Record, reason: str, message: str) -> None:
@@ -254,11 +256,11 @@ async def test_a_record_that_waits_for_room_while_the_partition_moves_commits_no
     assert work.committed() == 11
 
 
-
-
 @given(st.lists(st.integers(0, 11), max_size=40), st.integers(0, 100))
 @settings(max_examples=100, deadline=None)
-def test_whatever_the_order_in_which_work_ends_no_commit_passes_unfinished_work(ends: list[int], first: int) -> None:
+def test_whatever_the_order_in_which_work_ends_no_commit_passes_unfinished_work(
+    ends: list[int], first: int
+) -> None:
     offsets = Offsets()
     for n in range(12):
         offsets.took(P0, first + n)
@@ -276,7 +278,9 @@ def test_whatever_the_order_in_which_work_ends_no_commit_passes_unfinished_work(
 # --- limits ---
 
 
-async def test_no_more_than_so_many_records_are_under_way(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_more_than_so_many_records_are_under_way(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "IN_FLIGHT", 3)
     gate = asyncio.Event()
     for n in range(10):
@@ -306,7 +310,9 @@ async def test_stopping_leaves_unfinished_work_uncommitted_for_the_next_process(
     assert work.committed() == 1
 
 
-async def test_the_log_names_the_key_of_what_was_put_aside(work: Work, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_names_the_key_of_what_was_put_aside(
+    work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
     work.behave[0] = failing(Poison("Bad", "no such field"))
     await work.put(record("shop/web", 0))
     await work.all_done()

@@ -93,7 +93,9 @@ CASES: list[Any] = [
         {
             "phase": "Running",
             "containerStatuses": [
-                container("CrashLoopBackOff", BACK_OFF, {"exitCode": 137, "reason": "OOMKilled", "message": "bye"})
+                container(
+                    "CrashLoopBackOff", BACK_OFF, {"exitCode": 137, "reason": "OOMKilled", "message": "bye"}
+                )
             ],
         },
         "Failed",
@@ -118,7 +120,11 @@ CASES: list[Any] = [
     pytest.param({"phase": "Failed"}, "Failed", "Failed", "", id="failed without a reason"),
     pytest.param(UP, "ContainersReady", "", "", id="containers ready, gate closed"),
     pytest.param(
-        {"phase": "Running", "conditions": conditions(ContainersReady=True, Ready=True)}, "Ready", "", "", id="ready"
+        {"phase": "Running", "conditions": conditions(ContainersReady=True, Ready=True)},
+        "Ready",
+        "",
+        "",
+        id="ready",
     ),
 ]
 
@@ -142,7 +148,13 @@ def test_a_ready_pod_of_which_one_container_fails_has_failed(reason: str) -> Non
 def test_a_fact_says_who_the_pod_is_and_where_it_runs() -> None:
     fact = fact_of(pod(status={**UP, "containerStatuses": [container(restarts=2), container(restarts=1)]}))
     assert (fact.uid, fact.name, fact.revision) == ("uid-web-1", "web-1", "new")
-    assert (fact.ip, fact.port, fact.node, fact.image, fact.restarts) == ("10.1.1.1", 80, "node-1", "demo:1", 3)
+    assert (fact.ip, fact.port, fact.node, fact.image, fact.restarts) == (
+        "10.1.1.1",
+        80,
+        "node-1",
+        "demo:1",
+        3,
+    )
     assert fact.created_at == AT
 
 
@@ -163,7 +175,9 @@ def test_a_fact_tells_the_gate_and_which_command_wrote_it(
     assert (fact.gate, fact.sequence) == told
 
 
-@pytest.mark.parametrize("scribble", ["sequence", "sequence ", "sequence x", "sequence -1", "sequence ²", "hello"])
+@pytest.mark.parametrize(
+    "scribble", ["sequence", "sequence ", "sequence x", "sequence -1", "sequence ²", "hello"]
+)
 def test_a_gate_with_somebody_elses_message_was_written_by_no_command(scribble: str) -> None:
     status = {"conditions": [{"type": "apps.triton.io/ready", "status": "True", "message": scribble}]}
     assert fact_of(pod(status=status)).sequence == 0
@@ -184,20 +198,28 @@ def test_a_deleted_pod_left_when_it_was_deleted_not_when_its_grace_is_over() -> 
     ("status", "at"),
     [
         pytest.param({}, AT, id="without conditions: since it was made"),
-        pytest.param({"conditions": conditions(PodScheduled="2026-01-01T00:00:03Z")}, AT + 3000, id="pending"),
+        pytest.param(
+            {"conditions": conditions(PodScheduled="2026-01-01T00:00:03Z")}, AT + 3000, id="pending"
+        ),
         pytest.param(
             {"phase": "Running", "conditions": conditions(Initialized="2026-01-01T00:00:04Z")},
             AT + 4000,
             id="running",
         ),
         pytest.param(
-            {"conditions": conditions(ContainersReady="2026-01-01T00:00:05Z")}, AT + 5000, id="containers ready"
+            {"conditions": conditions(ContainersReady="2026-01-01T00:00:05Z")},
+            AT + 5000,
+            id="containers ready",
         ),
         pytest.param(
-            {"conditions": conditions(ContainersReady=True, Ready="2026-01-01T00:00:06Z")}, AT + 6000, id="ready"
+            {"conditions": conditions(ContainersReady=True, Ready="2026-01-01T00:00:06Z")},
+            AT + 6000,
+            id="ready",
         ),
         pytest.param(
-            {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": None}]}, AT, id="no time told"
+            {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": None}]},
+            AT,
+            id="no time told",
         ),
     ],
 )
@@ -207,7 +229,9 @@ def test_a_fact_says_since_when_by_the_pods_own_conditions(status: Json, at: int
 
 def test_a_thousand_crashing_pods_with_long_last_words_fit_into_one_message() -> None:
     words = "ü\n" * 2000  # the kubelet keeps 4 KB
-    status = {"containerStatuses": [container("CrashLoopBackOff", BACK_OFF, {"exitCode": 1, "message": words})]}
+    status = {
+        "containerStatuses": [container("CrashLoopBackOff", BACK_OFF, {"exitCode": 1, "message": words})]
+    }
     facts = [fact_of(pod(f"web-{n:030}", status=status, gate="open", sequence=n)) for n in range(1000)]
     message = PodsSeen(namespace="default", instance="web", pods=facts, at=0)
     assert len(message.model_dump_json().encode()) < 1_000_000

@@ -77,9 +77,14 @@ SCRIBBLED: Json = {cs.HOLD: "{nonsense"}
     [
         pytest.param("new", cloneset(), True, id="no release is under way"),
         pytest.param("new", cloneset(hold=True), False, id="the batch's pods wait for their pull_in"),
-        pytest.param("old", cloneset(hold=True), True, id="a replacement of an old pod in the middle of a batch"),
         pytest.param(
-            "old", cloneset(hold=True, observed=1), False, id="the controller has not said which revision is held"
+            "old", cloneset(hold=True), True, id="a replacement of an old pod in the middle of a batch"
+        ),
+        pytest.param(
+            "old",
+            cloneset(hold=True, observed=1),
+            False,
+            id="the controller has not said which revision is held",
         ),
         pytest.param("new", cloneset(observed=1), True, id="without a hold nobody has to catch up"),
         pytest.param("new", cloneset(**NO_PULL_IN), False, id="somebody else opens the gates"),
@@ -88,7 +93,9 @@ SCRIBBLED: Json = {cs.HOLD: "{nonsense"}
         pytest.param("old", cloneset(**SCRIBBLED), True, id="but only the new pods"),
     ],
 )
-def test_a_pod_that_no_release_claims_is_opened_and_no_other(revision: str, set_: CloneSet, opened: bool) -> None:
+def test_a_pod_that_no_release_claims_is_opened_and_no_other(
+    revision: str, set_: CloneSet, opened: bool
+) -> None:
     assert unclaimed(of(revision)(), set_) is opened
 
 
@@ -102,7 +109,14 @@ def test_a_pod_that_no_release_claims_is_opened_and_no_other(revision: str, set_
         (pod(status=UP, gate="out"), False),
         (pod(status=UP, **DELETED), False),
     ],
-    ids=["only its gate is missing", "containers not ready", "open", "no gate", "pulled out on purpose", "deleting"],
+    ids=[
+        "only its gate is missing",
+        "containers not ready",
+        "open",
+        "no gate",
+        "pulled out on purpose",
+        "deleting",
+    ],
 )
 def test_only_a_pod_whose_gate_alone_keeps_it_from_traffic_waits(waiting: Pod, why: bool) -> None:
     assert waits(waiting) is why

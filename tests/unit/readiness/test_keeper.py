@@ -41,7 +41,7 @@ class Readiness:
     def _owns(self, key: Key) -> bool:
         return self.mine and key == KEY
 
-    def _changed(self, old: Pod | None, new: Pod | None) -> None:  # noqa: ARG002
+    def _changed(self, old: Pod | None, new: Pod | None) -> None:
         if new is not None:
             self.keeper.changed(new)
 
@@ -66,7 +66,9 @@ def pull(kind: type[m.PullIn | m.PullOut], sequence: int, *uids: str) -> m.Comma
 
 
 def retire(sequence: int) -> m.Retire:
-    return m.Retire(namespace="default", instance="web", sequence=sequence, flow=FLOW, replicas=1, partition=0)
+    return m.Retire(
+        namespace="default", instance="web", sequence=sequence, flow=FLOW, replicas=1, partition=0
+    )
 
 
 def surge(sequence: int) -> m.Surge:
@@ -129,7 +131,9 @@ async def contained(readiness: Readiness, count: int) -> None:
 # --- by command ---
 
 
-async def test_named_pods_are_pulled_in_and_become_ready_and_no_others(readiness: Readiness, api: Client) -> None:
+async def test_named_pods_are_pulled_in_and_become_ready_and_no_others(
+    readiness: Readiness, api: Client
+) -> None:
     one, two, three = await bare(api, "one", "two", "three")
     await contained(readiness, 3)
     await readiness.given(pull(m.PullIn, 5, one, three))
@@ -148,7 +152,9 @@ async def test_pulled_out_pods_lose_ready_and_stay_out(readiness: Readiness, api
     assert condition(await api.get(PODS, "default", "one"))["reason"] == "PulledOut"
 
 
-async def test_a_command_that_comes_twice_writes_once(readiness: Readiness, api: Client, trouble: Trouble) -> None:
+async def test_a_command_that_comes_twice_writes_once(
+    readiness: Readiness, api: Client, trouble: Trouble
+) -> None:
     (uid,) = await bare(api, "one")
     await contained(readiness, 1)
     await readiness.given(pull(m.PullIn, 5, uid), pull(m.PullIn, 5, uid))
@@ -205,7 +211,9 @@ async def test_a_pod_that_changes_under_the_write_is_read_again_and_opened(
     assert [one.split()[0] for one in trouble.requests if "/pods/one" in one] == ["PATCH", "GET", "PATCH"]
 
 
-async def test_pods_that_are_gone_are_skipped_and_the_others_opened(readiness: Readiness, api: Client) -> None:
+async def test_pods_that_are_gone_are_skipped_and_the_others_opened(
+    readiness: Readiness, api: Client
+) -> None:
     gone, here = await bare(api, "gone", "here")
     await contained(readiness, 2)
     await api.delete(PODS, "default", "gone")
@@ -242,9 +250,7 @@ async def test_a_pod_that_went_while_its_gate_was_written_does_not_haunt_the_pic
         if request.method != "PATCH":
             return None
         body = json.loads(await request.read())
-        written = await api.patch(
-            PODS, "default", "one", body, subresource="status", content_type=STRATEGIC
-        )
+        written = await api.patch(PODS, "default", "one", body, subresource="status", content_type=STRATEGIC)
         await api.delete(PODS, "default", "one")
         await until(lambda: uid not in readiness.pods.items)
         return web.json_response(written)
@@ -305,7 +311,9 @@ async def test_a_pod_that_never_stops_changing_is_tried_again_later(
 # --- pods that no release claims ---
 
 
-async def test_a_pod_that_no_release_claims_is_opened_without_any_command(readiness: Readiness, api: Client) -> None:
+async def test_a_pod_that_no_release_claims_is_opened_without_any_command(
+    readiness: Readiness, api: Client
+) -> None:
     await clone(api, 2, **{cs.SEQUENCE: "4"})
     await opened(api, 2)
     pods = await api.list(PODS, "default")
@@ -313,7 +321,9 @@ async def test_a_pod_that_no_release_claims_is_opened_without_any_command(readin
     await contained(readiness, 2)
 
 
-async def test_pods_under_a_hold_wait_and_are_opened_when_it_is_gone(readiness: Readiness, api: Client) -> None:
+async def test_pods_under_a_hold_wait_and_are_opened_when_it_is_gone(
+    readiness: Readiness, api: Client
+) -> None:
     await clone(api, 2, **{cs.HOLD: HOLD})
     await contained(readiness, 2)
     await readiness.keeper._look(KEY)
@@ -331,15 +341,13 @@ async def test_a_replacement_of_an_old_pod_is_opened_in_the_middle_of_a_batch(
     old = {pod["metadata"]["name"] for pod in await api.list(PODS, "default")}
     template = {"spec": {"containers": [{"name": "main", "image": "demo:2"}]}}
     spec = {"replicas": 3, "updateStrategy": {"partition": 2}, "template": template}
-    await api.patch(
-        CLONESETS, "default", "web", {"metadata": {"annotations": {cs.HOLD: HOLD}}, "spec": spec}
-    )
+    await api.patch(CLONESETS, "default", "web", {"metadata": {"annotations": {cs.HOLD: HOLD}}, "spec": spec})
     await until(lambda: len(readiness.pods.items) == 3)
-    await api.delete(PODS, "default", sorted(old)[0])
+    await api.delete(PODS, "default", min(old))
     told: list[tuple[str, str]] = []
 
     async def replaced() -> bool:
-        pods = [pod for pod in await api.list(PODS, "default") if pod["metadata"]["name"] != sorted(old)[0]]
+        pods = [pod for pod in await api.list(PODS, "default") if pod["metadata"]["name"] != min(old)]
         told[:] = sorted((pod["spec"]["containers"][0]["image"], gate(pod)) for pod in pods)
         return len(told) == 3 and told[:2] == [("demo:1", "True")] * 2
 
@@ -350,7 +358,9 @@ async def test_a_replacement_of_an_old_pod_is_opened_in_the_middle_of_a_batch(
     assert sorted(await gates(api)) == ["", "True", "True"]
 
 
-async def test_pods_whose_gates_somebody_else_opens_are_left_to_them(readiness: Readiness, api: Client) -> None:
+async def test_pods_whose_gates_somebody_else_opens_are_left_to_them(
+    readiness: Readiness, api: Client
+) -> None:
     await clone(api, **{cs.NO_PULL_IN: "true"})
     await contained(readiness, 1)
     await readiness.keeper._look(KEY)
@@ -370,7 +380,9 @@ async def test_a_replica_opens_nothing_of_instances_that_are_not_its_own_until_i
     await opened(api, 1)
 
 
-async def test_a_pod_pulled_out_on_purpose_is_not_opened_again_by_nobody(readiness: Readiness, api: Client) -> None:
+async def test_a_pod_pulled_out_on_purpose_is_not_opened_again_by_nobody(
+    readiness: Readiness, api: Client
+) -> None:
     await clone(api)
     await opened(api, 1)
     (uid,) = readiness.pods.items

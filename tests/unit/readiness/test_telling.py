@@ -24,9 +24,7 @@ class Told:
     def __init__(self, window_ms: int = 5) -> None:
         self.mine = {"web"}
         self._outgoing = Outgoing()
-        self.telling = Telling(
-            cast("outgoing.Outgoing", self._outgoing), self._owns, coalesce_ms=window_ms
-        )
+        self.telling = Telling(cast("outgoing.Outgoing", self._outgoing), self._owns, coalesce_ms=window_ms)
 
     def _owns(self, key: Key) -> bool:
         return key.instance in self.mine
