@@ -115,7 +115,7 @@ class Client:
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 64
         configuration.retries = None
-        path = kubeconfig or Path(os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
+        path = kubeconfig or _usual_kubeconfig()
         try:
             if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -270,6 +270,10 @@ class Client:
         )
         raw: aiohttp.ClientResponse = response.response
         return raw
+
+
+def _usual_kubeconfig() -> Path:
+    return Path(os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
 
 
 class ConfigError(Exception):

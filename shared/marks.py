@@ -33,9 +33,10 @@ class Marks:
         try:
             while key in self._marked:
                 self._marked.discard(key)
-                await self._work(key)
-        except Exception:
-            _log.exception("work failed", extra={"triton.key": str(key)})
+                try:
+                    await self._work(key)
+                except Exception:
+                    _log.exception("work failed", extra={"triton.key": str(key)})
         finally:
             # no await since the last look at the marks: a later mark starts a task of its own
             del self._tasks[key]

@@ -19,7 +19,7 @@ class OwnerReference(msgspec.Struct, frozen=True):
 
 
 class PodMeta(Meta, rename="camel", frozen=True):
-    owner_references: list[OwnerReference] = []
+    owner_references: list[OwnerReference] = msgspec.field(default_factory=list)
     deletion_grace_period_seconds: int | None = None
 
 

@@ -175,13 +175,15 @@ def _batch_size(state: State) -> str:
 
 def _scaled(state: State) -> str:
     world = state.build()
+    stopped = world.flow(RELEASE).failed or state.title == "being canceled"
     world.scale(ADDED)
     flow = _finish(world)
+    if flow.phase == FlowPhase.CANCELED and not stopped:
+        return f"undone, and the batch fails: {flow.batches[-1].reason}"
     if world.facts.replicas == REPLICAS + ADDED:
         return "kept" if state.phase.finished else "taken in"
     if world.facts.replicas == REPLICAS:
-        held = "of the spec" if flow.phase == FlowPhase.SUCCESS else "from before"
-        return f"undone: the count {held} comes back"
+        return "undone: the count of the spec comes back"
     raise AssertionError(f"{state}: {world.facts.replicas} replicas, {flow.phase}")
 
 

@@ -271,6 +271,13 @@ class World:
         for pod in self.pods:
             pod.deleting = pod.deleting or pod.uid in (named or [])
         live = [pod for pod in self.pods if not pod.deleting]
+        # too many and nobody named: OpenKruise takes from the revision that has more than the partition says
+        for _ in range(len(live) - self.facts.replicas):
+            target = self.facts.update_revision
+            others = sum(pod.revision != target for pod in live)
+            surplus = [pod for pod in live if (pod.revision != target) == (others > self.facts.partition)]
+            surplus[-1].deleting = True
+            live.remove(surplus[-1])
         for _ in range(self.facts.replicas - len(live)):
             self._made += 1
             others = sum(pod.revision != self.facts.update_revision and not pod.deleting for pod in self.pods)
