@@ -49,7 +49,9 @@ class Picture:
         self.lists += 1
 
     def shows(self, **wanted: str) -> Callable[[], bool]:
-        return lambda: {item.metadata.name: item.data["value"] for item in self.reflector.items.values()} == wanted
+        return lambda: (
+            {item.metadata.name: item.data["value"] for item in self.reflector.items.values()} == wanted
+        )
 
 
 @asynccontextmanager
@@ -276,8 +278,14 @@ async def test_bookmarks_keep_a_quiet_watch_alive(client: Client, api: Client, t
             return len(reached) >= 3
 
         for n in range(3):  # of another kind, so that only bookmarks tell of the new versions
-            await api.create(PODS, "kube-public", {"metadata": {"name": f"p{n}"}, "spec": {"containers": [
-                {"name": "main", "image": "demo:1"}]}})
+            await api.create(
+                PODS,
+                "kube-public",
+                {
+                    "metadata": {"name": f"p{n}"},
+                    "spec": {"containers": [{"name": "main", "image": "demo:1"}]},
+                },
+            )
             before = picture.reflector._reached["default"]
             await until(lambda before=before: picture.reflector._reached["default"] != before)  # type: ignore[misc]
             five()
@@ -322,7 +330,9 @@ async def test_an_object_that_cannot_be_read_does_not_make_it_hammer_the_server(
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_server_that_is_away_at_first_is_waited_for(client: Client, api: Client, trouble: Trouble) -> None:
+async def test_a_server_that_is_away_at_first_is_waited_for(
+    client: Client, api: Client, trouble: Trouble
+) -> None:
     away = 5
 
     async def be_away(_: web.Request) -> web.Response | None:
@@ -345,7 +355,12 @@ async def test_a_server_that_is_away_at_first_is_waited_for(client: Client, api:
     ],
 )
 async def test_what_the_cluster_lacks_is_said_with_what_to_do(
-    client: Client, trouble: Trouble, caplog: pytest.LogCaptureFixture, code: int, words: str, resource: Resource
+    client: Client,
+    trouble: Trouble,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    words: str,
+    resource: Resource,
 ) -> None:
     async def refuse(_: web.Request) -> web.Response:
         return refusal(code, "Refused", "the server says no")
