@@ -272,6 +272,11 @@ def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
         known = pods.get(ref.uid)
         if known is None:
             pods[ref.uid] = _from_list(ref)
+        elif not known.created_at:
+            # rebuilt from `.status`, and nothing heard of it since
+            live = _from_list(ref)
+            told = {"batch": known.batch, "ip": known.ip, "port": known.port, "reason": known.reason}
+            pods[ref.uid] = replace(live, phase=live.phase if live.containers_ready else known.phase, **told)
         elif known.batch == UNTOLD:
             pods[ref.uid] = replace(known, batch=EARLIER)
     i = replace(i, given=given, pods=pods)

@@ -98,7 +98,15 @@ def _batch(condition: Condition, finished_batches: int) -> Batch:
 
 def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
     return {
-        pod.uid: Pod(name=pod.name, revision=status.update_revision, phase=pod.phase, batch=condition.batch)
+        pod.uid: Pod(
+            name=pod.name,
+            revision=status.update_revision,
+            phase=pod.phase,
+            batch=condition.batch,
+            ip=pod.ip,
+            port=pod.port,
+            reason=pod.reason,
+        )
         for condition in status.conditions
         for pod in condition.pods
         if pod.uid

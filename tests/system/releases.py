@@ -134,7 +134,8 @@ class Releases:
             await until(what, holds, seconds)
         except AssertionError as error:
             brief = {
-                key: last.get(key) for key in ("phase", "reason", "message", "finishedBatches", "sequence")
+                key: last.get(key)
+                for key in ("phase", "reason", "message", "finishedBatches", "sequence", "conditions")
             }
             raise AssertionError(f"{name}: {error}; status: {brief}") from None
         return last
