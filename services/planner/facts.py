@@ -58,7 +58,9 @@ def absorb(i: Instance, fact: Fact, now: int) -> Instance:
         case m.Done():
             return _done(i, given, fact)
         case m.CloneSetSeen():
-            return replace(_cloneset(i, fact.cloneset), given=_seen(given, fact.cloneset))
+            # a count that somebody else set is not taken for ours: the next write is answered ReplicasChanged
+            facts = fact.cloneset.model_copy(update={"replicas": i.cloneset.replicas})
+            return replace(_cloneset(i, facts), given=_seen(given, fact.cloneset))
         case m.VictimsGone():
             pods = {uid: pod for uid, pod in i.pods.items() if uid not in set(fact.gone)}
             return _with(replace(i, pods=pods, given=None), issued=False, victims=())
@@ -326,11 +328,23 @@ def _resynced(i: Instance, flow: Flow, fact: m.Done) -> Instance:
         return replace(i, active=settle(flow, fact), pods=batch_pods(i, flow, fact))
     if not flow.recount:
         return _with(i, resync=False, issued=False)
+    return _recounted(i, flow, fact)
+
+
+def _recounted(i: Instance, flow: Flow, fact: m.Done) -> Instance:
+    """With the counts that there are. What somebody else added while a batch surged is of that batch: it has
+    the target revision, and waits behind the batch's hold.
+    """
+    total = fact.cloneset.replicas
+    others = min(sum(1 for p in fact.pods if p.revision != flow.target_revision), total)
+    counted = _with(i, updated=total - others, others=others, recount=False, resync=False, issued=False)
     batch = flow.open_batch
     hold = fact.cloneset.hold
-    surged = batch is not None and hold is not None and (hold.flow, hold.batch) == (flow.uid, batch.number)
-    mine = {uid for uid, pod in i.pods.items() if batch and pod.batch == batch.number}
+    if batch is None or hold is None or (hold.flow, hold.batch) != (flow.uid, batch.number):
+        return counted
+    if batch.baked:
+        return _with(counted, updated=max(total - others - batch.surge, 0))
+    mine = {uid for uid, pod in i.pods.items() if pod.batch == batch.number}
     updated = sum(1 for p in fact.pods if p.revision == flow.target_revision and p.uid not in mine)
-    surge = batch.surge if batch and surged else 0
-    others = max(fact.cloneset.replicas - updated - surge, 0)
-    return _with(i, updated=updated, others=others, recount=False, resync=False, issued=False)
+    batch = replace(batch, surge=max(total - others - updated, 0))
+    return _with(counted, updated=updated, batches=(*flow.batches[:-1], batch))

@@ -44,7 +44,7 @@ def _begun(**strategy: Any) -> World:
 def _queued() -> World:
     world = World(REPLICAS)
     world.apply("first", {"mode": "auto", "batchSize": SIZE, "canary": 1})
-    world.apply(RELEASE, {"mode": "auto", "batchSize": SIZE})
+    world.apply(RELEASE, {"mode": "auto", "batchSize": SIZE}, replicas=REPLICAS)
     return world
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -94,8 +95,8 @@ def read_until(process: subprocess.Popen[str], enough: Callable[[str], bool]) ->
     raise AssertionError(f"ended with {process.wait()}:\n{output}")
 
 
-def block(mark: str) -> Block:
-    (found,) = [block for block in blocks(README) if block.mark == mark]
+def block(mark: str, document: Path = README) -> Block:
+    (found,) = [block for block in blocks(document) if block.mark == mark]
     return found
 
 
@@ -162,6 +163,16 @@ def test_the_tour_of_the_readme(terminal: Terminal) -> None:
     terminal.run(
         "kubectl wait clonesets/20001-web-10010 --for=jsonpath='{.status.readyReplicas}'=10 --timeout=60s"
     )
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_program_that_publishes_a_deploy_command(terminal: Terminal) -> None:
+    program = block("program", ROOT / "docs" / "deploy-commands.md")
+    (terminal.folder / "program.py").write_text(program.text)
+    terminal.run("set -a; . ./sandbox-state/sandbox.env; set +a")
+    reply = json.loads(terminal.run(".venv/bin/python program.py"))
+    assert reply["result"] == "accepted", reply
+    terminal.run(f".venv/bin/triton watch {reply['deployFlow']}")
 
 
 @pytest.mark.usefixtures("sandbox")
