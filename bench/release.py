@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
 if __name__ == "__main__":
     # started as a script: the folder above is not on the path then
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    root = Path(__file__).resolve().parents[1]
+    sys.path.insert(0, str(root))
+    if importlib.util.find_spec("aiokafka") is None:
+        # by a Python that lacks the project's packages
+        own = root / ".venv" / "bin" / "python"
+        if not own.exists() or Path(sys.prefix) == own.parents[1]:
+            sys.exit("error: packages are missing: run `make .venv/.ready` first")
+        os.execv(own, [str(own), *sys.argv])
 
 from bench.demo import run_demo
 from bench.errors import BenchError
@@ -30,7 +39,7 @@ from shared.kubernetes import ApiError
 
 EXAMPLES: Final = """
 examples:
-  python bench/release.py --sandbox                  W1 and W3, three runs each
+  python bench/release.py --sandbox                  W1 and W3, three runs each, and triton demo
   python bench/release.py --sandbox W1 --runs 5
   python bench/release.py --sandbox W2 --runs 1      500 pods
   python bench/release.py --demo                     triton demo: its time and memory
@@ -53,7 +62,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("workloads", nargs="*", metavar="W", help=f"default: {' '.join(DEFAULT)}")
     parser.add_argument("--sandbox", action="store_true", help="measure on a sandbox, fresh in each run")
-    parser.add_argument("--demo", action="store_true", help="measure `triton demo`")
+    parser.add_argument(
+        "--demo", action="store_true", help="measure `triton demo`; with --sandbox also beside the W named"
+    )
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
@@ -83,7 +94,7 @@ async def _run(given: argparse.Namespace) -> Results:
     results = Results(where="sandbox")
     if given.sandbox:
         await _measure(given.workloads or list(DEFAULT), given.runs, results)
-    if given.demo:
+    if given.demo or not given.workloads:
         results.demo = await run_demo()
     return results
 
