@@ -28,7 +28,8 @@ def test_a_fetch_is_asked_without_waiting_and_otherwise_as_it_was() -> None:
     topics = [("a", [PARTITION, PARTITION]), ("b", [PARTITION])]
     fetch = read(_fetch(500, topics))
     assert isinstance(fetch, Fetch)
-    assert (fetch.topics, fetch.max_wait_ms) == ({"a", "b"}, 500)
+    assert fetch.topics == frozenset({"a", "b"})
+    assert fetch.max_wait_ms == 500
     assert fetch.frame == _fetch(0, topics)
 
 

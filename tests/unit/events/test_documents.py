@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from services.events.documents import documents, happened
@@ -165,7 +167,7 @@ def test_a_fact_told_again_after_a_rebalance_has_the_same_id() -> None:
         {"at": START + 5_000},
     ],
 )
-def test_what_is_new_about_a_pod_is_a_new_document(news: dict[str, object]) -> None:
+def test_what_is_new_about_a_pod_is_a_new_document(news: dict[str, Any]) -> None:
     assert only(pods_seen(pod())).id != only(pods_seen(pod(**news))).id
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,18 @@ class Picky:
         pods = [document for document in documents if document.stream == "pod"]
         await self._store.write([document for document in documents if document not in pods])
         return [Refused(document, "pods are not to its taste") for document in pods]
+
+    async def prepare(self) -> None:
+        await self._store.prepare()
+
+    async def search(self, query: Query) -> list[dict[str, Any]]:
+        return await self._store.search(query)
+
+    async def ping(self) -> None:
+        await self._store.ping()
+
+    async def close(self) -> None:
+        await self._store.close()
 
 
 async def ids(store: EventStore) -> list[str]:

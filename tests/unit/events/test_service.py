@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from shared import topics
 from shared.event_store import EventStore, Query
 from shared.kafka import connection
-from shared.messages import FlowEvent
+from shared.messages import Message
 from shared.settings import Settings
 from tests.unit.events.conftest import until
 from tests.unit.events.samples import flow_event, pod, pods_seen, record
@@ -45,7 +45,7 @@ def events_service(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-async def publish(producer: AIOKafkaProducer, *messages: FlowEvent) -> None:
+async def publish(producer: AIOKafkaProducer, *messages: Message) -> None:
     for message in messages:
         told = record(message)
         await producer.send_and_wait(f"triton.{told.topic}", told.value, key=told.key.encode())

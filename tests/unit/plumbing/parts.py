@@ -170,11 +170,11 @@ class Trouble:
         headers = {"Content-Type": request.headers.get("Content-Type", "")}
         async with self._session.request(
             request.method, self._upstream + request.path_qs, data=body, headers=headers
-        ) as answer:
-            response = web.StreamResponse(status=answer.status)
+        ) as upstream:
+            response = web.StreamResponse(status=upstream.status)
             await response.prepare(request)
             try:
-                async for chunk in answer.content.iter_any():
+                async for chunk in upstream.content.iter_any():
                     await response.write(chunk)
             except ConnectionError:
                 return response

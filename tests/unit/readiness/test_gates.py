@@ -17,7 +17,7 @@ from shared.pods import Pod
 from tests.unit.plumbing.parts import Json
 from tests.unit.readiness.samples import UP, conditions, pod
 
-DELETED = {"deletionTimestamp": "2026-01-01T00:01:00Z"}
+DELETED: dict[str, Any] = {"deletionTimestamp": "2026-01-01T00:01:00Z"}
 
 
 @pytest.mark.parametrize(

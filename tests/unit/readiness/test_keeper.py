@@ -361,7 +361,7 @@ async def test_a_replacement_of_an_old_pod_is_opened_in_the_middle_of_a_batch(
 async def test_pods_whose_gates_somebody_else_opens_are_left_to_them(
     readiness: Readiness, api: Client
 ) -> None:
-    await clone(api, **{cs.NO_PULL_IN: "true"})
+    await clone(api, 1, "demo:1", **{cs.NO_PULL_IN: "true"})
     await contained(readiness, 1)
     await readiness.keeper._look(KEY)
     assert await gates(api) == [""]
@@ -395,7 +395,7 @@ async def test_no_pod_of_a_batch_is_opened_between_the_surge_and_its_pull_in(
     readiness: Readiness, api: Client, trouble: Trouble
 ) -> None:
     await readiness.given(surge(5))
-    await clone(api, **{cs.HOLD: HOLD})
+    await clone(api, 1, "demo:1", **{cs.HOLD: HOLD})
     await contained(readiness, 1)
     await readiness.keeper._looks.drain(5)
     assert not [one for one in trouble.requests if "clonesets" in one]

@@ -39,7 +39,7 @@ def resolve(ref: str) -> Any:
     return at
 
 
-def examples() -> Iterator[tuple[str, Any]]:
+def examples() -> Iterator[Any]:
     for name, message in MESSAGES.items():
         for number, example in enumerate(message.get("examples", ())):
             yield pytest.param(name, example["payload"], id=f"{name}-{number}")
