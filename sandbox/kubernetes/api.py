@@ -171,6 +171,9 @@ class Api:
                     )
                 ],
             )
+        found = self.get(resource, namespace, name).obj["metadata"]["uid"]
+        if metadata.get("uid", found) != found:
+            raise errors.wrong_uid(resource, name, metadata["uid"], found)
         return self.patch(resource, namespace, name, lambda _live: body, options, subresource)
 
     def patch(
@@ -206,10 +209,11 @@ class Api:
 
     def _check_preconditions(self, resource: Resource, name: str, live: Json, wanted: Json) -> None:
         metadata = live["metadata"]
-        if wanted.get("uid") and wanted["uid"] != metadata.get("uid"):
-            raise errors.wrong_uid(resource, name, wanted["uid"], metadata.get("uid", ""))
         if wanted.get("resourceVersion") and wanted["resourceVersion"] != metadata["resourceVersion"]:
             raise errors.stale(resource, name)
+        if wanted.get("uid") and wanted["uid"] != metadata["uid"]:
+            text = f'Invalid value: "{wanted["uid"]}": field is immutable'
+            raise errors.invalid(resource, name, [Cause("metadata.uid", "FieldValueInvalid", text)])
 
     def _merged(self, resource: Resource, live: Json, wanted: Json, subresource: str) -> Json:
         """The parts of a written object that this path may change, on top of the live one's others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .kube import GATE, JSON_PATCH, MERGE, PODS, STRATEGIC, Kube, a_config, a_pod, condition
+from .kube import GATE, JSON_PATCH, MERGE, PODS, STRATEGIC, Json, Kube, a_config, a_pod, condition
 
 CONFIGS = "/api/v1/namespaces/{}/configmaps"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
@@ -48,15 +48,21 @@ async def test_of_two_patches_with_one_version_only_one_wins(kube: Kube) -> None
     assert sorted(answer.code for answer in answers) == [200, 409, 409, 409, 409]
 
 
-async def test_a_patch_for_another_uid_is_a_conflict(kube: Kube) -> None:
-    await kube.made(kube.path(PODS), a_pod("one"))
-    patch = {
-        "metadata": {"uid": "00000000-0000-0000-0000-000000000000"},
-        "status": {"conditions": [{"type": GATE, "status": "True"}]},
-    }
-    answer = await kube.patch(kube.path(PODS, "one", "status"), patch, STRATEGIC)
+async def test_a_patch_for_another_uid_changes_nothing(kube: Kube) -> None:
+    pod = await kube.made(kube.path(PODS), a_pod("one"))
+    path = kube.path(PODS, "one", "status")
+    other: Json = {"uid": "00000000-0000-0000-0000-000000000000"}
+    status = {"conditions": [{"type": GATE, "status": "True"}]}
+    answer = await kube.patch(path, {"metadata": other, "status": status}, STRATEGIC)
+    assert (answer.code, answer.reason) == (422, "Invalid")
+    assert f'metadata.uid: Invalid value: "{other["uid"]}": field is immutable' in answer.message
+    # a version that is not the live one any more comes first, as it does when the pod was made anew
+    before = {**other, "resourceVersion": "1"}
+    answer = await kube.patch(path, {"metadata": before, "status": status}, STRATEGIC)
     assert (answer.code, answer.reason) == (409, "Conflict")
-    assert "Precondition failed: UID in precondition: 0000" in answer.message
+    answer = await kube.put(kube.path(PODS, "one"), {**pod, "metadata": {**pod["metadata"], **other}})
+    assert (answer.code, answer.reason) == (409, "Conflict")
+    assert f"Precondition failed: UID in precondition: {other['uid']}" in answer.message
 
 
 async def test_a_deletion_with_another_uid_or_version_is_a_conflict(kube: Kube) -> None:
@@ -132,9 +138,11 @@ async def test_a_json_patch_holds_or_fails_as_a_whole(kube: Kube) -> None:
     good = [
         {"op": "test", "path": "/data/a", "value": "1"},
         {"op": "replace", "path": "/data/a", "value": "2"},
-        {"op": "add", "path": "/data/b~1c", "value": "3"},
+        {"op": "add", "path": "/metadata/annotations", "value": {}},
+        {"op": "add", "path": "/metadata/annotations/triton.io~1b", "value": "3"},
     ]
-    assert (await kube.patch(path, good, JSON_PATCH)).body["data"] == {"a": "2", "b/c": "3"}
+    patched = (await kube.patch(path, good, JSON_PATCH)).body
+    assert (patched["data"], patched["metadata"]["annotations"]) == ({"a": "2"}, {"triton.io/b": "3"})
     bad = [
         {"op": "replace", "path": "/data/a", "value": "5"},
         {"op": "test", "path": "/data/a", "value": "1"},
