@@ -11,7 +11,8 @@ from typing import Final, Protocol
 import aiohttp
 
 from bench.meters import Request, Usage, requests_in, usage
-from sandbox.environment import BACKENDS, KUBERNETES, SERVICES, Sandbox
+from sandbox.embedded import BACKENDS, KUBERNETES
+from sandbox.environment import SERVICES, Sandbox
 from shared.kubernetes import Client
 
 AGENT: Final = "triton-bench"

@@ -8,36 +8,39 @@ Kubernetes runs no containers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
-import random
 import shlex
 import shutil
 import signal
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final, Protocol, Self
 
-from sandbox.process import Guard, Part, Probe, SandboxError
+import yaml
+
+from sandbox.embedded import EmbeddedStack
+from sandbox.process import POLL_SECONDS, Guard, Part, Parts, Probe, SandboxError, free_port
 
 SERVICES: Final = ("planner", "executor", "readiness", "events")
-BACKENDS: Final = "backends"
-KUBERNETES: Final = "kubernetes"
 
 READY_SECONDS: Final = 60.0
 """For each part; far above the second or two that it takes, because CI machines stall."""
-FETCH_MAX_WAIT_MS: Final = "200"
-"""Other requests of the same connection, after a change of the group, wait behind a fetch."""
-SESSION_TIMEOUT_MS: Final = "3000"
-"""A group of the mock's settles this long, less a second, after each change of its members."""
-_POLL_SECONDS: Final = 0.05
 _OWN_FILES: Final = ("events.db", "events.db-wal", "events.db-shm", "sandbox.env", "kubeconfig")
+
+
+class Stack(Protocol):
+    """What the services need besides themselves: Kafka, Redis, an event store and a Kubernetes."""
+
+    @property
+    def played(self) -> str:
+        """What is not real about it, for people."""
+
+    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
+        """Start it and wait until it can be used; the settings to reach it. Raises `SandboxError`."""
 
 
 class Sandbox:
@@ -48,8 +51,8 @@ class Sandbox:
     with more than one they are named `planner-1`, `planner-2`. `settings` are TRITON_… variables that go
     before the sandbox's own. `say` gets a line for each restart.
 
-    The backends and Kubernetes keep their state in memory: killed, they are lost. `kill(name, SIGSTOP)` and
-    `kill(name, SIGCONT)` make them go away for a while.
+    `stack` is what the services work with, the embedded one if not given: that keeps its state in memory, and is
+    lost when it is killed. `kill(name, SIGSTOP)` and `kill(name, SIGCONT)` make a part go away for a while.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Sandbox:
         *,
         replicas: Mapping[str, int] | None = None,
         settings: Mapping[str, str] | None = None,
+        stack: Stack | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._temporary = state is None
@@ -71,6 +75,9 @@ class Sandbox:
         """All settings for a process that shall work with this sandbox; complete once it runs."""
         self._replicas = {service: (replicas or {}).get(service, 1) for service in SERVICES}
         self._settings = dict(settings or {})
+        self._stack = stack or EmbeddedStack()
+        self.played = self._stack.played
+        """What is not real about it."""
         self._say = say
         self._guard = Guard()
         self._parts: dict[str, Part] = {}
@@ -111,7 +118,8 @@ class Sandbox:
 
     @property
     def kubernetes_url(self) -> str:
-        return str(self._parts[KUBERNETES].announced["url"])
+        (cluster,) = yaml.safe_load(self.kubeconfig.read_text())["clusters"]
+        return str(cluster["cluster"]["server"])
 
     @property
     def env_file(self) -> Path:
@@ -178,20 +186,9 @@ class Sandbox:
         self._prepare_state()
         await self._guard.start(sys.executable)
         base = _inherited() | self._settings
-        python = [sys.executable, "-m"]
-        backends = self._add(BACKENDS, [*python, "sandbox.backends"], base, probe=_announces)
-        await backends.start()
-        # the other one starts while this is imported and written
-        from shared.crd import crd_yaml
-
-        crd = self.state / "crd.yaml"
-        crd.write_text(crd_yaml())
-        files = ["--kubeconfig", str(self.kubeconfig), "--crd", str(crd)]
-        command = [*python, "sandbox.kubernetes", "--port", "0", *files]
-        kubernetes = self._add(KUBERNETES, command, base, probe=_announces)
-        await kubernetes.start()
-        await asyncio.gather(backends.ready(READY_SECONDS), kubernetes.ready(READY_SECONDS))
-        self.environment = self._own_settings(backends) | self._settings
+        found = await self._stack.start(self, self.state, self.kubeconfig)
+        reached = {"TRITON_KUBECONFIG": str(self.kubeconfig), "KUBECONFIG": str(self.kubeconfig)}
+        self.environment = found | reached | self._settings
         self.env_file.write_text(
             "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.environment.items())
         )
@@ -203,12 +200,28 @@ class Sandbox:
             count = self._replicas[service]
             for number in range(1, count + 1):
                 name = service if count == 1 else f"{service}-{number}"
-                port = self._ports[name] = _free_port()
+                port = self._ports[name] = free_port()
                 own = environment | {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
                 command = [sys.executable, "-m", "cli.main", service]
                 parts.append(self._add(name, command, own, probe=_answers_ready(port), restarts=True))
         await asyncio.gather(*(part.start() for part in parts))
         await asyncio.gather(*(part.ready(READY_SECONDS) for part in parts))
+
+    async def run(
+        self,
+        name: str,
+        command: list[str],
+        probe: Probe,
+        environment: Mapping[str, str] | None = None,
+        *,
+        reads_stdout: bool = False,
+    ) -> Part:
+        """Start a part of the stack and wait until it can be used; raises `SandboxError`."""
+        own = {**_inherited(), **self._settings, **(environment or {})}
+        part = self._add(name, command, own, probe=probe, reads_stdout=reads_stdout)
+        await part.start()
+        await part.ready(READY_SECONDS)
+        return part
 
     def _add(
         self,
@@ -218,6 +231,7 @@ class Sandbox:
         *,
         probe: Probe,
         restarts: bool = False,
+        reads_stdout: bool = False,
     ) -> Part:
         part = self._parts[name] = Part(
             name=name,
@@ -229,7 +243,7 @@ class Sandbox:
             say=self._say,
             restarts=restarts,
             lost=self._on_lost,
-            reads_stdout=not restarts,
+            reads_stdout=reads_stdout,
         )
         return part
 
@@ -238,17 +252,6 @@ class Sandbox:
             self._lost.set_exception(error)
             # nobody has to wait for it
             self._lost.exception()
-
-    def _own_settings(self, backends: Part) -> dict[str, str]:
-        return {
-            "TRITON_KAFKA_BOOTSTRAP": str(backends.announced["kafka"]),
-            "TRITON_KAFKA_FETCH_MAX_WAIT_MS": FETCH_MAX_WAIT_MS,
-            "TRITON_KAFKA_SESSION_TIMEOUT_MS": SESSION_TIMEOUT_MS,
-            "TRITON_REDIS_URL": str(backends.announced["redis"]),
-            "TRITON_EVENT_STORE": f"sqlite:///{self.state / 'events.db'}",
-            "TRITON_KUBECONFIG": str(self.kubeconfig),
-            "KUBECONFIG": str(self.kubeconfig),
-        }
 
     def _prepare_state(self) -> None:
         (self.state / "logs").mkdir(parents=True, exist_ok=True)
@@ -290,14 +293,10 @@ def _inherited() -> dict[str, str]:
     return kept | {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
 
 
-async def _announces(part: Part) -> None:
-    await part.first_line()
-
-
 def _answers_ready(port: int) -> Probe:
     async def probe(part: Part) -> None:
         while not (part.running and await _get_ready(port)):
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     return probe
 
@@ -314,18 +313,6 @@ async def _get_ready(port: int) -> bool:
         return False
     finally:
         writer.close()
-
-
-def _free_port() -> int:
-    """A port that nobody uses, below the range from which the system itself gives ports to clients."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as attempt, contextlib.suppress(OSError):
-            attempt.bind(("127.0.0.1", port))
-            return port
-    msg = "no free port between 20000 and 32000 on 127.0.0.1"
-    raise SandboxError(msg)
 
 
 def _peak_rss(pid: int) -> int:

@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 STOP_SECONDS: Final = 5.0
 """A clean stop takes a service less than a second; after this it is killed."""
@@ -24,6 +26,7 @@ RESTART_SECONDS_MOST: Final = 10.0
 STEADY_SECONDS: Final = 5.0
 """A process that lived so long has started well: its next restart waits no longer than the first."""
 LOG_TAIL: Final = 15
+POLL_SECONDS: Final = 0.05
 
 
 Probe = Callable[["Part"], Coroutine[Any, Any, None]]
@@ -208,6 +211,57 @@ class Part:
         except ValueError as error:
             raise self.error(f"printed {line!r} instead of its addresses") from error
         return self.announced
+
+
+class Parts(Protocol):
+    """What starts the parts of a stack: the sandbox."""
+
+    async def run(
+        self,
+        name: str,
+        command: list[str],
+        probe: Probe,
+        environment: Mapping[str, str] | None = None,
+        *,
+        reads_stdout: bool = False,
+    ) -> Part:
+        """Start a part and wait until it can be used; raises `SandboxError`."""
+
+
+_given: set[int] = set()
+
+
+def free_port() -> int:
+    """A port that nobody uses, below the range from which the system itself gives ports to clients.
+
+    No port is given twice in one process. Raises `SandboxError`.
+    """
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as attempt, contextlib.suppress(OSError):
+            attempt.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+    msg = "no free port between 20000 and 32000 on 127.0.0.1"
+    raise SandboxError(msg)
+
+
+def listens(port: int) -> Probe:
+    """Ready when it takes connections on that port of 127.0.0.1."""
+
+    async def probe(_: Part) -> None:
+        while True:
+            try:
+                _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                writer.close()
+                return
+
+    return probe
 
 
 def ending(code: int) -> str:
