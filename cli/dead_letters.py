@@ -24,10 +24,9 @@ from pydantic import ValidationError
 from cli.exits import BadInput, Failure
 from cli.output import Format, show, table
 from shared import topics
-from shared.deployflow import problems
 from shared.errors import Unavailable
 from shared.kafka import connection
-from shared.settings import Settings
+from shared.settings import Settings, unfit
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -316,7 +315,7 @@ def _settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise BadInput(problems(error, "TRITON")) from error
+        raise BadInput(unfit(error)) from error
 
 
 def _run(work: Coroutine[None, None, T]) -> T:

@@ -21,10 +21,10 @@ from pydantic import ValidationError
 from cli.connection import Place
 from cli.exits import BadInput, Failure
 from cli.output import Format, dump
-from shared.deployflow import FlowPhase, problems
+from shared.deployflow import FlowPhase
 from shared.errors import Unavailable
 from shared.event_store import EventStore, Query, Stream, open_store
-from shared.settings import Settings
+from shared.settings import Settings, unfit
 
 Json = dict[str, Any]
 
@@ -362,7 +362,7 @@ def log(
     try:
         store = open_store(Settings())
     except ValidationError as error:
-        raise BadInput(problems(error, "TRITON")) from error
+        raise BadInput(unfit(error)) from error
     except ValueError as error:
         raise BadInput(str(error)) from error
     place = namespace or Place.of(None, None).namespace

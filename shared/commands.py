@@ -8,15 +8,23 @@ here are pure: from a DeployFlow as it is and a command to a patch, or to a refu
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from shared import deployflow as df
 from shared.deployflow import BatchPhase, FlowPhase
 
+REMEMBERED: Final = 20
+"""So many requests a DeployFlow remembers: far more than a repeated delivery brings back."""
 Json = dict[str, Any]
+FlowName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
+TopicName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
 
 
 class CommandType(StrEnum):
@@ -59,15 +67,15 @@ class DeployCommand(df.Wire):
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     type: CommandType
-    namespace: Annotated[str, StringConstraints(min_length=1, max_length=63)]
-    deploy_flow: str | None = None
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+    deploy_flow: FlowName | None = None
     instance_name: str | None = None
     spec: df.DeployFlowSpec | None = None
     target: Target | None = None
     batch: df.Positive | None = None
     stage: BatchPhase | None = None
     requested_by: Annotated[str, Field(max_length=253)] = ""
-    reply_to: str | None = None
+    reply_to: TopicName | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -222,13 +230,29 @@ def _is_past(status: df.DeployFlowStatus, command: DeployCommand) -> bool:
     return rank(at.batch, at.phase) > rank(command.batch, command.stage)
 
 
+def requests_of(annotations: Mapping[str, str]) -> list[str]:
+    """The ids of the last requests that a DeployFlow was made or changed by, oldest first."""
+    try:
+        told = json.loads(annotations.get(df.REQUESTS, "[]"))
+    except ValueError:
+        told = []
+    requests = [str(request) for request in told] if isinstance(told, list) else []
+    last = annotations.get(df.LAST_REQUEST)
+    return [*requests, last] if last and last not in requests else requests
+
+
 def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:
     """A merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
     spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     return {
         "metadata": {
             "resourceVersion": flow["metadata"]["resourceVersion"],
-            "annotations": {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by},
+            "annotations": {
+                df.LAST_REQUEST: request_id,
+                df.REQUESTS: json.dumps(requests),
+                df.REQUESTED_BY: requested_by,
+            },
         },
         "spec": {spec.strategy_field: fields},
     }

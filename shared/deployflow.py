@@ -25,6 +25,7 @@ MANAGED_BY = {"managed-by": "triton-io"}
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 FINALIZER = "apps.triton.io/deployflow"
 LAST_REQUEST = "apps.triton.io/last-request"
+REQUESTS = "apps.triton.io/requests"
 REQUESTED_BY = "apps.triton.io/requested-by"
 
 

@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
+from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.message import StreamMessage
 from prometheus_client import Counter
 from pydantic import ValidationError
@@ -42,6 +43,10 @@ POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """Waiting for a server that is away must not cost the partitions; heartbeats tell that we live."""
 LARGEST_MESSAGE: Final = 1_000_000
 """Kafka's default for a message; a dead letter keeps at most this much of its value."""
+REPLY_SECONDS: Final = 5.0
+"""So long an answer may hold up the commands after it."""
+LARGEST_HEADERS: Final = 20_000
+"""A dead letter keeps no headers that have more: it must fit into a message itself."""
 
 _published = Counter("triton_kafka_published_total", "Messages published", ["topic"])
 _consumed = Counter("triton_kafka_consumed_total", "Messages taken from Kafka", ["topic"])
@@ -119,6 +124,7 @@ class Consumer:
             fetch_max_wait_ms=kafka.settings.kafka_fetch_max_wait_ms,
             # all topics of a group have as many partitions: range gives the same ones of each to a member
             partition_assignment_strategy=(RangePartitionAssignor,),
+            parser=_unread,
             decoder=_raw,
         )
         self._subscriber(self._take)
@@ -136,7 +142,7 @@ class Consumer:
         return bool(self.partitions) and partition_of(key, self.partitions) in self.owned
 
     async def _take(self, raw: Any) -> None:
-        headers = {name: value.decode(errors="replace") for name, value in raw.headers}
+        headers = {name: (value or b"").decode(errors="replace") for name, value in raw.headers}
         record = Record(
             self._names[raw.topic],
             (raw.key or b"").decode(errors="replace"),
@@ -184,6 +190,11 @@ class Consumer:
         await self._lanes.drain(REVOKE_SECONDS)
         await self._lanes.stop()
         await self.commit()
+
+
+async def _unread(record: Any) -> StreamMessage[Any]:
+    """FastStream's own parser fails on headers that are no text, and takes one as an address to answer to."""
+    return KafkaMessage(record, b"", consumer=FAKE_CONSUMER)
 
 
 async def _raw(message: StreamMessage[Any]) -> Any:
@@ -285,14 +296,26 @@ class Kafka:
             _published.labels(topic).inc()
 
     async def reply(self, topic: str, key: str, value: bytes, headers: dict[str, str]) -> None:
-        """Publish to a topic that somebody else named."""
-        with _as_unavailable(self.settings):
-            await self.broker.publish(value, topic, key=key.encode(), headers=headers)
+        """Publish to a topic that somebody else named; raises `Unavailable`.
+
+        A topic that does not take it (it may not exist) gets nothing, and the log says so: others shall not wait
+        for it.
+        """
+        try:
+            async with asyncio.timeout(REPLY_SECONDS):
+                await self.broker.publish(value, topic, key=key.encode(), headers=headers)
+        except (KafkaError, OSError, TimeoutError) as error:
+            if not await self.broker.ping(REPLY_SECONDS):
+                msg = f"Kafka at {self.settings.kafka_bootstrap} did not take a message: {error!r}"
+                raise Unavailable(msg) from error
+            _log.warning("topic %s takes no answer (%r): is there such a topic?", topic, error)
 
     async def dead_letter(self, record: Record, reason: str, message: str) -> None:
         """Put a record aside with the reason, so that its partition goes on."""
+        size = sum(len(name) + len(value.encode()) for name, value in record.headers.items())
+        whole = size <= LARGEST_HEADERS
         headers = {
-            **record.headers,
+            **(record.headers if whole else {}),
             "triton_topic": record.topic,
             "triton_partition": str(record.partition),
             "triton_offset": str(record.offset),
@@ -302,8 +325,9 @@ class Kafka:
             "triton_service": self.service,
         }
         value = record.value
-        if len(value) > LARGEST_MESSAGE - 20_000:
-            value = value[: LARGEST_MESSAGE - 20_000]
+        room = LARGEST_MESSAGE - LARGEST_HEADERS - 20_000
+        if len(value) > room or not whole:
+            value = value[:room]
             headers["triton_truncated"] = str(len(record.value))
         await self.reply(self.settings.topic(topics.DEAD_LETTERS), record.key, value, headers)
         _dead.labels(record.topic, reason).inc()

@@ -20,12 +20,11 @@ import uvloop
 from pydantic import ValidationError
 
 from shared import logs
-from shared.deployflow import problems
 from shared.errors import Unavailable
 from shared.health import Health
 from shared.kafka import Kafka, ensure_topics
 from shared.kubernetes import DEPLOYFLOWS, ApiError, Client, ConfigError
-from shared.settings import Settings
+from shared.settings import Settings, unfit
 
 STOP_SECONDS: Final = 15
 RETRY_SECONDS: Final = 0.5
@@ -126,7 +125,7 @@ def run(name: str, wiring: Wiring) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        sys.stderr.write(f"triton {name}: bad settings: {problems(error, 'TRITON')}\n")
+        sys.stderr.write(f"triton {name}: bad settings: {unfit(error)}\n")
         raise SystemExit(2) from error
     logs.configure(f"triton-{name}", settings.log_level)
     raise SystemExit(uvloop.run(_serve(name, settings, wiring)))
@@ -154,7 +153,7 @@ async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
         work = asyncio.create_task(_work(context, wiring, stop), name="service")
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done() and not health.ready:
+        if not context.started.is_set():
             work.cancel()  # still waiting for something: nothing to finish
         try:
             async with asyncio.timeout(STOP_SECONDS):

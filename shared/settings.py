@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -76,3 +76,11 @@ class Settings(BaseSettings):
 
     def group(self, service: str) -> str:
         return f"{self.prefix}.{service}"
+
+
+def unfit(error: ValidationError) -> str:
+    """What does not fit, by the names that the environment has."""
+    return "; ".join(
+        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg']} (given: {item['input']!r})"
+        for item in error.errors(include_url=False)
+    )

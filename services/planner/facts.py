@@ -21,6 +21,9 @@ from shared.deployflow import (
     problems,
 )
 
+REMEMBERED = 20
+"""So many of an instance's releases that are over are known by their uid, should an old record come again."""
+
 Fact = (
     m.SpecObserved
     | m.SpecGone
@@ -101,14 +104,17 @@ def _each_flow(i: Instance, uid: str, change: Any) -> Instance:
 def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
     uid = fact.flow.uid
     if fact.status.get("finished"):
-        # its last status has reached the API server: nothing has to be remembered here any more
+        # its last status has reached the API server: only that it is over has to be remembered here
         kept = tuple(flow for flow in i.finished if flow.uid != uid)
-        return replace(i, finished=kept) if len(kept) < len(i.finished) else i
+        over = (*i.over, uid)[-REMEMBERED:]
+        return replace(i, finished=kept, over=over) if len(kept) < len(i.finished) else i
+    if uid in i.over:
+        return i
     known = next((flow for flow in i.flows if flow.uid == uid), None)
     if known is None:
         waiting = sorted([*i.waiting, flow_of(fact, now)], key=lambda flow: (flow.created_at, flow.name))
         return replace(i, waiting=tuple(waiting))
-    if fact.generation <= known.generation and fact.deleting == known.deleting:
+    if known.phase.finished or (fact.generation <= known.generation and fact.deleting == known.deleting):
         return i
 
     def change(flow: Flow) -> Flow:
@@ -118,17 +124,29 @@ def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
             return replace(
                 flow, generation=fact.generation, deleting=fact.deleting, warnings=(problems(error, "spec"),)
             )
+        strategy = strategy_of(spec)
+        if flow.strategy.paused and not strategy.paused:
+            flow = _times_anew(flow, now)
         return replace(
             flow,
             generation=fact.generation,
             deleting=fact.deleting,
             requested_by=_asker(fact, flow.request),
             request=fact.request,
-            strategy=strategy_of(spec),
+            strategy=strategy,
             warnings=(),
         )
 
     return _each_flow(i, uid, change)
+
+
+def _times_anew(flow: Flow, now: int) -> Flow:
+    """Resumed: the start-up and pull-in times of the batch under way begin anew."""
+    batch = flow.open_batch
+    if batch is None:
+        return flow
+    batch = replace(batch, surged_at=now, unready_since=now if batch.unready_since else 0)
+    return replace(flow, batches=(*flow.batches[:-1], batch))
 
 
 def _asker(fact: m.SpecObserved, last_request: str) -> str:
@@ -248,7 +266,12 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
     if fact.complete:
         present = {seen.uid for seen in fact.pods}
         pods = {uid: pod for uid, pod in pods.items() if uid in present}
-    return replace(i, pods=pods) if pods != i.pods else i
+    i = replace(i, pods=pods) if pods != i.pods else i
+    given = i.given
+    if given is None or given.answered:
+        return i
+    gone = tuple(pod.uid for pod in fact.gone if pod.uid not in given.gone)
+    return replace(i, given=replace(given, gone=given.gone + gone)) if gone else i
 
 
 # --- answers ---------------------------------------------------------------------------------------------
@@ -267,11 +290,19 @@ def _cloneset(i: Instance, facts: m.CloneSetFacts) -> Instance:
 def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
     flow = i.active
     assert flow is not None
+    if flow.rebuilt and fact.cloneset.exists and not fact.cloneset.settled:
+        # whose pods are whose can't be told before its controller has caught up: the look is repeated
+        return i
     i = replace(_cloneset(i, fact.cloneset), sequence=max(i.sequence, fact.cloneset.sequence))
+    answered = given.answered
     given = replace(_seen(given, fact.cloneset), answered=True)
+    if answered:
+        return replace(i, given=given)
     pods = dict(i.pods)
     for ref in fact.pods:
         known = pods.get(ref.uid)
+        if ref.uid in given.gone:
+            continue
         if known is None:
             pods[ref.uid] = _from_list(ref)
         elif not known.created_at:
@@ -285,6 +316,11 @@ def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
     if given.kind != "observe":
         return i
     i = replace(i, given=replace(given, seen=True))
+    if flow.rebuilt:
+        flow = settle(flow, fact)
+        i = replace(i, active=flow, pods=batch_pods(i, flow, fact))
+        if flow.batches:
+            return i
     if flow.step == Step.OBSERVE and not flow.batches:
         counts = _counts_at_rest(fact)
         return _with(i, updated=counts.updated, others=counts.others, target_revision=_target(fact))
@@ -324,8 +360,6 @@ def _counts_at_rest(fact: m.Done) -> Counts:
 
 def _resynced(i: Instance, flow: Flow, fact: m.Done) -> Instance:
     """After an `observe` in the middle; where somebody else scaled, the counts are taken anew."""
-    if flow.rebuilt:
-        return replace(i, active=settle(flow, fact), pods=batch_pods(i, flow, fact))
     if not flow.recount:
         return _with(i, resync=False, issued=False)
     return _recounted(i, flow, fact)

@@ -15,7 +15,16 @@ from pydantic import ValidationError
 
 from services.planner.flows import FlowCache
 from shared import deployflow as df
-from shared.commands import CommandType, DeployCommand, Refusal, change, deployflow_name, manifest, patch
+from shared.commands import (
+    CommandType,
+    DeployCommand,
+    Refusal,
+    change,
+    deployflow_name,
+    manifest,
+    patch,
+    requests_of,
+)
 from shared.errors import Poison, Unavailable
 from shared.kafka import LARGEST_MESSAGE, Kafka
 from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
@@ -63,7 +72,7 @@ class Intake:
         for _ in range(CONFLICTS):
             flow = await self._flow(command)
             name = str(flow["metadata"]["name"])
-            if (flow["metadata"].get("annotations") or {}).get(df.LAST_REQUEST) == command.id:
+            if command.id in requests_of(flow["metadata"].get("annotations") or {}):
                 return name
             if command.type == CommandType.DELETE:
                 await self._client.delete(DEPLOYFLOWS, command.namespace, name)
@@ -73,7 +82,7 @@ class Intake:
                 return name
             body = patch(flow, fields, request_id=command.id, requested_by=command.requested_by)
             try:
-                await self._client.patch(DEPLOYFLOWS, command.namespace, name, body)
+                self._seen(await self._client.patch(DEPLOYFLOWS, command.namespace, name, body))
             except ApiError as error:
                 if error.code != 409:
                     raise
@@ -93,7 +102,7 @@ class Intake:
             requested_by=command.requested_by,
         )
         try:
-            await self._client.create(DEPLOYFLOWS, command.namespace, body)
+            self._seen(await self._client.create(DEPLOYFLOWS, command.namespace, body))
         except ApiError as error:
             if error.code != 409:
                 raise
@@ -103,6 +112,10 @@ class Intake:
                 text = f"deployFlow: {name} exists already and releases something else; choose another name"
                 raise Refusal("AlreadyExists", text) from error
         return name
+
+    def _seen(self, flow: Json) -> None:
+        """The next command finds what this one has written, however far the watch is behind."""
+        self._flows.reflector.put(flow)
 
     async def _flow(self, command: DeployCommand) -> Json:
         """The DeployFlow that a command means: by its name, or the release of the instance named."""
@@ -117,8 +130,12 @@ class Intake:
                 text = f"instanceName: {command.namespace}/{command.instance_name} has no DeployFlow"
                 raise Refusal("NotFound", text)
             flows.sort(key=lambda flow: (flow.finished, flow.metadata.creation_timestamp))
+            # delivered again, it is about the release that it was about the first time
+            done = [flow for flow in flows if command.id in requests_of(flow.metadata.annotations)]
             begun = [flow for flow in flows if not flow.finished]
-            name = begun[0].metadata.name if begun else flows[-1].metadata.name
+            # of those made within one second, the one that runs
+            begun.sort(key=lambda flow: not flow.status.get("startedAt"))
+            name = (done or begun or flows[-1:])[0].metadata.name
         try:
             return await self._client.get(DEPLOYFLOWS, command.namespace, name)
         except ApiError as error:
@@ -135,7 +152,7 @@ def _read(record: Record) -> DeployCommand:
         raise Poison("TooLarge", text)
     try:
         body = json.loads(record.value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Poison("InvalidJSON", f"the value is not JSON: {error}") from error
     if isinstance(body, dict) and "id" not in body and "ce_id" in record.headers:
         body["id"] = record.headers["ce_id"]

@@ -27,7 +27,7 @@ from services.planner.plan import (
 from services.planner.state import EARLIER, UNTOLD, Batch, Flow, Given, Instance, Pod, Step
 from services.planner.verdict import Failure, failure
 from shared.deployflow import BatchPhase, FlowPhase, OnFailure, count_of
-from shared.messages import Command
+from shared.messages import Cancel, Command
 
 
 class Move(NamedTuple):
@@ -39,7 +39,8 @@ class Move(NamedTuple):
 
 def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
     """The one thing to do next; None when there is nothing to do now."""
-    i = _drop_waiting(i, now)
+    if (kept := _drop_waiting(i, now)) is not i:
+        return Move(kept)
     f = i.active
     if f is None:
         return _activate(i, now)
@@ -49,9 +50,10 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
         return _refused(i, f, now)
     if f.resync:
         return _resync(i, f, now, resend_ms)
+    if (told := _tell_pods(i, f)) is not i:
+        return Move(told)
     if (ending := _ending(i, f)) is not None:
         return _end(i, f, ending, now)
-    i = _tell_pods(i, f)
     if (found := failure(i, f, now)) is not None:
         if not f.failed:
             return _fail(i, f, found, now)
@@ -60,7 +62,7 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
     if f.paused and not f.halted and f.step in {Step.SURGE, Step.RETIRE} and f.issued:
         return _give(_set(i, f, halted=True, issued=False), give.halt, now)
     if f.halted and not f.paused:
-        return _resume(i, f, now)
+        return Move(_set(i, f, halted=False))
     return _STEPS[f.step](i, f, now) or _again(i, f, now, resend_ms)
 
 
@@ -87,7 +89,8 @@ def _give(i: Instance, make: Callable[..., Command], now: int, **fields: object)
 def _again(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
     """The unanswered command once more, with the same sequence."""
     given = i.given
-    if given is None or now < given.sent_at + resend_ms or (f.paused and not f.halted):
+    stands = f.paused and not f.halted and f.step != Step.CANCEL
+    if given is None or now < given.sent_at + resend_ms or stands:
         return None
     if given.answered and given.seen:
         return None
@@ -190,11 +193,16 @@ def _end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
     baked = f.updated
     if batch is not None and batch.baked:
         baked += batch.surge
-        others -= len(drop := f.victims)
+        others -= len(drop := f.victims or choose_victims(i, f, _retires(f, batch)))
     elif batch is not None:
-        drop = tuple(uid for uid, _ in mine(i, batch))
-    if baked and others:
-        names = [pod.name for _, pod in sorted(i.pods.items()) if pod.batch > EARLIER and pod.gate == "open"]
+        # with what the batch before it replaced, should that not be gone yet
+        drop = (*(uid for uid, _ in mine(i, batch)), *(uid for uid in f.victims if not _gone(i, (uid,))))
+    if baked and others > 0:
+        names = [
+            pod.name
+            for uid, pod in sorted(i.pods.items())
+            if pod.batch > EARLIER and pod.gate == "open" and uid not in drop
+        ]
         message += f"; {baked} pods of {f.target_revision} go on serving: {', '.join(names[:20])}"
     canceled = _set(
         i,
@@ -205,7 +213,6 @@ def _end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
         message=message,
         victims=drop,
         issued=True,
-        mixed=bool(baked and others),
     )
     return _give(
         canceled, give.cancel, now, keep=baked + others, baked=baked, drop=drop, restore_template=others > 0
@@ -216,9 +223,16 @@ def _cancel(i: Instance, f: Flow, now: int) -> Move | None:
     if _carried_out(i, "finish"):
         return Move(_set(i, f, step=Step.DONE))
     if _carried_out(i, "cancel") and _gone(i, f.victims):
-        # with pods of two revisions the owner's strategy would go on updating them
-        return Move(_set(i, f, step=Step.DONE)) if f.mixed else _give(i, give.finish, now)
+        return Move(_set(i, f, step=Step.DONE)) if _mixed(i) else _give(i, give.finish, now)
     return None
+
+
+def _mixed(i: Instance) -> bool:
+    """Whether the cancel left pods of two revisions: the owner's strategy would go on updating them."""
+    command = give.read(i.given.body) if i.given else None
+    if isinstance(command, Cancel) and 0 < command.baked < command.keep:
+        return True
+    return any(pod.revision != i.cloneset.update_revision for pod in i.pods.values() if not pod.deleting)
 
 
 def _finish(i: Instance, f: Flow, now: int) -> Move | None:
@@ -272,14 +286,6 @@ def _count_failed(i: Instance, f: Flow, found: Failure) -> Instance:
     return _set_batch(i, f, batch, message=found.message)
 
 
-def _resume(i: Instance, f: Flow, now: int) -> Move:
-    if (batch := f.open_batch) is not None:
-        # the time-outs of pods start anew
-        i = _set_batch(i, f, replace(batch, surged_at=now, unready_since=0), halted=False)
-        return Move(i)
-    return Move(_set(i, f, halted=False))
-
-
 # --- the road --------------------------------------------------------------------------------------------
 
 
@@ -296,7 +302,7 @@ def _observe(i: Instance, f: Flow, now: int) -> Move | None:
     if not f.target_revision and (len(revisions) > 1 or f.wanted == 0):
         # some of these pods may have the target template: its revision is known once it is written
         return _give(_set(i, f, step=Step.PREPARE), give.prepare, now) if not f.paused else None
-    return Move(_planned(i, f))
+    return Move(replace(i, active=planned(f)))
 
 
 def _prepare(i: Instance, f: Flow, now: int) -> Move | None:
@@ -310,18 +316,18 @@ def _prepare(i: Instance, f: Flow, now: int) -> Move | None:
     updated = sum(1 for pod in i.pods.values() if pod.revision == target and not pod.deleting)
     updated = min(updated, i.cloneset.replicas)
     f = replace(f, target_revision=target, updated=updated, others=i.cloneset.replicas - updated)
-    return Move(_planned(replace(i, active=f), f))
+    return Move(replace(i, active=planned(f)))
 
 
-def _planned(i: Instance, f: Flow) -> Instance:
+def planned(f: Flow) -> Flow:
+    """The release with the plan that its counts lead to."""
     counts = Counts(f.updated, f.others)
     to_process = remaining(f.wanted, counts)
     canary = canary_of(f.strategy.canary, to_process) if counts.updated < f.wanted else 0
     warnings = f.warnings
     if f.strategy.canary and not canary and to_process:
         warnings = (*warnings, canary_warning(f.strategy.canary, to_process))
-    return _set(
-        i,
+    return replace(
         f,
         step=Step.BETWEEN,
         to_process=to_process,
@@ -456,6 +462,11 @@ def _ask_in(i: Instance, f: Flow, now: int) -> Move:
     return _give(replace(i, pods=pods), give.pull_in, now, uids=uids)
 
 
+def _retires(f: Flow, batch: Batch) -> int:
+    """How many pods the batch replaces, or just removes."""
+    return retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
+
+
 def choose_victims(i: Instance, f: Flow, count: int) -> tuple[str, ...]:
     """Whom the batch replaces: pods that are not Ready, then the oldest; target revision last."""
     batch = f.open_batch
@@ -483,20 +494,17 @@ def _pull_out(i: Instance, f: Flow, now: int) -> Move | None:
     assert batch is not None
     if f.paused:
         return None
-    retire = batch.retire
-    if batch.surge:
-        retire = retire_after(f.wanted, Counts(f.updated, f.others), batch.surge)
     if not f.issued:
+        retire = _retires(f, batch)
         victims = choose_victims(i, f, retire)
         i = _set_batch(i, f, replace(batch, retire=retire), victims=victims, issued=True)
         if not f.strategy.pull_out or not victims:
             return _retire_now(i, now)
         return _give(i, give.pull_out, now, uids=victims)
-    victims = f.victims
-    closed = all((pod := i.pods.get(uid)) is None or pod.deleting or pod.gate != "open" for uid in victims)
-    if not closed:
-        return None
     if not batch.pulled_out_at:
+        live = [pod for uid in f.victims if (pod := i.pods.get(uid)) is not None and not pod.deleting]
+        if any(pod.gate == "open" for pod in live):
+            return None
         given = replace(i.given, answered=True, seen=True) if i.given else None
         return Move(_set_batch(replace(i, given=given), f, replace(batch, pulled_out_at=now)))
     if now < batch.pulled_out_at + f.strategy.pull_out * 1000:
@@ -537,12 +545,12 @@ def _retire(i: Instance, f: Flow, now: int) -> Move | None:
     if f.paused and not f.issued:
         return None
     if not f.issued:
-        retire = (
-            retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
-        )
+        retire = _retires(f, batch)
         batch = replace(batch, retire=retire)
-        present = [pod for pod in i.pods.values() if pod.revision != f.target_revision and not pod.deleting]
-        count = max(len(present) - (f.others - retire), 0) if batch.surge else retire
+        # a retire that was written before may have done its part already
+        live = [pod for pod in i.pods.values() if not pod.deleting]
+        present = [pod for pod in live if not batch.surge or pod.revision != f.target_revision]
+        count = max(len(present) - (f.others + (0 if batch.surge else f.updated) - retire), 0)
         f = replace(f, victims=choose_victims(i, f, count), issued=True)
         return _give(_set_batch(i, f, batch), give.retire, now)
     if not _carried_out(i, "retire") or not _gone(i, f.victims):

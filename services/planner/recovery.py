@@ -11,6 +11,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from services.planner.lifecycle import planned
 from services.planner.state import EARLIER, Batch, Flow, Instance, Pod, Step
 from shared import messages as m
 from shared.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
@@ -23,7 +24,7 @@ _STEP_OF = {
     BatchPhase.SMOKE_FAILED: Step.SURGE,
     BatchPhase.BAKING: Step.PULL_IN,
     BatchPhase.BAKE_FAILED: Step.PULL_IN,
-    BatchPhase.BAKED: Step.RETIRE,
+    BatchPhase.BAKED: Step.PULL_OUT,
 }
 
 
@@ -48,15 +49,15 @@ def rebuild(
             continue
         flow = flow_of(spec, now)
         if active is None and status.phase != FlowPhase.PENDING and flow.outcome is None:
-            active = _begun(flow, status)
+            active = _begun(flow, status, now)
             instance = replace(instance, pods=_pods(status))
         else:
             waiting.append(flow)
     return replace(instance, active=active, waiting=tuple(waiting))
 
 
-def _begun(flow: Flow, status: DeployFlowStatus) -> Flow:
-    batches = tuple(_batch(condition, status.finished_batches) for condition in status.conditions)
+def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
+    batches = tuple(_batch(condition, status.finished_batches, now) for condition in status.conditions)
     last = batches[-1] if batches else None
     step = Step.OBSERVE
     if last is not None:
@@ -73,12 +74,13 @@ def _begun(flow: Flow, status: DeployFlowStatus) -> Flow:
         batches=batches,
         total=status.batches,
         started_at=_ms(status.started_at),
-        resync=bool(batches),
-        rebuilt=bool(batches),
+        resync=True,
+        rebuilt=True,
     )
 
 
-def _batch(condition: Condition, finished_batches: int) -> Batch:
+def _batch(condition: Condition, finished_batches: int, now: int) -> Batch:
+    """A batch as `.status` tells it; the start-up and pull-in times of one under way begin anew."""
     finished = condition.batch <= finished_batches
     started = _ms(condition.started_at)
     return Batch(
@@ -90,7 +92,8 @@ def _batch(condition: Condition, finished_batches: int) -> Batch:
         reason=condition.reason,
         message=condition.message,
         started_at=started,
-        surged_at=started,
+        surged_at=started if finished else now,
+        unready_since=now if condition.phase == BatchPhase.BAKING and not finished else 0,
         pulled_in_at=_ms(condition.pulled_in_at),
         finished_at=(_ms(condition.finished_at) or started or 1) if finished else 0,
     )
@@ -145,16 +148,20 @@ def _under_way(flow: Flow, hold: m.Hold) -> Flow:
         return flow
     if last is not None and not last.finished_at and last.number < hold.batch:
         flow = _finished(flow, last)
-    if last is None or last.number < hold.batch:
-        at = last.started_at if last else flow.started_at
-        batch = Batch(number=hold.batch, surge=hold.surge, started_at=at, surged_at=at)
-        return replace(flow, batches=(*flow.batches, batch), step=Step.SURGE, phase=FlowPhase.BATCH_STARTED)
-    return flow
+    if last is not None and last.number >= hold.batch:
+        return flow
+    if last is None:
+        flow = planned(flow)
+    at = flow.updated_at
+    canary = hold.batch == 1 and flow.strategy.canary == hold.surge < flow.to_process
+    batch = Batch(number=hold.batch, surge=hold.surge, canary=canary, started_at=at, surged_at=at)
+    return replace(flow, batches=(*flow.batches, batch), step=Step.SURGE, phase=FlowPhase.BATCH_STARTED)
 
 
 def _finished(flow: Flow, batch: Batch) -> Flow:
-    done = replace(batch, phase=BatchPhase.BAKED, finished_at=batch.finished_at or batch.started_at or 1)
-    return replace(flow, batches=(*flow.batches[:-1], done), step=Step.BETWEEN)
+    done = replace(batch, phase=BatchPhase.BAKED, finished_at=batch.finished_at or flow.updated_at)
+    batches = (*flow.batches[:-1], done)
+    return replace(flow, batches=batches, step=Step.BETWEEN, phase=FlowPhase.BATCH_FINISHED)
 
 
 def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:

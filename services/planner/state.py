@@ -117,7 +117,6 @@ class Flow(Value, frozen=True):
     `failed`: a batch failed, nothing goes on until somebody decides. `halted`: the CloneSet was told to stop.
     `issued`: the step's command was given. `resync`: observe before anything else; then `recount` takes the
     counts anew, `rebuilt` settles what `.status` could not tell. `outcome`: how it ends, once that is decided.
-    `mixed`: it ends with pods of two revisions.
     """
 
     name: str
@@ -152,7 +151,6 @@ class Flow(Value, frozen=True):
     recount: bool = False
     resync: bool = False
     rebuilt: bool = False
-    mixed: bool = False
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0
@@ -194,7 +192,8 @@ class Flow(Value, frozen=True):
 class Given(Value, frozen=True):
     """The command that was given last: kept, and given again, until it is carried out.
 
-    `answered`: the executor said so; `seen`: the CloneSet's controller has caught up with it.
+    `answered`: the executor said so; `seen`: the CloneSet's controller has caught up with it. `gone`: pods that
+    went before the answer came; it may list them still.
     """
 
     sequence: int
@@ -203,6 +202,7 @@ class Given(Value, frozen=True):
     sent_at: int
     answered: bool = False
     seen: bool = False
+    gone: tuple[str, ...] = ()
 
 
 class CloneSet(Value, frozen=True):
@@ -212,7 +212,10 @@ class CloneSet(Value, frozen=True):
 
 
 class Instance(Value, frozen=True):
-    """Everything about one instance, written to Redis as one value."""
+    """Everything about one instance, written to Redis as one value.
+
+    `finished`: releases whose end `.status` does not say yet; `over`: the uids of those where it does.
+    """
 
     namespace: str
     name: str
@@ -221,6 +224,7 @@ class Instance(Value, frozen=True):
     active: Flow | None = None
     waiting: tuple[Flow, ...] = ()
     finished: tuple[Flow, ...] = ()
+    over: tuple[str, ...] = ()
     pods: dict[str, Pod] = {}
     cloneset: CloneSet = CloneSet()
     given: Given | None = None

@@ -18,8 +18,9 @@ PRIORITY: Final = 300
 """Above Elastic's own `logs` template (100), below what an administrator may want to put above ours (500)."""
 
 KEYWORD: Final[Json] = {"type": "keyword", "ignore_above": 1024}
-# one long text must neither be refused nor cut out of the search
-TEXT: Final[Json] = {"type": "match_only_text"}
+# one long text must neither be refused nor cut out of the search; nobody ranks these by relevance. Not
+# match_only_text: a node without Elastic's own modules has no such type
+TEXT: Final[Json] = {"type": "text", "norms": False}
 DATE: Final[Json] = {"type": "date"}
 LONG: Final[Json] = {"type": "long"}
 IP: Final[Json] = {"type": "ip", "ignore_malformed": True}

@@ -114,7 +114,16 @@ async def test_wait_scale_patch_and_delete_a_cloneset(kubectl: Run, kube: Kube) 
     assert await kubectl("scale", "clone/web", "--replicas=2") == "cloneset.apps.kruise.io/web scaled\n"
     await kubectl("wait", "--for=jsonpath={.status.readyReplicas}=2", "clone/web", "--timeout=20s")
     header, row = (await kubectl("get", "clone")).splitlines()
-    assert header.split() == ["NAME", "DESIRED", "UPDATED", "UPDATED_READY", "UPDATED_AVAILABLE", "READY", "TOTAL", "AGE"]
+    assert header.split() == [
+        "NAME",
+        "DESIRED",
+        "UPDATED",
+        "UPDATED_READY",
+        "UPDATED_AVAILABLE",
+        "READY",
+        "TOTAL",
+        "AGE",
+    ]
     assert row.split()[:6] == ["web", "2", "2", "2", "2", "2"]
     await kubectl("patch", "clone", "web", "--type", "merge", "-p", '{"spec":{"replicas":1}}')
     await kubectl(

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from services.planner.state import Flow
 from shared.commands import CommandType, DeployCommand, Refusal, Target, change
 from shared.deployflow import FlowPhase
-from tests.docs.world import NAMESPACE, World
+from tests.simulation.cluster import NAMESPACE
+from tests.simulation.world import World
 
 Json = dict[str, Any]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "commands-and-phases.md"
@@ -23,7 +24,6 @@ RELEASE = "new"
 REPLICAS, ADDED = 10, 5
 SIZE, OTHER_SIZE = 2, 3
 FINISH_SECONDS = 5_000
-LATER = ", as soon as the release before it moves"
 
 
 class State(NamedTuple):
@@ -138,8 +138,6 @@ def _effect(world: World, act: Callable[[], None]) -> str:
     elif "`cancel`" in said:
         world.go_on()
         said.append(f"{world.flow(RELEASE).phase}")
-    if not said and after.phase == FlowPhase.PENDING and after.strategy.canceled:
-        return f"done: {_finish(world).phase}{LATER}"
     if not said:
         return "noted" if after.strategy.batches != before.strategy.batches else "done"
     return f"done: {', '.join(said)}"
@@ -155,8 +153,6 @@ def _new_release(state: State) -> str:
         return f"takes {'over' if begins else 'its place'}: this one becomes Aborted"
     if begins:
         raise AssertionError(f"{state}: two releases at once")
-    if _finish(world).phase == FlowPhase.ABORTED:
-        return f"takes its place: this one becomes Aborted{LATER}"
     return "waits its turn"
 
 

@@ -1,18 +1,32 @@
-"""One sandbox for all system tests: the services as processes of their own, everything else embedded."""
+"""One sandbox for all system tests: the services as processes of their own.
+
+What they work with is embedded or, with `TRITON_TEST_STACK=real`, Kafka, Redis, Elasticsearch and Kubernetes with
+OpenKruise.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from sandbox.environment import Sandbox
+from sandbox.embedded import EmbeddedStack
+from sandbox.environment import Sandbox, Stack
+from sandbox.real.stack import RealStack
+from tests.system.other_system import OtherSystem
 from tests.system.releases import Releases
+
+SETTINGS = {"TRITON_RESEND_SECONDS": "3"}
+
+
+def _stack() -> Stack:
+    return RealStack(print) if os.environ.get("TRITON_TEST_STACK") == "real" else EmbeddedStack()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(settings={"TRITON_RESEND_SECONDS": "3"}) as running:
+    async with Sandbox(settings=SETTINGS, stack=_stack()) as running:
         yield running
 
 
@@ -20,3 +34,9 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
     async with Releases(sandbox) as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def paas(sandbox: Sandbox) -> AsyncIterator[OtherSystem]:
+    async with OtherSystem(sandbox.kafka_bootstrap) as system:
+        yield system

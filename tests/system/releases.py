@@ -117,6 +117,14 @@ class Releases:
         status: Json = (await self.flow(name)).get("status") or {}
         return status
 
+    async def names(self, instance: str | None = None) -> list[str]:
+        """Of the DeployFlows of an instance, or of all that there are."""
+        return [
+            flow["metadata"]["name"]
+            for flow in await self.client.list(k8s.DEPLOYFLOWS, NAMESPACE)
+            if instance in {None, flow["spec"]["application"]["instanceName"]}
+        ]
+
     async def strategy(self, name: str, **fields: Any) -> None:
         await self.client.patch(k8s.DEPLOYFLOWS, NAMESPACE, name, {"spec": {"updateStrategy": fields}})
 

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from shared.commands import DeployCommand, Refusal, change, cursor, deployflow_name, patch, waiting_at
+from shared.commands import (
+    DeployCommand,
+    Refusal,
+    change,
+    cursor,
+    deployflow_name,
+    patch,
+    requests_of,
+    waiting_at,
+)
 from shared.deployflow import BatchPhase
 
 Cursor = tuple[int, BatchPhase | None]
@@ -198,9 +207,24 @@ def test_a_patch_is_guarded_and_says_which_request_it_was() -> None:
     assert body["metadata"]["resourceVersion"] == "41"
     assert body["metadata"]["annotations"] == {
         "apps.triton.io/last-request": "r1",
+        "apps.triton.io/requests": '["r1"]',
         "apps.triton.io/requested-by": "anna",
     }
     assert body["spec"] == {"updateStrategy": {"paused": True}}
+
+
+def test_a_deployflow_remembers_its_last_requests() -> None:
+    annotations = {"apps.triton.io/last-request": "r0"}
+    for number in range(1, 31):
+        flow = {**SMOKED, "metadata": {**SMOKED["metadata"], "annotations": annotations}}
+        body = patch(flow, {"paused": True}, request_id=f"r{number}", requested_by="")
+        annotations = body["metadata"]["annotations"]
+    assert requests_of(annotations) == [f"r{number}" for number in range(11, 31)]
+
+
+@pytest.mark.parametrize("told", ["", "r1,r2", "7", "{}"], ids=["empty", "no JSON", "a number", "an object"])
+def test_a_memory_of_requests_that_somebody_broke_starts_anew(told: str) -> None:
+    assert requests_of({"apps.triton.io/requests": told, "apps.triton.io/last-request": "r3"}) == ["r3"]
 
 
 def test_the_same_request_always_makes_a_deployflow_of_the_same_name() -> None:

@@ -1,0 +1,318 @@
+"""The planner among messages that take their time: every topic is a queue, and a driver says what comes next.
+
+Commands wait for the executor and for readiness, answers and facts for the planner, each topic in its own
+order. After every step the planner is held to its promises.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from services.planner.decide import Decision, decide
+from services.planner.facts import Fact, flow_of
+from services.planner.recovery import rebuild
+from services.planner.state import Flow, Instance, Step
+from services.planner.status import status_of
+from shared import messages as m
+from shared.deployflow import FlowPhase
+from shared.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS, Key
+from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, Cluster, SimulatedPod, application
+
+Json = dict[str, Any]
+RESEND_MS = 10_000
+TOPICS = (PLANNER_FACTS, BATCH_RESULTS, PHASE_EVENTS)
+
+
+class Surroundings:
+    """`written`: the `.status` of each DeployFlow as the API server has it; `before`: as it was one decision ago."""
+
+    def __init__(self, replicas: int) -> None:
+        self.cluster = Cluster(replicas)
+        self.cluster.containers_start = False
+        self.instance = Instance(namespace=NAMESPACE, name=INSTANCE)
+        self.flows: dict[str, Json] = {}
+        self.written: dict[str, Json] = {}
+        self.before: dict[str, Json] = {}
+        self.facts: dict[str, deque[Fact]] = {topic: deque() for topic in TOPICS}
+        self.taken: dict[str, deque[Fact]] = {topic: deque(maxlen=3) for topic in TOPICS}
+        self.executor: deque[m.ExecutorCommand] = deque()
+        self.readiness: deque[m.GateCommand] = deque()
+        self.refused: set[str] = set()
+        self._given: dict[int, m.Command] = {}
+        self._highest = 0
+        self._batches: dict[str, int] = {}
+        self._floor: dict[str, int] = {}
+        self._last_seen: m.CloneSetSeen | None = None
+
+    # --- people ---
+
+    def apply(self, strategy: Json, replicas: int) -> str:
+        name = f"r{len(self.flows) + 1}"
+        self.flows[name] = {
+            "generation": 1,
+            "created_at": self.cluster.now + len(self.flows),
+            "deleting": False,
+            "spec": {
+                "action": "update",
+                "application": application(name, replicas),
+                "updateStrategy": strategy,
+            },
+        }
+        self._publish(self.observed(name))
+        return name
+
+    def change(self, name: str, fields: Json) -> None:
+        flow = self.flows[name]
+        flow["spec"] = {**flow["spec"], "updateStrategy": {**flow["spec"]["updateStrategy"], **fields}}
+        flow["generation"] += 1
+        self._publish(self.observed(name))
+
+    def delete(self, name: str) -> None:
+        self.flows[name]["deleting"] = True
+        self._publish(self.observed(name))
+
+    def observed(self, name: str, status: Json | None = None) -> m.SpecObserved:
+        ref = m.FlowRef(name=name, uid=f"uid-{name}")
+        return m.SpecObserved(**HEAD, flow=ref, status=status or {}, **self.flows[name])
+
+    def unfinished(self) -> list[str]:
+        return [name for name in self.flows if not self.written.get(name, {}).get("finished")]
+
+    # --- the cluster, one thing at a time ---
+
+    def executor_works(self) -> None:
+        if not self.executor:
+            return
+        command = self.executor.popleft()
+        if getattr(command, "application", None) is not None:
+            spec = self.flows[command.flow.name]["spec"]
+            command = command.model_copy(update={"application": spec["application"]})
+        result = self.cluster.carry_out(command)
+        assert isinstance(result, Fact)
+        if isinstance(command, m.Observe):
+            self._begins(command.flow)
+        self._publish(result)
+
+    def _begins(self, flow: m.FlowRef) -> None:
+        """How many pods serve when a release begins: it never makes them fewer than that, or than are wanted."""
+        wanted = self.flows[flow.name]["spec"]["application"]["replicas"]
+        self._floor.setdefault(flow.uid, min(wanted, self._capacity()))
+
+    def kruise_works(self) -> None:
+        before = self._capacity()
+        seen = self.cluster.reconcile()
+        self._held(before, "OpenKruise deletes by command")
+        if seen is not None and seen != self._last_seen:
+            self._last_seen = seen
+            self._publish(seen)
+        self.tell_pods()
+
+    def pods_go(self) -> None:
+        self.cluster.terminate()
+        self.tell_pods()
+
+    def readiness_works(self) -> None:
+        if self.readiness:
+            before = self._capacity()
+            self.cluster.move_gates(self.readiness.popleft())
+            self._held(before, "gates close by command")
+        self.cluster.open_unclaimed()
+        self.tell_pods()
+
+    def tell_pods(self) -> None:
+        for pod in self.cluster.pods:
+            pod.troubled = pod.troubled and not pod.ready
+        news = self.cluster.news()
+        if news is not None:
+            self._publish(news)
+
+    def _capacity(self) -> int:
+        """Pods that serve, and those that would if nothing had happened to them."""
+        return sum(pod.ready or pod.troubled for pod in self.cluster.live)
+
+    def _held(self, before: int, what: str) -> None:
+        """The promise: the planner's commands leave as many serving as are wanted, or as there were."""
+        after = self._capacity()
+        flow = self.instance.active or (self.instance.finished[-1] if self.instance.finished else None)
+        if after < before and flow is not None and not self.cluster.disturbed:
+            floor = min(self._floor.get(flow.uid, 0), flow.wanted)
+            assert after >= floor, f"{what}: {after} of {floor} pods go on serving (before: {before})"
+
+    # --- what happens to pods ---
+
+    def crash(self, pod: SimulatedPod) -> None:
+        pod.failed, pod.troubled = True, pod.troubled or pod.ready
+        self.tell_pods()
+
+    def stumble(self, pod: SimulatedPod) -> None:
+        """Its containers are not ready for a while."""
+        pod.troubled = pod.troubled or pod.ready
+        pod.containers_ready = False
+        self.tell_pods()
+
+    def start(self, pod: SimulatedPod) -> None:
+        pod.containers_ready, pod.failed = True, False
+        self.tell_pods()
+
+    def vanish(self, pod: SimulatedPod) -> None:
+        self.cluster.pods.remove(pod)
+        # what a command does meanwhile can't be told any more from what happened to the pod
+        self.cluster.disturbed = True
+        self.tell_pods()
+
+    # --- the planner ---
+
+    def _publish(self, fact: Fact) -> None:
+        self.facts[m.TOPIC_OF[type(fact)]].append(fact)
+
+    def takes(self, topic: str) -> None:
+        """The planner takes the next fact of a topic."""
+        if self.facts[topic]:
+            fact = self.facts[topic].popleft()
+            self.taken[topic].append(fact)
+            self.decides(fact)
+
+    def takes_again(self, topic: str) -> None:
+        """Records that were worked on already come once more, in their order, as after a rebalance."""
+        for fact in list(self.taken[topic]):
+            self.decides(fact)
+
+    def time_passes(self, milliseconds: int) -> None:
+        self.cluster.now += milliseconds
+        self.decides(m.Due(**HEAD))
+
+    def decides(self, fact: Fact) -> None:
+        old = self.instance
+        decision = decide(old, [fact], self.cluster.now, resend_ms=RESEND_MS)
+        self.instance = decision.instance
+        self._check(old, fact, decision)
+        for command in decision.commands:
+            if isinstance(command, (m.PullIn, m.PullOut)):
+                self.readiness.append(command)
+            else:
+                assert isinstance(command, m.ExecutorCommand)
+                self.executor.append(command)
+        if decision.instance is not old:
+            self._write_status()
+
+    def _write_status(self) -> None:
+        self.before = dict(self.written)
+        for flow in self.instance.flows:
+            self.written[flow.name] = status_of(self.instance, flow)
+        for flow in self.instance.finished:
+            self._publish(self.observed(flow.name, {"finished": True}))
+
+    def lose_redis(self, *, behind: bool) -> None:
+        """All that Redis had is gone; `.status` may lack the last decision.
+
+        Not where the CloneSet can't tell what was under way: a cancel or a pull-out that no status tells of, a
+        batch that only removes.
+        """
+        active = self.instance.active
+        batch = active.open_batch if active is not None else None
+        if batch is not None and not batch.surge:
+            return
+        ending = any(str(status["message"]).startswith("ending") for status in self.before.values())
+        if ending or (active is not None and active.step in {Step.CANCEL, Step.PULL_OUT}):
+            return
+        written = self.before if behind else self.written
+        self.instance = rebuild(
+            Key(NAMESPACE, INSTANCE),
+            [
+                self.observed(
+                    name, {"finished": True} if written.get(name, {}).get("finished") else written.get(name)
+                )
+                for name in self.flows
+            ],
+            flow_of,
+            self.cluster.now,
+        )
+        self.written = dict(written)
+        self._highest = 0
+        self._given = {}
+        self._batches = {}
+        self.decides(m.Due(**HEAD))
+
+    # --- what the planner promises ---
+
+    def _check(self, old: Instance, fact: Fact, decision: Decision) -> None:
+        new = decision.instance
+        changed = new is not old
+        assert new.version == old.version + changed
+        assert changed or not (decision.commands or decision.events)
+        again = decide(new, [fact], self.cluster.now, resend_ms=RESEND_MS)
+        assert not (again.commands or again.events), f"told twice, it moves something: {fact}"
+        # pods that a release has ended with are news to the next one
+        assert again.instance is new or isinstance(fact, m.PodsSeen), f"told twice, it is news: {fact}"
+        for command in decision.commands:
+            self._check_command(new, command)
+        assert all(flow.phase.finished for flow in new.finished)
+        assert all(flow.phase == FlowPhase.PENDING and not flow.batches for flow in new.waiting)
+        if new.active is not None:
+            assert new.active.phase != FlowPhase.PENDING
+            assert not new.active.phase.finished
+        for flow in new.flows:
+            self._check_batches(flow)
+
+    def _check_command(self, new: Instance, command: m.Command) -> None:
+        if command.sequence in self._given:
+            assert command == self._given[command.sequence], "given again, a command is the same"
+            return
+        assert command.sequence > self._highest, "sequences rise"
+        self._highest = command.sequence
+        self._given[command.sequence] = command
+        if isinstance(command, m.PullIn):
+            started = {uid for uid, pod in new.pods.items() if pod.containers_ready and not pod.deleting}
+            assert set(command.uids) <= started, "no traffic for a pod whose containers are not ready"
+        if isinstance(command, m.Scale):
+            assert command.replicas >= 0
+            assert 0 <= command.partition <= command.replicas + len(command.retire)
+
+    def _check_batches(self, flow: Flow) -> None:
+        numbers = [batch.number for batch in flow.batches]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(numbers) >= self._batches.get(flow.uid, 0), "batch numbers only grow"
+        self._batches[flow.uid] = len(numbers)
+
+    # --- to the end ---
+
+    def settles(self, rounds: int = 500) -> None:
+        """Everybody does all there is to do, until nothing moves any more."""
+        quiet = 0
+        for _ in range(rounds):
+            for pod in self.cluster.live:
+                pod.containers_ready = pod.containers_ready or not pod.failed
+            for act in (*self._all(), self.pods_go, self.readiness_works):
+                act()
+            quiet = 0 if any(self.facts.values()) or self.executor or self.readiness else quiet + 1
+            if quiet == 2:
+                return
+        raise AssertionError(f"messages never end: {self.instance}")
+
+    def _all(self) -> list[Callable[[], None]]:
+        takes = [lambda topic=topic: self.takes(topic) for topic in TOPICS]
+        return [self.executor_works, self.kruise_works, *takes]
+
+    def ends(self, rounds: int = 200) -> None:
+        """Pods are healthy, people let every release go on and cancel one that failed: all come to their end."""
+        for pod in self.cluster.live:
+            self.start(pod)
+        for _ in range(rounds):
+            self.settles()
+            if not self.unfinished():
+                return
+            for name in self.unfinished():
+                self._let_go(name)
+            self.time_passes(15_000)
+        raise AssertionError(f"{self.unfinished()} never end: {self.instance}")
+
+    def _let_go(self, name: str) -> None:
+        flow = next((flow for flow in self.instance.flows if flow.name == name), None)
+        if flow is None:
+            return
+        onwards: Json = {"paused": False, "batches": 99, "stage": None}
+        wanted = {"canceled": True} if flow.failed else onwards
+        if wanted.items() - self.flows[name]["spec"]["updateStrategy"].items():
+            self.change(name, wanted)

@@ -1,0 +1,283 @@
+"""A world of one instance around the planner's pure decision: people, DeployFlows and a simulated cluster.
+
+Everything happens at once, unless a switch holds it back; time is a number that a test moves on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from services.planner.decide import Decision, decide
+from services.planner.facts import Fact, flow_of
+from services.planner.recovery import rebuild
+from services.planner.state import Flow, Instance
+from services.planner.status import status_of
+from shared import messages as m
+from shared.commands import CommandType, DeployCommand, change
+from shared.deployflow import DeployFlowSpec
+from shared.topics import Key
+from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, OLD, Cluster, SimulatedPod, application
+
+Json = dict[str, Any]
+RESEND_MS = 10_000
+
+
+class Told(NamedTuple):
+    """A fact that the planner was told, and what it decided then."""
+
+    now: int
+    fact: Fact
+    decision: Decision
+
+
+class World:
+    """`flows` are the DeployFlows by name as the API server would have them, `given` the commands so far."""
+
+    def __init__(self, replicas: int | None) -> None:
+        self.cluster = Cluster(replicas)
+        self.silent: set[str] = set()
+        """Kinds of commands that the executor does not get to."""
+        self.gates_move = True
+        """Readiness carries pull_in and pull_out out."""
+        self.instance = Instance(namespace=NAMESPACE, name=INSTANCE)
+        self.flows: dict[str, Json] = {}
+        self.given: list[m.Command] = []
+        self.history: list[Told] = []
+        self.after_each: Callable[[], None] = lambda: None
+        """Is done after every decision."""
+        self._ended: dict[str, Flow] = {}
+        self._unanswered: list[m.Command] = []
+
+    # --- what people do ---
+
+    def apply(
+        self,
+        name: str,
+        strategy: Json,
+        *,
+        replicas: int | None = None,
+        action: str = "update",
+        revision: str = "",
+        **spec: Any,
+    ) -> None:
+        """A new DeployFlow; to as many pods as before and a revision of its own, unless it says otherwise."""
+        if replicas is None:
+            last = next(reversed(self.flows), "")
+            replicas = self.spec(last).application.replicas if last else self.facts.replicas
+        meta = {"name": name, "namespace": NAMESPACE, "generation": 1, "resourceVersion": "1"}
+        self.flows[name] = {
+            "metadata": {**meta, "creationTimestamp": self.now + len(self.flows)},
+            "spec": {
+                "action": action,
+                "application": application(revision or name, replicas),
+                "updateStrategy": strategy,
+                **spec,
+            },
+        }
+        self.tell(self.observed(name))
+
+    def change(self, name: str, fields: Json) -> None:
+        """A patch of the strategy."""
+        flow = self.flows[name]
+        flow["spec"] = {**flow["spec"], "updateStrategy": {**flow["spec"]["updateStrategy"], **fields}}
+        flow["metadata"]["generation"] += 1
+        self.tell(self.observed(name))
+
+    def delete(self, name: str) -> None:
+        self.flows[name]["metadata"]["deletionTimestamp"] = "now"
+        self.tell(self.observed(name))
+
+    def scale(self, by: int) -> None:
+        """Somebody else, an HPA perhaps, adds to the CloneSet's replicas; the executor's watch tells it."""
+        self.now += 1
+        self.cluster.scale(by)
+        self._tell_all(self._settled())
+
+    def steer(self, name: str, kind: CommandType, **fields: Any) -> None:
+        """A command of a person; raises `Refusal`. One that has no effect any more changes nothing."""
+        command = DeployCommand(id="1", type=kind, namespace=NAMESPACE, deploy_flow=name, **fields)
+        changed = change(self.seen(name), command)
+        if changed is not None:
+            self.change(name, changed)
+
+    def observed(self, name: str, status: Json | None = None) -> m.SpecObserved:
+        flow = self.flows[name]
+        return m.SpecObserved(
+            **HEAD,
+            flow=m.FlowRef(name=name, uid=f"uid-{name}"),
+            generation=flow["metadata"]["generation"],
+            created_at=flow["metadata"]["creationTimestamp"],
+            deleting="deletionTimestamp" in flow["metadata"],
+            spec=flow["spec"],
+            status=status or {},
+        )
+
+    # --- what goes wrong ---
+
+    def crash(self, *pods: SimulatedPod) -> None:
+        for pod in pods:
+            pod.crash()
+        self.tell_pods()
+
+    def fail(self) -> None:
+        """Every pod that was made since the start crashes."""
+        self.crash(*(pod for pod in self.pods if pod.revision != OLD))
+
+    def vanish(self, *pods: SimulatedPod) -> None:
+        """Pods go by themselves, a drained node perhaps; OpenKruise makes others."""
+        self.cluster.pods = [pod for pod in self.pods if pod not in pods]
+        self._tell_all(self._settled())
+
+    def statuses(self) -> dict[str, Json]:
+        """The `.status` of every DeployFlow, as it would be written now."""
+        return {name: status_of(self.instance, self.flow(name)) for name in self.flows}
+
+    def lose_redis(self, statuses: dict[str, Json] | None = None) -> None:
+        """The state is rebuilt from what `.status` says now, or said before."""
+        said = self.statuses() if statuses is None else statuses
+        specs = [
+            self.observed(name, {"finished": True} if status["finished"] else status)
+            for name, status in said.items()
+        ]
+        self.instance = rebuild(Key(NAMESPACE, INSTANCE), specs, flow_of, self.now)
+
+    # --- what can be seen ---
+
+    @property
+    def now(self) -> int:
+        return self.cluster.now
+
+    @now.setter
+    def now(self, value: int) -> None:
+        self.cluster.now = value
+
+    @property
+    def pods(self) -> list[SimulatedPod]:
+        return self.cluster.pods
+
+    @property
+    def facts(self) -> m.CloneSetFacts:
+        return self.cluster.facts
+
+    @property
+    def containers_start(self) -> bool:
+        return self.cluster.containers_start
+
+    @containers_start.setter
+    def containers_start(self, value: bool) -> None:
+        self.cluster.containers_start = value
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of the commands given so far."""
+        return [command.model_dump(include={"type"})["type"] for command in self.given]
+
+    @property
+    def events(self) -> list[m.FlowEvent]:
+        """What the log says."""
+        return [event for told in self.history for event in told.decision.events]
+
+    def where(self, name: str) -> str:
+        """Where a release stands: its phase, and its last batch with its phase."""
+        flow = self.flow(name)
+        batch = f" {flow.batch.number} {flow.batch.phase}" if flow.batch else ""
+        return f"{flow.phase}{batch}"
+
+    def flow(self, name: str) -> Flow:
+        return next((flow for flow in self.instance.flows if flow.name == name), None) or self._ended[name]
+
+    def seen(self, name: str) -> Json:
+        """The DeployFlow with its status."""
+        return {**self.flows[name], "status": self.status(name)}
+
+    def status(self, name: str) -> Json:
+        return status_of(self.instance, self.flow(name))
+
+    def spec_fields(self, name: str) -> Json:
+        fields: Json = self.flows[name]["spec"]["updateStrategy"]
+        return fields
+
+    def spec(self, name: str) -> DeployFlowSpec:
+        return DeployFlowSpec.model_validate(self.flows[name]["spec"])
+
+    # --- the loop ---
+
+    def wait(self, milliseconds: int) -> None:
+        self.now += milliseconds
+        self.tell(m.Due(**HEAD))
+
+    def run_until(self, what: Callable[[], bool], seconds: int = 3600) -> None:
+        for _ in range(seconds):
+            if what():
+                return
+            self.wait(1000)
+        raise AssertionError(f"never came: {self.instance}")
+
+    def tell(self, fact: Fact) -> None:
+        """Decide on a fact, and on all that follows from it."""
+        facts: list[Fact] = [fact]
+        while facts:
+            fact = facts.pop(0)
+            decision = decide(self.instance, [fact], self.now, resend_ms=RESEND_MS)
+            self.instance = decision.instance
+            self._ended |= {flow.name: flow for flow in self.instance.finished}
+            self.history.append(Told(self.now, fact, decision))
+            for command in decision.commands:
+                self.given.append(command)
+                facts += self._carry_out(command)
+            self.after_each()
+
+    def go_on(self) -> None:
+        """Let everything happen that was held back."""
+        self.containers_start = self.gates_move = True
+        self.silent = set()
+        unanswered, self._unanswered = self._unanswered, []
+        for command in unanswered:
+            self._tell_all(self._carry_out(command))
+        for pod in self.pods:
+            pod.containers_ready = True
+        self.tell_pods()
+
+    def start(self, *pods: SimulatedPod) -> None:
+        """The containers of these pods become ready."""
+        for pod in pods:
+            pod.containers_ready = True
+        self.tell_pods()
+
+    def tell_pods(self) -> None:
+        self.cluster.open_unclaimed()
+        self._tell_all(self._look())
+
+    def _tell_all(self, facts: list[Fact]) -> None:
+        for fact in facts:
+            self.tell(fact)
+
+    def _carry_out(self, command: m.Command) -> list[Fact]:
+        if isinstance(command, (m.PullIn, m.PullOut)):
+            if not self.gates_move:
+                self._unanswered.append(command)
+                return []
+            self.cluster.move_gates(command)
+            return self._look()
+        assert isinstance(command, m.ExecutorCommand)
+        if command.type in self.silent:
+            self._unanswered.append(command)
+            return []
+        if getattr(command, "application", None) is not None:
+            filled = {"application": self.flows[command.flow.name]["spec"]["application"]}
+            command = command.model_copy(update=filled)
+        result = self.cluster.carry_out(command)
+        assert isinstance(result, Fact)
+        return [result] if isinstance(command, m.Observe) else [result, *self._settled()]
+
+    def _settled(self) -> list[Fact]:
+        """OpenKruise has caught up, pods that go are gone."""
+        seen = self.cluster.reconcile()
+        self.cluster.terminate()
+        self.cluster.open_unclaimed()
+        return [*([seen] if seen else []), *self._look()]
+
+    def _look(self) -> list[Fact]:
+        news = self.cluster.news()
+        return [news] if news else []
