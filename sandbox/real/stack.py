@@ -1,0 +1,165 @@
+"""Everything real that the services need, as processes of the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from sandbox.process import POLL_SECONDS, Part, Parts, Probe, free_port, listens
+from sandbox.real.cache import Say, run, tool
+from sandbox.real.cluster import Cluster
+from sandbox.real.java import ELASTICSEARCH_JAVA, KAFKA_JAVA, LEAN, elasticsearch, java, kafka
+
+_KAFKA_MEMORY: Final = ["-Xms128m", "-Xmx384m"]
+_ELASTICSEARCH_MEMORY: Final = ["-Xms256m", "-Xmx512m"]
+
+
+class RealStack:
+    """Kafka, Redis, Elasticsearch and a cluster; only the kubelets are played."""
+
+    played = "its pods run no containers: KWOK plays the kubelets"
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
+        """Start them and wait until they can be used; the settings to reach them. Raises `SandboxError`."""
+        from shared.crd import crd
+
+        say, folder = self._say, state / "real"
+        shutil.rmtree(folder, ignore_errors=True)
+        # building comes first, and alone: it takes all cores
+        await Cluster(parts, folder / "cluster", kubeconfig, [crd()], say).start()
+        bootstrap, redis, store = await asyncio.gather(
+            _kafka(parts, folder / "kafka", say),
+            _redis(parts, folder / "redis"),
+            _elasticsearch(parts, folder / "elasticsearch", say),
+        )
+        return {
+            "TRITON_KAFKA_BOOTSTRAP": bootstrap,
+            "TRITON_REDIS_URL": redis,
+            "TRITON_EVENT_STORE": store,
+        }
+
+
+async def _kafka(parts: Parts, folder: Path, say: Say) -> str:
+    jars, program = await kafka(say), await java(KAFKA_JAVA, say)
+    (folder / "data").mkdir(parents=True)
+    port, controller = free_port(), free_port()
+    properties = folder / "server.properties"
+    properties.write_text(
+        "".join(f"{key}={value}\n" for key, value in _kafka_properties(port, controller, folder).items())
+    )
+    command: list[str | Path] = [
+        program,
+        *_KAFKA_MEMORY,
+        *LEAN,
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    ]
+    command += ["-cp", f"{jars}/*"]
+    identity = await run(
+        "naming the Kafka cluster", [*command, "kafka.tools.StorageTool", "random-uuid"], say, cwd=folder
+    )
+    formatting = [*command, "kafka.tools.StorageTool", "format", "-t", identity.split()[-1], "-c", properties]
+    await run("formatting Kafka's storage", formatting, say, cwd=folder)
+    await parts.run("kafka", [*map(str, command), "kafka.Kafka", str(properties)], listens(port))
+    return f"127.0.0.1:{port}"
+
+
+def _kafka_properties(port: int, controller: int, folder: Path) -> dict[str, str]:
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(folder / "data"),
+        # one node: with the defaults of three replicas the internal topics would never come up
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "5",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "5",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        # nobody has to be waited for before the first member of a group begins
+        "group.initial.rebalance.delay.ms": "0",
+        # a broker killed with -9 is back in 3 s instead of 12
+        "broker.session.timeout.ms": "2000",
+        "broker.heartbeat.interval.ms": "500",
+        "auto.create.topics.enable": "false",
+        "log.segment.bytes": str(16 << 20),
+    }
+
+
+async def _redis(parts: Parts, folder: Path) -> str:
+    program = tool("redis-server", "apt-get install redis-server")
+    folder.mkdir(parents=True)
+    port = free_port()
+    command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
+    await parts.run("redis", [*command, "--dir", str(folder)], listens(port))
+    return f"redis://127.0.0.1:{port}/0"
+
+
+async def _elasticsearch(parts: Parts, folder: Path, say: Say) -> str:
+    home, program = await elasticsearch(say), await java(ELASTICSEARCH_JAVA, say)
+    port = free_port()
+    for name in ("config", "data", "logs", "tmp"):
+        (folder / name).mkdir(parents=True)
+    settings = {
+        "cluster.name": "triton",
+        "node.name": "triton-1",
+        "discovery.type": "single-node",
+        "network.host": "127.0.0.1",
+        "http.port": port,
+        "transport.port": free_port(),
+        "path.data": folder / "data",
+        "path.logs": folder / "logs",
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+    }
+    (folder / "config" / "elasticsearch.yml").write_text("".join(f"{k}: {v}\n" for k, v in settings.items()))
+    logging = {
+        "status": "error",
+        "appender.console.type": "Console",
+        "appender.console.name": "console",
+        "appender.console.layout.type": "PatternLayout",
+        "appender.console.layout.pattern": "[%d{ISO8601}][%-5p][%c{1.}] %m%n",
+        "rootLogger.level": "info",
+        "rootLogger.appenderRef.console.ref": "console",
+    }
+    (folder / "config" / "log4j2.properties").write_text("".join(f"{k} = {v}\n" for k, v in logging.items()))
+    command = [str(program), *_ELASTICSEARCH_MEMORY, *LEAN, "--enable-native-access=ALL-UNNAMED"]
+    command += [f"-Djava.io.tmpdir={folder / 'tmp'}", f"-Des.path.home={home}", "-Dlog4j2.disable.jmx=true"]
+    command += [
+        "-cp",
+        f"{home}/lib/*:{home}/launcher",
+        "ElasticsearchNode",
+        str(home),
+        str(folder / "config"),
+    ]
+    url = f"http://127.0.0.1:{port}"
+    await parts.run("elasticsearch", command, _healthy(url))
+    return url
+
+
+def _healthy(url: str) -> Probe:
+    async def probe(_: Part) -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(
+                        f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s"
+                    ) as answer:
+                        if answer.status == 200:
+                            return
+                await asyncio.sleep(POLL_SECONDS)
+
+    return probe
