@@ -37,6 +37,7 @@ documents: $(VENV)/.ready ## what is generated: the CRD and the AsyncAPI documen
 requirements: ## pin the newest versions (needs uv)
 	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --upgrade requirements/dev.in -o requirements/dev.txt
 	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
+	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -298,20 +298,22 @@ def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
     given = replace(_seen(given, fact.cloneset), answered=True)
     if answered:
         return replace(i, given=given)
+    # a surge, and a look between batches, list what was there before; others may list the batch's own pods too
+    listed = EARLIER if given.kind == "surge" or flow.rebuilt or flow.open_batch is None else UNTOLD
     pods = dict(i.pods)
     for ref in fact.pods:
         known = pods.get(ref.uid)
         if ref.uid in given.gone:
             continue
         if known is None:
-            pods[ref.uid] = _from_list(ref)
+            pods[ref.uid] = _from_list(ref, listed)
         elif not known.created_at:
             # rebuilt from `.status`, and nothing heard of it since
-            live = _from_list(ref)
+            live = _from_list(ref, listed)
             told = {"batch": known.batch, "ip": known.ip, "port": known.port, "reason": known.reason}
             pods[ref.uid] = replace(live, phase=live.phase if live.containers_ready else known.phase, **told)
         elif known.batch == UNTOLD:
-            pods[ref.uid] = replace(known, batch=EARLIER)
+            pods[ref.uid] = replace(known, batch=listed)
     i = replace(i, given=given, pods=pods)
     if given.kind != "observe":
         return i
@@ -327,7 +329,7 @@ def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
     return _resynced(i, flow, fact)
 
 
-def _from_list(ref: m.PodRef) -> Pod:
+def _from_list(ref: m.PodRef, batch: int) -> Pod:
     phase = PodPhase.READY if ref.ready else PodPhase.CONTAINERS_READY
     return Pod(
         name=ref.name,
@@ -337,7 +339,7 @@ def _from_list(ref: m.PodRef) -> Pod:
         containers_ready=ref.containers_ready,
         gate=str(ref.gate),
         created_at=ref.created_at,
-        batch=EARLIER,
+        batch=batch,
     )
 
 

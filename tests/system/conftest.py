@@ -17,16 +17,17 @@ from sandbox.real.stack import RealStack
 from tests.system.other_system import OtherSystem
 from tests.system.releases import Releases
 
+REAL = os.environ.get("TRITON_TEST_STACK") == "real"
 SETTINGS = {"TRITON_RESEND_SECONDS": "3"}
 
 
-def _stack() -> Stack:
-    return RealStack(print) if os.environ.get("TRITON_TEST_STACK") == "real" else EmbeddedStack()
+def stack() -> Stack:
+    return RealStack(print) if REAL else EmbeddedStack()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(settings=SETTINGS, stack=_stack()) as running:
+    async with Sandbox(settings=SETTINGS, stack=stack()) as running:
         yield running
 
 
@@ -38,5 +39,8 @@ async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def paas(sandbox: Sandbox) -> AsyncIterator[OtherSystem]:
+    if REAL:
+        # the embedded broker makes a topic as soon as it is named
+        await OtherSystem.makes_topic(sandbox.kafka_bootstrap)
     async with OtherSystem(sandbox.kafka_bootstrap) as system:
         yield system

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError
 
 Json = dict[str, Any]
 Headers = Mapping[str, bytes | None]
@@ -82,6 +84,18 @@ class OtherSystem:
         await self._consumer.start()
         self._reading = asyncio.create_task(self._read())
         return self
+
+    @staticmethod
+    async def makes_topic(bootstrap: str) -> None:
+        """Where answers shall go to is ours to make."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            await admin.create_topics([NewTopic(REPLIES, num_partitions=1, replication_factor=1)])
+        except TopicAlreadyExistsError:
+            pass
+        finally:
+            await admin.close()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

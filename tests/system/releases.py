@@ -110,6 +110,11 @@ class Releases:
         await self.apply(body)
         await self.finished(f"{instance}-first", "Success")
 
+        async def serves() -> bool:
+            return len(await self.endpoints(instance)) == replicas
+
+        await until(f"{instance} serves", serves)
+
     async def flow(self, name: str) -> Json:
         return await self.client.get(k8s.DEPLOYFLOWS, NAMESPACE, name)
 

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import SERVICES, Sandbox
+from tests.system.conftest import SETTINGS, stack
 from tests.system.history import recorded
 from tests.system.releases import Releases
 from tests.system.undisturbed import begin, whole
@@ -31,7 +32,7 @@ KILLED_AT = {
 async def doubled() -> AsyncIterator[Sandbox]:
     """A sandbox of its own."""
     replicas = dict.fromkeys(SERVICES, 2)
-    async with Sandbox(replicas=replicas, settings={"TRITON_RESEND_SECONDS": "3"}) as running:
+    async with Sandbox(replicas=replicas, settings=SETTINGS, stack=stack()) as running:
         yield running
 
 

@@ -9,7 +9,9 @@ import pytest
 from services.planner.decide import decide
 from shared import messages as m
 from shared.commands import CommandType
+from shared.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS
 from tests.simulation.cluster import HEAD
+from tests.simulation.surroundings import Surroundings
 from tests.simulation.world import RESEND_MS, World
 from tests.unit.planner.releases import (
     NEW,
@@ -286,3 +288,23 @@ def test_a_pod_made_in_place_of_a_pulled_out_one_does_not_hold_the_release() -> 
     world.tell_pods()
     world.wait(30_000)
     assert world.where(NEW) == "BatchFinished 1 Baked"
+
+
+def test_pods_made_before_a_pause_took_hold_are_still_the_batchs_own() -> None:
+    world = Surroundings(6)
+    name = world.apply({"mode": "auto", "batchSize": 2}, 6)
+    for topic in (PLANNER_FACTS, BATCH_RESULTS, BATCH_RESULTS):
+        world.takes(topic)
+        world.executor_works()
+    # OpenKruise makes the pods, and the pause comes before the word that it has caught up
+    world.kruise_works()
+    world.takes(PHASE_EVENTS)
+    world.change(name, {"paused": True})
+    world.takes(PLANNER_FACTS)
+    world.executor_works()
+    while world.facts[BATCH_RESULTS]:
+        world.takes(BATCH_RESULTS)
+    world.change(name, {"paused": False})
+    world.ends()
+    status = world.written[name]
+    assert (status["phase"], [c["batchSize"] for c in status["conditions"]]) == ("Success", [2, 2, 2])

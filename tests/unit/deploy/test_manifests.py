@@ -1,0 +1,219 @@
+"""What `kubectl apply -k deploy/manifests` brings into a cluster."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared.crd import crd
+from shared.service import STOP_SECONDS
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+SERVICES = ("planner", "executor", "readiness", "events")
+NAMESPACE = "triton-system"
+Json = dict[str, Any]
+
+RIGHTS: dict[str, dict[str, set[str]]] = {
+    "planner": {
+        "apps.triton.io/deployflows": {"get", "list", "watch", "create", "patch", "delete"},
+        "apps.triton.io/deployflows/status": {"patch"},
+    },
+    "executor": {
+        "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch"},
+        "/pods": {"list"},
+        "apps.triton.io/deployflows": {"get"},
+    },
+    "readiness": {
+        "/pods": {"get", "list", "watch"},
+        "/pods/status": {"patch"},
+        "apps.kruise.io/clonesets": {"get"},
+    },
+    "events": {},
+}
+EGRESS = {
+    "planner": {53, 9092, 6379, 443, 6443},
+    "executor": {53, 9092, 443, 6443},
+    "readiness": {53, 9092, 443, 6443},
+    "events": {53, 9092, 9200},
+}
+
+
+def rendered(folder: str) -> list[Json]:
+    text = subprocess.run(
+        ["kubectl", "kustomize", str(ROOT / folder)], check=True, capture_output=True, text=True
+    )
+    assert text.stderr == ""
+    return list(yaml.safe_load_all(text.stdout))
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[Json]:
+    return rendered("deploy/manifests")
+
+
+def of(manifests: list[Json], kind: str) -> list[Json]:
+    return [one for one in manifests if one["kind"] == kind]
+
+
+def one(manifests: list[Json], kind: str, service: str) -> Json:
+    (found,) = (one for one in of(manifests, kind) if one["metadata"]["name"] == f"triton-{service}")
+    return found
+
+
+def pod_of(manifests: list[Json], service: str) -> Json:
+    template: Json = one(manifests, "Deployment", service)["spec"]["template"]
+    return template
+
+
+def test_there_is_what_four_services_need_and_nothing_else(manifests: list[Json]) -> None:
+    kinds = ["Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"]
+    for kind in kinds:
+        assert sorted(item["metadata"]["name"] for item in of(manifests, kind)) == sorted(
+            f"triton-{service}" for service in SERVICES
+        )
+    others = ["Namespace", "CustomResourceDefinition", "ConfigMap", "ClusterRole", "ClusterRoleBinding"]
+    assert {item["kind"] for item in manifests} == {*kinds, *others}
+
+
+def test_all_of_it_is_in_one_namespace(manifests: list[Json]) -> None:
+    (namespace,) = of(manifests, "Namespace")
+    assert namespace["metadata"]["name"] == NAMESPACE
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    cluster_wide = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+    for item in manifests:
+        expected = None if item["kind"] in cluster_wide else NAMESPACE
+        assert item["metadata"].get("namespace") == expected, item["metadata"]["name"]
+
+
+def test_the_definition_is_the_one_of_the_code(manifests: list[Json]) -> None:
+    assert of(manifests, "CustomResourceDefinition") == [crd()]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_may_do_what_it_does_and_no_more(service: str) -> None:
+    rbac = rendered("deploy/rbac")
+    account = {"kind": "ServiceAccount", "name": f"triton-{service}", "namespace": NAMESPACE}
+    roles = [
+        binding["roleRef"] for binding in of(rbac, "ClusterRoleBinding") if account in binding["subjects"]
+    ]
+    rights: dict[str, set[str]] = {}
+    for reference in roles:
+        assert reference["kind"] == "ClusterRole"
+        (role,) = (role for role in of(rbac, "ClusterRole") if role["metadata"]["name"] == reference["name"])
+        for rule in role["rules"]:
+            assert set(rule) == {"apiGroups", "resources", "verbs"}
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    rights.setdefault(f"{group}/{resource}", set()).update(rule["verbs"])
+    assert rights == RIGHTS[service]
+
+
+def test_nobody_else_is_given_a_right() -> None:
+    rbac = rendered("deploy/rbac")
+    subjects = [s["name"] for binding in of(rbac, "ClusterRoleBinding") for s in binding["subjects"]]
+    assert sorted(subjects) == ["triton-executor", "triton-planner", "triton-readiness"]
+    assert {item["kind"] for item in rbac} == {
+        "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_deployment_runs_its_service_with_its_own_account(manifests: list[Json], service: str) -> None:
+    deployment = one(manifests, "Deployment", service)
+    assert deployment["spec"]["replicas"] == 2
+    pod = pod_of(manifests, service)["spec"]
+    (container,) = pod["containers"]
+    assert container["args"] == [service]
+    assert "command" not in container
+    assert pod["serviceAccountName"] == f"triton-{service}"
+    # a token only where it is of use: the account itself asks for none
+    assert pod["automountServiceAccountToken"] is bool(RIGHTS[service])
+    assert one(manifests, "ServiceAccount", service)["automountServiceAccountToken"] is False
+    assert pod["terminationGracePeriodSeconds"] > STOP_SECONDS
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_has_probes_and_bounds(manifests: list[Json], service: str) -> None:
+    (container,) = pod_of(manifests, service)["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert container["resources"]["limits"]["memory"]
+    (port,) = container["ports"]
+    assert port == {"name": "metrics", "containerPort": 8080}
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert environment == {"TRITON_HEALTH_HOST": "0.0.0.0", "TRITON_HEALTH_PORT": "8080"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_has_no_rights_on_its_node(manifests: list[Json], service: str) -> None:
+    pod = pod_of(manifests, service)["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_all_that_selects_pods_selects_those_of_one_service(manifests: list[Json], service: str) -> None:
+    labels = pod_of(manifests, service)["metadata"]["labels"]
+    deployment = one(manifests, "Deployment", service)["spec"]
+    (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+    selectors = [
+        deployment["selector"]["matchLabels"],
+        spread["labelSelector"]["matchLabels"],
+        one(manifests, "Service", service)["spec"]["selector"],
+        one(manifests, "PodDisruptionBudget", service)["spec"]["selector"]["matchLabels"],
+        one(manifests, "NetworkPolicy", service)["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert selectors == [labels] * len(selectors)
+    assert labels["app.kubernetes.io/component"] == service
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_reached_at_its_health_port_and_reaches_what_it_needs(
+    manifests: list[Json], service: str
+) -> None:
+    policy = one(manifests, "NetworkPolicy", service)["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": "metrics"}]}]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == EGRESS[service]
+    (port,) = one(manifests, "Service", service)["spec"]["ports"]
+    assert port["targetPort"] == "metrics"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_one_replica_may_be_away_at_a_time(manifests: list[Json], service: str) -> None:
+    assert one(manifests, "PodDisruptionBudget", service)["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_settings_come_from_one_config_map_and_an_optional_secret(
+    manifests: list[Json], service: str
+) -> None:
+    (settings,) = of(manifests, "ConfigMap")
+    (container,) = pod_of(manifests, service)["spec"]["containers"]
+    assert container["envFrom"] == [
+        {"configMapRef": {"name": settings["metadata"]["name"]}},
+        {"secretRef": {"name": "triton-secrets", "optional": True}},
+    ]
+
+
+def test_every_setting_given_is_one_that_the_services_take(
+    manifests: list[Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings,) = of(manifests, "ConfigMap")
+    for name, value in settings["data"].items():
+        assert name.removeprefix("TRITON_").lower() in Settings.model_fields, name
+        monkeypatch.setenv(name, value)
+    assert Settings().kafka_bootstrap == settings["data"]["TRITON_KAFKA_BOOTSTRAP"]
