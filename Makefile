@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install run clean requirements documents
+.PHONY: demo test test-real check install run clean requirements documents
 
 # --without-pip: works also where Debian's python3-venv is not installed; pip installs into the folder from outside.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
@@ -17,6 +17,9 @@ demo: $(VENV)/.ready ## a canary release, an update and a failing update on the 
 
 test: $(VENV)/.ready ## every test
 	bash tests/run
+
+test-real: $(VENV)/.ready ## the contract and system suites on the real parts, built once (docs/operations.md)
+	bash tests/run --real
 
 check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -21,7 +21,9 @@ Json = dict[str, Any]
 
 def sandbox(
     state: State = None,
-    replicas: Annotated[int, typer.Option("--replicas", min=1, help="Processes of each service.")] = 1,
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=0, help="Processes of each service; 0 to run them yourself.")
+    ] = 1,
     real: Annotated[
         bool,
         typer.Option(

@@ -1,8 +1,11 @@
-"""Where the contract cases run: on the cluster of `TRITON_CONTRACT_KUBECONFIG`, else on a sandbox of their own."""
+"""Where the contract cases run: on the embedded cluster, or on the real thing.
+
+`TRITON_TEST_STACK=real` starts kube-apiserver with OpenKruise for them; `TRITON_CONTRACT_KUBECONFIG` names a cluster
+that is there.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import subprocess
@@ -20,7 +23,9 @@ from .widgets import DEFINITION, DEFINITIONS
 ROOT = Path(__file__).parents[2]
 GIVEN = os.environ.get("TRITON_CONTRACT_KUBECONFIG", "")
 
-sandbox_only = pytest.mark.skipif(bool(GIVEN), reason="about the sandbox itself")
+REAL = bool(GIVEN) or os.environ.get("TRITON_TEST_STACK") == "real"
+
+sandbox_only = pytest.mark.skipif(REAL, reason="about the sandbox itself")
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +34,22 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(GIVEN)
         return
     path = tmp_path_factory.mktemp("cluster") / "kubeconfig"
-    command = [
+    command = _real(path.parent) if REAL else _embedded(path)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "ready" in process.stdout.readline().lower()
+        yield path
+        process.terminate()
+        assert process.wait(timeout=30) in {0, 130}
+
+
+def _real(state: Path) -> list[str]:
+    options = ["--real", "--replicas", "0", "--state", str(state)]
+    return [sys.executable, "-m", "cli.main", "sandbox", *options]
+
+
+def _embedded(path: Path) -> list[str]:
+    return [
         sys.executable,
         "-m",
         "sandbox.kubernetes",
@@ -42,12 +62,6 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "--stop-seconds",
         "0.05-0.15",
     ]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["ready"] is True
-        yield path
-        process.terminate()
-        assert process.wait(timeout=5) == 0
 
 
 @pytest.fixture(scope="session")

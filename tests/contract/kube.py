@@ -65,7 +65,7 @@ def read_kubeconfig(path: Path) -> Connection:
 def _tls(cluster: Json, user: Json) -> ssl.SSLContext | bool:
     if cluster["server"].startswith("http://") or cluster.get("insecure-skip-tls-verify"):
         return False
-    context = ssl.create_default_context()
+    context = ssl.create_default_context(cafile=cluster.get("certificate-authority"))
     if data := cluster.get("certificate-authority-data"):
         context.load_verify_locations(cadata=base64.b64decode(data).decode())
     if "client-certificate-data" in user:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import GIVEN
+from .conftest import REAL
 from .kube import CLONESETS, PODS, Kube, a_cloneset, a_pod, condition, name
 from .widgets import a_widget
 
@@ -227,5 +227,5 @@ async def test_create_makes_the_simple_kinds(kubectl: Run, kube: Kube) -> None:
 async def test_logs_are_printed(kubectl: Run, kube: Kube) -> None:
     await kube.made(kube.path(PODS), a_pod("one"))
     await kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
-    if not GIVEN:
+    if not REAL:
         assert "simulated" in await kubectl("logs", "one")

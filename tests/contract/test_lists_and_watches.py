@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import GIVEN
+from .conftest import REAL
 from .kube import PATIENCE, PODS, Kube, a_config, a_pod, name
 
 CONFIGS = "/api/v1/namespaces/{}/configmaps"
@@ -126,7 +126,7 @@ async def test_a_watch_of_one_name_sees_only_that(kube: Kube) -> None:
 
 async def test_a_quiet_watch_gets_bookmarks_that_move_on(kube: Kube) -> None:
     version = (await kube.get(kube.path(CONFIGS))).body["metadata"]["resourceVersion"]
-    limit = 90.0 if GIVEN else PATIENCE
+    limit = 90.0 if REAL else PATIENCE
     async with kube.watch(
         kube.path(CONFIGS), resourceVersion=version, allowWatchBookmarks="true", labelSelector="nothing=here"
     ) as watching:
@@ -144,7 +144,7 @@ async def test_a_watch_from_too_long_ago_says_gone_or_tells_all_since(kube: Kube
         if watching.code == 410:
             return
         event = await watching.event()
-        if GIVEN and event["type"] == "ADDED":
+        if REAL and event["type"] == "ADDED":
             # a server that was started a minute ago still has its whole history
             assert event["object"]["metadata"]["name"] == "one"
             return
