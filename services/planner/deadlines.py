@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.planner.gates import may_start
-from services.planner.lifecycle import interval_end, mine
+from services.planner.lifecycle import interval_end
+from services.planner.moves import mine
 from services.planner.plan import Counts, remaining
 from services.planner.state import Flow, Instance, Step
 

@@ -8,12 +8,12 @@ the release waits for then, `deadlines.deadline` tells when to look again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from services.planner import commands as give
 from services.planner.gates import may_reach, may_start
+from services.planner.moves import Move, again, carried_out, give_command, gone, mine, set_batch, set_flow
 from services.planner.plan import (
     Counts,
     after,
@@ -24,223 +24,52 @@ from services.planner.plan import (
     remaining,
     retire_after,
 )
-from services.planner.state import EARLIER, UNTOLD, Batch, Flow, Given, Instance, Pod, Step
+from services.planner.state import EARLIER, UNTOLD, Batch, Flow, Instance, Step
+from services.planner.turns import activate, cancel, close, drop_waiting, end, ending_of
 from services.planner.verdict import Failure, failure
-from shared.deployflow import BatchPhase, FlowPhase, OnFailure, count_of
-from shared.messages import Cancel, Command
-
-
-class Move(NamedTuple):
-    """The instance after a move, and the commands that it gives."""
-
-    instance: Instance
-    commands: tuple[Command, ...] = ()
+from services.planner.victims import choose_victims, retires
+from shared.deployflow import BatchPhase, FlowPhase, count_of
 
 
 def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
     """The one thing to do next; None when there is nothing to do now."""
-    if (kept := _drop_waiting(i, now)) is not i:
+    if (kept := drop_waiting(i, now)) is not i:
         return Move(kept)
     f = i.active
     if f is None:
-        return _activate(i, now)
+        return activate(i, now)
     if f.step == Step.DONE:
-        return Move(_close(i, f, now))
+        return Move(close(i, f, now))
     if i.given is not None and i.given.kind == "refused":
         return _refused(i, f, now)
     if f.resync:
         return _resync(i, f, now, resend_ms)
     if (told := _tell_pods(i, f)) is not i:
         return Move(told)
-    if (ending := _ending(i, f)) is not None:
-        return _end(i, f, ending, now)
+    if (ending := ending_of(i, f)) is not None:
+        return end(i, f, ending, now)
     if (found := failure(i, f, now)) is not None:
         if not f.failed:
             return _fail(i, f, found, now)
         if f.batches[-1].failed_replicas < found.replicas:
             return Move(_count_failed(i, f, found))
     if f.paused and not f.halted and f.step in {Step.SURGE, Step.RETIRE} and f.issued:
-        return _give(_set(i, f, halted=True, issued=False), give.halt, now)
+        return give_command(set_flow(i, f, halted=True, issued=False), give.halt, now)
     if f.halted and not f.paused:
-        return Move(_set(i, f, halted=False))
-    return _STEPS[f.step](i, f, now) or _again(i, f, now, resend_ms)
-
-
-# --- small pieces ----------------------------------------------------------------------------------------
-
-
-def _set(i: Instance, f: Flow, **fields: object) -> Instance:
-    return replace(i, active=replace(f, **fields))
-
-
-def _set_batch(i: Instance, f: Flow, batch: Batch, **fields: object) -> Instance:
-    return _set(i, f, batches=(*f.batches[:-1], batch), **fields)
-
-
-def _give(i: Instance, make: Callable[..., Command], now: int, **fields: object) -> Move:
-    """Give a command with the next sequence; it stays until it is carried out."""
-    sequence = i.sequence + 1
-    command = make(i, sequence, **fields)
-    kind = command.model_dump(include={"type"})["type"]
-    given = Given(sequence, kind, command.model_dump_json(), now)
-    return Move(replace(i, sequence=sequence, given=given), (command,))
-
-
-def _again(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
-    """The unanswered command once more, with the same sequence."""
-    given = i.given
-    stands = f.paused and not f.halted and f.step != Step.CANCEL
-    if given is None or now < given.sent_at + resend_ms or stands:
-        return None
-    if given.answered and given.seen:
-        return None
-    return Move(replace(i, given=replace(given, sent_at=now)), (give.read(given.body),))
-
-
-def _carried_out(i: Instance, kind: str) -> bool:
-    given = i.given
-    return given is not None and given.kind == kind and given.answered and given.seen
-
-
-def mine(i: Instance, batch: Batch) -> list[tuple[str, Pod]]:
-    """The pods of a batch that live."""
-    return [(uid, pod) for uid, pod in i.pods.items() if pod.batch == batch.number and not pod.deleting]
-
-
-def _gone(i: Instance, uids: tuple[str, ...]) -> bool:
-    return all((pod := i.pods.get(uid)) is None or pod.deleting for uid in uids)
+        return Move(set_flow(i, f, halted=False))
+    return _STEPS[f.step](i, f, now) or again(i, f, now, resend_ms)
 
 
 def _size(f: Flow) -> int:
     return count_of(f.strategy.batch_size, f.wanted)
 
 
-# --- beginning and end -----------------------------------------------------------------------------------
-
-
-def _drop_waiting(i: Instance, now: int) -> Instance:
-    """Releases that end before their turn: canceled, deleted, impossible, or replaced by a newer one."""
-    if not i.waiting:
-        return i
-    newest = next((f for f in reversed(i.waiting) if f.updating and f.outcome is None), None)
-    ended: list[Flow] = []
-    kept: list[Flow] = []
-    for f in i.waiting:
-        if f.outcome is not None:
-            ended.append(_over(f, f.outcome, now, f.reason, f.message))
-        elif f.strategy.canceled or f.deleting:
-            ended.append(_over(f, FlowPhase.CANCELED, now, "Canceled", "canceled before it began"))
-        elif newest is not None and f is not newest and f.updating:
-            ended.append(_over(f, FlowPhase.ABORTED, now, "Replaced", f"{newest.name} takes its place"))
-        else:
-            kept.append(f)
-    return replace(i, waiting=tuple(kept), finished=(*i.finished, *ended)) if ended else i
-
-
-def _over(f: Flow, phase: FlowPhase, now: int, reason: str, message: str) -> Flow:
-    return replace(
-        f, phase=phase, step=Step.DONE, reason=reason, message=message, finished_at=now, updated_at=now
-    )
-
-
-def _activate(i: Instance, now: int) -> Move | None:
-    if not i.waiting:
-        # an instance at rest remembers no pods
-        return Move(replace(i, pods={}, given=None)) if i.pods or i.given else None
-    f = replace(
-        i.waiting[0], phase=FlowPhase.INITIALIZING, step=Step.OBSERVE, started_at=now, reason="", message=""
-    )
-    i = replace(i, active=f, waiting=i.waiting[1:], pods={}, given=None)
-    return _give(i, give.observe, now)
-
-
-def _close(i: Instance, f: Flow, now: int) -> Instance:
-    phase = f.outcome or FlowPhase.SUCCESS
-    live = {uid: pod for uid, pod in i.pods.items() if not pod.deleting}
-    ended = replace(f, phase=phase, finished_at=now, updated_at=now, outcome=phase, pods=live)
-    return replace(i, active=None, finished=(*i.finished, ended), given=None)
-
-
-def _ending(i: Instance, f: Flow) -> FlowPhase | None:
-    """How the release ends before its time, if it shall."""
-    if f.step in {Step.CANCEL, Step.FINISH, Step.DONE}:
-        return None
-    if f.strategy.canceled or f.deleting:
-        return FlowPhase.CANCELED
-    if f.failed and f.strategy.on_failure == OnFailure.CANCEL:
-        return FlowPhase.FAILED
-    if f.paused and any(newcomer.updating for newcomer in i.waiting):
-        return FlowPhase.ABORTED
-    return None
-
-
-_ENDED = {
-    FlowPhase.CANCELED: ("Canceled", "canceled"),
-    FlowPhase.FAILED: ("BatchFailed", "canceled by onFailure"),
-    FlowPhase.ABORTED: ("Aborted", "another release took over"),
-}
-
-
-def _end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
-    reason, message = _ENDED[outcome]
-    if f.message and f.failed:
-        message = f"{message}: {f.message}"
-    if not f.batches and f.step != Step.PREPARE:
-        return Move(_set(i, f, step=Step.DONE, outcome=outcome, reason=reason, message=message))
-    batch = f.open_batch
-    others = f.others
-    drop: tuple[str, ...] = ()
-    baked = f.updated
-    if batch is not None and batch.baked:
-        baked += batch.surge
-        others -= len(drop := f.victims or choose_victims(i, f, _retires(f, batch)))
-    elif batch is not None:
-        # with what the batch before it replaced, should that not be gone yet
-        drop = (*(uid for uid, _ in mine(i, batch)), *(uid for uid in f.victims if not _gone(i, (uid,))))
-    if baked and others > 0:
-        names = [
-            pod.name
-            for uid, pod in sorted(i.pods.items())
-            if pod.batch > EARLIER and pod.gate == "open" and uid not in drop
-        ]
-        message += f"; {baked} pods of {f.target_revision} go on serving: {', '.join(names[:20])}"
-    canceled = _set(
-        i,
-        f,
-        step=Step.CANCEL,
-        outcome=outcome,
-        reason=reason,
-        message=message,
-        victims=drop,
-        issued=True,
-    )
-    return _give(
-        canceled, give.cancel, now, keep=baked + others, baked=baked, drop=drop, restore_template=others > 0
-    )
-
-
-def _cancel(i: Instance, f: Flow, now: int) -> Move | None:
-    if _carried_out(i, "finish"):
-        return Move(_set(i, f, step=Step.DONE))
-    if _carried_out(i, "cancel") and _gone(i, f.victims):
-        return Move(_set(i, f, step=Step.DONE)) if _mixed(i) else _give(i, give.finish, now)
-    return None
-
-
-def _mixed(i: Instance) -> bool:
-    """Whether the cancel left pods of two revisions: the owner's strategy would go on updating them."""
-    command = give.read(i.given.body) if i.given else None
-    if isinstance(command, Cancel) and 0 < command.baked < command.keep:
-        return True
-    return any(pod.revision != i.cloneset.update_revision for pod in i.pods.values() if not pod.deleting)
-
-
 def _finish(i: Instance, f: Flow, now: int) -> Move | None:
     if not f.issued:
-        return _give(_set(i, f, issued=True), give.finish, now)
-    if _carried_out(i, "finish"):
+        return give_command(set_flow(i, f, issued=True), give.finish, now)
+    if carried_out(i, "finish"):
         warnings = "; ".join(f.warnings)
-        return Move(_set(i, f, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings))
+        return Move(set_flow(i, f, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings))
     return None
 
 
@@ -249,19 +78,19 @@ def _finish(i: Instance, f: Flow, now: int) -> Move | None:
 
 def _resync(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
     if i.given is not None and i.given.kind == "observe":
-        return _again(i, replace(f, strategy=replace(f.strategy, paused=False), failed=False), now, resend_ms)
-    return _give(i, give.observe, now)
+        return again(i, replace(f, strategy=replace(f.strategy, paused=False), failed=False), now, resend_ms)
+    return give_command(i, give.observe, now)
 
 
 def _refused(i: Instance, f: Flow, now: int) -> Move:
     i = replace(i, given=None)
     if f.step == Step.CANCEL or (f.reason == "NotFound" and f.batches):
         outcome = f.outcome or FlowPhase.FAILED
-        return Move(_set(i, f, step=Step.DONE, outcome=outcome))
+        return Move(set_flow(i, f, step=Step.DONE, outcome=outcome))
     batch = f.open_batch
     if batch is None or (batch.number == 1 and not i.cloneset.exists):
         # nothing has moved yet
-        return Move(_set(i, f, step=Step.DONE, outcome=FlowPhase.FAILED))
+        return Move(set_flow(i, f, step=Step.DONE, outcome=FlowPhase.FAILED))
     phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
     return _fail(i, f, Failure(phase, f.reason, f.message, 0, ()), now)
 
@@ -273,17 +102,17 @@ def _fail(i: Instance, f: Flow, found: Failure, now: int) -> Move:
     failed = replace(
         batch, phase=found.phase, reason=found.reason, message=found.message, failed_replicas=found.replicas
     )
-    i = _set_batch(i, f, failed, failed=True, reason=found.phase, message=found.message, updated_at=now)
+    i = set_batch(i, f, failed, failed=True, reason=found.phase, message=found.message, updated_at=now)
     if found.pull_out:
         assert i.active is not None
-        return _give(_set(i, i.active, halted=True), give.pull_out, now, uids=found.pull_out)
+        return give_command(set_flow(i, i.active, halted=True), give.pull_out, now, uids=found.pull_out)
     return Move(i)
 
 
 def _count_failed(i: Instance, f: Flow, found: Failure) -> Instance:
     """More pods of the failed batch have failed meanwhile."""
     batch = replace(f.batches[-1], failed_replicas=found.replicas, message=found.message)
-    return _set_batch(i, f, batch, message=found.message)
+    return set_batch(i, f, batch, message=found.message)
 
 
 # --- the road --------------------------------------------------------------------------------------------
@@ -291,17 +120,19 @@ def _count_failed(i: Instance, f: Flow, found: Failure) -> Instance:
 
 def _observe(i: Instance, f: Flow, now: int) -> Move | None:
     """The first look: what there is decides on the plan."""
-    if not _carried_out(i, "observe"):
+    if not carried_out(i, "observe"):
         return None
     if not i.cloneset.exists and f.action != "create":
         message = f"CloneSet {i.name} does not exist: create the instance first (action create)"
         return Move(
-            _set(i, f, step=Step.DONE, outcome=FlowPhase.FAILED, reason="InstanceNotFound", message=message)
+            set_flow(
+                i, f, step=Step.DONE, outcome=FlowPhase.FAILED, reason="InstanceNotFound", message=message
+            )
         )
     revisions = {pod.revision for pod in i.pods.values() if not pod.deleting}
     if not f.target_revision and (len(revisions) > 1 or f.wanted == 0):
         # some of these pods may have the target template: its revision is known once it is written
-        return _give(_set(i, f, step=Step.PREPARE), give.prepare, now) if not f.paused else None
+        return give_command(set_flow(i, f, step=Step.PREPARE), give.prepare, now) if not f.paused else None
     return Move(replace(i, active=planned(f)))
 
 
@@ -309,8 +140,8 @@ def _prepare(i: Instance, f: Flow, now: int) -> Move | None:
     if f.paused:
         return None
     if i.given is None:
-        return _give(i, give.prepare, now)
-    if not _carried_out(i, "surge"):
+        return give_command(i, give.prepare, now)
+    if not carried_out(i, "surge"):
         return None
     target = i.cloneset.update_revision
     updated = sum(1 for pod in i.pods.values() if pod.revision == target and not pod.deleting)
@@ -350,7 +181,7 @@ def _may_begin(f: Flow, now: int) -> bool:
 
 def _between(i: Instance, f: Flow, now: int) -> Move | None:
     if not remaining(f.wanted, Counts(f.updated, f.others)):
-        return None if f.paused else Move(_set(i, f, step=Step.FINISH, issued=False))
+        return None if f.paused else Move(set_flow(i, f, step=Step.FINISH, issued=False))
     if not _may_begin(f, now):
         return None
     return _begin(i, f, now)
@@ -376,8 +207,8 @@ def _begin(i: Instance, f: Flow, now: int, retiring: tuple[str, ...] = ()) -> Mo
     )
     i = replace(i, active=f)
     if not surge:
-        return Move(_set_batch(i, f, batch, step=Step.PULL_IN, issued=False))
-    return _give(i, give.surge, now)
+        return Move(set_batch(i, f, batch, step=Step.PULL_IN, issued=False))
+    return give_command(i, give.surge, now)
 
 
 def _tell_pods(i: Instance, f: Flow) -> Instance:
@@ -399,18 +230,18 @@ def _tell_pods(i: Instance, f: Flow) -> Instance:
 def _surge(i: Instance, f: Flow, now: int) -> Move | None:
     batch = f.open_batch
     assert batch is not None
-    if not batch.told and _carried_out(i, "surge"):
+    if not batch.told and carried_out(i, "surge"):
         told = replace(batch, told=True)
-        return Move(_set_batch(i, f, told, target_revision=i.cloneset.update_revision))
+        return Move(set_batch(i, f, told, target_revision=i.cloneset.update_revision))
     if batch.told and sum(1 for _, pod in mine(i, batch) if pod.containers_ready) >= batch.surge:
         smoked = replace(batch, phase=BatchPhase.SMOKED, smoked_at=now)
-        return Move(_set_batch(i, f, smoked, step=Step.SMOKED, victims=()))
+        return Move(set_batch(i, f, smoked, step=Step.SMOKED, victims=()))
     if f.issued or f.paused:
         return None
     # given once more: of the others, those beyond the count are still to go
     others = sum(1 for p in i.pods.values() if p.revision != f.target_revision and not p.deleting)
     victims = choose_victims(i, f, max(others - f.others, 0)) if f.target_revision else ()
-    return _give(_set(i, f, issued=True, victims=victims), give.surge, now)
+    return give_command(set_flow(i, f, issued=True, victims=victims), give.surge, now)
 
 
 def _smoked(i: Instance, f: Flow, now: int) -> Move | None:
@@ -421,7 +252,7 @@ def _smoked(i: Instance, f: Flow, now: int) -> Move | None:
     if sum(1 for _, pod in mine(i, batch) if pod.containers_ready) < batch.surge:
         return None
     baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now)
-    return Move(_set_batch(i, f, baking, step=Step.PULL_IN, issued=False))
+    return Move(set_batch(i, f, baking, step=Step.PULL_IN, issued=False))
 
 
 def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
@@ -443,13 +274,13 @@ def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
         since = (
             {"ready_since": now, "unready_since": 0} if ready else {"ready_since": 0, "unready_since": now}
         )
-        return Move(_set_batch(i, f, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now))
+        return Move(set_batch(i, f, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now))
     if not ready or now < batch.ready_since + f.strategy.bake * 1000:
         return None
     if f.paused or not may_reach(f, batch.number, BatchPhase.BAKED):
         return None
     baked = replace(batch, phase=BatchPhase.BAKED, baked_at=now)
-    return Move(_set_batch(i, f, baked, step=Step.PULL_OUT, issued=False))
+    return Move(set_batch(i, f, baked, step=Step.PULL_OUT, issued=False))
 
 
 def _ask_in(i: Instance, f: Flow, now: int) -> Move:
@@ -459,33 +290,7 @@ def _ask_in(i: Instance, f: Flow, now: int) -> Move:
     pods = dict(i.pods)
     for uid in uids:
         pods[uid] = replace(pods[uid], asked=i.sequence + 1)
-    return _give(replace(i, pods=pods), give.pull_in, now, uids=uids)
-
-
-def _retires(f: Flow, batch: Batch) -> int:
-    """How many pods the batch replaces, or just removes."""
-    return retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
-
-
-def choose_victims(i: Instance, f: Flow, count: int) -> tuple[str, ...]:
-    """Whom the batch replaces: pods that are not Ready, then the oldest; target revision last."""
-    batch = f.open_batch
-    candidates = [
-        (uid, pod)
-        for uid, pod in i.pods.items()
-        if not pod.deleting and (batch is None or pod.batch != batch.number)
-    ]
-    candidates.sort(
-        key=lambda item: (
-            item[1].revision == f.target_revision,
-            item[1].ready,
-            item[1].created_at,
-            item[1].name,
-        )
-    )
-    if batch is not None and batch.surge:
-        candidates = [item for item in candidates if item[1].revision != f.target_revision]
-    return tuple(uid for uid, _ in candidates[:count])
+    return give_command(replace(i, pods=pods), give.pull_in, now, uids=uids)
 
 
 def _pull_out(i: Instance, f: Flow, now: int) -> Move | None:
@@ -495,18 +300,18 @@ def _pull_out(i: Instance, f: Flow, now: int) -> Move | None:
     if f.paused:
         return None
     if not f.issued:
-        retire = _retires(f, batch)
+        retire = retires(f, batch)
         victims = choose_victims(i, f, retire)
-        i = _set_batch(i, f, replace(batch, retire=retire), victims=victims, issued=True)
+        i = set_batch(i, f, replace(batch, retire=retire), victims=victims, issued=True)
         if not f.strategy.pull_out or not victims:
             return _retire_now(i, now)
-        return _give(i, give.pull_out, now, uids=victims)
+        return give_command(i, give.pull_out, now, uids=victims)
     if not batch.pulled_out_at:
         live = [pod for uid in f.victims if (pod := i.pods.get(uid)) is not None and not pod.deleting]
         if any(pod.gate == "open" for pod in live):
             return None
         given = replace(i.given, answered=True, seen=True) if i.given else None
-        return Move(_set_batch(replace(i, given=given), f, replace(batch, pulled_out_at=now)))
+        return Move(set_batch(replace(i, given=given), f, replace(batch, pulled_out_at=now)))
     if now < batch.pulled_out_at + f.strategy.pull_out * 1000:
         return None
     return _retire_now(i, now)
@@ -523,7 +328,7 @@ def _retire_now(i: Instance, now: int) -> Move:
         more = remaining(over.wanted, Counts(over.updated, over.others))
         if more and over.updated < over.wanted and _may_begin(over, now):
             return _begin(replace(i, active=over), over, now, f.victims)
-    return _give(_set(i, f, step=Step.RETIRE, issued=True), give.retire, now)
+    return give_command(set_flow(i, f, step=Step.RETIRE, issued=True), give.retire, now)
 
 
 def _finished(f: Flow, batch: Batch, now: int) -> Flow:
@@ -545,15 +350,15 @@ def _retire(i: Instance, f: Flow, now: int) -> Move | None:
     if f.paused and not f.issued:
         return None
     if not f.issued:
-        retire = _retires(f, batch)
+        retire = retires(f, batch)
         batch = replace(batch, retire=retire)
         # a retire that was written before may have done its part already
         live = [pod for pod in i.pods.values() if not pod.deleting]
         present = [pod for pod in live if not batch.surge or pod.revision != f.target_revision]
         count = max(len(present) - (f.others + (0 if batch.surge else f.updated) - retire), 0)
         f = replace(f, victims=choose_victims(i, f, count), issued=True)
-        return _give(_set_batch(i, f, batch), give.retire, now)
-    if not _carried_out(i, "retire") or not _gone(i, f.victims):
+        return give_command(set_batch(i, f, batch), give.retire, now)
+    if not carried_out(i, "retire") or not gone(i, f.victims):
         return None
     over = replace(_finished(f, batch, now), victims=())
     return Move(replace(i, active=over))
@@ -569,5 +374,5 @@ _STEPS: dict[Step, Callable[[Instance, Flow, int], Move | None]] = {
     Step.PULL_OUT: _pull_out,
     Step.RETIRE: _retire,
     Step.FINISH: _finish,
-    Step.CANCEL: _cancel,
+    Step.CANCEL: cancel,
 }

@@ -13,6 +13,7 @@ from shared import clonesets as cs
 from shared import messages as m
 from shared.clonesets import CloneSet
 from shared.deployflow import READINESS_GATE, Application
+from tests.simulation.cluster import merged
 from tests.unit.plumbing.parts import LABELS, application
 
 Json = dict[str, Any]
@@ -121,19 +122,6 @@ def patch(command: Any, live: CloneSet, pods: list[m.PodRef] | None = None) -> J
     todo = change(command, live, THREE if pods is None else pods)
     assert isinstance(todo, Patch), todo
     return todo.body
-
-
-def merged(live: Any, body: Any) -> Any:
-    """RFC 7386, written down once more by somebody else than the code under test."""
-    if not isinstance(body, dict):
-        return body
-    result = dict(live) if isinstance(live, dict) else {}
-    for key, value in body.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
 
 
 def after(command: Any, live: CloneSet, pods: list[m.PodRef] | None = None) -> CloneSet:
