@@ -126,11 +126,11 @@ class Floor:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, server: str, of_set: str, workload: Workload) -> AsyncIterator[Floor]:
+    async def started(cls, kubeconfig: Path, of_set: str, workload: Workload) -> AsyncIterator[Floor]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(Path(__file__).with_name("floor.py")),
-            *("--server", server, "--set", of_set),
+            *("--kubeconfig", str(kubeconfig), "--set", of_set),
             *("--applications", str(workload.applications)),
             *("--replicas", str(workload.replicas), "--batch-size", str(workload.batch_size)),
             stdin=asyncio.subprocess.PIPE,

@@ -14,15 +14,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
 import uvloop
+import yaml
 
 if __name__ == "__main__":
     # started as a script: the folder above is not on the path then
@@ -261,11 +263,31 @@ async def _lines() -> AsyncIterator[str]:
         yield line
 
 
-async def run(server: str, of_set: str, workload: Workload) -> None:
-    connector = aiohttp.TCPConnector(limit=64)
+class Place(NamedTuple):
+    """Where the API server is, and how to be let in: a kubeconfig's current context, a token at most."""
+
+    server: str
+    headers: dict[str, str]
+    tls: ssl.SSLContext | bool
+
+    @classmethod
+    def read(cls, kubeconfig: Path) -> Place:
+        config = yaml.safe_load(kubeconfig.read_text())
+        (cluster,), (user,) = config["clusters"], config["users"]
+        token = (user["user"] or {}).get("token")
+        authority = cluster["cluster"].get("certificate-authority")
+        return cls(
+            cluster["cluster"]["server"],
+            {"User-Agent": AGENT, **({"Authorization": f"Bearer {token}"} if token else {})},
+            ssl.create_default_context(cafile=authority) if authority else True,
+        )
+
+
+async def run(place: Place, of_set: str, workload: Workload) -> None:
+    connector = aiohttp.TCPConnector(limit=64, ssl=place.tls)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
     async with aiohttp.ClientSession(
-        server, connector=connector, timeout=timeout, headers={"User-Agent": AGENT}, read_bufsize=LINE_LIMIT
+        place.server, connector=connector, timeout=timeout, headers=place.headers, read_bufsize=LINE_LIMIT
     ) as session:
         floor = Floor(session, of_set, workload)
         try:
@@ -281,14 +303,14 @@ async def run(server: str, of_set: str, workload: Workload) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--server", required=True, help="URL of the API server")
+    parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--set", required=True, help="the name that everything made here carries")
     parser.add_argument("--applications", type=int, required=True)
     parser.add_argument("--replicas", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     given = parser.parse_args()
-    workload = Workload("floor", given.applications, given.replicas, given.batch_size, None)
-    uvloop.run(run(given.server, given.set, workload))
+    workload = Workload("floor", given.applications, given.replicas, given.batch_size)
+    uvloop.run(run(Place.read(given.kubeconfig), given.set, workload))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ async def _driver(side: str, where: Surroundings, of_set: str, workload: Workloa
     if side == TRITON:
         yield Triton(where.client, of_set, workload)
         return
-    async with Floor.started(where.server, of_set, workload) as floor:
+    async with Floor.started(where.kubeconfig, of_set, workload) as floor:
         yield floor
 
 

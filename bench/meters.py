@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,6 +35,18 @@ def requests_in(metrics: str) -> Counter[Request]:
             for found in _SERIES.finditer(metrics)
         }
     )
+
+
+def requests_of(audit: Iterable[str]) -> Counter[Request]:
+    """The counts in a kube-apiserver's audit log, one JSON event a line."""
+    counts: Counter[Request] = Counter()
+    for line in audit:
+        event = json.loads(line)
+        about = event.get("objectRef") or {}
+        resource = "/".join(filter(None, (about.get("resource", ""), about.get("subresource"))))
+        code = str((event.get("responseStatus") or {}).get("code", ""))
+        counts[Request(event.get("userAgent", ""), event["verb"], resource, code)] += 1
+    return counts
 
 
 class Usage(NamedTuple):

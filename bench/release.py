@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,10 @@ from bench.progress import say
 from bench.report import Results, record, table
 from bench.surroundings import in_sandbox
 from bench.workloads import DEFAULT, WORKLOADS
+from sandbox.embedded import EmbeddedStack
+from sandbox.environment import Stack
 from sandbox.process import SandboxError
+from sandbox.real.stack import RealStack
 from shared.errors import Unavailable
 from shared.kubernetes import ApiError
 
@@ -42,6 +46,7 @@ examples:
   python bench/release.py --sandbox                  W1 and W3, three runs each, and triton demo
   python bench/release.py --sandbox W1 --runs 5
   python bench/release.py --sandbox W2 --runs 1      500 pods
+  python bench/release.py --real W1 W2 --runs 1      on Kafka, Redis, Elasticsearch and Kubernetes with OpenKruise
   python bench/release.py --demo                     triton demo: its time and memory
   python bench/release.py --sandbox --demo -o json > result.json
   python bench/picture.py result.json > docs/images/bench-sandbox.svg
@@ -63,15 +68,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", metavar="W", help=f"default: {' '.join(DEFAULT)}")
     parser.add_argument("--sandbox", action="store_true", help="measure on a sandbox, fresh in each run")
     parser.add_argument(
+        "--real",
+        action="store_true",
+        help="measure on the real parts (triton sandbox --real), fresh in each run",
+    )
+    parser.add_argument(
         "--demo", action="store_true", help="measure `triton demo`; with --sandbox also beside the W named"
     )
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
-    if not given.sandbox and not given.demo:
-        parser.error("say where to measure: --sandbox, or --demo")
-    if given.workloads and not given.sandbox:
-        parser.error("workloads are measured with --sandbox")
+    if given.sandbox and given.real:
+        parser.error("--sandbox or --real: one place at a time")
+    if not given.sandbox and not given.real and not given.demo:
+        parser.error("say where to measure: --sandbox, --real, or --demo")
+    if given.workloads and not given.sandbox and not given.real:
+        parser.error("workloads are measured with --sandbox or --real")
     if unknown := [name for name in given.workloads if name not in WORKLOADS]:
         parser.error(f"no workload is named {', '.join(unknown)}: there are {', '.join(WORKLOADS)}")
     if given.runs < 1:
@@ -79,10 +91,10 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-async def _measure(workloads: list[str], runs: int, results: Results) -> None:
+async def _measure(workloads: list[str], runs: int, results: Results, stack: Callable[[], Stack]) -> None:
     for number in range(1, runs + 1):
         say(f"run {number} of {runs}")
-        async with in_sandbox() as where:
+        async with in_sandbox(stack()) as where:
             results.ready_seconds.append(where.ready_seconds)
             say(f"  sandbox ready in {where.ready_seconds:.1f} s")
             for name in workloads:
@@ -91,10 +103,13 @@ async def _measure(workloads: list[str], runs: int, results: Results) -> None:
 
 
 async def _run(given: argparse.Namespace) -> Results:
-    results = Results(where="sandbox")
+    results = Results(where="real" if given.real else "sandbox")
     if given.sandbox:
-        await _measure(given.workloads or list(DEFAULT), given.runs, results)
-    if given.demo or not given.workloads:
+        await _measure(given.workloads or list(DEFAULT), given.runs, results, EmbeddedStack)
+    if given.real:
+        names = given.workloads or list(WORKLOADS)
+        await _measure(names, given.runs, results, lambda: RealStack(say, audit=True))
+    if given.demo or (given.sandbox and not given.workloads):
         results.demo = await run_demo()
     return results
 

@@ -1,4 +1,4 @@
-"""What is released in a measurement, the same for Triton and for the floor: W1, W2, W3.
+"""What is released in a measurement, the same for Triton and for the floor: W1 to W4.
 
 Both sides get pods of one template and batches of one size, so that what differs is who drives them.
 """
@@ -17,17 +17,30 @@ V1: Final = "bench:v1"
 V2: Final = "bench:v2"
 
 
+class Bounds(NamedTuple):
+    """The most that Triton may take on the real parts: times of the floor's time, requests for each pod and CPU
+    seconds of all four services, and MB of each service.
+    """
+
+    ratio: float
+    requests: float
+    cpu_seconds: float
+    megabytes: float
+
+
 class Workload(NamedTuple):
     """`applications` of `replicas` pods each, all released at once in batches of `batch_size`.
 
-    `target` is the most that Triton's time may be, in times of the floor's; None where none is set here.
+    `target` is the most that Triton's time may be in the sandbox, in times of the floor's; None where none is set.
+    `real` is what is aimed for on the real parts.
     """
 
     name: str
     applications: int
     replicas: int
     batch_size: int
-    target: float | None
+    target: float | None = None
+    real: Bounds | None = None
 
     @property
     def batches(self) -> int:
@@ -49,9 +62,10 @@ class Workload(NamedTuple):
 WORKLOADS: Final = {
     workload.name: workload
     for workload in (
-        Workload("W1", 1, 10, 2, 1.3),
-        Workload("W2", 1, 500, 100, None),
-        Workload("W3", 50, 10, 2, 1.5),
+        Workload("W1", 1, 10, 2, 1.3, Bounds(1.15, 4, 1.5, 100)),
+        Workload("W2", 1, 500, 100, None, Bounds(1.15, 1.2, 5, 110)),
+        Workload("W3", 50, 10, 2, 1.5, Bounds(1.2, 4, 8, 110)),
+        Workload("W4", 1, 2500, 250, None, Bounds(1.15, 1.1, 25, 150)),
     )
 }
 DEFAULT: Final = ("W1", "W3")

@@ -130,6 +130,11 @@ class Sandbox:
         """Where each process of a service answers `/healthz`, `/readyz` and `/metrics`."""
         return {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
 
+    @property
+    def parts(self) -> frozenset[str]:
+        """The names of all its processes."""
+        return frozenset(self._parts)
+
     def pid(self, name: str) -> int | None:
         """The process id of a part that runs; None while it does not."""
         return self._part(name).pid

@@ -15,6 +15,9 @@ from sandbox.process import POLL_SECONDS, Part, Parts, Probe, free_port, listens
 from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster_build import Binaries, provide
 
+CLUSTER: Final = ("etcd", "apiserver", "controller-manager", "scheduler", "kruise", "kwok")
+AUDIT: Final = Path("real", "cluster", "audit.log")
+"""Below the sandbox's state: who asked the API server for what, where that is wanted."""
 NODES: Final = 5
 APPLY_SECONDS: Final = 60.0
 ADMIN_TOKEN: Final = "admin"  # noqa: S105 - of a server that listens on loopback, and is gone with the sandbox
@@ -31,7 +34,10 @@ Json = dict[str, Any]
 class Cluster:
     """The parts of a control plane, in one folder. Use `start`, then the kubeconfig."""
 
-    def __init__(self, parts: Parts, folder: Path, kubeconfig: Path, crds: list[Json], say: Say) -> None:
+    def __init__(
+        self, parts: Parts, folder: Path, kubeconfig: Path, crds: list[Json], say: Say, *, audit: bool = False
+    ) -> None:
+        self._audit = audit
         self._parts = parts
         self._folder = folder
         self._pki = folder / "pki"
@@ -97,9 +103,18 @@ class Cluster:
                 "--allow-privileged=true",
                 # without kubelets nobody takes the taint of a new node away, or mounts a token
                 "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+                *self._auditing(),
             ],
             self._answers(f"{self.url}/readyz"),
         )
+
+    def _auditing(self) -> list[str]:
+        if not self._audit:
+            return []
+        policy = self._folder / "audit.json"
+        rules = [{"level": "Metadata", "omitStages": ["RequestReceived"]}]
+        policy.write_text(json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules}))
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self._folder / AUDIT.name}"]
 
     def _write_kubeconfig(self) -> None:
         cluster = {"server": self.url, "certificate-authority": str(self._pki / "apiserver.crt")}

@@ -24,8 +24,9 @@ class RealStack:
 
     played = "its pods run no containers: KWOK plays the kubelets"
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, *, audit: bool = False) -> None:
         self._say = say
+        self._audit = audit
 
     async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
         """Start them and wait until they can be used; the settings to reach them. Raises `SandboxError`."""
@@ -34,7 +35,7 @@ class RealStack:
         say, folder = self._say, state / "real"
         shutil.rmtree(folder, ignore_errors=True)
         # building comes first, and alone: it takes all cores
-        await Cluster(parts, folder / "cluster", kubeconfig, [crd()], say).start()
+        await Cluster(parts, folder / "cluster", kubeconfig, [crd()], say, audit=self._audit).start()
         bootstrap, redis, store = await asyncio.gather(
             _kafka(parts, folder / "kafka", say),
             _redis(parts, folder / "redis"),
