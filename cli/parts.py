@@ -14,7 +14,7 @@ from cli.options import Kubeconfig, Output, State
 from cli.output import Format, note, show
 
 if TYPE_CHECKING:
-    from sandbox.environment import Sandbox
+    from sandbox.environment import Sandbox, Stack
 
 Json = dict[str, Any]
 
@@ -45,13 +45,11 @@ def sandbox(
 
     """
     from cli.interrupts import Interrupted, run
-    from sandbox.embedded import EmbeddedStack
     from sandbox.environment import SERVICES, Sandbox
-    from sandbox.real.stack import RealStack
 
     async def work() -> None:
         began = time.monotonic()
-        stack = RealStack(note) if real else EmbeddedStack()
+        stack = _stack(real=real)
         note(f"starting a sandbox ({stack.played}) ...")
         counts = dict.fromkeys(SERVICES, replicas)
         async with Sandbox(state, replicas=counts, stack=stack, say=note) as running:
@@ -62,6 +60,17 @@ def sandbox(
         run(work())
     except Interrupted:
         note("stopped")
+
+
+def _stack(*, real: bool) -> Stack:
+    # what the real parts need is imported only where they are wanted: the other start is a matter of seconds
+    if real:
+        from sandbox.real.stack import RealStack
+
+        return RealStack(note)
+    from sandbox.embedded import EmbeddedStack
+
+    return EmbeddedStack()
 
 
 def _introduce(running: Sandbox, seconds: float, output: Format | None) -> None:

@@ -304,10 +304,10 @@ class Kafka:
         try:
             async with asyncio.timeout(REPLY_SECONDS):
                 await self.broker.publish(value, topic, key=key.encode(), headers=headers)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except (KafkaError, OSError) as error:
             if not await self.broker.ping(REPLY_SECONDS):
-                msg = f"Kafka at {self.settings.kafka_bootstrap} did not take a message: {error!r}"
-                raise Unavailable(msg) from error
+                with _as_unavailable(self.settings):
+                    raise
             _log.warning("topic %s takes no answer (%r): is there such a topic?", topic, error)
 
     async def dead_letter(self, record: Record, reason: str, message: str) -> None:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import yaml
 
-from sandbox.process import POLL_SECONDS, Part, Parts, Probe, free_port, listens
+from sandbox.process import Parts, Probe, free_port, listens
 from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster_build import Binaries, provide
+from sandbox.real.probes import answers
 
 CLUSTER: Final = ("etcd", "apiserver", "controller-manager", "scheduler", "kruise", "kwok")
 AUDIT: Final = Path("real", "cluster", "audit.log")
 """Below the sandbox's state: who asked the API server for what, where that is wanted."""
 NODES: Final = 5
-APPLY_SECONDS: Final = 60.0
 ADMIN_TOKEN: Final = "admin"  # noqa: S105 - of a server that listens on loopback, and is gone with the sandbox
 _STAGES: Final = Path(__file__).with_name("stages.yaml")
 _RATES: Final = ["--kube-api-qps=500", "--kube-api-burst=1000"]
@@ -105,7 +103,7 @@ class Cluster:
                 "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
                 *self._auditing(),
             ],
-            self._answers(f"{self.url}/readyz"),
+            answers(f"{self.url}/readyz", {"Authorization": f"Bearer {ADMIN_TOKEN}"}),
         )
 
     def _auditing(self) -> list[str]:
@@ -182,7 +180,7 @@ class Cluster:
                 "--rest-config-qps=500",
                 "--rest-config-burst=1000",
             ],
-            self._answers(f"http://127.0.0.1:{health}/readyz"),
+            answers(f"http://127.0.0.1:{health}/readyz"),
             {
                 "KUBECONFIG": str(self._kubeconfig),
                 "POD_NAMESPACE": "kruise-system",
@@ -247,18 +245,3 @@ class Cluster:
         environment: dict[str, str] | None = None,
     ) -> None:
         await self._parts.run(name, [str(word) for word in command], probe, environment)
-
-    def _answers(self, url: str) -> Probe:
-        """Ready when that address answers 200."""
-
-        async def probe(_: Part) -> None:
-            # the certificate is its own and made a moment ago
-            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}) as session:
-                while True:
-                    with contextlib.suppress(aiohttp.ClientError):
-                        async with session.get(url, ssl=False) as answer:
-                            if answer.status == 200:
-                                return
-                    await asyncio.sleep(POLL_SECONDS)
-
-        return probe

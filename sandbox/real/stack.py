@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-
-from sandbox.process import POLL_SECONDS, Part, Parts, Probe, free_port, listens
+from sandbox.process import Parts, free_port, listens
 from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster import Cluster
 from sandbox.real.java import ELASTICSEARCH_JAVA, KAFKA_JAVA, LEAN, elasticsearch, java, kafka
+from sandbox.real.probes import answers
 
 _KAFKA_MEMORY: Final = ["-Xms128m", "-Xmx384m"]
 _ELASTICSEARCH_MEMORY: Final = ["-Xms256m", "-Xmx512m"]
@@ -149,20 +147,7 @@ async def _elasticsearch(parts: Parts, folder: Path, say: Say) -> str:
         str(folder / "config"),
     ]
     url = f"http://127.0.0.1:{port}"
-    await parts.run("elasticsearch", command, _healthy(url))
+    await parts.run(
+        "elasticsearch", command, answers(f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s")
+    )
     return url
-
-
-def _healthy(url: str) -> Probe:
-    async def probe(_: Part) -> None:
-        async with aiohttp.ClientSession() as session:
-            while True:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(
-                        f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s"
-                    ) as answer:
-                        if answer.status == 200:
-                            return
-                await asyncio.sleep(POLL_SECONDS)
-
-    return probe

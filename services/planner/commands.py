@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.planner.plan import Counts, retire_after
 from services.planner.state import Flow, Instance
+from services.planner.victims import retires
 from shared import messages as m
 from shared.topics import BATCH_COMMANDS
 
@@ -73,7 +73,7 @@ def retire(i: Instance, sequence: int) -> m.Command:
     f = _flow(i)
     batch = f.open_batch
     assert batch is not None
-    count = retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
+    count = retires(f, batch)
     return m.Retire(
         **_head(i, sequence),
         replicas=f.updated + f.others + batch.surge - count,
