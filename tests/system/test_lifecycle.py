@@ -91,8 +91,13 @@ async def test_while_paused_no_pod_is_made_and_resume_goes_on(releases: Releases
     await releases.apply(deployflow("pausing-2", "pausing", image="nginx:2", batchSize=2, annotations=slow))
     await releases.batch_is("pausing-2", 1, "Smoking")
     await releases.strategy("pausing-2", paused=True)
-    await releases.until_status("pausing-2", "paused", lambda s: s["paused"] and s["reason"] == "Paused")
-    cloneset = await until("the CloneSet stands still", lambda: _settled(releases, "pausing"))
+    status = await releases.until_status(
+        "pausing-2", "paused", lambda s: s["paused"] and s["reason"] == "Paused"
+    )
+    # a surge that was on its way is still written, and then halted
+    cloneset = await until(
+        "the CloneSet stands still", lambda: _settled(releases, "pausing", status["sequence"])
+    )
     made = {pod["metadata"]["name"] for pod in await releases.pods("pausing")}
     assert cloneset["spec"]["replicas"] == len(made)
     # a release of another instance that begins and ends meanwhile shows that nothing is merely slow
@@ -103,11 +108,12 @@ async def test_while_paused_no_pod_is_made_and_resume_goes_on(releases: Releases
     assert [c["batchSize"] for c in status["conditions"]] == [2, 4]
 
 
-async def _settled(releases: Releases, instance: str) -> Json | None:
-    """The CloneSet once its controller has made exactly the pods that are wanted."""
+async def _settled(releases: Releases, instance: str, sequence: int) -> Json | None:
+    """The CloneSet once that command is in it, and its controller has made exactly the pods that are wanted."""
     cloneset = await releases.cloneset(instance)
     status = cloneset["status"]
-    seen = status.get("observedGeneration") == cloneset["metadata"]["generation"]
+    written = int(cloneset["metadata"]["annotations"]["apps.triton.io/sequence"])
+    seen = written >= sequence and status.get("observedGeneration") == cloneset["metadata"]["generation"]
     return cloneset if seen and status["replicas"] == cloneset["spec"]["replicas"] else None
 
 
