@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from sandbox.environment import Sandbox, Stack
 
 Json = dict[str, Any]
+Real = Annotated[
+    bool,
+    typer.Option(
+        "--real", help="Kafka, Redis, Elasticsearch and a Kubernetes with OpenKruise, as processes."
+    ),
+]
 
 
 def sandbox(
@@ -24,24 +30,21 @@ def sandbox(
     replicas: Annotated[
         int, typer.Option("--replicas", min=0, help="Processes of each service; 0 to run them yourself.")
     ] = 1,
-    real: Annotated[
-        bool,
-        typer.Option(
-            "--real", help="Kafka, Redis, Elasticsearch and a Kubernetes with OpenKruise, as processes."
-        ),
-    ] = False,
+    real: Real = False,
     output: Output = None,
 ) -> None:
     """Run all of Triton on this machine until Ctrl-C.
 
     Nothing has to be installed. It is a simulation for trying and testing: Kafka, Redis and Kubernetes are small stand-ins, and pods run no
     containers. Each service is a process of its own; one that is killed is started again. Prints READY and how
-    to reach each part. With --real they are the real ones, built and downloaded once (ten minutes, Go, Java and Maven); only the pods are played.
+    to reach each part. With --real they are the real ones, built and downloaded once (ten minutes, Go, Java and Maven); only the pods are played. A part that a setting names (TRITON_KUBECONFIG,
+    TRITON_KAFKA_BOOTSTRAP, TRITON_REDIS_URL, TRITON_EVENT_STORE) is then used instead of started.
 
     Examples:
       triton sandbox
       triton sandbox --state ./sandbox-state --replicas 2
       triton sandbox --real
+      TRITON_KAFKA_BOOTSTRAP=127.0.0.1:9092 triton sandbox --real
 
     """
     from cli.interrupts import Interrupted, run
@@ -53,7 +56,8 @@ def sandbox(
         note(f"starting a sandbox ({stack.played}) ...")
         counts = dict.fromkeys(SERVICES, replicas)
         async with Sandbox(state, replicas=counts, stack=stack, say=note) as running:
-            _introduce(running, time.monotonic() - began, output)
+            seconds = time.monotonic() - began
+            _introduce(running, seconds, await stack.versions(), output)
             await running.lost()
 
     try:
@@ -73,17 +77,19 @@ def _stack(*, real: bool) -> Stack:
     return EmbeddedStack()
 
 
-def _introduce(running: Sandbox, seconds: float, output: Format | None) -> None:
+def _introduce(running: Sandbox, seconds: float, versions: dict[str, str], output: Format | None) -> None:
     if output is not None:
-        show(_addresses(running), output)
+        show(_addresses(running) | {"versions": versions}, output)
         sys.stdout.flush()
         return
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines = [
         f"READY in {seconds:.1f} s. This is a simulation: {running.played}.",
         f"  Kubernetes    {running.kubernetes_url}    export KUBECONFIG={running.kubeconfig}",
         f"  Kafka         {running.kafka_bootstrap}",
         f"  Redis         {running.redis_url}",
         f"  event store   {running.event_store}",
+        *([f"  versions      {told}"] if told else []),
         *(f"  {name:<13} {url}/metrics" for name, url in running.health_urls.items()),
         f"  all settings  set -a; . {running.env_file}; set +a",
         f"  state, logs   {running.state}",
@@ -108,7 +114,7 @@ def _addresses(running: Sandbox) -> Json:
     }
 
 
-def demo(state: State = None, output: Output = None) -> None:
+def demo(state: State = None, real: Real = False, output: Output = None) -> None:
     """Show three releases in a sandbox of its own, in a minute.
 
     A canary release, an update in batches, and an update that fails. Exit code 0 only when what the API server and the release log say afterwards holds.
@@ -116,12 +122,13 @@ def demo(state: State = None, output: Output = None) -> None:
     Examples:
       triton demo
       triton demo -o json
+      triton demo --real
 
     """
     from cli.demo import play
     from cli.interrupts import run
 
-    if not run(play(state, output)):
+    if not run(play(state, _stack(real=real), output)):
         raise typer.Exit(1)
 
 

@@ -36,6 +36,10 @@ class EmbeddedStack:
             "TRITON_EVENT_STORE": f"sqlite:///{state / 'events.db'}",
         }
 
+    async def versions(self) -> dict[str, str]:
+        """None: they are as old as Triton itself."""
+        return {}
+
 
 async def _kubernetes(parts: Parts, state: Path, kubeconfig: Path) -> None:
     # the backends start while this is imported and written

@@ -42,6 +42,9 @@ class Stack(Protocol):
     async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
         """Start it and wait until it can be used; the settings to reach it. Raises `SandboxError`."""
 
+    async def versions(self) -> dict[str, str]:
+        """What its servers answer when they are asked for their version, by their names."""
+
 
 class Sandbox:
     """`async with Sandbox() as sandbox:` runs everything until the end of the block.

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cli.connection import Cluster, Place, connect
 from cli.demo import applications as apps
@@ -27,6 +27,9 @@ from shared.event_store import EventStore, Query, Stream, open_store
 from shared.kubernetes import CLONESETS, DEPLOYFLOWS
 from shared.settings import Settings
 
+if TYPE_CHECKING:
+    from sandbox.environment import Stack
+
 Json = dict[str, Any]
 
 RELEASE_SECONDS: Final = 90.0
@@ -37,14 +40,14 @@ HOLD_SECONDS: Final = 1.0
 REQUESTED_BY: Final = "demo"
 
 
-async def play(state: Path | None, output: Format | None) -> bool:
-    """The whole demo; whether all checks hold."""
+async def play(state: Path | None, stack: Stack, output: Format | None) -> bool:
+    """The whole demo on such parts; whether all checks hold."""
     from sandbox.environment import Sandbox
 
     report = Report(Stage(quiet=output is not None))
-    report.stage.say("A demonstration on a simulated cluster: no containers run.")
+    report.stage.say(f"A demonstration on a simulated cluster: {stack.played}.")
     began = time.monotonic()
-    async with Sandbox(state, say=report.stage.say) as sandbox:
+    async with Sandbox(state, stack=stack, say=report.stage.say) as sandbox:
         report.took("sandbox ready", began)
         store = open_store(Settings(event_store=sandbox.event_store))
         try:

@@ -77,3 +77,8 @@ def tool(name: str, how: str) -> Path:
         msg = f"{name} is missing: {how}"
         raise SandboxError(msg)
     return Path(found)
+
+
+def kubectl() -> Path:
+    """Raises `SandboxError`."""
+    return tool("kubectl", "install it, or put the one that `make test` built on the PATH")

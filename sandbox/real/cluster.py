@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from sandbox.process import Parts, Probe, free_port, listens
+from sandbox.real import cache
 from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster_build import Binaries, provide
 from sandbox.real.probes import answers
@@ -42,11 +43,11 @@ class Cluster:
         self._kubeconfig = kubeconfig
         self._crds = crds
         self._say = say
-        self.url = ""
+        self.url = self.etcd_url = ""
 
     async def start(self) -> None:
         """Raises `SandboxError`."""
-        kubectl = tool("kubectl", "install it, or put the one that `make test` built on the PATH")
+        kubectl = cache.kubectl()
         binaries = await provide(self._say)
         self._pki.mkdir(parents=True)
         await self._keys()
@@ -68,7 +69,7 @@ class Cluster:
 
     async def _servers(self, binaries: Binaries) -> None:
         client, peer, secure = free_port(), free_port(), free_port()
-        etcd = f"http://127.0.0.1:{client}"
+        etcd = self.etcd_url = f"http://127.0.0.1:{client}"
         await self._run(
             "etcd",
             [

@@ -19,6 +19,11 @@ GO: Final = (1, 24)
 _MODULES: Final = Path(__file__).with_name("modules")
 _KRUISE_MODULE: Final = "github.com/openkruise/kruise"
 _LEAN: Final = ["-trimpath", "-ldflags=-s -w"]
+# the module alone does not know its version, and would answer GET /version with a placeholder
+_KUBERNETES_FLAGS: Final = [
+    "-trimpath",
+    f"-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES}",
+]
 
 
 class Binaries(NamedTuple):
@@ -39,7 +44,7 @@ async def provide(say: Say) -> Binaries:
     async def kubernetes(folder: Path) -> None:
         for program in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
             what = f"building {program} {KUBERNETES}"
-            await _build(say, what, "kubernetes", folder / program, f"./cmd/{program}")
+            await _build(say, what, "kubernetes", folder / program, f"./cmd/{program}", _KUBERNETES_FLAGS)
 
     async def kruise(folder: Path) -> None:
         await _build(
@@ -72,9 +77,11 @@ def _environment() -> dict[str, str]:
     return {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
 
 
-async def _build(say: Say, what: str, module: str, output: Path, package: str) -> None:
+async def _build(
+    say: Say, what: str, module: str, output: Path, package: str, flags: list[str] = _LEAN
+) -> None:
     say(what)
-    command: list[str | Path] = [await _go(say), "build", *_LEAN, "-o", output, package]
+    command: list[str | Path] = [await _go(say), "build", *flags, "-o", output, package]
     await run(what, command, say, cwd=_MODULES / module, environment=_environment())
 
 

