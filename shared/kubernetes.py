@@ -24,8 +24,11 @@ from yaml import YAMLError
 from shared.errors import Unavailable
 
 Json = dict[str, Any]
+Body = Json | list[Json]
+"""An object, a merge patch, or the operations of a JSON patch."""
 
 MERGE = "application/merge-patch+json"
+JSON = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 
 REQUEST_TIMEOUT_SECONDS: Final = 30
@@ -173,7 +176,7 @@ class Client:
         resource: Resource,
         namespace: str,
         name: str,
-        body: Json,
+        body: Body,
         *,
         subresource: str | None = None,
         content_type: str = MERGE,
@@ -215,7 +218,7 @@ class Client:
         resource: Resource,
         path: str,
         *,
-        body: Json | None = None,
+        body: Body | None = None,
         content_type: str = "application/json",
         dry_run: bool = False,
     ) -> Json:
@@ -232,7 +235,7 @@ class Client:
         path: str,
         *,
         query: dict[str, str] | None = None,
-        body: Json | None = None,
+        body: Body | None = None,
         content_type: str = "application/json",
     ) -> bytes:
         await self._limit.wait()
@@ -258,7 +261,7 @@ class Client:
         verb: str,
         path: str,
         query: dict[str, str],
-        body: Json | None,
+        body: Body | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:

@@ -1,7 +1,7 @@
 """From a batch command and the CloneSet as it is to the one change of it, or to the answer that says why not.
 
-Pure. Every change is an absolute merge patch, guarded by the resourceVersion that it was decided on, with the
-command's sequence in it: done twice it is done once, and a lower sequence is never done.
+Pure. Every change is an absolute merge patch with the command's sequence in it: done twice it is done once, and a
+lower sequence is never done. `writing` guards it.
 """
 
 from __future__ import annotations
@@ -86,10 +86,7 @@ def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) ->
 
 def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef]) -> Json:
     annotations: Json = {cs.SEQUENCE: str(command.sequence)}
-    body: Json = {
-        "metadata": {"resourceVersion": live.metadata.resource_version, "annotations": annotations},
-        "spec": {},
-    }
+    body: Json = {"metadata": {"annotations": annotations}, "spec": {}}
     spec = body["spec"]
     match command:
         case m.Surge():

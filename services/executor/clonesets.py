@@ -10,11 +10,12 @@ import msgspec
 from prometheus_client import Counter
 
 from services.executor.change import Answer, BadTemplate, Create, Patch, change, trial
+from services.executor.writing import guarded, same
 from shared import messages as m
 from shared.clonesets import CloneSet, facts_of
 from shared.errors import Unavailable
 from shared.kafka import Consumer, Kafka, decode
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, PAGE, PODS, ApiError, Client, Json
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS, JSON, PAGE, PODS, ApiError, Client, Json
 from shared.lanes import Record
 from shared.outgoing import Outgoing
 from shared.pods import Pod
@@ -97,7 +98,7 @@ class CloneSets:
         if live is None or isinstance(command, m.Observe):
             live = await self._live(command)
         for _ in range(CONFLICTS):
-            pods = await self._pods(command, live)
+            pods = [] if isinstance(command, m.Finish) else await self._pods(command, live)
             todo = change(command, live, pods)
             try:
                 match todo:
@@ -114,14 +115,23 @@ class CloneSets:
                         written = await self._client.create(CLONESETS, command.namespace, todo.body)
                         return self._done(command, written, ())
                     case Patch():
+                        assert live is not None
                         written = await self._client.patch(
-                            CLONESETS, command.namespace, command.instance, todo.body
+                            CLONESETS,
+                            command.namespace,
+                            command.instance,
+                            guarded(live, todo.body),
+                            content_type=JSON,
                         )
                         return self._done(command, written, todo.before)
             except ApiError as error:
-                if error.code not in {404, 409}:
+                if error.code not in {404, 409, 422}:
                     raise
-                live = await self._live(command)
+                now = await self._live(command)
+                if error.code == 422 and same(now, live):
+                    # no guard that failed, but the API server's or a webhook's word on the change itself
+                    raise
+                live = now
         msg = f"CloneSet {command.key} keeps changing"
         raise Unavailable(msg)
 

@@ -24,7 +24,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     client = await context.kubernetes()
     flows = FlowCache(client, kafka, settings)
 
-    writer = StatusWriter(client, flows)
+    writer = StatusWriter(client, flows, rate=settings.status_writes_per_second)
     instances = Instances(
         store,
         kafka,

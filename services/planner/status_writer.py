@@ -1,4 +1,8 @@
-"""Writes `.status` from the planner's state: at each change of phase, else once a second.
+"""Writes `.status` from the planner's state: at once what a person waits for, the rest as the API server can take it.
+
+A release that begins, stops, waits for somebody or ends is written at once. The phases in between follow each other
+within a second: of them the latest is written every half second, and of many releases at once so many a second that
+their status costs less than their pods.
 
 Guarded by version: the write carries the resourceVersion of the object whose older version was read, so a
 replica that has lost the instance never writes over a newer status. The finalizer, which keeps an unfinished
@@ -8,50 +12,85 @@ DeployFlow from vanishing, comes with the first status and goes with the last.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from services.planner.flows import DeployFlow, FlowCache
 from services.planner.state import Flow, Instance
-from services.planner.status import status_of
+from services.planner.status import explain, status_of
 from shared import deployflow as df
 from shared.errors import Unavailable
 from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
 from shared.marks import Marks
 from shared.topics import Key
 
-GAP_SECONDS: Final = 0.1
-"""Between two writes of one flow: phases that follow each other at once become one write."""
+GAP_SECONDS: Final = 0.5
+"""Between two writes of one instance that nobody waits for."""
 QUIET_SECONDS: Final = 1.0
 """Counts alone are written so often."""
+IN_PASSING: Final = frozenset({"", "Warning", "BatchInterval"})
+"""Reasons that no person has to act on."""
 
 _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
-class StatusWriter:
-    """`mark` what changed; the latest of each instance is written."""
+class Written(NamedTuple):
+    """What was written of a flow last, and when (monotonic seconds)."""
 
-    def __init__(self, client: Client, flows: FlowCache) -> None:
+    gist: object
+    awaited: object
+    at: float
+
+
+NEVER: Final = Written(None, None, 0.0)
+
+
+class StatusWriter:
+    """`mark` what changed; the latest of each instance is written.
+
+    `rate`: how many writes a second, of all flows together, there are of what nobody waits for.
+    """
+
+    def __init__(self, client: Client, flows: FlowCache, *, rate: float) -> None:
         self._client = client
         self._flows = flows
+        self._gap = 1 / rate
+        self._turn = 0.0
+        """When the next write may be (monotonic seconds)."""
         self._latest: dict[Key, Instance] = {}
         self._marks = Marks(self._work)
-        self._written: dict[str, tuple[object, float]] = {}
+        self._written: dict[Key, dict[str, Written]] = {}
+        """By the flow's uid."""
+        self._hurry: dict[Key, asyncio.Event] = {}
+        """Of the instances whose change waits: set when one comes that must not wait."""
+        self._stopping = False
 
     def mark(self, instance: Instance) -> None:
         self._latest[instance.key] = instance
         self._marks.mark(instance.key)
+        if (waiting := self._hurry.get(instance.key)) is not None and self._urgent(instance):
+            waiting.set()
 
     async def stop(self) -> None:
         """Write what is still to be written."""
+        self._stopping = True
+        for waiting in self._hurry.values():
+            waiting.set()
         await self._marks.drain(3)
 
     async def _work(self, key: Key) -> None:
+        if key in self._latest:
+            await self._wait(key)
         instance = self._latest.pop(key, None)
         if instance is None:
             return
+        known = self._written.get(key, {})
+        self._written[key] = {flow.uid: known[flow.uid] for flow in instance.flows if flow.uid in known}
+        if not instance.flows:
+            del self._written[key]
         for flow in instance.flows:
             try:
                 await self._flow(instance, flow)
@@ -64,32 +103,54 @@ class StatusWriter:
                 _log.error(
                     "status of %s refused: %s", flow.name, error, extra={"triton.deployflow": flow.name}
                 )
-        if (next_one := self._latest.get(key)) is not None:
-            await asyncio.sleep(self._wait(next_one))
 
-    def _wait(self, instance: Instance) -> float:
-        """How long the changes of an instance may wait for others to come."""
-        for flow in instance.flows:
-            gist, at = self._written.get(flow.uid, (None, 0.0))
-            if gist != _gist(instance, flow):
-                return GAP_SECONDS
-            if time.monotonic() - at >= QUIET_SECONDS:
-                return 0.0
-        return QUIET_SECONDS
+    async def _wait(self, key: Key) -> None:
+        """Until the latest of the instance may be written."""
+        hurry = self._hurry[key] = asyncio.Event()
+        try:
+            instance = self._latest[key]
+            if self._stopping or self._urgent(instance):
+                return
+            now = time.monotonic()
+            self._turn = max(self._turn + self._gap, now)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(self._turn, self._due(instance)) - now):
+                    await hurry.wait()
+        finally:
+            del self._hurry[key]
+
+    def _urgent(self, instance: Instance) -> bool:
+        """Is there something in it that somebody waits for, and that is not written yet?"""
+        known = self._written.get(instance.key, {})
+        return any(known.get(flow.uid, NEVER).awaited != _awaited(instance, flow) for flow in instance.flows)
+
+    def _due(self, instance: Instance) -> float:
+        """When the instance may be written again (monotonic seconds)."""
+        known = self._written.get(instance.key, {})
+        last = {flow.uid: known.get(flow.uid, NEVER) for flow in instance.flows}
+        changed = [
+            last[flow.uid].at
+            for flow in instance.flows
+            if last[flow.uid].gist != _gist(status_of(instance, flow))
+        ]
+        if changed:
+            return min(changed) + GAP_SECONDS
+        return last[instance.active.uid].at + QUIET_SECONDS if instance.active else 0.0
 
     async def _flow(self, instance: Instance, flow: Flow) -> None:
         item = self._flows.get(instance.namespace, flow.name)
         if item is None or item.metadata.uid != flow.uid:
             return
-        gist = _gist(instance, flow)
-        if self._written.get(flow.uid, (None, 0.0))[0] == gist and flow.phase.finished:
+        status = status_of(instance, flow)
+        gist = _gist(status)
+        written = self._written[instance.key]
+        if flow.phase.finished and written.get(flow.uid, NEVER).gist == gist:
             return
         item = await self._keep(item, flow)
-        if item is not None and await self._status(item, instance, flow):
-            self._written[flow.uid] = (gist, time.monotonic())
+        if item is not None and await self._status(item, instance, status):
             if flow.phase.finished:
                 await self._release(instance.namespace, flow)
-                self._written.pop(flow.uid, None)
+            written[flow.uid] = Written(gist, _awaited(instance, flow), time.monotonic())
 
     async def _keep(self, item: DeployFlow, flow: Flow) -> DeployFlow | None:
         """The finalizer and the labels, where they are missing."""
@@ -122,11 +183,10 @@ class StatusWriter:
         body = {"metadata": {**metadata, "resourceVersion": item.metadata.resource_version}}
         return await self._patch(item, body, None)
 
-    async def _status(self, item: DeployFlow, instance: Instance, flow: Flow) -> bool:
+    async def _status(self, item: DeployFlow, instance: Instance, status: Json) -> bool:
         for _ in range(5):
             if item.version >= instance.version:
                 return True
-            status = status_of(instance, flow)
             body = {"metadata": {"resourceVersion": item.metadata.resource_version}, "status": status}
             written = await self._patch(item, body, "status")
             if written is not None:
@@ -165,10 +225,15 @@ class StatusWriter:
         return self._flows.get(meta.namespace, meta.name)
 
 
-def _gist(instance: Instance, flow: Flow) -> object:
-    """What makes a status worth writing at once: everything but counts, pods and times."""
-    status = status_of(instance, flow)
+def _gist(status: Json) -> object:
+    """What makes a status worth writing soon: everything but counts, pods and times."""
     phases = tuple(
         (c["batch"], c["batchSize"], c["phase"], c["finishedAt"] is None) for c in status["conditions"]
     )
     return (status["phase"], status["paused"], status["reason"], status["observedGeneration"], phases)
+
+
+def _awaited(instance: Instance, flow: Flow) -> object:
+    """What people and other systems wait for: the end, and where the release waits for them."""
+    stands = explain(instance, flow)
+    return (flow.phase.finished, flow.failed, flow.generation, stands[0] not in IN_PASSING and stands)

@@ -287,25 +287,39 @@ async def test_no_cloneset_is_made_for_a_release_that_is_deleted_or_was_made_ane
     assert await api.list(CLONESETS, "default") == []
 
 
-async def test_a_conflict_is_read_again_and_written_on_top_of_the_other_change(
-    executor: CloneSets, kafka: MemoryKafka, api: Client, flow: m.FlowRef, trouble: Trouble
+@pytest.mark.parametrize(
+    ("change", "attempts"),
+    [
+        ({"metadata": {"labels": {"by": "somebody"}}}, 1),
+        ({"metadata": {"labels": {"by": "somebody"}}, "spec": {"minReadySeconds": 1}}, 2),
+    ],
+    ids=["not the spec", "the spec"],
+)
+async def test_a_change_in_between_stays_and_one_of_the_spec_is_read_before_it_is_written_upon(
+    executor: CloneSets,
+    kafka: MemoryKafka,
+    api: Client,
+    flow: m.FlowRef,
+    trouble: Trouble,
+    change: dict[str, Any],
+    attempts: int,
 ) -> None:
     await given(executor, kafka, create(flow))
     await settled(api)
-    meddled = False
+    tried = 0
 
-    async def label_it_first(request: web.Request) -> None:
-        nonlocal meddled
-        if request.method == "PATCH" and not meddled:
-            meddled = True
-            await api.patch(CLONESETS, "default", "web", {"metadata": {"labels": {"by": "somebody"}}})
+    async def change_it_first(request: web.Request) -> None:
+        nonlocal tried
+        tried += request.method == "PATCH"
+        if request.method == "PATCH" and tried == 1:
+            await api.patch(CLONESETS, "default", "web", change)
 
-    trouble.meddle = label_it_first
+    trouble.meddle = change_it_first
     said = await given(executor, kafka, surge(2, flow, replicas=3, accept_replicas=2))
     assert isinstance(said, m.Done)
     found = await live(api)
     assert (found["spec"]["replicas"], found["metadata"]["labels"]["by"]) == (3, "somebody")
-    assert meddled
+    assert tried == attempts
 
 
 async def test_a_lower_sequence_loses_also_when_the_higher_one_came_in_between(

@@ -1,0 +1,89 @@
+"""The change of a CloneSet as one JSON patch that only applies to what it was decided on.
+
+OpenKruise writes the status of a CloneSet all the time, so a guard by resourceVersion would refuse most writes in
+the middle of a batch; what a decision rests on is the spec (its generation) and the last command (its sequence).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shared import clonesets as cs
+from shared.clonesets import CloneSet
+
+Json = dict[str, Any]
+
+_SEQUENCE: Final = "/metadata/annotations/" + cs.SEQUENCE.replace("/", "~1")
+
+
+def guarded(live: CloneSet, body: Json) -> list[Json]:
+    """The merge patch `body` as operations (RFC 6902) on `live`; on another spec or after another command the API
+    server refuses them with 422.
+    """
+    meta = live.metadata
+    tests: list[Json] = [_test("/metadata/uid", meta.uid)]
+    if cs.SEQUENCE in meta.annotations:
+        tests += [
+            _test("/metadata/generation", meta.generation),
+            _test(_SEQUENCE, meta.annotations[cs.SEQUENCE]),
+        ]
+    else:
+        tests.append(_test("/metadata/resourceVersion", meta.resource_version))
+    written = body["metadata"]
+    changes = _entries("/metadata/annotations", meta.annotations, written["annotations"])
+    changes += _entries("/metadata/labels", meta.labels, written.get("labels", {}))
+    now = {
+        "replicas": live.spec.replicas,
+        "template": live.spec.template,
+        "updateStrategy": live.spec.update_strategy,
+        "scaleStrategy": live.spec.scale_strategy,
+    }
+    changes += [
+        {"op": "add", "path": f"/spec/{name}", "value": merged(now[name], value)}
+        for name, value in body["spec"].items()
+    ]
+    return [*tests, *changes]
+
+
+def same(one: CloneSet | None, other: CloneSet | None) -> bool:
+    """Whether what is guarded is the same in both."""
+    return _guards(one) == _guards(other)
+
+
+def _guards(live: CloneSet | None) -> object:
+    if live is None:
+        return None
+    meta = live.metadata
+    sequence = meta.annotations.get(cs.SEQUENCE)
+    return meta.uid, meta.generation, sequence, sequence is None and meta.resource_version
+
+
+def _test(path: str, value: Any) -> Json:
+    return {"op": "test", "path": path, "value": value}
+
+
+def _entries(path: str, live: dict[str, str], written: dict[str, str | None]) -> list[Json]:
+    """Annotations or labels: set, or taken away where they are."""
+    if not live and written:
+        return [{"op": "add", "path": path, "value": merged({}, written)}]
+    operations: list[Json] = []
+    for name, value in written.items():
+        at = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
+        if value is not None:
+            operations.append({"op": "add", "path": at, "value": value})
+        elif name in live:
+            operations.append({"op": "remove", "path": at})
+    return operations
+
+
+def merged(live: Any, body: Any) -> Any:
+    """`live` with the merge patch `body` (RFC 7386) in it."""
+    if not isinstance(body, dict):
+        return body
+    result = dict(live) if isinstance(live, dict) else {}
+    for name, value in body.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result

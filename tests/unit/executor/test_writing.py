@@ -1,0 +1,103 @@
+"""What is sent to the API server is the decision, and applies to nothing but what it was made on."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgspec
+import pytest
+
+from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.patches import json_patch
+from services.executor.writing import guarded, same
+from shared import clonesets as cs
+from shared.clonesets import CloneSet
+from tests.simulation.cluster import merged
+
+Json = dict[str, Any]
+BODY: Json = {
+    "metadata": {
+        "annotations": {cs.SEQUENCE: "5", cs.HOLD: None, cs.REPLICAS: "4"},
+        "labels": {"a/b~c": "new"},
+    },
+    "spec": {
+        "replicas": 4,
+        "updateStrategy": {"paused": True, "maxUnavailable": None},
+        "scaleStrategy": {"podsToDelete": ["web-1"]},
+        "template": {"spec": {"containers": [{"name": "main", "image": "demo:2"}], "nodeName": None}},
+    },
+}
+
+
+def raw(**metadata: Any) -> Json:
+    return {
+        "metadata": {
+            "name": "web",
+            "namespace": "default",
+            "uid": "cloneset-1",
+            "resourceVersion": "77",
+            "generation": 7,
+            "annotations": {cs.SEQUENCE: "4", cs.HOLD: "{}", "owner": "kept"},
+            "labels": {"a/b~c": "old", "kept": "yes"},
+            **metadata,
+        },
+        "spec": {
+            "replicas": 3,
+            "updateStrategy": {"type": "ReCreate", "maxUnavailable": "20%"},
+            "template": {"spec": {"containers": [{"name": "main", "image": "demo:1"}], "nodeName": "n"}},
+            "minReadySeconds": 3,
+        },
+        "status": {"replicas": 3},
+    }
+
+
+def read(body: Json) -> CloneSet:
+    return msgspec.convert(body, CloneSet)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"annotations": {}}, {"labels": {}}, {"annotations": {"owner": "kept"}, "labels": {"kept": "yes"}}],
+    ids=["written before", "no annotations", "no labels", "never written"],
+)
+def test_the_operations_make_of_a_cloneset_what_the_decision_says(metadata: Json) -> None:
+    live = raw(**metadata)
+    before = copy.deepcopy(live)
+    for name in ("annotations", "labels"):  # the API server leaves empty maps out
+        live["metadata"] = {k: v for k, v in live["metadata"].items() if k != name or v}
+    assert json_patch(live, guarded(read(live), BODY)) == merged(before, BODY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generation": 8},
+        {"uid": "cloneset-2"},
+        {"annotations": {cs.SEQUENCE: "9"}},
+        {"annotations": {"a": "b"}},
+    ],
+    ids=["another spec", "made anew", "another command", "the sequence taken away"],
+)
+def test_they_are_refused_by_what_the_decision_was_not_made_on(change: Json) -> None:
+    with pytest.raises(ApiError) as refused:
+        json_patch(raw(**change), guarded(read(raw()), BODY))
+    assert refused.value.code == 422
+    assert not same(read(raw()), read(raw(**change)))
+
+
+def test_a_new_status_and_other_annotations_refuse_nothing() -> None:
+    live = raw(resourceVersion="78", annotations={cs.SEQUENCE: "4", cs.HOLD: "{}", "other": "new"})
+    live["status"]["replicas"] = 5
+    assert json_patch(live, guarded(read(raw()), BODY))["status"] == {"replicas": 5}
+    assert same(read(raw()), read(live))
+
+
+def test_a_cloneset_without_a_command_is_guarded_as_a_whole() -> None:
+    live = raw(annotations={"owner": "kept"})
+    changed = raw(annotations={"owner": "kept"}, resourceVersion="78")
+    with pytest.raises(ApiError):
+        json_patch(changed, guarded(read(live), BODY))
+    assert not same(read(live), read(changed))
+    assert not same(read(live), None)
+    assert same(None, None)
