@@ -36,11 +36,13 @@ from shared.lanes import Handle, Lanes, Record
 from shared.messages import ADAPTERS, TOPIC_OF, Message
 from shared.settings import Settings
 
-COMMIT_SECONDS: Final = 0.2
+COMMIT_SECONDS: Final = 1.0
 REVOKE_SECONDS: Final = 3.0
 """How long a rebalance waits for work under way; well below the session time-out of a production setting."""
 POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """Waiting for a server that is away must not cost the partitions; heartbeats tell that we live."""
+BATCH_BYTES: Final = 1 << 16
+"""What is written in batches is read in batches: fewer, or what comes within the longest wait of a fetch."""
 LARGEST_MESSAGE: Final = 1_000_000
 """Kafka's default for a message; a dead letter keeps at most this much of its value."""
 REPLY_SECONDS: Final = 5.0
@@ -104,7 +106,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 class Consumer:
     """One member of a consumer group: feeds its lanes, commits what is done, knows what it owns."""
 
-    def __init__(self, kafka: Kafka, names: Sequence[str], group: str, lanes: Lanes) -> None:
+    def __init__(
+        self, kafka: Kafka, names: Sequence[str], group: str, lanes: Lanes, *, fetch_min_bytes: int = 1
+    ) -> None:
         self._kafka = kafka
         self._lanes = lanes
         self._names = {kafka.settings.topic(name): name for name in names}
@@ -122,6 +126,7 @@ class Consumer:
             session_timeout_ms=kafka.settings.kafka_session_timeout_ms,
             heartbeat_interval_ms=kafka.settings.kafka_session_timeout_ms // 4,
             fetch_max_wait_ms=kafka.settings.kafka_fetch_max_wait_ms,
+            fetch_min_bytes=fetch_min_bytes,
             # all topics of a group have as many partitions: range gives the same ones of each to a member
             partition_assignment_strategy=(RangePartitionAssignor,),
             parser=_unread,
@@ -236,7 +241,8 @@ class Kafka:
     ) -> Consumer:
         """Hand over the records of these topics in batches, whatever their keys; done when `write` returns."""
         gathered = _Batches(write, max_records, max_age_ms)
-        consumer = Consumer(self, names, group, Lanes(gathered.add, self.dead_letter))
+        lanes = Lanes(gathered.add, self.dead_letter)
+        consumer = Consumer(self, names, group, lanes, fetch_min_bytes=BATCH_BYTES)
         self._consumers.append(consumer)
         return consumer
 

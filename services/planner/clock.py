@@ -13,7 +13,7 @@ from shared.kafka import Consumer, Kafka
 from shared.messages import Due
 from shared.store import StatusStore
 
-TICK_SECONDS: Final = 0.05
+TICK_SECONDS: Final = 0.08
 """Deadlines are to fire within 100 ms."""
 LOOK_SECONDS: Final = 3.0
 """How often what Redis holds is compared with the DeployFlows."""
@@ -40,6 +40,7 @@ async def look_forever(
     """Find what Redis has lost, or never published, of this replica's instances."""
     while True:
         try:
+            await instances.note_published()
             held = instances.versions()
             begun = {flow.key: max(flow.version, held.get(flow.key, 0)) for flow in flows.unfinished()}
             versions = await store.versions(list(begun))

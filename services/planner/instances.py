@@ -1,7 +1,9 @@
 """Where decisions become lasting: load, decide, compare-and-set, publish, in this order.
 
 State and the messages decided on are one write in Redis; what was written and not published yet is published
-when the instance is touched again, here or by the replica that takes over. What Redis lost is rebuilt.
+when the instance is touched again, here or by the replica that takes over. That it was published is noted by the
+next write, or a little later: whoever takes over before publishes it once more, which everybody bears.
+What Redis lost is rebuilt.
 """
 
 from __future__ import annotations
@@ -70,6 +72,8 @@ class Instances:
         self._resend_ms = int(resend_seconds * 1000)
         self._ttl = finished_ttl_seconds
         self._held: dict[Key, Held] = {}
+        self._published: dict[Key, int] = {}
+        """Versions whose outbox is published, which Redis does not know yet."""
 
     def versions(self) -> dict[Key, int]:
         return {key: held.stored for key, held in self._held.items()}
@@ -134,15 +138,25 @@ class Instances:
             return False
         self._held[key] = Held(instance, instance.version)
         self._changed(instance)
+        self._published.pop(key, None)
         if outbox:
             await self._publish(key, outbox)
-            await self._store.published(key, instance.version)
+            if idle:
+                await self._store.published(key, instance.version)
+            else:
+                self._published[key] = instance.version
         if idle and not instance.finished:
             self._held.pop(key, None)
         for event in decision.events:
             if event.batch_phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
                 _failures.labels(event.batch_phase).inc()
         return True
+
+    async def note_published(self) -> None:
+        """Tell Redis what has been published since the last write of each instance."""
+        while self._published:
+            key, version = self._published.popitem()
+            await self._store.published(key, version)
 
     async def _outbox(self, decision: Decision) -> Outbox:
         messages: list[Message] = []

@@ -27,12 +27,11 @@ async def readiness(context: Context) -> AsyncIterator[None]:
 
     def changed(old: Pod | None, new: Pod | None) -> None:
         telling.tell(old, new)
-        if new is not None:
-            keeper.changed(new)
+        keeper.changed(old, new)
 
     async def assigned(owned: frozenset[int]) -> None:  # noqa: ARG001 - the consumer knows it
         telling.tell_all(pods.items.values())
-        keeper.look_at(pods.items.values())
+        keeper.look_at_all()
 
     pods = Reflector(
         client,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -44,6 +44,8 @@ class GateKeeper:
         self._owns = owns
         self._held: set[Key] = set()
         """Instances that a surge was given for: no need to ask their CloneSet whether it holds."""
+        self._waiting: dict[Key, set[str]] = {}
+        """The uids of the pods that waited when they were seen last."""
         self._looks = Marks(self._look)
 
     # --- by command ---
@@ -114,10 +116,18 @@ class GateKeeper:
 
     # --- without command ---
 
-    def changed(self, pod: Pod) -> None:
-        """A pod appeared or changed; it may be one that waits for nobody."""
-        if waits(pod) and pod.key not in self._held and self._owns(pod.key):
-            self.look(pod.key)
+    def changed(self, old: Pod | None, new: Pod | None) -> None:
+        """A pod appeared (`old` is None), changed or is gone; it may be one that waits for nobody."""
+        pod = new or old
+        if pod is None:
+            return
+        key = pod.key
+        if new is None or not waits(new):
+            self._waiting.get(key, set()).discard(pod.metadata.uid)
+            return
+        self._waiting.setdefault(key, set()).add(pod.metadata.uid)
+        if key not in self._held and self._owns(key):
+            self.look(key)
 
     def look(self, key: Key) -> None:
         """Look soon whether pods of this instance wait though no release claims them."""
@@ -125,8 +135,12 @@ class GateKeeper:
 
     async def _look(self, key: Key) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
-        waiting = [pod for pod in self._pods.items.values() if pod.key == key and waits(pod)]
-        if not waiting or not self._owns(key):
+        seen = [self._pods.items.get(uid) for uid in self._waiting.get(key, ())]
+        waiting = [pod for pod in seen if pod is not None and waits(pod)]
+        if not waiting:
+            self._waiting.pop(key, None)
+            return
+        if not self._owns(key):
             return
         try:
             cloneset = msgspec.convert(await self._client.get(CLONESETS, *key), CloneSet)
@@ -141,15 +155,17 @@ class GateKeeper:
         except (ApiError, Unavailable) as error:
             _log.warning("pods of %s wait: %s", key, error, extra={"triton.key": str(key)})
 
-    def look_at(self, pods: Iterable[Pod]) -> None:
-        for key in {pod.key for pod in pods if waits(pod) and self._owns(pod.key)}:
-            self.look(key)
+    def look_at_all(self) -> None:
+        """Look at every instance of this replica that has pods waiting."""
+        for key, uids in self._waiting.items():
+            if uids and self._owns(key):
+                self.look(key)
 
     async def look_forever(self) -> None:
         """Pods behind a hold, and those whose look failed: again, by a live read and no memory of ours."""
         while True:
             await asyncio.sleep(AGAIN_SECONDS)
-            self.look_at(list(self._pods.items.values()))
+            self.look_at_all()
 
 
 async def _outcome(work: object) -> Unavailable | None:

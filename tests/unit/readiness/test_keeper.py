@@ -42,8 +42,7 @@ class Readiness:
         return self.mine and key == KEY
 
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
-        if new is not None:
-            self.keeper.changed(new)
+        self.keeper.changed(old, new)
 
     async def given(self, *commands: m.Command) -> None:
         await self.keeper.handle(str(KEY), [record(command) for command in commands])
@@ -376,7 +375,7 @@ async def test_a_replica_opens_nothing_of_instances_that_are_not_its_own_until_i
     await readiness.keeper._look(KEY)
     assert await gates(api) == [""]
     readiness.mine = True
-    readiness.keeper.look_at(readiness.pods.items.values())
+    readiness.keeper.look_at_all()
     await opened(api, 1)
 
 
