@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     """`/healthz`, `/readyz` and `/metrics`; 0: any free port."""
 
     phase_coalesce_ms: int = Field(20, ge=0)
-    """Pod facts of one instance within this time travel in one message."""
+    """Pod facts of one instance within this time travel in one message; of a large one within a little longer."""
     resend_seconds: float = Field(10, gt=0)
     """How long the planner waits for an answer before it gives the same command again."""
 
