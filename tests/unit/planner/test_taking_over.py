@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from services.planner.facts import flow_of
 from services.planner.recovery import rebuild
@@ -399,6 +400,19 @@ def test_a_release_that_0_1_x_had_not_begun_is_begun_here() -> None:
     world.tell(world.observed(NEW, legacy.status()))
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert revisions(world) == {NEW: 6}
+
+
+def test_a_release_that_is_found_while_others_are_remembered_is_taken_up_too() -> None:
+    legacy = Legacy(canary=1)
+    legacy.cloneset(7, 6)
+    legacy.pods("a")
+    legacy.condition(1, "Smoked", "a", canary=True)
+    world = legacy.start()
+    world.instance = replace(world.instance, active=None, given=None, over=("uid-earlier",), sequence=0)
+    legacy.cloneset(7, 6)
+    legacy.body["metadata"]["annotations"] = {}
+    world.tell(world.observed(NEW, legacy.status()))
+    assert world.where(NEW) == "BatchStarted 1 Smoked"
 
 
 @pytest.mark.parametrize("phase", ["Success", "Failed", "Canceled", "Aborted"])
