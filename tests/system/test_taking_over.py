@@ -154,8 +154,8 @@ async def test_between_batches_it_waits_for_the_same_go_ahead(sandbox: Sandbox, 
         await laid.open(*laid.names)
         await laid.remove_old(2)
         await laid.status(flow, "second-announced")
-        # one that waited behind it goes on waiting
-        waiting = await laid.flow("3", image="nginx:3")
+        # one that waited behind it goes on waiting, though it is listed first
+        waiting = await laid.flow("1", image="nginx:3")
         await laid.status(waiting, "pending")
     name = flow["metadata"]["name"]
     async with taken_over(sandbox, laid):

@@ -344,6 +344,15 @@ def test_a_release_that_was_canceled_meanwhile_ends_and_keeps_every_pod_that_ser
     assert world.cluster.serving() == 6
 
 
+def test_a_release_canceled_before_its_first_batch_leaves_no_claim() -> None:
+    legacy = Legacy(canceled=True)
+    legacy.phase = "Initializing"
+    world = legacy.start()
+    assert world.flow(NEW).phase == "Canceled"
+    assert world.facts.owner == ""
+    assert (revisions(world), world.cluster.serving()) == ({OLD: 6}, 6)
+
+
 def test_what_this_version_cannot_carry_on_is_said_and_left_as_it_stands() -> None:
     legacy = Legacy(3, action="restart")
     legacy.cloneset(4, 0)
