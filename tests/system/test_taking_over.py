@@ -12,7 +12,7 @@ import pytest
 from sandbox.environment import Sandbox
 from shared import kubernetes as k8s
 from tests.system.history import History, recorded
-from tests.system.legacy.laid import WANTED, Laid
+from tests.system.legacy.laid import WANTED, Laid, owner_of
 from tests.system.releases import NAMESPACE, Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
@@ -73,9 +73,8 @@ async def test_an_application_at_rest_is_released_and_what_was_finished_stays_as
     async with away(sandbox):
         first = await laid.rest()
         # the reference that 0.1.x failed to take away, and a pod that it made and never opened
-        owner = {"apiVersion": "apps.triton.io/v1alpha1", "kind": "DeployFlow", "controller": True}
-        owner |= {key: first["metadata"][key] for key in ("name", "uid")}
-        await laid.write({"metadata": {"ownerReferences": [owner]}, "spec": {"replicas": WANTED + 1}})
+        left = {"metadata": {"ownerReferences": [owner_of(first)]}, "spec": {"replicas": WANTED + 1}}
+        await laid.write(left)
     await back(sandbox)
     await until("the pod that nobody opened serves", lambda: laid.serves(WANTED + 1))
     assert "ownerReferences" not in (await laid.cloneset())["metadata"]
@@ -113,6 +112,26 @@ async def test_a_canary_at_its_gate_waits_on_without_traffic(sandbox: Sandbox, r
 
 async def _held(laid: Laid) -> bool:
     return "apps.triton.io/hold" in ((await laid.cloneset())["metadata"].get("annotations") or {})
+
+
+async def test_a_create_goes_on_from_its_canary(sandbox: Sandbox, releases: Releases) -> None:
+    laid = Laid(releases, "old-create", 3)
+    async with away(sandbox):
+        flow = await laid.flow("1", action="create", image="nginx:1", canary=1, batchSize=1)
+        await laid.create(flow, new=1)
+        await laid.status(flow, "canary-smoked", batches=3, replicas=1)
+    name = flow["metadata"]["name"]
+    async with recorded(releases, laid.instance) as history:
+        await back(sandbox)
+        await releases.until_status(name, "waits", lambda s: s.get("reason") == "WaitingForNext")
+        await until("the claim is ours", lambda: _held(laid))
+        assert await releases.endpoints(laid.instance) == set()
+        await releases.strategy(name, batches=3, stage="Baked")
+        status = await releases.finished(name, "Success")
+        await until("all of it serves", laid.serves)
+    history.check(3, served_before=False)
+    assert [c["batchSize"] for c in status["conditions"]] == [1, 1, 1]
+    await is_ours(laid, "nginx:1")
 
 
 async def test_a_batch_of_which_half_the_pods_run_is_taken_up(sandbox: Sandbox, releases: Releases) -> None:

@@ -26,6 +26,18 @@ def _read(file: str, **values: object) -> Json:
     return body
 
 
+def owner_of(flow: Json) -> Json:
+    """How 0.1.x claims a CloneSet for a release."""
+    return {
+        "apiVersion": "apps.triton.io/v1alpha1",
+        "kind": "DeployFlow",
+        "name": flow["metadata"]["name"],
+        "uid": flow["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
 class Laid:
     """One instance; `names` are its new pods in the order in which they were made."""
 
@@ -41,16 +53,24 @@ class Laid:
     async def rest(self) -> Json:
         """An application at rest, made by a release that is over; the release."""
         await self.releases.service(self.instance)
-        await self.releases.client.create(
-            k8s.CLONESETS,
-            NAMESPACE,
-            _read("cloneset.yaml", instance=self.instance, replicas=self.wanted),
-        )
+        await self._make(self.wanted)
         pods = await self._containers_ready(self.wanted)
         await self.open(*(pod["metadata"]["name"] for pod in pods))
         await until(f"{self.instance} serves", self.serves)
         flow = await self.flow("first", action="create", image="nginx:1")
         return await self.status(flow, "success")
+
+    async def create(self, flow: Json, *, new: int) -> None:
+        """The first pods of an instance, made by a create."""
+        await self.releases.service(self.instance)
+        self.started = datetime.now(UTC)
+        await self._make(new)
+        await self.write({"metadata": {"ownerReferences": [owner_of(flow)]}})
+        self.names = [pod["metadata"]["name"] for pod in await self._containers_ready(new)]
+
+    async def _make(self, replicas: int) -> None:
+        body = _read("cloneset.yaml", instance=self.instance, replicas=replicas)
+        await self.releases.client.create(k8s.CLONESETS, NAMESPACE, body)
 
     async def flow(
         self, suffix: str, *, action: str = "update", image: str = "nginx:2", **strategy: Any
@@ -88,19 +108,11 @@ class Laid:
     async def begin(self, flow: Json, *, image: str = "nginx:2", new: int, ready: bool = True) -> None:
         """The template with its partition, then so many more replicas: new pods beside all old ones."""
         self.started = datetime.now(UTC)
-        owner = {
-            "apiVersion": "apps.triton.io/v1alpha1",
-            "kind": "DeployFlow",
-            "name": flow["metadata"]["name"],
-            "uid": flow["metadata"]["uid"],
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
         containers = (await self.cloneset())["spec"]["template"]["spec"]["containers"]
         containers[0]["image"] = image
         await self.write(
             {
-                "metadata": {"ownerReferences": [owner]},
+                "metadata": {"ownerReferences": [owner_of(flow)]},
                 "spec": {
                     "replicas": self.wanted,
                     "template": {"spec": {"containers": containers}},
