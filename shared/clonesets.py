@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from shared.deployflow import GROUP, KIND
 from shared.messages import CloneSetFacts, Hold
 from shared.reflector import Meta, int_or_percent
 
@@ -21,6 +22,10 @@ STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
 """JSON of the template of the last successful release, while another is under way."""
 NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
 """Somebody else opens the gates of this CloneSet's pods."""
+
+
+class CloneSetMeta(Meta, rename="camel", frozen=True):
+    owner_references: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
 class Spec(msgspec.Struct, rename="camel", frozen=True):
@@ -41,7 +46,7 @@ class Status(msgspec.Struct, rename="camel", frozen=True):
 
 
 class CloneSet(msgspec.Struct, frozen=True):
-    metadata: Meta
+    metadata: CloneSetMeta
     spec: Spec = Spec()
     status: Status = Status()
 
@@ -60,6 +65,11 @@ class CloneSet(msgspec.Struct, frozen=True):
             return Hold(flow="", batch=0, surge=0, updated=0, others=0)
 
     @property
+    def owner(self) -> str:
+        """The uid of the DeployFlow that controls it: so Triton 0.1.x claimed a CloneSet; empty for none."""
+        return next((str(ref["uid"]) for ref in self.metadata.owner_references if is_deployflow(ref)), "")
+
+    @property
     def replicas_set(self) -> int | None:
         """The replicas that Triton wrote last."""
         return _number(self.metadata.annotations.get(REPLICAS))
@@ -67,6 +77,10 @@ class CloneSet(msgspec.Struct, frozen=True):
     @property
     def settled(self) -> bool:
         return self.status.observed_generation >= self.metadata.generation
+
+
+def is_deployflow(owner: dict[str, Any]) -> bool:
+    return owner.get("kind") == KIND and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
 
 
 def _number(text: str | None) -> int | None:
@@ -87,6 +101,7 @@ def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
         partition=int_or_percent(spec.update_strategy.get("partition"), spec.replicas),
         update_revision=status.update_revision,
         hold=cloneset.hold,
+        owner=cloneset.owner,
         status_replicas=status.replicas,
         ready_replicas=status.ready_replicas,
         available_replicas=status.available_replicas,

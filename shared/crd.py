@@ -66,7 +66,8 @@ def _int_or_percent(pattern: str, minimum: int, example: str) -> dict[str, Any]:
 _SPECIAL: dict[str, dict[str, Any]] = {
     "template": _TEMPLATE,
     "volumeClaimTemplates": {"type": "array", "items": _TEMPLATE},
-    "batchSize": _int_or_percent("^(100|[1-9][0-9]?)%$", 1, "25%"),
+    # empty: unset, as the API of Triton 0.1.x wrote it
+    "batchSize": _int_or_percent("^((100|[1-9][0-9]?)%)?$", 1, "25%"),
     "failureThreshold": _int_or_percent("^(100|[1-9]?[0-9])%$", 0, "10%"),
 }
 
@@ -118,6 +119,10 @@ def crd() -> dict[str, Any]:
     status = _schema_of(df.DeployFlowStatus)
     for field in ("version", "observedGeneration", "sequence"):
         status["properties"][field]["format"] = "int64"
+    condition = status["properties"]["conditions"]["items"]["properties"]
+    for array in (status["properties"]["conditions"], status["properties"]["pods"], condition["pods"]):
+        # what Triton 0.1.x wrote where there is none
+        array["nullable"] = True
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

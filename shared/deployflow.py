@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 GROUP = "apps.triton.io"
@@ -100,6 +100,8 @@ Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9][0-9]?)%$")]
 ThresholdPercent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])%$")]
 BatchSize = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)] | Percent
 """How many pods a batch has: a count from 1, or a share of the wanted replicas from "1%" to "100%"."""
+# the API of Triton 0.1.x wrote "" where nobody gave a size
+OptionalBatchSize = Annotated[BatchSize | None, BeforeValidator(lambda given: None if given == "" else given)]
 Threshold = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | ThresholdPercent
 NonNegative = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -146,7 +148,8 @@ class Application(Wire):
 
     app_id: Annotated[int, Field(alias="appID", ge=0, le=2**31 - 1)]
     group_id: Annotated[int, Field(alias="groupID", ge=0, le=2**31 - 1)]
-    app_name: Annotated[str, StringConstraints(min_length=1, max_length=63)]
+    # the API of Triton 0.1.x left it empty in restarts and scales
+    app_name: Annotated[str, StringConstraints(max_length=63)]
     instance_name: InstanceName
     selector: LabelSelector | None = None
     template: dict[str, Any] | None = None
@@ -169,7 +172,7 @@ class Application(Wire):
 class Strategy(Wire):
     """How the batches go: what both strategies have. Seconds are whole seconds."""
 
-    batch_size: BatchSize | None = None
+    batch_size: OptionalBatchSize = None
     batch_interval_seconds: NonNegative = 0
     mode: Mode = Mode.MANUAL
     batches: Positive = 1
@@ -243,13 +246,23 @@ def containers_of(template: dict[str, Any] | None) -> list[dict[str, Any]]:
     return containers if isinstance(containers, list) else []
 
 
+def _pod_phase(given: Any) -> Any:
+    """Triton 0.1.x also wrote Kubernetes' own phases: Unknown, Succeeded."""
+    return given if given in list(PodPhase) else PodPhase.PENDING
+
+
+def _listed(given: Any) -> Any:
+    """Triton 0.1.x wrote null for an empty list."""
+    return [] if given is None else given
+
+
 class PodStatus(Wire):
     """One pod of a batch. `uid` and `reason` are ours, beside what the original had."""
 
     name: str
     ip: str = ""
     port: int = 0
-    phase: PodPhase = PodPhase.PENDING
+    phase: Annotated[PodPhase, BeforeValidator(_pod_phase)] = PodPhase.PENDING
     pull_in_status: PullInStatus = PullInStatus.NONE
     uid: str = ""
     reason: str = ""
@@ -263,7 +276,7 @@ class Condition(Wire):
     canary: bool = False
     phase: BatchPhase
     failed_replicas: int = 0
-    pods: list[PodStatus] = Field(default_factory=list)
+    pods: Annotated[list[PodStatus], BeforeValidator(_listed)] = Field(default_factory=list)
     reason: str = ""
     message: str = ""
     started_at: datetime | None = None
@@ -283,8 +296,8 @@ class DeployFlowStatus(Wire):
     updated_replicas: int = 0
     updated_ready_replicas: int = 0
     update_revision: str = ""
-    conditions: list[Condition] = Field(default_factory=list)
-    pods: list[str] = Field(default_factory=list)
+    conditions: Annotated[list[Condition], BeforeValidator(_listed)] = Field(default_factory=list)
+    pods: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
     paused: bool = False
     phase: FlowPhase = FlowPhase.PENDING
     finished: bool = False

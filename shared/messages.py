@@ -184,7 +184,9 @@ class PodRef(Value):
 
 
 class CloneSetFacts(Value):
-    """A CloneSet as it is. `sequence`: the last command written into it. `partition` as a count."""
+    """A CloneSet as it is. `sequence`: the last command written into it. `partition` as a count. `owner`: the uid of
+    the DeployFlow for which Triton 0.1.x claimed it, until this one writes it.
+    """
 
     exists: bool = True
     uid: str = ""
@@ -195,6 +197,7 @@ class CloneSetFacts(Value):
     partition: int = 0
     update_revision: str = ""
     hold: Hold | None = None
+    owner: str = ""
     status_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0

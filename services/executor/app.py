@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.executor.clonesets import CloneSets
+from services.executor.owners import Owners
 from shared import topics
 from shared.service import Context, run
 
@@ -22,6 +23,7 @@ async def executor(context: Context) -> AsyncIterator[None]:
     context.spawn(clonesets.reflector.run(), "CloneSet watch")
     await context.wait_until("the list of CloneSets", clonesets.reflector.synced)
     context.spawn(clonesets.outgoing.run(), "CloneSet facts", publishes=True)
+    context.spawn(Owners(client, clonesets.reflector, commands.owns).look_forever(), "claims of Triton 0.1.x")
     yield
 
 

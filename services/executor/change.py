@@ -87,6 +87,10 @@ def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) ->
 def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef]) -> Json:
     annotations: Json = {cs.SEQUENCE: str(command.sequence)}
     body: Json = {"metadata": {"annotations": annotations}, "spec": {}}
+    if live.owner:
+        # the claim of Triton 0.1.x: with it the CloneSet would go with its DeployFlow
+        kept = [ref for ref in live.metadata.owner_references if not cs.is_deployflow(ref)]
+        body["metadata"]["ownerReferences"] = kept or None
     spec = body["spec"]
     match command:
         case m.Surge():
@@ -155,7 +159,9 @@ def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: J
     annotations, spec = body["metadata"]["annotations"], body["spec"]
     if restored:
         spec["template"] = replacing(live.spec.template, json.loads(stable or "{}"))
-    _write_strategy(live, annotations, spec, command.baked if restored else 0)
+    others = command.keep - command.baked if command.restore_template else 0
+    # where no template is known to restore, an old pod that goes by itself still comes back as what it was
+    _write_strategy(live, annotations, spec, command.baked if restored else others)
     _write_count(annotations, spec, command.keep)
     drop = set(command.drop)
     spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}

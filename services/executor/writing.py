@@ -32,6 +32,12 @@ def guarded(live: CloneSet, body: Json) -> list[Json]:
     written = body["metadata"]
     changes = _entries("/metadata/annotations", meta.annotations, written["annotations"])
     changes += _entries("/metadata/labels", meta.labels, written.get("labels", {}))
+    if "ownerReferences" in written:
+        owners = written["ownerReferences"]
+        path = "/metadata/ownerReferences"
+        changes.append(
+            {"op": "add", "path": path, "value": owners} if owners else {"op": "remove", "path": path}
+        )
     now = {
         "replicas": live.spec.replicas,
         "template": live.spec.template,

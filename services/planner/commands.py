@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.planner.state import Flow, Instance
+from services.planner.state import Flow, Instance, Step
 from services.planner.victims import retires
 from shared import messages as m
 from shared.topics import BATCH_COMMANDS
@@ -34,7 +34,26 @@ def read(body: str) -> m.Command:
 
 
 def observe(i: Instance, sequence: int) -> m.Command:
-    return m.Observe(**_head(i, sequence), application=FILLED_IN if _flow(i).updating else None)
+    f = _flow(i)
+    # what Triton 0.1.x has begun has its template in the CloneSet: there is none to try
+    tried = f.updating and f.step != Step.TAKE_OVER
+    return m.Observe(**_head(i, sequence), application=FILLED_IN if tried else None)
+
+
+def claim(i: Instance, sequence: int) -> m.Command:
+    """Make a CloneSet ours in which Triton 0.1.x had begun: with our strategy and hold, no pod made or deleted."""
+    f = _flow(i)
+    batch = f.open_batch
+    replicas = i.cloneset.replicas
+    counts: dict[str, Any] = {
+        "replicas": replicas,
+        "partition": min(f.others, replicas),
+        "accept_replicas": replicas,
+    }
+    if batch is None:
+        return m.Retire(**_head(i, sequence), **counts)
+    hold = m.Hold(flow=f.uid, batch=batch.number, surge=batch.surge, updated=f.updated, others=f.others)
+    return m.Surge(**_head(i, sequence), **counts, hold=hold, no_pull_in=f.strategy.no_pull_in)
 
 
 def prepare(i: Instance, sequence: int) -> m.Command:
@@ -62,7 +81,7 @@ def surge(i: Instance, sequence: int) -> m.Command:
         partition=f.others,
         retire=[uid for uid in f.victims if uid in i.pods],
         hold=m.Hold(flow=f.uid, batch=batch.number, surge=batch.surge, updated=f.updated, others=f.others),
-        application=FILLED_IN if f.updating else None,
+        application=FILLED_IN if f.updating and not f.keeps_template else None,
         create=f.action == "create" and batch.number == 1,
         no_pull_in=f.strategy.no_pull_in,
         accept_replicas=i.cloneset.replicas,

@@ -9,10 +9,12 @@ from msgspec.structs import replace
 from services.planner.plan import Counts
 from services.planner.recovery import batch_pods, settle
 from services.planner.state import EARLIER, UNTOLD, CloneSet, Flow, Given, Instance, Pod, Step, Strategy
+from services.planner.takeover import begun_before, inherited, take_up, under_way
 from shared import messages as m
 from shared.deployflow import (
     Action,
     DeployFlowSpec,
+    DeployFlowStatus,
     FlowPhase,
     OnFailure,
     PodPhase,
@@ -112,6 +114,9 @@ def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
         return i
     known = next((flow for flow in i.flows if flow.uid == uid), None)
     if known is None:
+        if i.active is None and begun_before(fact.status):
+            status = DeployFlowStatus.model_validate(fact.status, extra="ignore")
+            return replace(i, active=inherited(flow_of(fact, now), status, now), pods={}, given=None)
         waiting = sorted([*i.waiting, flow_of(fact, now)], key=lambda flow: (flow.created_at, flow.name))
         return replace(i, waiting=tuple(waiting))
     if known.phase.finished or (fact.generation <= known.generation and fact.deleting == known.deleting):
@@ -191,17 +196,20 @@ def flow_of(fact: m.SpecObserved, now: int) -> Flow:
         wanted=spec.application.replicas,
         strategy=strategy_of(spec),
     )
-    refusal = _not_supported(spec)
+    refusal = _not_supported(spec, begun=under_way(fact.status))
     if refusal:
         return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=refusal)
     return flow
 
 
-def _not_supported(spec: DeployFlowSpec) -> str:
-    """What this version can't carry out yet is refused by name, never left out in silence."""
+def _not_supported(spec: DeployFlowSpec, *, begun: bool) -> str:
+    """What this version can't carry out yet is refused by name, never left out in silence.
+
+    A rollback that is under way has its template: Triton 0.1.x began it, and it goes on as the update that it is.
+    """
     strategy = spec.strategy
     field = f"spec.{spec.strategy_field}"
-    if spec.action not in {Action.CREATE, Action.UPDATE}:
+    if spec.action not in {Action.CREATE, Action.UPDATE} and not (begun and spec.action == Action.ROLLBACK):
         return f"spec.action: {spec.action} is not carried out by this version (create and update are)"
     if strategy.failure_threshold not in {0, "0%"}:
         return f"{field}.failureThreshold: this version tolerates no failed pod; leave it out"
@@ -290,7 +298,8 @@ def _cloneset(i: Instance, facts: m.CloneSetFacts) -> Instance:
 def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
     flow = i.active
     assert flow is not None
-    if flow.rebuilt and fact.cloneset.exists and not fact.cloneset.settled:
+    taking = flow.step == Step.TAKE_OVER or (flow.rebuilt and fact.cloneset.owner == flow.uid)
+    if (flow.rebuilt or (flow.resync and taking)) and fact.cloneset.exists and not fact.cloneset.settled:
         # whose pods are whose can't be told before its controller has caught up: the look is repeated
         return i
     i = replace(_cloneset(i, fact.cloneset), sequence=max(i.sequence, fact.cloneset.sequence))
@@ -318,6 +327,8 @@ def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
     if given.kind != "observe":
         return i
     i = replace(i, given=replace(given, seen=True))
+    if taking:
+        return take_up(i, flow, fact)
     if flow.rebuilt:
         flow = settle(flow, fact)
         i = replace(i, active=flow, pods=batch_pods(i, flow, fact))

@@ -21,7 +21,8 @@ from services.planner.decide import Decision, decide
 from services.planner.facts import Fact, flow_of
 from services.planner.flows import FlowCache
 from services.planner.recovery import rebuild
-from services.planner.state import Instance, dump, load
+from services.planner.state import Instance, Step, dump, load
+from services.planner.takeover import begun_before
 from shared.deployflow import BatchPhase
 from shared.errors import Unavailable
 from shared.kafka import Kafka, decode
@@ -103,7 +104,9 @@ class Instances:
         new = {
             fact.flow.uid
             for fact in facts
-            if isinstance(fact, SpecObserved) and not fact.status.get("version")
+            if isinstance(fact, SpecObserved)
+            and not fact.status.get("version")
+            and not begun_before(fact.status)
         }
         specs = [spec for spec in self._flows.of_instance(key) if spec.flow.uid not in new]
         behind = max((int(spec.status.get("version") or 0) for spec in specs), default=0)
@@ -117,6 +120,11 @@ class Instances:
             instance = rebuild(key, specs, flow_of, now_ms())
             if stored is not None or behind:
                 _log.warning("rebuilt from .status (version %s)", behind, extra={"triton.key": str(key)})
+            if instance.active is not None and instance.active.step == Step.TAKE_OVER:
+                _log.warning(
+                    "taking over what Triton 0.1.x began",
+                    extra={"triton.key": str(key), "triton.deployflow": instance.active.name},
+                )
             held = Held(instance, stored.version if stored else 0)
         self._held[key] = held
         return held

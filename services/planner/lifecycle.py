@@ -150,6 +150,38 @@ def _prepare(i: Instance, f: Flow, now: int) -> Move | None:
     return Move(replace(i, active=planned(f)))
 
 
+def _take_over(i: Instance, f: Flow, now: int) -> Move | None:
+    """What Triton 0.1.x began becomes ours by one write; then it goes on from where it stood."""
+    if not f.issued and f.outcome is not None:
+        left = set_flow(i, f, step=Step.CANCEL, victims=(), issued=True)
+        keep = i.cloneset.replicas
+        return give_command(
+            left, give.cancel, now, keep=keep, baked=keep - f.others, drop=(), restore_template=f.others > 0
+        )
+    if not f.issued:
+        return give_command(set_flow(i, f, issued=True), give.claim, now)
+    batch = f.open_batch
+    if not carried_out(i, "surge" if batch else "retire"):
+        return None
+    f = replace(f, issued=False, named={})
+    i = replace(i, given=None)
+    if batch is not None:
+        return Move(replace(i, active=replace(f, phase=FlowPhase.BATCH_STARTED, step=_STEP_AT[batch.phase])))
+    if f.batches:
+        return Move(replace(i, active=replace(f, phase=FlowPhase.BATCH_FINISHED, step=Step.BETWEEN)))
+    return Move(replace(i, active=replace(planned(f), phase=FlowPhase.INITIALIZING)))
+
+
+_STEP_AT = {
+    BatchPhase.SMOKING: Step.SURGE,
+    BatchPhase.SMOKED: Step.SMOKED,
+    BatchPhase.BAKING: Step.PULL_IN,
+    BatchPhase.BAKED: Step.PULL_OUT,
+    BatchPhase.SMOKE_FAILED: Step.SURGE,
+    BatchPhase.BAKE_FAILED: Step.PULL_IN,
+}
+
+
 def planned(f: Flow) -> Flow:
     """The release with the plan that its counts lead to."""
     counts = Counts(f.updated, f.others)
@@ -165,6 +197,13 @@ def planned(f: Flow) -> Flow:
         total=batch_count(to_process, canary, _size(f)),
         warnings=warnings,
     )
+
+
+def first_size(f: Flow) -> tuple[int, bool]:
+    """How many pods the next batch of a planned release makes or removes, and whether they are its canary."""
+    left = remaining(f.wanted, Counts(f.updated, f.others))
+    canary = canary_of(f.strategy.canary, left) if not f.batches and f.updated < f.wanted else 0
+    return min(canary or _size(f), left), bool(canary)
 
 
 def interval_end(f: Flow) -> int:
@@ -215,7 +254,7 @@ def _tell_pods(i: Instance, f: Flow) -> Instance:
     """Pods that were not there before the surge and have the target revision are the batch's."""
     untold = [uid for uid, pod in i.pods.items() if pod.batch == UNTOLD]
     batch = f.open_batch
-    if not untold or f.step in {Step.OBSERVE, Step.PREPARE}:
+    if not untold or f.step in {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER}:
         return i
     if f.step == Step.SURGE and batch is not None and not batch.told:
         return i
@@ -367,6 +406,7 @@ def _retire(i: Instance, f: Flow, now: int) -> Move | None:
 _STEPS: dict[Step, Callable[[Instance, Flow, int], Move | None]] = {
     Step.OBSERVE: _observe,
     Step.PREPARE: _prepare,
+    Step.TAKE_OVER: _take_over,
     Step.BETWEEN: _between,
     Step.SURGE: _surge,
     Step.SMOKED: _smoked,

@@ -39,7 +39,7 @@ def give_command(i: Instance, make: Callable[..., Command], now: int, **fields: 
 def again(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
     """The unanswered command once more, with the same sequence."""
     given = i.given
-    stands = f.paused and not f.halted and f.step != Step.CANCEL
+    stands = f.paused and not f.halted and f.step not in {Step.CANCEL, Step.TAKE_OVER}
     if given is None or now < given.sent_at + resend_ms or stands:
         return None
     if given.answered and given.seen:

@@ -7,12 +7,12 @@ which batch was under way and the counts it began with, and its absence that the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 from msgspec.structs import replace
 
 from services.planner.lifecycle import planned
 from services.planner.state import EARLIER, Batch, Flow, Instance, Pod, Step
+from services.planner.takeover import begun_before, inherited, milliseconds
 from shared import messages as m
 from shared.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
 from shared.topics import Key
@@ -38,7 +38,10 @@ def rebuild(
     instance = Instance(namespace=key.namespace, name=key.instance)
     active: Flow | None = None
     waiting: list[Flow] = []
-    for spec in sorted(specs, key=lambda spec: (spec.created_at, spec.flow.name)):
+    before = [spec for spec in specs if begun_before(spec.status)]
+    # of several, the others were left behind unfinished: the CloneSet has the template of the last
+    last = max(before, key=_age, default=None)
+    for spec in sorted(specs, key=_age):
         status = DeployFlowStatus.model_validate(spec.status, extra="ignore")
         instance = replace(
             instance,
@@ -48,12 +51,21 @@ def rebuild(
         if status.finished:
             continue
         flow = flow_of(spec, now)
-        if active is None and status.phase != FlowPhase.PENDING and flow.outcome is None:
+        if spec is last and active is None:
+            active = inherited(flow, status, now)
+        elif spec in before:
+            message = f"Triton 0.1.x began {last.flow.name if last else 'another'} after it"
+            waiting.append(replace(flow, outcome=FlowPhase.ABORTED, reason="Replaced", message=message))
+        elif active is None and status.phase != FlowPhase.PENDING and flow.outcome is None:
             active = _begun(flow, status, now)
             instance = replace(instance, pods=_pods(status))
         else:
             waiting.append(flow)
     return replace(instance, active=active, waiting=tuple(waiting))
+
+
+def _age(spec: m.SpecObserved) -> tuple[int, str]:
+    return spec.created_at, spec.flow.name
 
 
 def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
@@ -73,7 +85,7 @@ def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         to_process=status.replicas_to_process,
         batches=batches,
         total=status.batches,
-        started_at=_ms(status.started_at),
+        started_at=milliseconds(status.started_at),
         resync=True,
         rebuilt=True,
     )
@@ -82,7 +94,7 @@ def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
 def _batch(condition: Condition, finished_batches: int, now: int) -> Batch:
     """A batch as `.status` tells it; the start-up and pull-in times of one under way begin anew."""
     finished = condition.batch <= finished_batches
-    started = _ms(condition.started_at)
+    started = milliseconds(condition.started_at)
     return Batch(
         number=condition.batch,
         surge=condition.batch_size,
@@ -94,8 +106,8 @@ def _batch(condition: Condition, finished_batches: int, now: int) -> Batch:
         started_at=started,
         surged_at=started if finished else now,
         unready_since=now if condition.phase == BatchPhase.BAKING and not finished else 0,
-        pulled_in_at=_ms(condition.pulled_in_at),
-        finished_at=(_ms(condition.finished_at) or started or 1) if finished else 0,
+        pulled_in_at=milliseconds(condition.pulled_in_at),
+        finished_at=(milliseconds(condition.finished_at) or started or 1) if finished else 0,
     )
 
 
@@ -116,14 +128,19 @@ def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
     }
 
 
-def _ms(time: datetime | None) -> int:
-    return int(time.timestamp() * 1000) if time else 0
-
-
 def settle(flow: Flow, fact: m.Done) -> Flow:
     """The rebuilt release with its batch, step and counts as the CloneSet tells them."""
     target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
-    flow = replace(flow, resync=False, rebuilt=False, issued=False, victims=(), target_revision=target)
+    flow = replace(
+        flow,
+        resync=False,
+        rebuilt=False,
+        issued=False,
+        victims=(),
+        target_revision=target,
+        # the target is there, though not as we would write it
+        keeps_template=bool(target) and target == fact.cloneset.update_revision and not fact.same_template,
+    )
     hold = fact.cloneset.hold
     if hold is not None and hold.flow == flow.uid:
         return _under_way(flow, hold)

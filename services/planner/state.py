@@ -24,6 +24,7 @@ class Step(StrEnum):
     QUEUED = "queued"
     OBSERVE = "observe"
     PREPARE = "prepare"
+    TAKE_OVER = "take_over"
     BETWEEN = "between"
     SURGE = "surge"
     SMOKED = "smoked"
@@ -117,6 +118,8 @@ class Flow(Value, frozen=True):
     `failed`: a batch failed, nothing goes on until somebody decides. `halted`: the CloneSet was told to stop.
     `issued`: the step's command was given. `resync`: observe before anything else; then `recount` takes the
     counts anew, `rebuilt` settles what `.status` could not tell. `outcome`: how it ends, once that is decided.
+    `named`: the pods that Triton 0.1.x named, each with its batch; `keeps_template`: the CloneSet has the target
+    template as somebody else wrote it, and writing ours would be another revision.
     """
 
     name: str
@@ -151,6 +154,8 @@ class Flow(Value, frozen=True):
     recount: bool = False
     resync: bool = False
     rebuilt: bool = False
+    named: dict[str, int] = {}
+    keeps_template: bool = False
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0

@@ -57,7 +57,7 @@ def close(i: Instance, f: Flow, now: int) -> Instance:
 
 def ending_of(i: Instance, f: Flow) -> FlowPhase | None:
     """How the release ends before its time, if it shall."""
-    if f.step in {Step.CANCEL, Step.FINISH, Step.DONE}:
+    if f.step in {Step.CANCEL, Step.FINISH, Step.DONE} or f.outcome is not None:
         return None
     if f.strategy.canceled or f.deleting:
         return FlowPhase.CANCELED
@@ -79,7 +79,7 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
     reason, message = _ENDED[outcome]
     if f.message and f.failed:
         message = f"{message}: {f.message}"
-    if not f.batches and f.step != Step.PREPARE:
+    if not f.batches and f.step not in {Step.PREPARE, Step.TAKE_OVER}:
         return Move(set_flow(i, f, step=Step.DONE, outcome=outcome, reason=reason, message=message))
     batch = f.open_batch
     others = f.others

@@ -27,11 +27,11 @@ def unclaimed(pod: Pod, cloneset: CloneSet) -> bool:
     """Whether this pod waits for nobody: a drain, a crash, an HPA or a person made it, no release did.
 
     A hold covers the pods of the CloneSet's update revision; as long as its controller has not caught up,
-    which revision that is is not known.
+    which revision that is is not known. So does a release that Triton 0.1.x began, until it is taken over.
     """
     if not waits(pod) or NO_PULL_IN in cloneset.metadata.annotations:
         return False
-    if cloneset.hold is None:
+    if cloneset.hold is None and not cloneset.owner:
         return True
     return cloneset.settled and pod.revision != cloneset.status.update_revision
 

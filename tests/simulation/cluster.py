@@ -238,7 +238,8 @@ class Cluster:
             return
         target = live.status.update_revision
         for pod in self.live:
-            held = live.hold is not None and not (live.settled and pod.revision != target)
+            claimed = live.hold is not None or bool(live.owner)
+            held = claimed and not (live.settled and pod.revision != target)
             if pod.containers_ready and not pod.open and not pod.pulled_out and not held:
                 pod.open = True
 

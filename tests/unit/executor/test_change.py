@@ -405,6 +405,48 @@ def test_a_count_that_somebody_scribbled_over_is_somebody_elses_count() -> None:
     assert after(surge(accept_replicas=3), live).replicas_set == 4
 
 
+# --- what Triton 0.1.x claimed ---
+
+CLAIM = {
+    "apiVersion": "apps.triton.io/v1alpha1",
+    "kind": "DeployFlow",
+    "name": "f",
+    "uid": "u",
+    "controller": True,
+}
+PROJECT = {"apiVersion": "acme.io/v1", "kind": "Project", "name": "p", "uid": "p"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        surge(),
+        m.Retire(**HEAD, sequence=5, replicas=3, partition=0, accept_replicas=3),
+        m.Halt(**HEAD, sequence=5),
+        m.Cancel(**HEAD, sequence=5, keep=3, baked=0, restore_template=True),
+        m.Finish(**HEAD, sequence=5),
+    ],
+    ids=lambda command: command.type,
+)
+def test_every_write_takes_the_claim_of_0_1_x_away_and_no_other_owner(command: Any) -> None:
+    live = cloneset()
+    owners = [CLAIM, PROJECT]
+    live = msgspec.structs.replace(
+        live, metadata=msgspec.structs.replace(live.metadata, owner_references=owners)
+    )
+    assert live.owner == "u"
+    over = after(command, live)
+    assert over.owner == ""
+    assert over.metadata.owner_references == [PROJECT]
+
+
+def test_a_cancel_that_knows_no_template_to_go_back_to_lets_old_pods_come_back_as_old() -> None:
+    live = cloneset(sequence=None, replicas=4, replicas_set=None)
+    over = after(m.Cancel(**HEAD, sequence=5, keep=4, baked=1, restore_template=True), live)
+    assert over.spec.template == live.spec.template
+    assert (over.spec.update_strategy["partition"], over.spec.update_strategy["paused"]) == (3, True)
+
+
 # --- cancel ---
 
 

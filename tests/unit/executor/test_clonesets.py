@@ -418,6 +418,11 @@ async def test_pods_that_are_not_the_clonesets_or_have_ended_are_not_counted(
 ) -> None:
     monkeypatch.setattr(module, "PAGE", 1)
     await given(executor, kafka, create(flow))
+
+    async def running() -> bool:  # a pod that starts would write over its eviction
+        return all(pod["status"].get("phase") == "Running" for pod in await pods(api, 2))
+
+    await until_it(running)
     first, second = await pods(api, 2)
     stranger = {
         "metadata": {"name": "stranger", "labels": first["metadata"]["labels"]},

@@ -86,6 +86,13 @@ def test_they_are_refused_by_what_the_decision_was_not_made_on(change: Json) -> 
     assert not same(read(raw()), read(raw(**change)))
 
 
+@pytest.mark.parametrize("kept", [None, [{"kind": "Other", "name": "o"}]], ids=["alone", "beside another"])
+def test_an_owner_is_taken_away(kept: list[Json] | None) -> None:
+    live = raw(ownerReferences=[{"kind": "DeployFlow", "name": "web-df"}, *(kept or [])])
+    body = {**BODY, "metadata": {**BODY["metadata"], "ownerReferences": kept}}
+    assert json_patch(live, guarded(read(live), body)) == merged(live, body)
+
+
 def test_a_new_status_and_other_annotations_refuse_nothing() -> None:
     live = raw(resourceVersion="78", annotations={cs.SEQUENCE: "4", cs.HOLD: "{}", "other": "new"})
     live["status"]["replicas"] = 5

@@ -72,6 +72,21 @@ NO_PULL_IN: Json = {cs.NO_PULL_IN: "true"}
 SCRIBBLED: Json = {cs.HOLD: "{nonsense"}
 
 
+def owned(kind: str = "DeployFlow") -> CloneSet:
+    """With the claim of Triton 0.1.x, or with that of something else."""
+    owner = {
+        "apiVersion": "apps.triton.io/v1alpha1",
+        "kind": kind,
+        "name": "old",
+        "uid": "u",
+        "controller": True,
+    }
+    made = cloneset()
+    return msgspec.structs.replace(
+        made, metadata=msgspec.structs.replace(made.metadata, owner_references=[owner])
+    )
+
+
 @pytest.mark.parametrize(
     ("revision", "set_", "opened"),
     [
@@ -89,6 +104,9 @@ SCRIBBLED: Json = {cs.HOLD: "{nonsense"}
         pytest.param("new", cloneset(observed=1), True, id="without a hold nobody has to catch up"),
         pytest.param("new", cloneset(**NO_PULL_IN), False, id="somebody else opens the gates"),
         pytest.param("old", cloneset(hold=True, **NO_PULL_IN), False, id="somebody else opens these too"),
+        pytest.param("new", owned(), False, id="a release that Triton 0.1.x began claims it"),
+        pytest.param("old", owned(), True, id="but only its new pods"),
+        pytest.param("new", owned("Project"), True, id="another owner is no release"),
         pytest.param("new", cloneset(**SCRIBBLED), False, id="a hold that can't be read still holds"),
         pytest.param("old", cloneset(**SCRIBBLED), True, id="but only the new pods"),
     ],

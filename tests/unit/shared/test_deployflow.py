@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.commands import DeployCommand
-from shared.deployflow import DeployFlowSpec, count_of, problems
+from shared.deployflow import DeployFlowSpec, DeployFlowStatus, count_of, problems
 
 SOUND: dict[str, Any] = {
     "action": "update",
@@ -49,7 +49,7 @@ def test_the_sound_one_is_taken() -> None:
     assert DeployFlowSpec.model_validate(SOUND).strategy.batch_size == 1
 
 
-@pytest.mark.parametrize("size", [0, -1, "120%", "abc", "0%", "-5%", 1.5, True, ""])
+@pytest.mark.parametrize("size", [0, -1, "120%", "abc", "0%", "-5%", 1.5, True])
 def test_a_batch_size_that_can_not_be_meant_is_refused_with_field_and_value(size: Any) -> None:
     text = complaint(spec("updateStrategy.batchSize", size))
     assert text.startswith("spec.updateStrategy.batchSize: ")
@@ -83,6 +83,22 @@ def test_counts_and_percentages_are_batch_sizes(size: Any) -> None:
 )
 def test_what_is_wrong_is_named_by_its_field(path: str, value: Any, said: str) -> None:
     assert said in complaint(spec(path, value))
+
+
+def test_what_triton_0_1_x_wrote_for_an_unset_size_is_unset() -> None:
+    assert DeployFlowSpec.model_validate(spec("updateStrategy.batchSize", "")).strategy.batch_size is None
+
+
+def test_a_status_of_triton_0_1_x_is_read() -> None:
+    """Null for what is empty or not known yet, and Kubernetes' own phases of pods."""
+    pod = {"name": "web-1", "ip": "", "port": 0, "phase": "Unknown", "pullInStatus": ""}
+    condition = {"batch": 1, "batchSize": 1, "canary": False, "phase": "Pending", "startedAt": None}
+    said = DeployFlowStatus.model_validate(
+        {"conditions": [condition | {"pods": [pod]}, condition | {"pods": None}], "pods": None}
+    )
+    assert [one.phase for one in said.conditions[0].pods] == ["Pending"]
+    assert (said.conditions[1].pods, said.pods, said.version) == ([], [], 0)
+    assert DeployFlowStatus.model_validate({"conditions": None}).conditions == []
 
 
 def test_a_restart_with_both_strategies_is_refused() -> None:
