@@ -20,7 +20,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -417,7 +417,7 @@ async def ensure_topics(settings: Settings) -> None:
         missing = [settings.topic(name) for name in topics.ALL if settings.topic(name) not in there]
         if missing:
             brokers = len((await admin.describe_cluster())["brokers"])
-            await admin.create_topics(
+            answer = await admin.create_topics(
                 [
                     NewTopic(
                         name=name,
@@ -427,6 +427,11 @@ async def ensure_topics(settings: Settings) -> None:
                     for name in missing
                 ]
             )
+            for name, code, *told in answer.topic_errors:
+                # another replica may have been faster
+                if code not in {0, TopicAlreadyExistsError.errno}:
+                    msg = f"Kafka at {settings.kafka_bootstrap} does not make the topic {name}: {for_code(code)()} {told}"
+                    raise Unavailable(msg)
             _log.info("topics made: %s", ", ".join(missing))
     except (KafkaError, OSError) as error:
         msg = f"Kafka at {settings.kafka_bootstrap} does not answer yet ({error})"
