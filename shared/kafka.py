@@ -45,6 +45,8 @@ LARGEST_MESSAGE: Final = 1_000_000
 """Kafka's default for a message; a dead letter keeps at most this much of its value."""
 REPLY_SECONDS: Final = 5.0
 """So long an answer may hold up the commands after it."""
+APPEAR_SECONDS: Final = 10.0
+"""From the making of a topic until a broker tells of it: milliseconds, mostly."""
 LARGEST_HEADERS: Final = 20_000
 """A dead letter keeps no headers that have more: it must fit into a message itself."""
 
@@ -430,8 +432,13 @@ async def ensure_topics(settings: Settings) -> None:
             for name, code, *told in answer.topic_errors:
                 # another replica may have been faster
                 if code not in {0, TopicAlreadyExistsError.errno}:
-                    msg = f"Kafka at {settings.kafka_bootstrap} does not make the topic {name}: {for_code(code)()} {told}"
+                    why = ": ".join([for_code(code).__name__, *filter(None, told)])
+                    msg = f"Kafka at {settings.kafka_bootstrap} does not make the topic {name}: {why}"
                     raise Unavailable(msg)
+            # a consumer that finds its topics missing does not look again soon
+            async with asyncio.timeout(APPEAR_SECONDS):
+                while not set(missing) <= set(await admin.list_topics()):
+                    await asyncio.sleep(0.05)
             _log.info("topics made: %s", ", ".join(missing))
     except (KafkaError, OSError) as error:
         msg = f"Kafka at {settings.kafka_bootstrap} does not answer yet ({error})"
