@@ -27,7 +27,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     broker = MockBroker([settings.topic(name) for name in topics.ALL], settings.kafka_partitions)
-    proxy = KafkaProxy(broker.port)
+    proxy = KafkaProxy(broker.port, broker.make_topic)
     port = await proxy.start()
     broker.advertise(port)
     redis = RedisServer()

@@ -3,10 +3,11 @@
 It speaks real Kafka over TCP, with partitions, groups and commits, in memory. It is reached through
 librdkafka's C interface, because the Python one leaves two things at values that do not suit: four partitions
 a topic, and three seconds of waiting before the first member of a group gets anything. Clients reach it
-through `sandbox.kafka_proxy`, which mends two more.
+through `sandbox.kafka_proxy`, which mends three more.
 
-What it can't do: a partition keeps its last 5 MiB only, and a group that changes takes the members' session
-timeout, less a second, to settle.
+What it can't do: a partition keeps its last 5 MiB only; a group that changes takes the members' session
+timeout, less a second, to settle, and no commit meanwhile, so that more is delivered again than by a real one;
+it refuses no message for its size, and makes a topic as soon as somebody names it.
 """
 
 from __future__ import annotations
@@ -84,8 +85,17 @@ class MockBroker:
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _REBALANCE_DELAY_MS)
         with _knocking(self.port):
             for topic in topics:
-                code = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
-                _check(code, f"topic {topic} with {partitions} partitions can't be made")
+                _check(
+                    self._make(topic, partitions), f"topic {topic} with {partitions} partitions can't be made"
+                )
+
+    def make_topic(self, name: str, partitions: int) -> int:
+        """Returns Kafka's error code: 0, or 36 for a topic that is there."""
+        with _knocking(self.port):
+            return self._make(name, partitions)
+
+    def _make(self, name: str, partitions: int) -> int:
+        return int(self._library.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1))
 
     def advertise(self, port: int) -> None:
         """Let the broker tell its clients to come to `port` of 127.0.0.1."""

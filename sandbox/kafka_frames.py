@@ -59,7 +59,7 @@ def read(frame: bytes) -> Produce | Fetch | Sync | None:
 
 
 def _read_fetch(frame: bytes) -> Fetch | None:
-    _, at = _text(frame, 8)
+    _, at = text(frame, 8)
     _, max_wait, _, _, _, session, _, count = struct.unpack_from(">iiiibiii", frame, at)
     if session or not count:
         return None
@@ -67,37 +67,37 @@ def _read_fetch(frame: bytes) -> Fetch | None:
     at += 29
     topics = set()
     for _ in range(count):
-        topic, at = _text(frame, at)
-        partitions = _number(frame, at)
+        topic, at = text(frame, at)
+        partitions = number(frame, at)
         at += 4 + partitions * _FETCHED_PARTITION.size
         topics.add(topic)
     return Fetch(frozenset(topics), max_wait, rewritten)
 
 
 def _read_produce(frame: bytes) -> Produce:
-    _, at = _text(frame, 8)
-    _, at = _text(frame, at)
+    _, at = text(frame, 8)
+    _, at = text(frame, at)
     acks, _, count = struct.unpack_from(">hii", frame, at)
     at += 10
     topics = set()
     for _ in range(count):
-        topic, at = _text(frame, at)
+        topic, at = text(frame, at)
         topics.add(topic)
-        partitions = _number(frame, at)
+        partitions = number(frame, at)
         at += 4
         for _ in range(partitions):
-            at += 8 + max(_number(frame, at + 4), 0)
+            at += 8 + max(number(frame, at + 4), 0)
     return Produce(frozenset(topics), acks)
 
 
 def _read_sync(frame: bytes, version: int) -> Sync:
-    _, at = _text(frame, 8)
-    group, at = _text(frame, at)
-    generation = _number(frame, at)
-    _, at = _text(frame, at + 4)
+    _, at = text(frame, 8)
+    group, at = text(frame, at)
+    generation = number(frame, at)
+    _, at = text(frame, at + 4)
     if version >= _STATIC_MEMBERS_SINCE:
-        _, at = _text(frame, at)
-    return Sync(group, generation, _number(frame, at))
+        _, at = text(frame, at)
+    return Sync(group, generation, number(frame, at))
 
 
 def is_empty(answer: bytes) -> bool:
@@ -105,24 +105,24 @@ def is_empty(answer: bytes) -> bool:
     error, count = struct.unpack_from(">h4xi", answer, 8)
     at = 18
     for _ in range(count):
-        _, at = _text(answer, at)
-        partitions = _number(answer, at)
+        _, at = text(answer, at)
+        partitions = number(answer, at)
         at += 4
         for _ in range(partitions):
             _, failed, _, _, _, aborted = _ANSWERED_PARTITION.unpack_from(answer, at)
             at += _ANSWERED_PARTITION.size + max(aborted, 0) * _ABORTED_BYTES + 4
-            size = _number(answer, at)
+            size = number(answer, at)
             at += 4 + max(size, 0)
             if failed or size > 0:
                 return False
     return not error
 
 
-def _number(frame: bytes, at: int) -> int:
+def number(frame: bytes, at: int) -> int:
     return int.from_bytes(frame[at : at + 4], signed=True)
 
 
-def _text(frame: bytes, at: int) -> tuple[str, int]:
+def text(frame: bytes, at: int) -> tuple[str, int]:
     length = int.from_bytes(frame[at : at + 2], signed=True)
     end = at + 2 + max(length, 0)
     return frame[at + 2 : end].decode(), end

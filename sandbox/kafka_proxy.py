@@ -1,10 +1,12 @@
-"""Stands before the mock broker and mends two things in which it is not like a real one.
+"""Stands before the mock broker and mends three things in which it is not like a real one.
 
 A fetch for which there is nothing yet sleeps through what arrives meanwhile: here it is asked again as soon as
 somebody writes to one of its topics, so that a message is there at once and waiting costs nothing.
 
 In a group of several members, a follower whose SyncGroup comes after the leader's is told that its request is
 invalid, and aiokafka gives up on that: here the leader's is held back until its followers' have gone ahead.
+
+A client may make topics, with as many partitions as it wants (`sandbox.kafka_topics`).
 
 Requests of one connection are carried out one after another, as Kafka does.
 """
@@ -14,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from sandbox import kafka_topics
 from sandbox.kafka_frames import Fetch, Produce, Sync, is_empty, read
+from sandbox.kafka_topics import NewTopic
 
 _HOLD_SECONDS: Final = 1.0
 """For a follower that died in between; the mock starts over by itself then."""
@@ -27,10 +31,14 @@ _BUFFER_BYTES: Final = 1 << 20
 
 
 class KafkaProxy:
-    """Listens on a free port of 127.0.0.1 from `start` to `close`."""
+    """Listens on a free port of 127.0.0.1 from `start` to `close`.
 
-    def __init__(self, upstream_port: int) -> None:
+    `make_topic` makes one of that name and number of partitions, and returns Kafka's error code.
+    """
+
+    def __init__(self, upstream_port: int, make_topic: Callable[[str, int], int]) -> None:
         self._upstream_port = upstream_port
+        self._make_topic = make_topic
         self._followers: Counter[tuple[str, int]] = Counter()
         self._written: Counter[str] = Counter()
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -77,8 +85,14 @@ class KafkaProxy:
                 return answer
             case Sync() as sync:
                 return await self._sync(broker, sync, frame)
+            case None if wanted := kafka_topics.wanted(frame):
+                return kafka_topics.answer(frame, wanted, [await self._made(topic) for topic in wanted])
             case None:
-                return await broker.ask(frame)
+                answer = await broker.ask(frame)
+                return answer and kafka_topics.mended(frame, answer)
+
+    async def _made(self, topic: NewTopic) -> int:
+        return topic.fault or await asyncio.to_thread(self._make_topic, topic.name, topic.partitions)
 
     async def _fetch(self, broker: _Broker, fetch: Fetch) -> bytes | None:
         deadline = asyncio.get_running_loop().time() + fetch.max_wait_ms / 1000

@@ -20,7 +20,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -47,6 +47,8 @@ LARGEST_MESSAGE: Final = 1_000_000
 """Kafka's default for a message; a dead letter keeps at most this much of its value."""
 REPLY_SECONDS: Final = 5.0
 """So long an answer may hold up the commands after it."""
+APPEAR_SECONDS: Final = 10.0
+"""From the making of a topic until a broker tells of it: milliseconds, mostly."""
 LARGEST_HEADERS: Final = 20_000
 """A dead letter keeps no headers that have more: it must fit into a message itself."""
 
@@ -423,7 +425,7 @@ async def ensure_topics(settings: Settings) -> None:
         missing = [settings.topic(name) for name in topics.ALL if settings.topic(name) not in there]
         if missing:
             brokers = len((await admin.describe_cluster())["brokers"])
-            await admin.create_topics(
+            answer = await admin.create_topics(
                 [
                     NewTopic(
                         name=name,
@@ -433,6 +435,16 @@ async def ensure_topics(settings: Settings) -> None:
                     for name in missing
                 ]
             )
+            for name, code, *told in answer.topic_errors:
+                # another replica may have been faster
+                if code not in {0, TopicAlreadyExistsError.errno}:
+                    why = ": ".join([for_code(code).__name__, *filter(None, told)])
+                    msg = f"Kafka at {settings.kafka_bootstrap} does not make the topic {name}: {why}"
+                    raise Unavailable(msg)
+            # a consumer that finds its topics missing does not look again soon
+            async with asyncio.timeout(APPEAR_SECONDS):
+                while not set(missing) <= set(await admin.list_topics()):
+                    await asyncio.sleep(0.05)
             _log.info("topics made: %s", ", ".join(missing))
     except (KafkaError, OSError) as error:
         msg = f"Kafka at {settings.kafka_bootstrap} does not answer yet ({error})"

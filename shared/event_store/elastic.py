@@ -122,7 +122,7 @@ class ElasticStore:
         except ApiError as error:
             # nothing of the request was taken, and it does not say which document is to blame
             if len(documents) == 1:
-                return [Refused(documents[0], f"{error.status_code}: {error.message}")]
+                return [Refused(documents[0], f"{error.status_code}: {_why(error)}")]
             half = len(documents) // 2
             return await self._bulk(documents[:half]) + await self._bulk(documents[half:])
         if not answer.get("errors"):
@@ -150,7 +150,7 @@ class ElasticStore:
             size = min(PAGE, query.limit - len(found))
             answer = await self._answer(
                 self._client.search(
-                    index=[index_name(stream, self._settings) for stream in query.streams],
+                    index=[index_name(stream, self._settings) for stream in query.streams or Stream],
                     ignore_unavailable=True,
                     query={"bool": {"filter": _filters(query)}},
                     sort=[{field: {"order": "desc"}} for field in SORT],
@@ -227,6 +227,12 @@ def _reason(error: Json) -> str:
     reason = f"{error.get('type', 'unknown')}: {error.get('reason', '')}"
     cause = error.get("caused_by") or {}
     return f"{reason} ({cause['reason']})" if cause.get("reason") else reason
+
+
+def _why(error: ApiError) -> str:
+    """Elasticsearch's reason; what stands between us and it may answer without one."""
+    told = error.body.get("error") if isinstance(error.body, dict) else None
+    return _reason(told) if isinstance(told, dict) else error.message
 
 
 def _without_password(url: str) -> str:

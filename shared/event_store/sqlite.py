@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from shared.errors import Unavailable
-from shared.event_store.interface import SORT, Document, Json, Query, Refused, index_name, timestamp
+from shared.event_store.fitting import misfit
+from shared.event_store.interface import SORT, Document, Json, Query, Refused, Stream, index_name, timestamp
 from shared.settings import Settings
 
 T = TypeVar("T")
 
 BUSY_MS: Final = 10_000
 """How long to wait for another process's write to end; writes here take milliseconds."""
-_LONGEST_ID: Final = 512
-"""Bytes, as in Elasticsearch."""
 
 _COLUMNS: Final = {
     "at": "@timestamp",
@@ -74,10 +73,10 @@ class SqliteStore:
         refused: list[Refused] = []
         rows: list[tuple[str, str, str]] = []
         for document in documents:
-            if reason := _fault(document):
+            if reason := misfit(document):
                 refused.append(Refused(document, reason))
             else:
-                body = json.dumps(document.source, ensure_ascii=False, separators=(",", ":"))
+                body = json.dumps(document.source, separators=(",", ":"))
                 rows.append((index_name(document.stream, self._settings), document.id, body))
         if rows:
             await self._do(lambda: self._insert(rows))
@@ -137,7 +136,7 @@ class SqliteStore:
             )
 
     def _select(self, query: Query) -> list[Json]:
-        names = [index_name(stream, self._settings) for stream in query.streams]
+        names = [index_name(stream, self._settings) for stream in query.streams or Stream]
         conditions = [f"index_name IN ({', '.join('?' * len(names))})"]
         values: list[str | int] = [*names]
         columns = {field: column for column, field in _COLUMNS.items()}
@@ -152,12 +151,3 @@ class SqliteStore:
         statement = f"SELECT document FROM events WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ?"
         rows = self._connected().execute(statement, [*values, query.limit]).fetchall()
         return [json.loads(document) for (document,) in reversed(rows)]
-
-
-def _fault(document: Document) -> str:
-    """Why Elasticsearch would refuse a document too, or empty."""
-    if not document.source.get("@timestamp"):
-        return "@timestamp: missing"
-    if not 0 < len(document.id.encode()) <= _LONGEST_ID:
-        return f"id: must have 1 to {_LONGEST_ID} bytes, has {len(document.id.encode())}"
-    return ""

@@ -1,67 +1,65 @@
-"""Where the contract cases run: on the embedded cluster, or on the real thing.
+"""Where the contract cases run: on the sandbox's own parts or, with `TRITON_TEST_STACK=real`, on the real ones.
 
-`TRITON_TEST_STACK=real` starts kube-apiserver with OpenKruise for them; `TRITON_CONTRACT_KUBECONFIG` names a cluster
-that is there.
+Either way it is one `triton sandbox` without services for all cases. A difference between the two is a fault of the
+sandbox.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
+from shared.settings import Settings
+
 from .kube import Connection, Kube, read_kubeconfig
+from .kubectl import Run, kubectl_of
 from .widgets import DEFINITION, DEFINITIONS
 
 ROOT = Path(__file__).parents[2]
-GIVEN = os.environ.get("TRITON_CONTRACT_KUBECONFIG", "")
-
-REAL = bool(GIVEN) or os.environ.get("TRITON_TEST_STACK") == "real"
-
-sandbox_only = pytest.mark.skipif(REAL, reason="about the sandbox itself")
+REAL = os.environ.get("TRITON_TEST_STACK") == "real"
 
 
 @pytest.fixture(scope="session")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    if GIVEN:
-        yield Path(GIVEN)
-        return
-    path = tmp_path_factory.mktemp("cluster") / "kubeconfig"
-    command = _real(path.parent) if REAL else _embedded(path)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """How every part is reached: what a service's environment would be."""
+    state = tmp_path_factory.mktemp("sandbox")
+    command = [sys.executable, "-m", "cli.main", "sandbox", "--replicas", "0", "--state", str(state)]
+    command += ["--real"] if REAL else []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert "ready" in process.stdout.readline().lower()
-        yield path
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("READY")
+            lines = (state / "sandbox.env").read_text().splitlines()
+            yield dict(shlex.split(line)[0].split("=", 1) for line in lines)
+        finally:
+            process.terminate()
         assert process.wait(timeout=30) in {0, 130}
 
 
-def _real(state: Path) -> list[str]:
-    options = ["--real", "--replicas", "0", "--state", str(state)]
-    return [sys.executable, "-m", "cli.main", "sandbox", *options]
+@pytest.fixture
+def settings(environment: Mapping[str, str]) -> Settings:
+    """Settings of a service, with a prefix of the test's own: nobody else has its topics, groups and indices."""
+    given: dict[str, Any] = {
+        name.removeprefix("TRITON_").lower(): value
+        for name, value in environment.items()
+        if name.startswith("TRITON_")
+    }
+    return Settings(**given, prefix=f"contract-{secrets.token_hex(4)}")
 
 
-def _embedded(path: Path) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "sandbox.kubernetes",
-        "--kubeconfig",
-        str(path),
-        "--bookmark-seconds",
-        "0.3",
-        "--start-seconds",
-        "0.05-0.25",
-        "--stop-seconds",
-        "0.05-0.15",
-    ]
+@pytest.fixture(scope="session")
+def kubeconfig(environment: Mapping[str, str]) -> Path:
+    return Path(environment["TRITON_KUBECONFIG"])
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +76,12 @@ async def kube(cluster: Connection) -> AsyncIterator[Kube]:
         await kube.made("/api/v1/namespaces", {"metadata": {"name": namespace}})
         yield kube
         await kube.delete(f"/api/v1/namespaces/{namespace}")
+
+
+@pytest.fixture
+def kubectl(kube: Kube, kubeconfig: Path, tmp_path: Path) -> Run:
+    """Runs a command in the test's namespace; it has to succeed, silently on standard error."""
+    return kubectl_of(kubeconfig, kube.namespace, tmp_path)
 
 
 @pytest_asyncio.fixture

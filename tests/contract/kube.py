@@ -26,6 +26,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 CLONESETS = "/apis/apps.kruise.io/v1alpha1/namespaces/{}/clonesets"
 PODS = "/api/v1/namespaces/{}/pods"
+QUICK = {"sandbox.triton.io/start-seconds": "0.05-0.25", "sandbox.triton.io/stop-seconds": "0.05-0.15"}
+"""Annotations of pods that shall not be waited for: whoever plays the kubelet, here or there, knows them."""
 
 
 class Connection(NamedTuple):
@@ -220,7 +222,7 @@ def a_pod(called: str, **more: Any) -> Json:
     metadata = {
         "name": called,
         "labels": more.pop("labels", {}),
-        "annotations": more.pop("annotations", {}),
+        "annotations": {**QUICK, **more.pop("annotations", {})},
         "finalizers": more.pop("finalizers", []),
     }
     return {
@@ -251,6 +253,6 @@ def a_cloneset(
             "replicas": replicas,
             "selector": {"matchLabels": labels},
             "updateStrategy": {"maxUnavailable": "100%", **strategy},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
+            "template": {"metadata": {"labels": labels, "annotations": QUICK}, "spec": spec},
         },
     }

@@ -3,52 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from .conftest import REAL
 from .kube import CLONESETS, PODS, Kube, a_cloneset, a_pod, condition, name
+from .kubectl import Run, command
 from .widgets import a_widget
-
-KUBECTL = shutil.which("kubectl")
-pytestmark = pytest.mark.skipif(
-    KUBECTL is None and "CI" not in os.environ, reason="kubectl is not on the PATH (tests/run provides one)"
-)
-
-Run = Callable[..., Coroutine[Any, Any, str]]
-
-
-@pytest.fixture
-def kubectl(kube: Kube, kubeconfig: Path, tmp_path: Path) -> Run:
-    """Runs a command in the test's namespace; it has to succeed, silently on standard error."""
-
-    async def run(*words: str, given: object = None) -> str:
-        assert KUBECTL is not None
-        process = await asyncio.create_subprocess_exec(
-            KUBECTL,
-            "--kubeconfig",
-            str(kubeconfig),
-            "--cache-dir",
-            str(tmp_path),
-            "-n",
-            kube.namespace,
-            *words,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(30):
-            out, error = await process.communicate(json.dumps(given).encode() if given else b"")
-        assert (process.returncode, error.decode()) == (0, ""), error.decode()
-        return out.decode()
-
-    return run
 
 
 async def test_apply_creates_changes_and_leaves_alone(kubectl: Run, widgets: str) -> None:
@@ -177,23 +136,11 @@ async def test_describe_tells_of_the_object_and_its_events(kubectl: Run, kube: K
 
 
 async def test_get_watch_prints_a_line_for_each_change(
-    kubectl: Run, kube: Kube, widgets: str, kubeconfig: Path, tmp_path: Path
+    kube: Kube, widgets: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     await kube.made(widgets, a_widget("one"))
-    assert KUBECTL is not None
-    process = await asyncio.create_subprocess_exec(
-        KUBECTL,
-        "--kubeconfig",
-        str(kubeconfig),
-        "--cache-dir",
-        str(tmp_path),
-        "-n",
-        kube.namespace,
-        "get",
-        "wg",
-        "-w",
-        stdout=asyncio.subprocess.PIPE,
-    )
+    words = command(kubeconfig, kube.namespace, tmp_path, "get", "wg", "-w")
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     async with asyncio.timeout(20):
         lines = [(await process.stdout.readline()).decode().split() for _ in range(2)]
@@ -222,10 +169,3 @@ async def test_create_makes_the_simple_kinds(kubectl: Run, kube: Kube) -> None:
     assert (secret["type"], secret["data"]) == ("Opaque", {"x": "eQ=="})
     await kubectl("create", "namespace", f"{kube.namespace}-more")
     assert (await kube.delete(f"/api/v1/namespaces/{kube.namespace}-more")).code == 200
-
-
-async def test_logs_are_printed(kubectl: Run, kube: Kube) -> None:
-    await kube.made(kube.path(PODS), a_pod("one"))
-    await kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
-    if not REAL:
-        assert "simulated" in await kubectl("logs", "one")

@@ -10,11 +10,7 @@ import pytest
 
 from sandbox.kubernetes import Cluster, Options, Timing
 from sandbox.kubernetes.behaviours import Span
-
-from .conftest import sandbox_only
-from .kube import Kube, a_config, read_kubeconfig
-
-pytestmark = sandbox_only
+from tests.contract.kube import Kube, a_config, read_kubeconfig
 
 CONFIGS = "/api/v1/namespaces/{}/configmaps"
 
