@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-real check install run clean requirements documents
+.PHONY: demo test test-sandbox test-real check install run clean requirements documents
 
 # --without-pip: works also where Debian's python3-venv is not installed; pip installs into the folder from outside.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
@@ -15,10 +15,13 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 demo: $(VENV)/.ready ## a canary release, an update and a failing update on the sandbox
 	$(BIN)/triton demo
 
-test: $(VENV)/.ready ## every test
+test: $(VENV)/.ready ## every test, on the sandbox and on the real parts: needs Go, Java, Maven, redis-server, openssl (docs/operations.md)
 	bash tests/run
 
-test-real: $(VENV)/.ready ## the contract and system suites on the real parts, built once (docs/operations.md)
+test-sandbox: $(VENV)/.ready ## the tests that need Python alone
+	bash tests/run --sandbox
+
+test-real: $(VENV)/.ready ## the tests on the real parts
 	bash tests/run --real
 
 check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
