@@ -23,7 +23,7 @@ from typing import IO, Final, Protocol, Self
 import yaml
 
 from sandbox.embedded import EmbeddedStack
-from sandbox.process import POLL_SECONDS, Guard, Part, Parts, Probe, SandboxError, free_port
+from sandbox.process import POLL_SECONDS, Guard, Part, Parts, Probe, Reached, SandboxError, free_port
 
 SERVICES: Final = ("planner", "executor", "readiness", "events")
 
@@ -39,8 +39,8 @@ class Stack(Protocol):
     def played(self) -> str:
         """What is not real about it, for people."""
 
-    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
-        """Start it and wait until it can be used; the settings to reach it. Raises `SandboxError`."""
+    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
+        """Start it and wait until it can be used, also with that kubeconfig. Raises `SandboxError`."""
 
 
 class Sandbox:
@@ -72,7 +72,8 @@ class Sandbox:
         )
         self.kubeconfig = self.state / "kubeconfig"
         self.environment: dict[str, str] = {}
-        """All settings for a process that shall work with this sandbox; complete once it runs."""
+        """All settings for a process that shall work with this sandbox as its admin; complete once it runs."""
+        self._kubeconfigs: Mapping[str, Path] = {}
         self._replicas = {service: (replicas or {}).get(service, 1) for service in SERVICES}
         self._settings = dict(settings or {})
         self._stack = stack or EmbeddedStack()
@@ -124,6 +125,11 @@ class Sandbox:
     @property
     def env_file(self) -> Path:
         return self.state / "sandbox.env"
+
+    def environment_of(self, service: str) -> dict[str, str]:
+        """The same settings, but with the rights of that service."""
+        own = _kubeconfig(self._kubeconfigs.get(service, self.kubeconfig))
+        return {**self.environment, **own, **self._settings}
 
     @property
     def health_urls(self) -> dict[str, str]:
@@ -191,22 +197,22 @@ class Sandbox:
         self._prepare_state()
         await self._guard.start(sys.executable)
         base = _inherited() | self._settings
-        found = await self._stack.start(self, self.state, self.kubeconfig)
-        reached = {"TRITON_KUBECONFIG": str(self.kubeconfig), "KUBECONFIG": str(self.kubeconfig)}
-        self.environment = found | reached | self._settings
+        settings, self._kubeconfigs = await self._stack.start(self, self.state, self.kubeconfig)
+        self.environment = {**settings, **_kubeconfig(self.kubeconfig), **self._settings}
         self.env_file.write_text(
             "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.environment.items())
         )
-        await self._start_services(base | self.environment)
+        await self._start_services(base)
 
-    async def _start_services(self, environment: dict[str, str]) -> None:
+    async def _start_services(self, base: dict[str, str]) -> None:
         parts = []
         for service in SERVICES:
             count = self._replicas[service]
             for number in range(1, count + 1):
                 name = service if count == 1 else f"{service}-{number}"
                 port = self._ports[name] = free_port()
-                own = environment | {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
+                health = {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
+                own = base | self.environment_of(service) | health
                 command = [sys.executable, "-m", "cli.main", service]
                 parts.append(self._add(name, command, own, probe=_answers_ready(port), restarts=True))
         await asyncio.gather(*(part.start() for part in parts))
@@ -285,6 +291,10 @@ class Sandbox:
         if self._replicas.get(name, 1) == 1:
             return [self._part(name)]
         return [self._part(f"{name}-{number}") for number in range(1, self._replicas[name] + 1)]
+
+
+def _kubeconfig(path: Path) -> dict[str, str]:
+    return {"TRITON_KUBECONFIG": str(path), "KUBECONFIG": str(path)}
 
 
 def _inherited() -> dict[str, str]:

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from sandbox.process import Parts, free_port, listens
+from sandbox.process import Parts, Reached, free_port, listens
+from sandbox.real.accounts import give_accounts
 from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster import Cluster
 from sandbox.real.java import ELASTICSEARCH_JAVA, KAFKA_JAVA, LEAN, elasticsearch, java, kafka
@@ -26,24 +27,26 @@ class RealStack:
         self._say = say
         self._audit = audit
 
-    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
-        """Start them and wait until they can be used; the settings to reach them. Raises `SandboxError`."""
+    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
+        """Start them and wait until they can be used. Raises `SandboxError`."""
         from shared.crd import crd
 
         say, folder = self._say, state / "real"
         shutil.rmtree(folder, ignore_errors=True)
         # building comes first, and alone: it takes all cores
         await Cluster(parts, folder / "cluster", kubeconfig, [crd()], say, audit=self._audit).start()
-        bootstrap, redis, store = await asyncio.gather(
+        bootstrap, redis, store, kubeconfigs = await asyncio.gather(
             _kafka(parts, folder / "kafka", say),
             _redis(parts, folder / "redis"),
             _elasticsearch(parts, folder / "elasticsearch", say),
+            give_accounts(kubeconfig, folder, say),
         )
-        return {
+        settings = {
             "TRITON_KAFKA_BOOTSTRAP": bootstrap,
             "TRITON_REDIS_URL": redis,
             "TRITON_EVENT_STORE": store,
         }
+        return Reached(settings, kubeconfigs)
 
 
 async def _kafka(parts: Parts, folder: Path, say: Say) -> str:
