@@ -48,8 +48,8 @@ class Sandbox:
 
     `state` is the directory for logs, kubeconfig, events and `sandbox.env`; without one a temporary directory
     is made, and removed again when the block ends well. `replicas` says how many processes a service has;
-    with more than one they are named `planner-1`, `planner-2`. `settings` are TRITON_… variables that go
-    before the sandbox's own. `say` gets a line for each restart.
+    with more than one they are named `planner-1`, `planner-2`; `scale` changes it later. `settings` are
+    TRITON_… variables that go before the sandbox's own. `say` gets a line for each restart.
 
     `stack` is what the services work with, the embedded one if not given: that keeps its state in memory, and is
     lost when it is killed. `kill(name, SIGSTOP)` and `kill(name, SIGCONT)` make a part go away for a while.
@@ -74,7 +74,9 @@ class Sandbox:
         self.environment: dict[str, str] = {}
         """All settings for a process that shall work with this sandbox as its admin; complete once it runs."""
         self._kubeconfigs: Mapping[str, Path] = {}
-        self._replicas = {service: (replicas or {}).get(service, 1) for service in SERVICES}
+        self._counts = {service: (replicas or {}).get(service, 1) for service in SERVICES}
+        self._replicas: dict[str, list[str]] = {service: [] for service in SERVICES}
+        """The names of the processes of each."""
         self._settings = dict(settings or {})
         self._stack = stack or EmbeddedStack()
         self.played = self._stack.played
@@ -196,27 +198,31 @@ class Sandbox:
         self._lost = asyncio.get_running_loop().create_future()
         self._prepare_state()
         await self._guard.start(sys.executable)
-        base = _inherited() | self._settings
         settings, self._kubeconfigs = await self._stack.start(self, self.state, self.kubeconfig)
         self.environment = {**settings, **_kubeconfig(self.kubeconfig), **self._settings}
         self.env_file.write_text(
             "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.environment.items())
         )
-        await self._start_services(base)
+        await asyncio.gather(*(self.scale(service, count) for service, count in self._counts.items()))
 
-    async def _start_services(self, base: dict[str, str]) -> None:
-        parts = []
-        for service in SERVICES:
-            count = self._replicas[service]
-            for number in range(1, count + 1):
-                name = service if count == 1 else f"{service}-{number}"
-                port = self._ports[name] = free_port()
-                health = {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
-                own = base | self.environment_of(service) | health
-                command = [sys.executable, "-m", "cli.main", service]
-                parts.append(self._add(name, command, own, probe=_answers_ready(port), restarts=True))
-        await asyncio.gather(*(part.start() for part in parts))
-        await asyncio.gather(*(part.ready(READY_SECONDS) for part in parts))
+    async def scale(self, service: str, count: int) -> None:
+        """Have so many processes of a service: wait until new ones are ready, or stop the last ones."""
+        names = self._replicas[service]
+        new = [service if count == 1 else f"{service}-{n}" for n in range(len(names) + 1, count + 1)]
+        more = [self._add_service(service, name) for name in new]
+        await asyncio.gather(*(part.start() for part in more))
+        await asyncio.gather(*(part.ready(READY_SECONDS) for part in more))
+        await asyncio.gather(*(self._parts[name].stop() for name in names[count:]))
+        for name in names[count:]:
+            del self._parts[name], self._ports[name]
+        names[:] = [*names[:count], *new]
+
+    def _add_service(self, service: str, name: str) -> Part:
+        port = self._ports[name] = free_port()
+        health = {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
+        environment = _inherited() | self.environment_of(service) | health
+        command = [sys.executable, "-m", "cli.main", service]
+        return self._add(name, command, environment, probe=_answers_ready(port), restarts=True)
 
     async def run(
         self,
@@ -288,9 +294,7 @@ class Sandbox:
 
     def _of(self, name: str) -> list[Part]:
         """The process of that name, or all replicas of the service of that name."""
-        if self._replicas.get(name, 1) == 1:
-            return [self._part(name)]
-        return [self._part(f"{name}-{number}") for number in range(1, self._replicas[name] + 1)]
+        return [self._part(replica) for replica in self._replicas.get(name) or [name]]
 
 
 def _kubeconfig(path: Path) -> dict[str, str]:

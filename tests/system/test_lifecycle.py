@@ -1,17 +1,28 @@
-"""Whole releases, as users see them."""
+"""Whole releases, as users see them, by one and by two replicas of each service."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from sandbox.environment import Sandbox
 from tests.system.history import recorded
 from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 Json = dict[str, Any]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def releases(sandbox: Sandbox, replicas: int) -> AsyncIterator[Releases]:
+    """In a namespace for each number of replicas: the instances have the same names."""
+    async with Releases(sandbox, f"replicas-{replicas}") as client:
+        await client.make_namespace()
+        yield client
 
 
 async def test_a_canary_waits_without_traffic_then_with_and_then_the_rest_goes_by_itself(
@@ -253,7 +264,7 @@ async def test_a_pod_that_no_release_claims_gets_its_traffic(releases: Releases)
     victim = (await releases.pods("drained"))[0]["metadata"]["name"]
     from shared import kubernetes as k8s
 
-    await releases.client.delete(k8s.PODS, "default", victim)
+    await releases.client.delete(k8s.PODS, releases.namespace, victim)
     await until("three endpoints without the deleted pod", lambda: _replaced(releases, "drained", victim))
 
 
@@ -270,10 +281,10 @@ async def test_deleting_a_running_release_cancels_it_first(releases: Releases) -
         deployflow("deleted-2", "deleted", image="nginx:2", replicas=3, canary=1, batchSize=1)
     )
     await releases.batch_is("deleted-2", 1, "Smoked")
-    await releases.client.delete(k8s.DEPLOYFLOWS, "default", "deleted-2")
+    await releases.client.delete(k8s.DEPLOYFLOWS, releases.namespace, "deleted-2")
 
     async def gone() -> bool:
-        flows = await releases.client.list(k8s.DEPLOYFLOWS, "default")
+        flows = await releases.client.list(k8s.DEPLOYFLOWS, releases.namespace)
         return all(flow["metadata"]["name"] != "deleted-2" for flow in flows)
 
     await until("the DeployFlow is gone", gone)
