@@ -194,7 +194,9 @@ class Releases:
         """The story of a release as the log has it, once its end is in it."""
 
         async def told() -> list[Json]:
-            found = await self._store.search(Query(deployflow=deployflow, limit=5000))
+            found = await self._store.search(
+                Query(namespace=self.namespace, deployflow=deployflow, limit=5000)
+            )
             ends = {"Success", "Failed", "Canceled", "Aborted"}
             return found if any(e["event"]["reason"] in ends for e in found) else []
 

@@ -178,3 +178,26 @@ async def test_a_command_may_be_compressed(sandbox: Sandbox, paas: OtherSystem, 
     producer.produce(COMMANDS, value, key=f"default/{instance}")
     assert await asyncio.to_thread(producer.flush, 10) == 0
     await accepted(paas, instance)
+
+
+async def test_a_delete_cancels_the_release_and_takes_its_deployflow_away(
+    releases: Releases, paas: OtherSystem
+) -> None:
+    await paas.ask("removed", deploy("removed-1", "removed", replicas=2))
+    first = await accepted(paas, "removed-1")
+    await releases.finished(first, "Success")
+    await paas.ask("removed", deploy("removed-2", "removed", image="web:2.0", replicas=2, canary=1))
+    second = await accepted(paas, "removed-2")
+    await releases.batch_is(second, 1, "Smoked")
+    await paas.ask("removed", press("removed-3", "delete", "removed"))
+    assert await accepted(paas, "removed-3") == second
+
+    async def gone() -> bool:
+        return await releases.names("removed") == [first]
+
+    await until("its DeployFlow is gone", gone)
+    await until("the canary is gone", lambda: _images(releases, "removed", ["web:1.0"] * 2))
+
+
+async def _images(releases: Releases, instance: str, images: list[str]) -> bool:
+    return [pod["spec"]["containers"][0]["image"] for pod in await releases.pods(instance)] == images
