@@ -114,11 +114,7 @@ class Releases:
         body = deployflow(f"{instance}-first", instance, action="create", replicas=replicas, **strategy)
         await self.apply(body)
         await self.finished(f"{instance}-first", "Success")
-
-        async def serves() -> bool:
-            return len(await self.endpoints(instance)) == replicas
-
-        await until(f"{instance} serves", serves)
+        await self.serves(instance, replicas)
 
     async def flow(self, name: str) -> Json:
         return await self.client.get(k8s.DEPLOYFLOWS, self.namespace, name)
@@ -189,6 +185,14 @@ class Releases:
             for endpoint in item.get("endpoints") or []
             if endpoint["conditions"].get("ready")
         }
+
+    async def serves(self, instance: str, number: int) -> None:
+        """Wait until so many pods get traffic: a real cluster's endpoints follow its pods a little later."""
+
+        async def serve() -> bool:
+            return len(await self.endpoints(instance)) == number
+
+        await until(f"{number} pods of {instance} serve", serve)
 
     async def events(self, deployflow: str) -> list[Json]:
         """The story of a release as the log has it, once its end is in it."""
