@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from sandbox.process import Part, Parts
+from sandbox.process import Part, Parts, Reached
 
 BACKENDS: Final = "backends"
 KUBERNETES: Final = "kubernetes"
@@ -22,19 +22,20 @@ class EmbeddedStack:
 
     played = "its Kubernetes runs no containers"
 
-    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
-        """Start them and wait until they can be used; the settings to reach them. Raises `SandboxError`."""
+    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
+        """Start them and wait until they can be used. Raises `SandboxError`."""
         backends, _ = await asyncio.gather(
             parts.run(BACKENDS, [sys.executable, "-m", "sandbox.backends"], _announces, reads_stdout=True),
             _kubernetes(parts, state, kubeconfig),
         )
-        return {
+        settings = {
             "TRITON_KAFKA_BOOTSTRAP": str(backends.announced["kafka"]),
             "TRITON_KAFKA_FETCH_MAX_WAIT_MS": FETCH_MAX_WAIT_MS,
             "TRITON_KAFKA_SESSION_TIMEOUT_MS": SESSION_TIMEOUT_MS,
             "TRITON_REDIS_URL": str(backends.announced["redis"]),
             "TRITON_EVENT_STORE": f"sqlite:///{state / 'events.db'}",
         }
+        return Reached(settings)
 
     async def versions(self) -> dict[str, str]:
         """None: they are as old as Triton itself."""

@@ -23,7 +23,7 @@ from typing import IO, Final, Protocol, Self
 import yaml
 
 from sandbox.embedded import EmbeddedStack
-from sandbox.process import POLL_SECONDS, Guard, Part, Parts, Probe, SandboxError, free_port
+from sandbox.process import POLL_SECONDS, Guard, Part, Parts, Probe, Reached, SandboxError, free_port
 
 SERVICES: Final = ("planner", "executor", "readiness", "events")
 
@@ -39,8 +39,8 @@ class Stack(Protocol):
     def played(self) -> str:
         """What is not real about it, for people."""
 
-    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
-        """Start it and wait until it can be used; the settings to reach it. Raises `SandboxError`."""
+    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
+        """Start it and wait until it can be used, also with that kubeconfig. Raises `SandboxError`."""
 
     async def versions(self) -> dict[str, str]:
         """What its servers answer when they are asked for their version, by their names."""
@@ -51,8 +51,8 @@ class Sandbox:
 
     `state` is the directory for logs, kubeconfig, events and `sandbox.env`; without one a temporary directory
     is made, and removed again when the block ends well. `replicas` says how many processes a service has;
-    with more than one they are named `planner-1`, `planner-2`. `settings` are TRITON_… variables that go
-    before the sandbox's own. `say` gets a line for each restart.
+    with more than one they are named `planner-1`, `planner-2`; `scale` changes it later. `settings` are
+    TRITON_… variables that go before the sandbox's own. `say` gets a line for each restart.
 
     `stack` is what the services work with, the embedded one if not given: that keeps its state in memory, and is
     lost when it is killed. `kill(name, SIGSTOP)` and `kill(name, SIGCONT)` make a part go away for a while.
@@ -75,8 +75,11 @@ class Sandbox:
         )
         self.kubeconfig = self.state / "kubeconfig"
         self.environment: dict[str, str] = {}
-        """All settings for a process that shall work with this sandbox; complete once it runs."""
-        self._replicas = {service: (replicas or {}).get(service, 1) for service in SERVICES}
+        """All settings for a process that shall work with this sandbox as its admin; complete once it runs."""
+        self._kubeconfigs: Mapping[str, Path] = {}
+        self._counts = {service: (replicas or {}).get(service, 1) for service in SERVICES}
+        self._replicas: dict[str, list[str]] = {service: [] for service in SERVICES}
+        """The names of the processes of each."""
         self._settings = dict(settings or {})
         self._stack = stack or EmbeddedStack()
         self.played = self._stack.played
@@ -127,6 +130,11 @@ class Sandbox:
     @property
     def env_file(self) -> Path:
         return self.state / "sandbox.env"
+
+    def environment_of(self, service: str) -> dict[str, str]:
+        """The same settings, but with the rights of that service."""
+        own = _kubeconfig(self._kubeconfigs.get(service, self.kubeconfig))
+        return {**self.environment, **own, **self._settings}
 
     @property
     def health_urls(self) -> dict[str, str]:
@@ -193,27 +201,31 @@ class Sandbox:
         self._lost = asyncio.get_running_loop().create_future()
         self._prepare_state()
         await self._guard.start(sys.executable)
-        base = _inherited() | self._settings
-        found = await self._stack.start(self, self.state, self.kubeconfig)
-        reached = {"TRITON_KUBECONFIG": str(self.kubeconfig), "KUBECONFIG": str(self.kubeconfig)}
-        self.environment = found | reached | self._settings
+        settings, self._kubeconfigs = await self._stack.start(self, self.state, self.kubeconfig)
+        self.environment = {**settings, **_kubeconfig(self.kubeconfig), **self._settings}
         self.env_file.write_text(
             "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.environment.items())
         )
-        await self._start_services(base | self.environment)
+        await asyncio.gather(*(self.scale(service, count) for service, count in self._counts.items()))
 
-    async def _start_services(self, environment: dict[str, str]) -> None:
-        parts = []
-        for service in SERVICES:
-            count = self._replicas[service]
-            for number in range(1, count + 1):
-                name = service if count == 1 else f"{service}-{number}"
-                port = self._ports[name] = free_port()
-                own = environment | {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
-                command = [sys.executable, "-m", "cli.main", service]
-                parts.append(self._add(name, command, own, probe=_answers_ready(port), restarts=True))
-        await asyncio.gather(*(part.start() for part in parts))
-        await asyncio.gather(*(part.ready(READY_SECONDS) for part in parts))
+    async def scale(self, service: str, count: int) -> None:
+        """Have so many processes of a service: wait until new ones are ready, or stop the last ones."""
+        names = self._replicas[service]
+        new = [service if count == 1 else f"{service}-{n}" for n in range(len(names) + 1, count + 1)]
+        more = [self._add_service(service, name) for name in new]
+        await asyncio.gather(*(part.start() for part in more))
+        await asyncio.gather(*(part.ready(READY_SECONDS) for part in more))
+        await asyncio.gather(*(self._parts[name].stop() for name in names[count:]))
+        for name in names[count:]:
+            del self._parts[name], self._ports[name]
+        names[:] = [*names[:count], *new]
+
+    def _add_service(self, service: str, name: str) -> Part:
+        port = self._ports[name] = free_port()
+        health = {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
+        environment = _inherited() | self.environment_of(service) | health
+        command = [sys.executable, "-m", "cli.main", service]
+        return self._add(name, command, environment, probe=_answers_ready(port), restarts=True)
 
     async def run(
         self,
@@ -285,9 +297,11 @@ class Sandbox:
 
     def _of(self, name: str) -> list[Part]:
         """The process of that name, or all replicas of the service of that name."""
-        if self._replicas.get(name, 1) == 1:
-            return [self._part(name)]
-        return [self._part(f"{name}-{number}") for number in range(1, self._replicas[name] + 1)]
+        return [self._part(replica) for replica in self._replicas.get(name) or [name]]
+
+
+def _kubeconfig(path: Path) -> dict[str, str]:
+    return {"TRITON_KUBECONFIG": str(path), "KUBECONFIG": str(path)}
 
 
 def _inherited() -> dict[str, str]:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 STOP_SECONDS: Final = 5.0
 """A clean stop takes a service less than a second; after this it is killed."""
@@ -211,6 +211,15 @@ class Part:
         except ValueError as error:
             raise self.error(f"printed {line!r} instead of its addresses") from error
         return self.announced
+
+
+class Reached(NamedTuple):
+    """How the services reach a stack."""
+
+    settings: Mapping[str, str]
+    """TRITON_… variables for everybody."""
+    kubeconfigs: Mapping[str, Path] = {}
+    """Of the services that have an account of their own; the others have the sandbox's."""
 
 
 class Parts(Protocol):

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -63,6 +64,7 @@ CLONESETS = Resource("/apis/apps.kruise.io/v1alpha1", "clonesets")
 PODS = Resource("/api/v1", "pods")
 ENDPOINT_SLICES = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
 CRDS = Resource("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions")
+VERSION = Resource("", "version")
 
 
 class ApiError(Exception):
@@ -148,6 +150,11 @@ class Client:
 
     async def close(self) -> None:
         await self._api.close()
+
+    async def answers(self) -> None:
+        """Ask for what every account may read; a refusal is an answer too. Raises `Unavailable`."""
+        with suppress(ApiError):
+            await self._request("GET", VERSION, VERSION.path())
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
         return await self._json("GET", resource, resource.path(namespace, name))

@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -23,7 +23,7 @@ from shared import logs
 from shared.errors import Unavailable
 from shared.health import Health
 from shared.kafka import Kafka, ensure_topics
-from shared.kubernetes import DEPLOYFLOWS, ApiError, Client, ConfigError
+from shared.kubernetes import Client, ConfigError
 from shared.settings import Settings, unfit
 
 STOP_SECONDS: Final = 15
@@ -102,12 +102,7 @@ class Context:
             requests_per_second=self.settings.kube_requests_per_second,
         )
         self.stack.push_async_callback(client.close)
-
-        async def answers() -> None:
-            with suppress(ApiError):  # a refusal is an answer: the watch says what is missing
-                await client.list_page(DEPLOYFLOWS, None, {"limit": "1"})
-
-        await self.wait_for("Kubernetes", answers)
+        await self.wait_for("Kubernetes", client.answers)
         return client
 
     async def cancel_tasks(self) -> None:

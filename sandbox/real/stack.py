@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from sandbox.process import Parts, SandboxError, free_port, listens
+from sandbox.process import Parts, Reached, SandboxError, free_port, listens
 from sandbox.real import versions
+from sandbox.real.accounts import give_accounts
 from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster import Cluster
 from sandbox.real.cluster_build import KRUISE, KWOK
@@ -57,8 +58,8 @@ class RealStack:
             kubelets = "the cluster is a given one"
         return f"{kubelets}; given by settings: {given}" if given else kubelets
 
-    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> dict[str, str]:
-        """Start them and wait until they can be used; the settings to reach them. Raises `SandboxError`."""
+    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
+        """Start them and wait until they can be used. Raises `SandboxError`."""
         folder = state / "real"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -74,7 +75,9 @@ class RealStack:
         for name in starts:
             addresses |= self._given.get(name, {})
         self._reached, self._kubeconfig = addresses, kubeconfig
-        return addresses
+        if self._cluster is None:
+            return Reached(addresses)
+        return Reached(addresses, await give_accounts(kubeconfig, folder, self._say))
 
     async def _start_cluster(self, parts: Parts, folder: Path, kubeconfig: Path) -> None:
         from shared.crd import crd

@@ -6,13 +6,15 @@ OpenKruise.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from sandbox.embedded import EmbeddedStack
-from sandbox.environment import Sandbox, Stack
+from sandbox.environment import SERVICES, Sandbox, Stack
 from sandbox.real.stack import RealStack
 from tests.system.other_system import OtherSystem
 from tests.system.releases import Releases
@@ -29,6 +31,15 @@ def stack() -> Stack:
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox(settings=SETTINGS, stack=stack()) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=[1, 2], ids=["1-replica", "2-replicas"])
+async def replicas(sandbox: Sandbox, request: pytest.FixtureRequest) -> AsyncIterator[int]:
+    """So many processes of each service, for the tests of a module: `planner` and, where it is two, `planner-2`."""
+    count: int = request.param
+    await asyncio.gather(*(sandbox.scale(service, count) for service in SERVICES))
+    yield count
+    await asyncio.gather(*(sandbox.scale(service, 1) for service in SERVICES))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from shared import kubernetes as k8s
 from shared.errors import Unavailable
-from tests.system.releases import NAMESPACE, Releases, until
+from tests.system.releases import Releases, until
 
 Json = dict[str, Any]
 GATE = "apps.triton.io/ready"
@@ -150,7 +150,7 @@ async def recorded(releases: Releases, instance: str) -> AsyncIterator[History]:
 async def _latest(releases: Releases, instance: str) -> dict[str, int]:
     latest: dict[str, int] = {}
     for resource in WATCHED:
-        items = await releases.client.list(resource, NAMESPACE)
+        items = await releases.client.list(resource, releases.namespace)
         versions = [int(i["metadata"]["resourceVersion"]) for i in items if _instance_of(i) == instance]
         if versions:
             latest[resource.plural] = max(versions)
@@ -164,7 +164,7 @@ async def _record(
     while True:
         query = {"resourceVersion": version}
         with suppress(Unavailable):
-            async for line in releases.client.watch(resource, NAMESPACE, query, silence_seconds=600):
+            async for line in releases.client.watch(resource, releases.namespace, query, silence_seconds=600):
                 event = json.loads(line)
                 assert event["type"] != "ERROR", event
                 version = event["object"]["metadata"]["resourceVersion"]

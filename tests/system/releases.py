@@ -17,6 +17,7 @@ from shared.settings import Settings
 
 Json = dict[str, Any]
 SERVICES = Resource("/api/v1", "services")
+NAMESPACES = Resource("/api/v1", "namespaces")
 NAMESPACE = "default"
 
 
@@ -37,7 +38,7 @@ def deployflow(
     return {
         "apiVersion": "apps.triton.io/v1alpha1",
         "kind": "DeployFlow",
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name},
         "spec": {
             "action": action,
             "application": {
@@ -68,10 +69,11 @@ async def until(what: str, condition: Callable[[], Any], seconds: float = 30) ->
 
 
 class Releases:
-    """A client of the sandbox's cluster."""
+    """A client of the sandbox's cluster, in one namespace."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, namespace: str = NAMESPACE) -> None:
         self._sandbox = sandbox
+        self.namespace = namespace
         self.client: Client
         settings = Settings(event_store=sandbox.event_store)
         self._store = open_store(settings)
@@ -86,15 +88,18 @@ class Releases:
         await self.client.close()
         await self._store.close()
 
+    async def make_namespace(self) -> None:
+        await self.client.create(NAMESPACES, None, {"metadata": {"name": self.namespace}})
+
     async def apply(self, body: Json) -> str:
         name: str = body["metadata"]["name"]
-        await self.client.create(k8s.DEPLOYFLOWS, NAMESPACE, body)
+        await self.client.create(k8s.DEPLOYFLOWS, self.namespace, body)
         return name
 
     async def service(self, instance: str) -> None:
         await self.client.create(
             SERVICES,
-            NAMESPACE,
+            self.namespace,
             {
                 "apiVersion": "v1",
                 "kind": "Service",
@@ -109,14 +114,10 @@ class Releases:
         body = deployflow(f"{instance}-first", instance, action="create", replicas=replicas, **strategy)
         await self.apply(body)
         await self.finished(f"{instance}-first", "Success")
-
-        async def serves() -> bool:
-            return len(await self.endpoints(instance)) == replicas
-
-        await until(f"{instance} serves", serves)
+        await self.serves(instance, replicas)
 
     async def flow(self, name: str) -> Json:
-        return await self.client.get(k8s.DEPLOYFLOWS, NAMESPACE, name)
+        return await self.client.get(k8s.DEPLOYFLOWS, self.namespace, name)
 
     async def status(self, name: str) -> Json:
         status: Json = (await self.flow(name)).get("status") or {}
@@ -126,12 +127,12 @@ class Releases:
         """Of the DeployFlows of an instance, or of all that there are."""
         return [
             flow["metadata"]["name"]
-            for flow in await self.client.list(k8s.DEPLOYFLOWS, NAMESPACE)
+            for flow in await self.client.list(k8s.DEPLOYFLOWS, self.namespace)
             if instance in {None, flow["spec"]["application"]["instanceName"]}
         ]
 
     async def strategy(self, name: str, **fields: Any) -> None:
-        await self.client.patch(k8s.DEPLOYFLOWS, NAMESPACE, name, {"spec": {"updateStrategy": fields}})
+        await self.client.patch(k8s.DEPLOYFLOWS, self.namespace, name, {"spec": {"updateStrategy": fields}})
 
     async def until_status(
         self, name: str, what: str, condition: Callable[[Json], Any], seconds: float = 30
@@ -166,16 +167,18 @@ class Releases:
         return await self.until_status(name, f"batch {number} {phases}", reached, seconds)
 
     async def pods(self, instance: str) -> list[Json]:
-        pods = await self.client.list(k8s.PODS, NAMESPACE, labels=f"app.kubernetes.io/instance={instance}")
+        pods = await self.client.list(
+            k8s.PODS, self.namespace, labels=f"app.kubernetes.io/instance={instance}"
+        )
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     async def cloneset(self, instance: str) -> Json:
-        return await self.client.get(k8s.CLONESETS, NAMESPACE, instance)
+        return await self.client.get(k8s.CLONESETS, self.namespace, instance)
 
     async def endpoints(self, instance: str) -> set[str]:
         """The names of the pods that get traffic."""
         labels = f"kubernetes.io/service-name={instance}"
-        slices = await self.client.list(k8s.ENDPOINT_SLICES, NAMESPACE, labels=labels)
+        slices = await self.client.list(k8s.ENDPOINT_SLICES, self.namespace, labels=labels)
         return {
             endpoint["targetRef"]["name"]
             for item in slices
@@ -183,11 +186,21 @@ class Releases:
             if endpoint["conditions"].get("ready")
         }
 
+    async def serves(self, instance: str, number: int) -> None:
+        """Wait until so many pods get traffic: a real cluster's endpoints follow its pods a little later."""
+
+        async def serve() -> bool:
+            return len(await self.endpoints(instance)) == number
+
+        await until(f"{number} pods of {instance} serve", serve)
+
     async def events(self, deployflow: str) -> list[Json]:
         """The story of a release as the log has it, once its end is in it."""
 
         async def told() -> list[Json]:
-            found = await self._store.search(Query(deployflow=deployflow, limit=5000))
+            found = await self._store.search(
+                Query(namespace=self.namespace, deployflow=deployflow, limit=5000)
+            )
             ends = {"Success", "Failed", "Canceled", "Aborted"}
             return found if any(e["event"]["reason"] in ends for e in found) else []
 

@@ -36,7 +36,7 @@ async def test_a_deploy_from_kafka_is_released_and_serves(releases: Releases, pa
     }  # fmt: skip
     status = await releases.finished(name, "Success")
     assert status["requestedBy"] == "paas"
-    assert len(await releases.endpoints("bare")) == 3
+    await releases.serves("bare", 3)
     assert {pod["spec"]["containers"][0]["image"] for pod in await releases.pods("bare")} == {"web:1.0"}
 
 
@@ -46,6 +46,7 @@ async def test_a_canary_is_led_by_messages_from_its_first_pod_to_its_cancel(
     await releases.service("led")
     await paas.ask("led", deploy("led-1", "led", replicas=4))
     await releases.finished(await accepted(paas, "led-1"), "Success")
+    await releases.serves("led", 4)
     update = deploy("led-2", "led", image="web:2.0", replicas=4, mode="manual", canary=1, batchSize=1)
     await paas.ask("led", update)
     name = await accepted(paas, "led-2")
@@ -56,7 +57,7 @@ async def test_a_canary_is_led_by_messages_from_its_first_pod_to_its_cancel(
     await paas.ask("led", press("led-3", "next", "led", batch=1, stage="Smoked"))
     assert await accepted(paas, "led-3") == name
     await releases.batch_is(name, 1, "Baking")
-    await until("the canary has traffic", lambda: _serving(releases, "led", 5))
+    await releases.serves("led", 5)
 
     await paas.ask("led", press("led-4", "next", "led", batch=1, stage="Baking"))
     await releases.until_status(name, "batch 1 finished", lambda s: s["phase"] == "BatchFinished")
@@ -74,13 +75,9 @@ async def test_a_canary_is_led_by_messages_from_its_first_pod_to_its_cancel(
 
     await paas.ask("led", press("led-8", "cancel", "led"))
     await releases.finished(name, "Canceled")
-    assert len(await releases.endpoints("led")) == 4
+    await releases.serves("led", 4)
     answers = [await accepted(paas, f"led-{number}") for number in range(4, 9)]
     assert answers == [name] * 5
-
-
-async def _serving(releases: Releases, instance: str, number: int) -> bool:
-    return len(await releases.endpoints(instance)) == number
 
 
 async def test_a_deploy_that_is_delivered_twice_is_one_release(releases: Releases, paas: OtherSystem) -> None:
@@ -178,3 +175,26 @@ async def test_a_command_may_be_compressed(sandbox: Sandbox, paas: OtherSystem, 
     producer.produce(COMMANDS, value, key=f"default/{instance}")
     assert await asyncio.to_thread(producer.flush, 10) == 0
     await accepted(paas, instance)
+
+
+async def test_a_delete_cancels_the_release_and_takes_its_deployflow_away(
+    releases: Releases, paas: OtherSystem
+) -> None:
+    await paas.ask("removed", deploy("removed-1", "removed", replicas=2))
+    first = await accepted(paas, "removed-1")
+    await releases.finished(first, "Success")
+    await paas.ask("removed", deploy("removed-2", "removed", image="web:2.0", replicas=2, canary=1))
+    second = await accepted(paas, "removed-2")
+    await releases.batch_is(second, 1, "Smoked")
+    await paas.ask("removed", press("removed-3", "delete", "removed"))
+    assert await accepted(paas, "removed-3") == second
+
+    async def gone() -> bool:
+        return await releases.names("removed") == [first]
+
+    await until("its DeployFlow is gone", gone)
+    await until("the canary is gone", lambda: _images(releases, "removed", ["web:1.0"] * 2))
+
+
+async def _images(releases: Releases, instance: str, images: list[str]) -> bool:
+    return [pod["spec"]["containers"][0]["image"] for pod in await releases.pods(instance)] == images

@@ -1,17 +1,28 @@
-"""Whole releases, as users see them."""
+"""Whole releases, as users see them, by one and by two replicas of each service."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from sandbox.environment import Sandbox
 from tests.system.history import recorded
 from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 Json = dict[str, Any]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def releases(sandbox: Sandbox, replicas: int) -> AsyncIterator[Releases]:
+    """In a namespace for each number of replicas: the instances have the same names."""
+    async with Releases(sandbox, f"replicas-{replicas}") as client:
+        await client.make_namespace()
+        yield client
 
 
 async def test_a_canary_waits_without_traffic_then_with_and_then_the_rest_goes_by_itself(
@@ -24,19 +35,15 @@ async def test_a_canary_waits_without_traffic_then_with_and_then_the_rest_goes_b
     assert (status["phase"], status["paused"], status["reason"]) == ("BatchStarted", False, "WaitingForNext")
     await releases.strategy("canary-1", batches=1, stage="Baking")
     await releases.batch_is("canary-1", 1, "Baking")
-    await until("one endpoint", lambda: _count(releases, "canary", 1))
+    await releases.serves("canary", 1)
     await releases.strategy("canary-1", stage="Baked")
     status = await releases.until_status("canary-1", "BatchFinished", lambda s: s["phase"] == "BatchFinished")
-    assert len(await releases.endpoints("canary")) == 1
+    await releases.serves("canary", 1)
     await releases.strategy("canary-1", batches=2, stage=None)
     status = await releases.finished("canary-1", "Success")
-    assert len(await releases.endpoints("canary")) == 3
+    await releases.serves("canary", 3)
     assert [c["phase"] for c in status["conditions"]] == ["Baked"] * 3
     assert status["finishedReplicas"] == status["updatedReadyReplicas"] == 3
-
-
-async def _count(releases: Releases, instance: str, number: int) -> bool:
-    return len(await releases.endpoints(instance)) == number
 
 
 async def test_an_update_replaces_every_pod_while_the_wanted_count_serves(releases: Releases) -> None:
@@ -181,7 +188,7 @@ async def test_a_pod_that_crashes_while_baking_fails_the_bake_and_loses_its_traf
     )
     status = await releases.batch_is("baking-2", 1, "BakeFailed")
     assert status["paused"]
-    await until("only the old pods serve", lambda: _count(releases, "baking", 2))
+    await releases.serves("baking", 2)
     await releases.strategy("baking-2", canceled=True)
     await releases.finished("baking-2", "Canceled")
     assert len(await releases.pods("baking")) == 2
@@ -233,7 +240,7 @@ async def test_an_update_may_change_the_replicas_too(releases: Releases) -> None
     await releases.create("growing", 2)
     await releases.apply(deployflow("growing-2", "growing", image="nginx:2", replicas=5, batchSize=2))
     await releases.finished("growing-2", "Success")
-    assert len(await releases.endpoints("growing")) == 5
+    await releases.serves("growing", 5)
     await releases.apply(deployflow("growing-3", "growing", image="nginx:3", replicas=2, batchSize=1))
     await releases.finished("growing-3", "Success")
     assert len(await releases.pods("growing")) == 2
@@ -253,7 +260,7 @@ async def test_a_pod_that_no_release_claims_gets_its_traffic(releases: Releases)
     victim = (await releases.pods("drained"))[0]["metadata"]["name"]
     from shared import kubernetes as k8s
 
-    await releases.client.delete(k8s.PODS, "default", victim)
+    await releases.client.delete(k8s.PODS, releases.namespace, victim)
     await until("three endpoints without the deleted pod", lambda: _replaced(releases, "drained", victim))
 
 
@@ -270,10 +277,10 @@ async def test_deleting_a_running_release_cancels_it_first(releases: Releases) -
         deployflow("deleted-2", "deleted", image="nginx:2", replicas=3, canary=1, batchSize=1)
     )
     await releases.batch_is("deleted-2", 1, "Smoked")
-    await releases.client.delete(k8s.DEPLOYFLOWS, "default", "deleted-2")
+    await releases.client.delete(k8s.DEPLOYFLOWS, releases.namespace, "deleted-2")
 
     async def gone() -> bool:
-        flows = await releases.client.list(k8s.DEPLOYFLOWS, "default")
+        flows = await releases.client.list(k8s.DEPLOYFLOWS, releases.namespace)
         return all(flow["metadata"]["name"] != "deleted-2" for flow in flows)
 
     await until("the DeployFlow is gone", gone)

@@ -25,7 +25,7 @@ async def test_a_service_that_is_there_before_kafka_waits_and_then_works(
     sandbox: Sandbox, releases: Releases
 ) -> None:
     port = free_port()
-    environment = sandbox.environment | {"TRITON_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}
+    environment = sandbox.environment_of("planner") | {"TRITON_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}
     await sandbox.stop("planner")
     try:
         async with triton("planner", environment=environment) as planner:
@@ -48,7 +48,7 @@ async def test_a_service_that_is_there_before_kafka_waits_and_then_works(
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_that_waits_for_kafka_stops_when_it_is_told(sandbox: Sandbox, service: str) -> None:
     port = free_port()
-    environment = sandbox.environment | {"TRITON_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}
+    environment = sandbox.environment_of(service) | {"TRITON_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}
     async with triton(service, environment=environment) as program:
         await program.says(f"waiting for Kafka: Kafka at 127.0.0.1:{port} does not answer yet")
         assert await program.stops(signal.SIGTERM, STOP_SECONDS) == 0
@@ -56,7 +56,8 @@ async def test_a_service_that_waits_for_kafka_stops_when_it_is_told(sandbox: San
 
 async def test_a_planner_that_is_there_before_redis_waits_and_says_so(sandbox: Sandbox) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    async with triton("planner", environment=sandbox.environment | {"TRITON_REDIS_URL": url}) as planner:
+    environment = sandbox.environment_of("planner") | {"TRITON_REDIS_URL": url}
+    async with triton("planner", environment=environment) as planner:
         await planner.says("waiting for Redis: Redis at ")
         code, body = await planner.answers("/readyz")
         assert (code, list(body["missing"])) == (503, ["start", "Redis"])

@@ -29,7 +29,7 @@ async def whole(releases: Releases, instance: str, history: History) -> None:
     pods = await releases.pods(instance)
     assert len(pods) == WANTED
     assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {"nginx:2"}
-    assert len(await releases.endpoints(instance)) == WANTED
+    await releases.serves(instance, WANTED)
     cloneset = await releases.cloneset(instance)
     assert not cloneset["spec"]["updateStrategy"].get("paused")
     assert "apps.triton.io/hold" not in cloneset["metadata"]["annotations"]

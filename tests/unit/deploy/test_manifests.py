@@ -1,4 +1,4 @@
-"""What `kubectl apply -k deploy/manifests` brings into a cluster."""
+"""What `kubectl apply -k deploy` brings into a cluster."""
 
 from __future__ import annotations
 
@@ -12,29 +12,13 @@ import yaml
 from shared.crd import crd
 from shared.service import STOP_SECONDS
 from shared.settings import Settings
+from tests.rights import RIGHTS
 
 ROOT = Path(__file__).parents[3]
 SERVICES = ("planner", "executor", "readiness", "events")
 NAMESPACE = "triton-system"
 Json = dict[str, Any]
 
-RIGHTS: dict[str, dict[str, set[str]]] = {
-    "planner": {
-        "apps.triton.io/deployflows": {"get", "list", "watch", "create", "patch", "delete"},
-        "apps.triton.io/deployflows/status": {"patch"},
-    },
-    "executor": {
-        "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch"},
-        "/pods": {"list"},
-        "apps.triton.io/deployflows": {"get"},
-    },
-    "readiness": {
-        "/pods": {"get", "list", "watch"},
-        "/pods/status": {"patch"},
-        "apps.kruise.io/clonesets": {"get"},
-    },
-    "events": {},
-}
 EGRESS = {
     "planner": {53, 9092, 6379, 443, 6443},
     "executor": {53, 9092, 443, 6443},
@@ -53,7 +37,7 @@ def rendered(folder: str) -> list[Json]:
 
 @pytest.fixture(scope="module")
 def manifests() -> list[Json]:
-    return rendered("deploy/manifests")
+    return rendered("deploy")
 
 
 def of(manifests: list[Json], kind: str) -> list[Json]:
