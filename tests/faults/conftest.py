@@ -1,0 +1,24 @@
+"""One sandbox of real parts for all cases: each takes something away, and gives it back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from sandbox.environment import Sandbox
+from sandbox.real.stack import RealStack
+from tests.system.conftest import SETTINGS
+from tests.system.releases import Releases
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(settings=SETTINGS, stack=RealStack(print)) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
+    async with Releases(sandbox) as client:
+        yield client
