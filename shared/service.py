@@ -29,7 +29,7 @@ from shared.settings import Settings, unfit
 
 STOP_SECONDS: Final = 15
 RETRY_SECONDS: Final = 0.5
-KAFKA_SECONDS: Final = 5.0
+KAFKA_SECONDS: Final = 3.0
 """So often Kafka is asked whether it is there, and so long it may take to answer."""
 
 _log = logging.getLogger(__name__)

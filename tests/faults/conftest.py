@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest_asyncio
 
@@ -16,6 +18,9 @@ from tests.system.releases import Releases
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox(settings=SETTINGS, stack=RealStack(print)) as running:
         yield running
+        # none has died of another's absence
+        with suppress(TimeoutError):
+            await asyncio.wait_for(running.lost(), 0.1)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -26,13 +26,19 @@ END_SECONDS: Final = 90.0
 
 @asynccontextmanager
 async def disturbed(
-    sandbox: Sandbox, releases: Releases, instance: str, phase: str = "Smoking", *, endpoints: bool = True
+    sandbox: Sandbox,
+    releases: Releases,
+    instance: str,
+    phase: str = "Smoking",
+    *,
+    endpoints: bool = True,
+    **strategy: int,
 ) -> AsyncIterator[str]:
     """An update whose second batch is in that phase; after the block it must end as an undisturbed one does.
 
     `endpoints`: see `History.check`.
     """
-    name = await begin(releases, instance, **WAITS[phase])
+    name = await begin(releases, instance, **(WAITS[phase] | strategy))
     async with recorded(releases, instance) as history:
         # or as soon after it as a poll is fast
         await releases.batch_is(name, 2, *PHASES[PHASES.index(phase) :], "Smoked")

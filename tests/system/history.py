@@ -63,7 +63,7 @@ class History:
         counts = []
         for change in self._of("pods"):
             uid = change.object["metadata"]["uid"]
-            if change.type != "DELETED" and _conditions(change.object).get("Ready") == "True":
+            if change.type != "DELETED" and is_ready(change.object):
                 ready.add(uid)
             else:
                 ready.discard(uid)
@@ -73,8 +73,8 @@ class History:
     def check(self, wanted: int, *, served_before: bool = True, endpoints: bool = True) -> None:
         """The invariants that hold for every release, however it went.
 
-        Not those of the `endpoints` where the API server was away: their controller finds its way back seconds
-        later than others, and writes down pods half of which it has read anew.
+        Not those of the `endpoints` where the API server was away: the cluster's own controller of them looks
+        again up to a minute later than others, and writes down pods half of which it has read anew.
         """
         if served_before:
             counts = list(dropwhile(lambda count: count < wanted, self.ready()))
@@ -124,11 +124,7 @@ class History:
 
     def pods_ready(self) -> set[str]:
         """The uids of the pods that took traffic, all the time or later."""
-        return {
-            change.object["metadata"]["uid"]
-            for change in self._of("pods")
-            if _conditions(change.object).get("Ready") == "True"
-        }
+        return {c.object["metadata"]["uid"] for c in self._of("pods") if is_ready(c.object)}
 
     def pods_gone(self) -> set[str]:
         """The uids of the pods that were deleted to the end."""
@@ -139,6 +135,10 @@ class History:
         for change in self._of("pods"):
             if "deletionTimestamp" in change.object["metadata"]:
                 assert _conditions(change.object).get(GATE) != "True", change.object["metadata"]["name"]
+
+
+def is_ready(pod: Json) -> bool:
+    return _conditions(pod).get("Ready") == "True"
 
 
 def _conditions(pod: Json) -> dict[str, str]:
