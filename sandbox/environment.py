@@ -55,7 +55,8 @@ class Sandbox:
     TRITON_… variables that go before the sandbox's own. `say` gets a line for each restart.
 
     `stack` is what the services work with, the embedded one if not given: that keeps its state in memory, and is
-    lost when it is killed. `kill(name, SIGSTOP)` and `kill(name, SIGCONT)` make a part go away for a while.
+    lost when it is killed. `kill(name, SIGSTOP)` and `kill(name, SIGCONT)` make a part go away for a while, and
+    so do `kill(name)` and `start(name)` a part of the real stack, which has its state on disk.
     """
 
     def __init__(
@@ -154,22 +155,25 @@ class Sandbox:
         return self._part(name).log
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal. A service that dies of it is started again after half a second, like a pod."""
+        """Send a signal. A service that dies of it is started again after half a second, like a pod.
+
+        Any other part stays down until `start`.
+        """
         for part in self._of(name):
             part.signal(number)
 
     async def stop(self, name: str) -> None:
-        """Stop a service on purpose: it stays down until `start`."""
+        """Stop a part on purpose: it stays down until `start`."""
         await asyncio.gather(*(part.stop() for part in self._of(name)))
 
     async def start(self, name: str) -> None:
-        """Start a stopped service and wait until it is ready."""
+        """Start a stopped or killed part again, as it was first started, and wait until it is ready."""
         for part in self._of(name):
             await part.start()
         await self.ready(name)
 
     async def ready(self, name: str, within: float = READY_SECONDS) -> None:
-        """Wait until a service answers `/readyz`, also across a restart; raises `SandboxError`."""
+        """Wait until a part can be used (a service: `/readyz`), also across a restart; raises `SandboxError`."""
         for part in self._of(name):
             try:
                 await asyncio.wait_for(part.probe(part), within)

@@ -1,7 +1,7 @@
 """One process of the sandbox: started in a group of its own, watched, restarted like a Deployment's pod.
 
 A part that ends without being asked to is either started again (the services: they keep their state
-elsewhere) or reported (the backends and the API server: their state is gone with them).
+elsewhere) or reported (what they work with: the embedded parts' state is gone with them).
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class Part:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start the process and have it watched; returns before it can be used, see `ready`."""
+        """Start the process, also one that was killed, and have it watched; returns before it can be used, see `ready`."""
+        if self._asked_to_stop.is_set() and self._watcher is not None:
+            await self._watcher
         if self.running:
             return
         self._asked_to_stop.clear()
@@ -131,10 +133,15 @@ class Part:
             await asyncio.gather(probe, died, return_exceptions=True)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process; raises `SandboxError` when it does not run."""
+        """Send a signal to the process; raises `SandboxError` when it does not run.
+
+        One that is killed this way and not repaired stays down until `start`.
+        """
         if self._process is None or not self.running:
             msg = f"{self.name} does not run: start it first"
             raise SandboxError(msg)
+        if number == signal.SIGKILL and not self.restarts:
+            self._asked_to_stop.set()
         os.kill(self._process.pid, number)
 
     async def stop(self) -> None:

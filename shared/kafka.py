@@ -39,6 +39,8 @@ from shared.settings import Settings
 COMMIT_SECONDS: Final = 1.0
 REVOKE_SECONDS: Final = 3.0
 """How long a rebalance waits for work under way; well below the session time-out of a production setting."""
+STOP_SECONDS: Final = 5.0
+"""For the work under way and its commit, and again for the producer: together well below a service's own limit."""
 POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """Waiting for a server that is away must not cost the partitions; heartbeats tell that we live."""
 BATCH_BYTES: Final = 1 << 16
@@ -255,11 +257,16 @@ class Kafka:
         self._tasks.append(asyncio.create_task(self._commit_forever()))
 
     async def stop(self) -> None:
-        for consumer in self._consumers:
-            await consumer.stop()
+        """Finish what is under way. While Kafka is away it is left: it comes again."""
         for task in self._tasks:
             task.cancel()
-        await self.broker.stop()
+        # a commit, and the end of the producer, would wait for as long as Kafka is away
+        for ending in (
+            asyncio.gather(*(consumer.stop() for consumer in self._consumers)),
+            self.broker.stop(),
+        ):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ending, STOP_SECONDS)
 
     async def _commit_forever(self) -> None:
         while True:

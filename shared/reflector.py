@@ -113,6 +113,9 @@ class Reflector(Generic[T]):
         """How far each watch has come: an older object that is not known is gone."""
         self._synced: set[str | None] = set()
         self.synced = asyncio.Event()
+        self._troubles = dict.fromkeys(self._namespaces, "not listed yet")
+        self.follows: Callable[[str], None] = lambda _: None
+        """Called with what keeps the picture from being true, and with nothing once it is."""
 
     def get(self, namespace: str, name: str) -> T | None:
         return self._by_name.get((namespace, name))
@@ -149,7 +152,9 @@ class Reflector(Generic[T]):
                 version = None
             except (Unavailable, ApiError) as error:
                 _restarts.labels(self._resource.plural, "error").inc()
-                _log.warning("watch of %s: %s", self._resource.plural, _advice(error, self._resource))
+                advice = _advice(error, self._resource)
+                _log.warning("watch of %s: %s", self._resource.plural, advice)
+                self._trouble(namespace, advice)
                 version = None
             if self._reached.get(namespace) != before:
                 wait = BACKOFF_SECONDS[0]
@@ -179,9 +184,14 @@ class Reflector(Generic[T]):
         self._synced.add(namespace)
         if len(self._synced) == len(self._namespaces):
             self.synced.set()
+        self._trouble(namespace, "")
         if self._listed:
             self._listed()
         return version
+
+    def _trouble(self, namespace: str | None, why: str) -> None:
+        self._troubles[namespace] = why
+        self.follows("; ".join(sorted({why for why in self._troubles.values() if why})))
 
     async def _watch(self, namespace: str | None, version: str) -> str:
         seconds = int(random.uniform(1, 2) * WATCH_SECONDS)
@@ -244,7 +254,11 @@ def _advice(error: Exception, resource: Resource) -> str:
     if not isinstance(error, ApiError):
         return str(error)
     if error.code == 404:
-        what = "OpenKruise" if resource.plural == "clonesets" else "the CRD (make install)"
+        what = (
+            "OpenKruise (https://openkruise.io/docs/installation)"
+            if resource.plural == "clonesets"
+            else "the CRD (make install)"
+        )
         return f"the cluster does not know {resource.plural}: install {what}; trying again"
     if error.code in {401, 403}:
         return f"{error} (give this service's account the rights of deploy/rbac)"

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import uvicorn
 import uvloop
@@ -24,10 +24,13 @@ from shared.errors import Unavailable
 from shared.health import Health
 from shared.kafka import Kafka, ensure_topics
 from shared.kubernetes import Client, ConfigError
+from shared.reflector import Reflector
 from shared.settings import Settings, unfit
 
 STOP_SECONDS: Final = 15
 RETRY_SECONDS: Final = 0.5
+KAFKA_SECONDS: Final = 3.0
+"""So often Kafka is asked whether it is there, and so long it may take to answer."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -88,11 +91,22 @@ class Context:
                     _log.info("%s is there", what)
                 return result
 
-    async def wait_until(self, what: str, event: asyncio.Event) -> None:
-        """Wait for something that a task of ours brings about."""
-        self.health.missing(what, "waiting for it")
-        await event.wait()
-        self.health.there(what)
+    async def follow(self, what: str, reflector: Reflector[Any]) -> None:
+        """Watch for the life of the service; returns once all of it is listed.
+
+        What is in the way, then or later, makes the service not ready, by name.
+        """
+
+        def follows(trouble: str) -> None:
+            if trouble:
+                self.health.missing(what, trouble)
+            else:
+                self.health.there(what)
+
+        reflector.follows = follows
+        self.health.missing(what, "not listed yet")
+        self.spawn(reflector.run(), f"watch of {what}")
+        await reflector.synced.wait()
 
     async def kubernetes(self) -> Client:
         """A client of the cluster, once it answers."""
@@ -172,6 +186,7 @@ async def _work(context: Context, wiring: Wiring, stop: asyncio.Event) -> None:
     async with wiring(context):
         await context.kafka.start()
         context.started.set()
+        context.spawn(_ask_kafka(context), "asking Kafka")
         try:
             context.health.there("start")
             _log.info("ready")
@@ -179,3 +194,13 @@ async def _work(context: Context, wiring: Wiring, stop: asyncio.Event) -> None:
             context.health.missing("start", "stopping")
         finally:
             await context.kafka.stop()
+
+
+async def _ask_kafka(context: Context) -> None:
+    """Not ready while Kafka does not answer; consumers and producer wait for it by themselves."""
+    while True:
+        await asyncio.sleep(KAFKA_SECONDS)
+        if await context.kafka.broker.ping(KAFKA_SECONDS):
+            context.health.there("Kafka")
+        else:
+            context.health.missing("Kafka", f"Kafka at {context.settings.kafka_bootstrap} does not answer")

@@ -48,15 +48,20 @@ class Cluster:
     async def start(self) -> None:
         """Raises `SandboxError`."""
         kubectl = cache.kubectl()
+        binaries = await self.start_bare()
+        await self._controllers(binaries)
+        await self._kruise(binaries, kubectl)
+        await self._kubelets(binaries, kubectl)
+        await self._apply(kubectl, "the DeployFlow CRD", self._crds)
+
+    async def start_bare(self) -> Binaries:
+        """An API server alone, which knows nothing that Kubernetes does not; raises `SandboxError`."""
         binaries = await provide(self._say)
         self._pki.mkdir(parents=True)
         await self._keys()
         await self._servers(binaries)
         self._write_kubeconfig()
-        await self._controllers(binaries)
-        await self._kruise(binaries, kubectl)
-        await self._kubelets(binaries, kubectl)
-        await self._apply(kubectl, "the DeployFlow CRD", self._crds)
+        return binaries
 
     async def _keys(self) -> None:
         openssl = tool("openssl", "apt-get install openssl")

@@ -20,8 +20,7 @@ async def executor(context: Context) -> AsyncIterator[None]:
     )
     clonesets.attach(commands)
     commands.on_assigned = clonesets.assigned
-    context.spawn(clonesets.reflector.run(), "CloneSet watch")
-    await context.wait_until("the list of CloneSets", clonesets.reflector.synced)
+    await context.follow("the list of CloneSets", clonesets.reflector)
     context.spawn(clonesets.outgoing.run(), "CloneSet facts", publishes=True)
     context.spawn(Owners(client, clonesets.reflector, commands.owns).look_forever(), "claims of Triton 0.1.x")
     yield

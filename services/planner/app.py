@@ -43,10 +43,9 @@ async def planner(context: Context) -> AsyncIterator[None]:
     )
     flows.attach(facts)
     facts.on_assigned = flows.assigned
-    context.spawn(flows.reflector.run(), "DeployFlow watch")
-    await context.wait_until("the list of DeployFlows", flows.reflector.synced)
+    await context.follow("the list of DeployFlows", flows.reflector)
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
-    context.spawn(fire_forever(store, kafka), "deadlines", publishes=True)
+    context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
     context.spawn(look_forever(store, instances, flows, facts), "second look", publishes=True)
     yield
     await writer.stop()

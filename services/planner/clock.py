@@ -9,6 +9,7 @@ from typing import Final
 from services.planner.flows import FlowCache
 from services.planner.instances import Instances, now_ms
 from shared.errors import Unavailable
+from shared.health import Health
 from shared.kafka import Consumer, Kafka
 from shared.messages import Due
 from shared.store import StatusStore
@@ -17,18 +18,24 @@ TICK_SECONDS: Final = 0.08
 """Deadlines are to fire within 100 ms."""
 LOOK_SECONDS: Final = 3.0
 """How often what Redis holds is compared with the DeployFlows."""
+_DEADLINES: Final = "deadlines"
 
 _log = logging.getLogger(__name__)
 
 
-async def fire_forever(store: StatusStore, kafka: Kafka) -> None:
-    """Publish `Due` for every instance whose deadline has passed; any replica does it."""
+async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None:
+    """Publish `Due` for every instance whose deadline has passed; any replica does it.
+
+    Nobody asks Redis more often: while it does not answer, the planner is not ready.
+    """
     while True:
         try:
             keys = await store.fire(now_ms())
             if keys:
                 await kafka.publish([Due(namespace=key.namespace, instance=key.instance) for key in keys])
+            health.there(_DEADLINES)
         except Unavailable as error:
+            health.missing(_DEADLINES, str(error))
             _log.warning("deadlines: %s", error)
             await asyncio.sleep(1)
         await asyncio.sleep(TICK_SECONDS)

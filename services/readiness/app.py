@@ -46,8 +46,7 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     keeper = GateKeeper(client, pods, owns)
     commands = kafka.consume_by_key([topics.BATCH_COMMANDS], group="readiness", handle=keeper.handle)
     commands.on_assigned = assigned
-    context.spawn(pods.run(), "pod watch")
-    await context.wait_until("the list of pods", pods.synced)
+    await context.follow("the list of pods", pods)
     context.spawn(outgoing.run(), "phase events", publishes=True)
     context.spawn(keeper.look_forever(), "unclaimed pods")
     yield

@@ -64,7 +64,7 @@ def _only(mark: str) -> Table:
 
 
 def test_every_marked_table_is_held_to_something() -> None:
-    held = {"fields", "phases", "annotations", "settings", "metrics", "texts", "reasons"}
+    held = {"fields", "phases", "annotations", "settings", "metrics", "texts", "reasons", "away"}
     assert {table.mark for table in TABLES} == held
 
 
@@ -171,6 +171,14 @@ def test_the_reasons_for_a_dead_letter_are_given_by_the_code() -> None:
     said = set(_said().splitlines())
     # the API server's own words are not in our code
     assert not [reason for reason in _only("reasons").column() if reason not in said]
+
+
+def test_what_is_said_of_parts_that_are_away_has_a_case_of_its_own() -> None:
+    cases = "".join(path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py"))
+    for row in _only("away").rows:
+        named = re.findall(r"`(test_\w+)`", row[-1])
+        assert named, row
+        assert not [name for name in named if f"def {name}(" not in cases]
 
 
 def _examples() -> list[Any]:

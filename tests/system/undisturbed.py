@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from tests.system.history import History
+from tests.system.history import History, is_ready
 from tests.system.releases import Releases, deployflow
 
 WANTED: Final = 6
@@ -19,9 +19,9 @@ async def begin(releases: Releases, instance: str, **strategy: Any) -> str:
     return await releases.apply(body)
 
 
-async def whole(releases: Releases, instance: str, history: History) -> None:
+async def whole(releases: Releases, instance: str, history: History, *, endpoints: bool = True) -> None:
     """What holds at the end is what holds after an undisturbed release."""
-    history.check(WANTED)
+    history.check(WANTED, endpoints=endpoints)
     name = f"{instance}-2"
     status = await releases.status(name)
     assert [c["phase"] for c in status["conditions"]] == ["Baked"] * 3
@@ -29,7 +29,9 @@ async def whole(releases: Releases, instance: str, history: History) -> None:
     pods = await releases.pods(instance)
     assert len(pods) == WANTED
     assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {"nginx:2"}
-    await releases.serves(instance, WANTED)
+    assert all(is_ready(pod) for pod in pods)
+    if endpoints:
+        await releases.serves(instance, WANTED)
     cloneset = await releases.cloneset(instance)
     assert not cloneset["spec"]["updateStrategy"].get("paused")
     assert "apps.triton.io/hold" not in cloneset["metadata"]["annotations"]

@@ -125,6 +125,32 @@ async def test_without_namespaces_all_are_shown(client: Client, api: Client) -> 
         assert sorted(picture.told) == ["new in-default 1", "new in-kube-public 1"]
 
 
+async def test_what_keeps_the_picture_from_being_true_is_told_until_it_is(
+    client: Client, trouble: Trouble
+) -> None:
+    told: list[str] = []
+    withheld = {"default", "kube-public"}
+
+    async def withhold(request: web.Request) -> web.StreamResponse | None:
+        return refusal(404, "NotFound", "none") if withheld & set(request.path.split("/")) else None
+
+    trouble.meddle = withhold
+    picture = Picture(client, namespaces=["default", "kube-public"])
+    picture.reflector.follows = told.append
+    task = asyncio.create_task(picture.reflector.run())
+    try:
+        await until(lambda: "the cluster does not know configmaps" in "".join(told))
+        withheld.remove("default")
+        await until(lambda: picture.lists)
+        assert all(told), "one of the two is still missing"
+        withheld.clear()
+        await until(lambda: told[-1] == "")
+        assert picture.reflector.synced.is_set()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_long_lists_come_in_pages(
     client: Client, api: Client, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
