@@ -61,7 +61,7 @@ async def etcd(url: str) -> str:
 
 async def kubernetes(kubeconfig: Path, say: Say) -> str:
     """`gitVersion` of the API server; raises `SandboxError`."""
-    command: list[str | Path] = [kubectl(), "version", "-o", "json"]
+    command: list[str | Path] = [kubectl(), "get", "--raw", "/version"]
     said = await run(
         "asking the cluster for its version",
         command,
@@ -69,4 +69,4 @@ async def kubernetes(kubeconfig: Path, say: Say) -> str:
         cwd=kubeconfig.parent,
         environment={"KUBECONFIG": str(kubeconfig)},
     )
-    return str(json.loads(said)["serverVersion"]["gitVersion"])
+    return str(json.loads(said)["gitVersion"])
