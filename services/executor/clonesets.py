@@ -50,6 +50,8 @@ class CloneSets:
         self._client = client
         self._kafka = kafka
         self._consumer: Consumer | None = None
+        self._seen: dict[str, object] = {}
+        """By uid: what was told last of a CloneSet whose controller had caught up."""
         self.outgoing = Outgoing(kafka)
         self.reflector = Reflector(
             client,
@@ -188,8 +190,11 @@ class CloneSets:
         head: Any = {"namespace": cloneset.metadata.namespace, "instance": cloneset.metadata.name}
         if not self._consumer.owns(f"{head['namespace']}/{head['instance']}"):
             return
-        facts = facts_of(cloneset)
-        if new is not None and new.settled and new.sequence and (old is None or _gist(old) != _gist(new)):
+        facts, uid = facts_of(cloneset), cloneset.metadata.uid
+        if new is None:
+            self._seen.pop(uid, None)
+        elif new.settled and new.sequence and self._seen.get(uid) != _gist(new):
+            self._seen[uid] = _gist(new)
             self.outgoing.put(m.CloneSetSeen(**head, sequence=facts.sequence, cloneset=facts))
         if (told := _told(old, new)) is not None:
             reason, message = told
@@ -206,6 +211,7 @@ class CloneSets:
 
     async def assigned(self, owned: frozenset[int]) -> None:  # noqa: ARG002 - the consumer knows it
         """Partitions are newly given: tell where their CloneSets stand."""
+        self._seen.clear()
         for cloneset in self.reflector.items.values():
             if cloneset.sequence:
                 self._changed(None, cloneset)
@@ -217,7 +223,7 @@ def _head(command: m.Command) -> dict[str, Any]:
 
 def _gist(cloneset: CloneSet) -> object:
     """What the planner waits for: which command the CloneSet's controller has caught up with."""
-    return (cloneset.sequence, cloneset.settled, cloneset.status.update_revision, cloneset.spec.replicas)
+    return (cloneset.sequence, cloneset.status.update_revision, cloneset.spec.replicas)
 
 
 def _told(old: CloneSet | None, new: CloneSet | None) -> tuple[str, str] | None:
@@ -225,7 +231,7 @@ def _told(old: CloneSet | None, new: CloneSet | None) -> tuple[str, str] | None:
     if new is None:
         return "Deleted", "the CloneSet is gone"
     spec = f"replicas {new.spec.replicas}, partition {new.spec.update_strategy.get('partition', 0)}"
-    if old is None or old.metadata.generation != new.metadata.generation:
+    if old is None or old.sequence != new.sequence or _wish(old) != _wish(new):
         by = (
             f" by command {new.sequence}"
             if old is None or old.sequence != new.sequence
@@ -233,6 +239,11 @@ def _told(old: CloneSet | None, new: CloneSet | None) -> tuple[str, str] | None:
         )
         return "SpecChanged", spec + by
     return None
+
+
+def _wish(cloneset: CloneSet) -> object:
+    """What somebody wants of the pods; OpenKruise itself clears the names of pods that it has deleted."""
+    return (cloneset.spec.replicas, cloneset.spec.template, cloneset.spec.update_strategy)
 
 
 def _ref(pod: Pod) -> m.PodRef:
