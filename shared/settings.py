@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     """Default: the service account of the pod, else KUBECONFIG, else ~/.kube/config."""
     kube_requests_per_second: float = Field(400, gt=0)
     """The client-side limit of each service; bursts of as many are let through."""
-    status_writes_per_second: float = Field(15, gt=0)
+    status_writes_per_second: float = Field(10, gt=0)
     """How often each planner writes into `.status` what nobody waits for: phases in passing, counts."""
     watch_silence_seconds: float = Field(90, gt=0)
     """A watch without event or bookmark for so long counts as dead: a fresh list follows."""
