@@ -75,6 +75,15 @@ class ApiError(Exception):
         self.code = code
         self.reason = reason
 
+    @property
+    def rights_missing(self) -> bool:
+        """Whether the account may not do this, or not yet.
+
+        An API server that has just been started knows no rights for a moment. What a webhook, a quota or a policy
+        refuses has the same code.
+        """
+        return self.code == 401 or (self.code == 403 and 'User "' in str(self) and "cannot" in str(self))
+
     @classmethod
     def read(cls, code: int, body: bytes) -> ApiError:
         try:

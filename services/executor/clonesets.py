@@ -90,7 +90,7 @@ class CloneSets:
         except BadTemplate as error:
             return m.Refused(**_head(command), reason="InvalidTemplate", message=str(error))
         except ApiError as error:
-            if error.code in {401, 403} and "denied the request" not in str(error):
+            if error.rights_missing:
                 msg = f"not allowed: {error} (give the executor the rights of deploy/rbac)"
                 raise Unavailable(msg) from error
             return m.Refused(**_head(command), reason=error.reason, message=str(error))

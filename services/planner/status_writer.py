@@ -94,15 +94,15 @@ class StatusWriter:
         for flow in instance.flows:
             try:
                 await self._flow(instance, flow)
-            except Unavailable as error:
-                _log.warning("status of %s: %s", flow.name, error, extra={"triton.deployflow": flow.name})
+            except (ApiError, Unavailable) as error:
+                about = {"triton.deployflow": flow.name}
+                if isinstance(error, ApiError) and not error.rights_missing:
+                    _log.error("status of %s refused: %s", flow.name, error, extra=about)
+                    continue
+                _log.warning("status of %s: %s", flow.name, error, extra=about)
                 self._latest.setdefault(key, instance)
                 self._marks.mark(key)
                 await asyncio.sleep(1)
-            except ApiError as error:
-                _log.error(
-                    "status of %s refused: %s", flow.name, error, extra={"triton.deployflow": flow.name}
-                )
 
     async def _wait(self, key: Key) -> None:
         """Until the latest of the instance may be written."""

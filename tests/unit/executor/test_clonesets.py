@@ -364,8 +364,10 @@ async def test_a_cloneset_deleted_under_the_release_is_told_as_not_found(
 async def test_missing_rights_are_waited_for_and_say_what_to_give(
     executor: CloneSets, kafka: MemoryKafka, flow: m.FlowRef, trouble: Trouble, code: int
 ) -> None:
+    words = 'clonesets.apps.kruise.io is forbidden: User "executor" cannot create resource "clonesets"'
+
     async def forbid(request: web.Request) -> web.Response | None:
-        return refusal(code, "Forbidden", "clonesets is forbidden") if request.method == "POST" else None
+        return refusal(code, "Forbidden", words) if request.method == "POST" else None
 
     trouble.meddle = forbid
     with pytest.raises(Unavailable, match="give the executor the rights of deploy/rbac"):

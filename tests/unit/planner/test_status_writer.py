@@ -10,7 +10,7 @@ from services.planner.flows import FlowCache
 from services.planner.state import Instance
 from services.planner.status_writer import StatusWriter
 from shared.commands import CommandType
-from shared.kubernetes import Client
+from shared.kubernetes import ApiError, Client
 from shared.settings import Settings
 from tests.simulation.world import World
 from tests.unit.planner.releases import NEW, opening, update
@@ -28,6 +28,7 @@ class Server:
 
     def __init__(self) -> None:
         self.statuses: list[Json] = []
+        self.refuses: ApiError | None = None
         self.flows = FlowCache(cast("Client", self), MemoryKafka().kafka, Settings())
         self._version = 1
         self._keep({"metadata": {}, "status": {}})
@@ -38,6 +39,9 @@ class Server:
     async def patch(
         self, _resource: object, _namespace: str, _name: str, body: Json, *, subresource: str | None
     ) -> Json:
+        if self.refuses is not None:
+            refusal, self.refuses = self.refuses, None
+            raise refusal
         if subresource == "status":
             self.statuses.append(body["status"])
         return self._keep(body)
@@ -136,3 +140,13 @@ async def test_what_is_in_passing_is_written_too() -> None:
     world.run_until(lambda: world.where(NEW).endswith("Baking"))
     writer.mark(world.instance)
     await server.until(lambda: server.phases[-1] == "Baking")
+
+
+async def test_an_api_server_that_does_not_know_our_rights_yet_is_asked_again() -> None:
+    server, world = Server(), update()
+    words = (
+        'deployflows.apps.triton.io "new" is forbidden: User "planner" cannot patch resource "deployflows"'
+    )
+    server.refuses = ApiError(403, "Forbidden", words)
+    server.writer(NEVER).mark(world.instance)
+    await server.until(lambda: len(server.statuses) == 1)
