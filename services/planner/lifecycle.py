@@ -57,6 +57,10 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
         return give_command(set_flow(i, f, halted=True, issued=False), give.halt, now)
     if f.halted and not f.paused:
         return Move(set_flow(i, f, halted=False))
+    if (seen := _gates_seen(i)) is not i:
+        return Move(seen)
+    if strays := _strays(i, f):
+        return _ask_in(i, now, strays)
     return _STEPS[f.step](i, f, now) or again(i, f, now, resend_ms)
 
 
@@ -301,9 +305,7 @@ def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
     opens = not f.strategy.no_pull_in
     closed = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
     if opens and not f.paused and any(not i.pods[uid].asked for uid in closed):
-        return _ask_in(i, f, now)
-    if opens and not closed and i.given is not None and i.given.kind == "pull_in" and not i.given.seen:
-        return Move(replace(i, given=replace(i.given, answered=True, seen=True)))
+        return _ask_in(i, now, tuple(uid for uid, pod in pods if pod.containers_ready))
     skip_traffic = f.strategy.no_pull_in and not retire_after(
         f.wanted, Counts(f.updated, f.others), batch.surge
     )
@@ -322,14 +324,40 @@ def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
     return Move(set_batch(i, f, baked, step=Step.PULL_OUT, issued=False))
 
 
-def _ask_in(i: Instance, f: Flow, now: int) -> Move:
-    batch = f.open_batch
-    assert batch is not None
-    uids = tuple(uid for uid, pod in mine(i, batch) if pod.containers_ready)
+def _ask_in(i: Instance, now: int, uids: tuple[str, ...]) -> Move:
     pods = dict(i.pods)
     for uid in uids:
         pods[uid] = replace(pods[uid], asked=i.sequence + 1)
     return give_command(replace(i, pods=pods), give.pull_in, now, uids=uids)
+
+
+def _gates_seen(i: Instance) -> Instance:
+    """With its pull_in done once no gate that was asked for is closed."""
+    if i.given is None or i.given.kind != "pull_in" or i.given.seen:
+        return i
+    live = (pod for pod in i.pods.values() if not pod.deleting)
+    if any(pod.asked and pod.containers_ready and pod.gate == "closed" for pod in live):
+        return i
+    return replace(i, given=replace(i.given, answered=True, seen=True))
+
+
+def _strays(i: Instance, f: Flow) -> tuple[str, ...]:
+    """Pods that take the place of ones of a batch that is over: they wait behind the hold, and no batch claims them."""
+    idle = i.given is None or (i.given.answered and i.given.seen)
+    if f.step not in {Step.SURGE, Step.SMOKED, Step.PULL_IN, Step.PULL_OUT} or not idle:
+        return ()
+    batch = f.open_batch
+    if f.paused or f.strategy.no_pull_in or batch is None or (f.step == Step.SURGE and not batch.told):
+        return ()
+    return tuple(
+        uid
+        for uid, pod in i.pods.items()
+        if pod.batch != batch.number
+        and pod.revision == f.target_revision
+        and pod.containers_ready
+        and pod.gate == "closed"
+        and not (pod.asked or pod.deleting or uid in f.victims)
+    )
 
 
 def _pull_out(i: Instance, f: Flow, now: int) -> Move | None:

@@ -193,6 +193,15 @@ def test_a_new_pod_that_vanishes_is_made_again_and_the_batch_waits_for_it() -> N
     assert revisions(world) == {NEW: 4}
 
 
+def test_what_takes_the_place_of_a_baked_pod_gets_its_traffic_while_the_old_ones_lose_theirs() -> None:
+    world = update(4, batchSize=2, pullOutSeconds=60)
+    world.run_until(lambda: world.where(NEW) == "BatchStarted 1 Baked")
+    world.vanish(world.cluster.of(NEW)[0])
+    world.wait(1000)
+    assert world.where(NEW) == "BatchStarted 1 Baked"
+    assert [pod.open for pod in world.cluster.of(NEW)] == [True, True]
+
+
 def test_an_old_pod_that_vanishes_is_made_again_and_takes_traffic_without_the_release() -> None:
     world = update(4, canary=1)
     world.vanish(world.cluster.of("old")[0])
