@@ -33,21 +33,16 @@ def guarded(live: CloneSet, body: Json) -> list[Json]:
     changes = _entries("/metadata/annotations", meta.annotations, written["annotations"])
     changes += _entries("/metadata/labels", meta.labels, written.get("labels", {}))
     if "ownerReferences" in written:
-        owners = written["ownerReferences"]
-        path = "/metadata/ownerReferences"
-        changes.append(
-            {"op": "add", "path": path, "value": owners} if owners else {"op": "remove", "path": path}
-        )
+        owners, path = written["ownerReferences"], "/metadata/ownerReferences"
+        changes += _set(path, owners) if owners else _taken_away(path, [])
     now = {
         "replicas": live.spec.replicas,
         "template": live.spec.template,
         "updateStrategy": live.spec.update_strategy,
         "scaleStrategy": live.spec.scale_strategy,
     }
-    changes += [
-        {"op": "add", "path": f"/spec/{name}", "value": merged(now[name], value)}
-        for name, value in body["spec"].items()
-    ]
+    for name, value in body["spec"].items():
+        changes += _set(f"/spec/{name}", merged(now[name], value))
     return [*tests, *changes]
 
 
@@ -69,17 +64,23 @@ def _test(path: str, value: Any) -> Json:
 
 
 def _entries(path: str, live: dict[str, str], written: dict[str, str | None]) -> list[Json]:
-    """Annotations or labels: set, or taken away where they are."""
+    """Annotations or labels, set or taken away."""
     if not live and written:
-        return [{"op": "add", "path": path, "value": merged({}, written)}]
+        return _set(path, merged({}, written))
     operations: list[Json] = []
     for name, value in written.items():
         at = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
-        if value is not None:
-            operations.append({"op": "add", "path": at, "value": value})
-        elif name in live:
-            operations.append({"op": "remove", "path": at})
+        operations += _taken_away(at, "") if value is None else _set(at, value)
     return operations
+
+
+def _set(path: str, value: Any) -> list[Json]:
+    return [{"op": "add", "path": path, "value": value}]
+
+
+def _taken_away(path: str, empty: Any) -> list[Json]:
+    """A `remove` alone is refused where there is nothing, and whether there is can change without the guards."""
+    return [*_set(path, empty), {"op": "remove", "path": path}]
 
 
 def merged(live: Any, body: Any) -> Any:

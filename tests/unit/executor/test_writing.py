@@ -93,6 +93,11 @@ def test_an_owner_is_taken_away(kept: list[Json] | None) -> None:
     assert json_patch(live, guarded(read(live), body)) == merged(live, body)
 
 
+def test_an_annotation_that_somebody_took_away_meanwhile_refuses_nothing() -> None:
+    live = raw(annotations={cs.SEQUENCE: "4", "owner": "kept"})
+    assert json_patch(live, guarded(read(raw()), BODY)) == merged(live, BODY)
+
+
 def test_a_new_status_and_other_annotations_refuse_nothing() -> None:
     live = raw(resourceVersion="78", annotations={cs.SEQUENCE: "4", cs.HOLD: "{}", "other": "new"})
     live["status"]["replicas"] = 5
