@@ -47,6 +47,8 @@ BATCH_BYTES: Final = 1 << 16
 """What is written in batches is read in batches: fewer, or what comes within the longest wait of a fetch."""
 LARGEST_MESSAGE: Final = 1_000_000
 """Kafka's default for a message; a dead letter keeps at most this much of its value."""
+LARGEST_REQUEST: Final = 8 << 20
+"""Of a message before it is compressed: what is known of some 30,000 pods."""
 REPLY_SECONDS: Final = 5.0
 """So long an answer may hold up the commands after it."""
 APPEAR_SECONDS: Final = 10.0
@@ -223,6 +225,9 @@ class Kafka:
             client_id=f"{settings.prefix}-{service}",
             acks="all",
             enable_idempotence=True,
+            # the pods of an application with thousands of them are, written out, more than a broker takes
+            compression_type="lz4",
+            max_request_size=LARGEST_REQUEST,
             request_timeout_ms=20_000,
             apply_types=False,
             **_for_broker(connection(settings)),

@@ -8,6 +8,7 @@ import logging
 import secrets
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from shared import topics
 from shared.errors import Unavailable
 from shared.kafka import Kafka, connection, ensure_topics, partition_of
 from shared.lanes import Record
+from shared.messages import ADAPTERS, CloneSetFacts, Done, Gate, PodRef
 from shared.settings import Settings
 
 from .conftest import REAL
@@ -393,10 +395,30 @@ async def test_what_is_published_has_its_key_and_says_what_it_is(kafka: Kafka) -
 
 async def test_a_message_that_is_too_large_is_not_sent_and_the_next_one_is(kafka: Kafka) -> None:
     with pytest.raises(Unavailable, match="MessageSizeTooLarge"):
-        await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"x" * (2 << 20))])
+        await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"x" * (9 << 20))])
     await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"small")])
     [record] = await _all_of(kafka.settings, topics.PLANNER_FACTS, 1)
     assert record.value == b"small"
+
+
+async def test_what_is_known_of_thousands_of_pods_fits_into_a_message(kafka: Kafka) -> None:
+    pods = [
+        PodRef(
+            uid=str(uuid.uuid4()),
+            name=f"20001-web-10010-{number:05x}",
+            revision="20001-web-10010-5d8f6c9b7",
+            gate=Gate.OPEN,
+            ready=True,
+            containers_ready=True,
+            created_at=1_700_000_000_000 + number,
+        )
+        for number in range(6000)
+    ]
+    done = Done(namespace="shop", instance="web", sequence=1, cloneset=CloneSetFacts(exists=False), pods=pods)
+    assert len(done.model_dump_json()) > 1 << 20
+    await kafka.publish([done])
+    [record] = await _all_of(kafka.settings, topics.BATCH_RESULTS, 1)
+    assert ADAPTERS[topics.BATCH_RESULTS].validate_json(record.value) == done
 
 
 async def test_a_dead_letter_of_a_large_record_fits(kafka: Kafka) -> None:
