@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from cli.exits import BadInput, Failure
-from shared.errors import Unavailable
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client, ConfigError
+from shared.errors import ConfigError, Unavailable
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client
 
 ANSWER_SECONDS: Final = 8.0
 """A person waits for the answer: an API server that takes longer counts as away."""

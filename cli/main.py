@@ -62,8 +62,8 @@ def _known(error: Exception) -> tuple[str, bool] | None:
 
     from shared.commands import Refusal
     from shared.deployflow import problems
-    from shared.errors import Unavailable
-    from shared.kubernetes import ApiError, ConfigError
+    from shared.errors import ConfigError, Unavailable
+    from shared.kubernetes import ApiError
 
     if isinstance(error, ValidationError):
         return problems(error), True

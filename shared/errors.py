@@ -1,4 +1,4 @@
-"""The two ways in which work can fail: the world is away for now, or the work itself is at fault."""
+"""The ways in which work can fail: the world is away for now, the work itself is at fault, or a setting is."""
 
 from __future__ import annotations
 
@@ -13,3 +13,7 @@ class Poison(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ConfigError(Exception):
+    """A setting, or a file that it names, can't be used: somebody has to change it."""

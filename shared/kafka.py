@@ -20,7 +20,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -31,7 +31,7 @@ from pydantic import ValidationError
 
 from shared import topics
 from shared.deployflow import problems
-from shared.errors import Poison, Unavailable
+from shared.errors import ConfigError, Poison, Unavailable
 from shared.lanes import Handle, Lanes, Record
 from shared.messages import ADAPTERS, TOPIC_OF, Message
 from shared.settings import Settings
@@ -256,9 +256,18 @@ class Kafka:
         return consumer
 
     async def start(self) -> None:
+        """Raises `ConfigError` for a setting that the broker refuses."""
         await self.broker.connect()
-        # each waits for its group to settle: all at once wait as long as one; the broker then finds them started
-        await asyncio.gather(*(consumer.start() for consumer in self._consumers))
+        try:
+            # each waits for its group to settle: all at once wait as long as one; the broker then finds them started
+            await asyncio.gather(*(consumer.start() for consumer in self._consumers))
+        except InvalidSessionTimeoutError as error:
+            msg = (
+                f"TRITON_KAFKA_SESSION_TIMEOUT_MS: Kafka at {self.settings.kafka_bootstrap} refuses "
+                f"{self.settings.kafka_session_timeout_ms}: give one between its group.min.session.timeout.ms "
+                "(6000 by default) and group.max.session.timeout.ms"
+            )
+            raise ConfigError(msg) from error
         self._tasks.append(asyncio.create_task(self._commit_forever()))
 
     async def stop(self) -> None:

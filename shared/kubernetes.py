@@ -22,7 +22,7 @@ import aiohttp
 from prometheus_client import Counter
 from yaml import YAMLError
 
-from shared.errors import Unavailable
+from shared.errors import ConfigError, Unavailable
 
 Json = dict[str, Any]
 Body = Json | list[Json]
@@ -293,7 +293,3 @@ class Client:
 
 def _usual_kubeconfig() -> Path:
     return Path(os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
-
-
-class ConfigError(Exception):
-    """How to reach the cluster is not known, or what is known can't be used."""

@@ -20,10 +20,10 @@ import uvloop
 from pydantic import ValidationError
 
 from shared import logs
-from shared.errors import Unavailable
+from shared.errors import ConfigError, Unavailable
 from shared.health import Health
 from shared.kafka import Kafka, ensure_topics
-from shared.kubernetes import Client, ConfigError
+from shared.kubernetes import Client
 from shared.reflector import Reflector
 from shared.settings import Settings, unfit
 

@@ -8,6 +8,7 @@ import pytest
 
 from sandbox.environment import SERVICES, Sandbox
 from tests.faults.disturbed import PHASES, disturbed, missing
+from tests.system.programs import triton
 from tests.system.releases import Releases, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
@@ -54,3 +55,13 @@ async def _all_miss_kafka(sandbox: Sandbox) -> None:
         return all(text.startswith(away) for text in said)
 
     await until("all services say that Kafka is away", say_so)
+
+
+async def test_a_session_timeout_that_the_broker_refuses_ends_the_start_and_is_named(
+    sandbox: Sandbox,
+) -> None:
+    environment = sandbox.environment_of("events") | {"TRITON_KAFKA_SESSION_TIMEOUT_MS": "3000"}
+    async with triton("events", environment=environment) as events:
+        await events.says("TRITON_KAFKA_SESSION_TIMEOUT_MS: Kafka at")
+        assert await events.ends(STOP_SECONDS) == 1
+    assert "Traceback" not in events.said
