@@ -44,7 +44,8 @@ def again(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
         return None
     if given.answered and given.seen:
         return None
-    return Move(replace(i, given=replace(given, sent_at=now)), (give.read(given.body),))
+    late = replace(given, sent_at=now, late_since=given.late_since or given.sent_at)
+    return Move(replace(i, given=late), (give.read(given.body),))
 
 
 def carried_out(i: Instance, kind: str) -> bool:

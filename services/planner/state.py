@@ -198,7 +198,8 @@ class Given(Value, frozen=True):
     """The command that was given last: kept, and given again, until it is carried out.
 
     `answered`: the executor said so; `seen`: the CloneSet's controller has caught up with it. `gone`: pods that
-    went before the answer came; it may list them still.
+    went before the answer came; it may list them still. `late_since`: when it was first given, of one that had to
+    be given again.
     """
 
     sequence: int
@@ -208,6 +209,7 @@ class Given(Value, frozen=True):
     answered: bool = False
     seen: bool = False
     gone: tuple[str, ...] = ()
+    late_since: int = 0
 
 
 class CloneSet(Value, frozen=True):

@@ -106,7 +106,20 @@ def explain(i: Instance, f: Flow) -> tuple[str, str]:
         return f.reason, f"ending: {f.message}"
     if f.strategy.paused:
         return "Paused", "paused: resume to go on"
-    return _gate(f) or _noted(f)
+    return _gate(f) or _late(i) or _noted(f)
+
+
+def _late(i: Instance) -> tuple[str, str] | None:
+    """Whose answer the release waits for, once a command had to be given again."""
+    given = i.given
+    if given is None or not given.late_since or (given.answered and given.seen):
+        return None
+    what = f"{given.kind} (command {given.sequence}, given at {_time(given.late_since)})"
+    if given.kind in {"pull_in", "pull_out"}:
+        return "Unanswered", f"the gates of {what} have not moved: see the log of readiness"
+    if given.answered:
+        return "Unanswered", f"OpenKruise has not caught up with {what}: see the log of its manager"
+    return "Unanswered", f"no answer to {what}: see the log of the executor"
 
 
 def _noted(f: Flow) -> tuple[str, str]:

@@ -105,7 +105,10 @@ async def test_a_release_waits_for_a_webhook_that_does_not_answer(
     try:
         name = await releases.apply(deployflow("unasked-2", "unasked", image="nginx:2", replicas=WANTED))
         await until("the executor says what it waits for", lambda: says(*UNANSWERED))
-        status = await releases.status(name)
+        status = await releases.until_status(
+            name, "it says whose answer it waits for", lambda s: s.get("reason") == "Unanswered"
+        )
+        assert "see the log of the executor" in status["message"]
         assert not status.get("finished")
         assert not status.get("conditions")
         assert len(await releases.endpoints("unasked")) == WANTED

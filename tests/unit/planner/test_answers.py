@@ -40,11 +40,15 @@ def test_an_unanswered_command_is_given_again_with_the_same_sequence(kind: str) 
     first = world.given[-1]
     world.wait(RESEND_MS - 1)
     assert world.given[-1] is first
+    assert reason(world) != "Unanswered"
     for _ in range(3):
         world.wait(RESEND_MS)
         assert world.kinds[-1] == kind
         assert world.given[-1].sequence == first.sequence
+        assert reason(world) == "Unanswered"
+        assert f"no answer to {kind} (command {first.sequence}, given at " in message(world)
     world.go_on()
+    assert reason(world) != "Unanswered"
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert world.where(NEW) == "Success 5 Baked"
 
@@ -54,6 +58,7 @@ def test_gates_that_nobody_opens_are_asked_for_again_with_the_same_sequence() ->
     world.wait(RESEND_MS)
     first, second = [command for command in world.given if isinstance(command, m.PullIn)]
     assert first == second
+    assert message(world).endswith("have not moved: see the log of readiness")
 
 
 def test_a_command_that_is_answered_is_not_given_again() -> None:
