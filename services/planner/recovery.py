@@ -184,9 +184,12 @@ def _finished(flow: Flow, batch: Batch) -> Flow:
 def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     """The live pods, those of the batch under way told apart: what the target revision has beyond the
     count that the batch began with; pods whose gate is closed first, then the youngest.
+
+    Of those that only `.status` knows the listed ones live. One that readiness has told of meanwhile may be younger
+    than the list, and is not told of again.
     """
     listed = {ref.uid: ref for ref in fact.pods}
-    pods = {uid: pod for uid, pod in i.pods.items() if uid in listed}
+    pods = {uid: pod for uid, pod in i.pods.items() if uid in listed or pod.created_at}
     hold = fact.cloneset.hold
     if hold is None or hold.flow != flow.uid:
         return pods

@@ -10,7 +10,9 @@ import pytest
 from services.planner.state import Instance, dump, load
 from shared import messages as m
 from shared.commands import CommandType, Target
+from shared.topics import PHASE_EVENTS
 from tests.simulation.cluster import HEAD
+from tests.simulation.surroundings import Surroundings
 from tests.simulation.world import World
 from tests.unit.planner.releases import (
     NEW,
@@ -253,3 +255,19 @@ def test_the_look_is_repeated_until_the_clonesets_controller_has_caught_up() -> 
     world.go_on()
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert world.cluster.serving() == 4
+
+
+def test_a_pod_told_of_before_an_older_list_of_pods_came_is_not_forgotten() -> None:
+    around = Surroundings(0)
+    around.apply({"mode": "auto", "batchSize": 1, "canary": 1}, 2)
+    around.settles()
+    around.vanish(around.cluster.live[0])
+    around.lose_redis(behind=False)
+    # the look is answered while there is no pod; the answer comes after the news of the pod that took its place
+    around.executor_works()
+    around.kruise_works()
+    around.start(around.cluster.live[0])
+    while around.facts[PHASE_EVENTS]:
+        around.takes(PHASE_EVENTS)
+    around.ends()
+    assert around.cluster.serving() == 2
