@@ -87,7 +87,11 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
     baked = f.updated
     if batch is not None and batch.baked:
         baked += batch.surge
-        others -= len(drop := f.victims or choose_victims(i, f, retires(f, batch)))
+        if f.step == Step.RETIRE and f.issued:
+            # of those that go, some or all are gone already: nobody goes in their place
+            drop, others = f.victims, others - batch.retire
+        else:
+            others -= len(drop := f.victims or choose_victims(i, f, retires(f, batch)))
     elif batch is not None:
         # with what the batch before it replaced, should that not be gone yet
         drop = (*(uid for uid, _ in mine(i, batch)), *(uid for uid in f.victims if not gone(i, (uid,))))

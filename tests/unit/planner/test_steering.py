@@ -10,6 +10,7 @@ import pytest
 from shared import messages as m
 from shared.commands import CommandType, Refusal, Target
 from shared.deployflow import BatchPhase
+from tests.simulation.surroundings import Surroundings
 from tests.simulation.world import World
 from tests.unit.planner.releases import (
     NEW,
@@ -409,3 +410,17 @@ def test_a_pause_while_pods_that_are_only_removed_go_removes_no_more_than_they_a
     assert [pod.name for pod in world.pods] == ["old-2", "old-3"], "no pod was made in place of another"
     assert press_next(world) == "Success 2 Baked"
     assert revisions(world) == {}
+
+
+def test_a_cancel_after_a_pause_that_came_too_late_takes_no_other_pod() -> None:
+    around = Surroundings(2)
+    name = around.apply({"mode": "manual", "batchSize": 1, "pullOutSeconds": 5}, 2)
+    around.settles()
+    # paused and resumed while the old pod's deletion is on its way, and then given up
+    around.change(name, {"paused": True})
+    around.change(name, {"paused": False})
+    around.delete(name)
+    around.time_passes(6000)
+    around.settles()
+    around.ends()
+    assert around.cluster.serving() == 2
