@@ -70,6 +70,11 @@ class CloneSet(msgspec.Struct, frozen=True):
         return next((str(ref["uid"]) for ref in self.metadata.owner_references if is_deployflow(ref)), "")
 
     @property
+    def other_owners(self) -> list[dict[str, Any]]:
+        """The owner references without that claim."""
+        return [ref for ref in self.metadata.owner_references if not is_deployflow(ref)]
+
+    @property
     def replicas_set(self) -> int | None:
         """The replicas that Triton wrote last."""
         return _number(self.metadata.annotations.get(REPLICAS))

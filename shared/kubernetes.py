@@ -84,6 +84,10 @@ class ApiError(Exception):
         """
         return self.code == 401 or (self.code == 403 and 'User "' in str(self) and "cannot" in str(self))
 
+    def waited_for(self, service: str) -> Unavailable:
+        """Of missing rights: what that service waits for, and what to do about it."""
+        return Unavailable(f"not allowed: {self} (give the {service} the rights of deploy/rbac)")
+
     @classmethod
     def read(cls, code: int, body: bytes) -> ApiError:
         try:

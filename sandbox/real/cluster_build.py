@@ -60,10 +60,7 @@ async def provide(say: Say) -> Binaries:
             path.chmod(0o755)
 
     async def kwok(folder: Path) -> None:
-        say(f"building KWOK {KWOK}")
-        command: list[str | Path] = [await _go(say), "install", *_LEAN, f"sigs.k8s.io/kwok/cmd/kwok@v{KWOK}"]
-        environment = {**_environment(), "GOBIN": str(folder)}
-        await run(f"building KWOK {KWOK}", command, say, cwd=folder, environment=environment)
+        await go_install(f"building KWOK {KWOK}", f"sigs.k8s.io/kwok/cmd/kwok@v{KWOK}", folder, say)
 
     return Binaries(
         await made(f"etcd-{ETCD}", etcd),
@@ -83,6 +80,13 @@ async def _build(
     say(what)
     command: list[str | Path] = [await _go(say), "build", *flags, "-o", output, package]
     await run(what, command, say, cwd=_MODULES / module, environment=_environment())
+
+
+async def go_install(what: str, package: str, folder: Path, say: Say) -> None:
+    """A program of a Go module, at the version that the package names; raises `SandboxError`."""
+    say(what)
+    command: list[str | Path] = [await _go(say), "install", *_LEAN, package]
+    await run(what, command, say, cwd=folder, environment={**_environment(), "GOBIN": str(folder)})
 
 
 def _candidates() -> list[Path]:

@@ -89,8 +89,7 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
     body: Json = {"metadata": {"annotations": annotations}, "spec": {}}
     if live.owner:
         # the claim of Triton 0.1.x: with it the CloneSet would go with its DeployFlow
-        kept = [ref for ref in live.metadata.owner_references if not cs.is_deployflow(ref)]
-        body["metadata"]["ownerReferences"] = kept or None
+        body["metadata"]["ownerReferences"] = live.other_owners or None
     spec = body["spec"]
     match command:
         case m.Surge():

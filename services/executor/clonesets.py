@@ -91,8 +91,7 @@ class CloneSets:
             return m.Refused(**_head(command), reason="InvalidTemplate", message=str(error))
         except ApiError as error:
             if error.rights_missing:
-                msg = f"not allowed: {error} (give the executor the rights of deploy/rbac)"
-                raise Unavailable(msg) from error
+                raise error.waited_for("executor") from error
             return m.Refused(**_head(command), reason=error.reason, message=str(error))
 
     async def _attempts(self, command: m.ExecutorCommand) -> m.Result:

@@ -59,7 +59,7 @@ class Owners:
 
     async def _release(self, cloneset: CloneSet) -> None:
         meta = cloneset.metadata
-        kept = [ref for ref in meta.owner_references if not is_deployflow(ref)]
-        body = {"metadata": {"resourceVersion": meta.resource_version, "ownerReferences": kept or None}}
+        owners = cloneset.other_owners or None
+        body = {"metadata": {"resourceVersion": meta.resource_version, "ownerReferences": owners}}
         self._clonesets.put(await self._client.patch(CLONESETS, meta.namespace, meta.name, body))
         _log.info("CloneSet %s/%s is owned by no DeployFlow any more", meta.namespace, meta.name)

@@ -51,8 +51,7 @@ class Intake:
                 name = await self._carry_out(command)
             except (Refusal, ApiError) as error:
                 if isinstance(error, ApiError) and error.rights_missing:
-                    msg = f"not allowed: {error} (give the planner the rights of deploy/rbac)"
-                    raise Unavailable(msg) from error
+                    raise error.waited_for("planner") from error
                 _commands.labels(command.type, "refused").inc()
                 await self._reply(command, "refused", "", error.reason, str(error))
                 raise Poison(error.reason, str(error)) from error

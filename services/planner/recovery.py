@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from services.planner.lifecycle import planned
 from services.planner.state import EARLIER, Batch, Flow, Instance, Pod, Step
-from services.planner.takeover import begun_before, inherited, milliseconds
+from services.planner.takeover import begun_before, inherited
+from services.planner.told import batch_of, milliseconds
 from shared import messages as m
-from shared.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
+from shared.deployflow import BatchPhase, DeployFlowStatus, FlowPhase
 from shared.topics import Key
 
 _STEP_OF = {
@@ -69,7 +70,7 @@ def _age(spec: m.SpecObserved) -> tuple[int, str]:
 
 
 def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
-    batches = tuple(_batch(condition, status.finished_batches, now) for condition in status.conditions)
+    batches = tuple(batch_of(condition, status.finished_batches, now) for condition in status.conditions)
     last = batches[-1] if batches else None
     step = Step.OBSERVE
     if last is not None:
@@ -88,26 +89,6 @@ def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         started_at=milliseconds(status.started_at),
         resync=True,
         rebuilt=True,
-    )
-
-
-def _batch(condition: Condition, finished_batches: int, now: int) -> Batch:
-    """A batch as `.status` tells it; the start-up and pull-in times of one under way begin anew."""
-    finished = condition.batch <= finished_batches
-    started = milliseconds(condition.started_at)
-    return Batch(
-        number=condition.batch,
-        surge=condition.batch_size,
-        canary=condition.canary,
-        phase=condition.phase,
-        failed_replicas=condition.failed_replicas,
-        reason=condition.reason,
-        message=condition.message,
-        started_at=started,
-        surged_at=started if finished else now,
-        unready_since=now if condition.phase == BatchPhase.BAKING and not finished else 0,
-        pulled_in_at=milliseconds(condition.pulled_in_at),
-        finished_at=(milliseconds(condition.finished_at) or started or 1) if finished else 0,
     )
 
 

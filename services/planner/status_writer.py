@@ -129,9 +129,7 @@ class StatusWriter:
         known = self._written.get(instance.key, {})
         last = {flow.uid: known.get(flow.uid, NEVER) for flow in instance.flows}
         changed = [
-            last[flow.uid].at
-            for flow in instance.flows
-            if last[flow.uid].gist != _gist(status_of(instance, flow))
+            last[flow.uid].at for flow in instance.flows if last[flow.uid].gist != _gist(instance, flow)
         ]
         if changed:
             return min(changed) + GAP_SECONDS
@@ -141,13 +139,12 @@ class StatusWriter:
         item = self._flows.get(instance.namespace, flow.name)
         if item is None or item.metadata.uid != flow.uid:
             return
-        status = status_of(instance, flow)
-        gist = _gist(status)
+        gist = _gist(instance, flow)
         written = self._written[instance.key]
         if flow.phase.finished and written.get(flow.uid, NEVER).gist == gist:
             return
         item = await self._keep(item, flow)
-        if item is not None and await self._status(item, instance, status):
+        if item is not None and await self._status(item, instance, status_of(instance, flow)):
             if flow.phase.finished:
                 await self._release(instance.namespace, flow)
             written[flow.uid] = Written(gist, _awaited(instance, flow), time.monotonic())
@@ -225,12 +222,11 @@ class StatusWriter:
         return self._flows.get(meta.namespace, meta.name)
 
 
-def _gist(status: Json) -> object:
+def _gist(instance: Instance, flow: Flow) -> object:
     """What makes a status worth writing soon: everything but counts, pods and times."""
-    phases = tuple(
-        (c["batch"], c["batchSize"], c["phase"], c["finishedAt"] is None) for c in status["conditions"]
-    )
-    return (status["phase"], status["paused"], status["reason"], status["observedGeneration"], phases)
+    reason, _ = explain(instance, flow)
+    batches = tuple((b.number, b.size, b.phase, bool(b.finished_at)) for b in flow.batches)
+    return (flow.phase, flow.paused and not flow.phase.finished, reason, flow.generation, batches)
 
 
 def _awaited(instance: Instance, flow: Flow) -> object:

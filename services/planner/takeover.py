@@ -7,13 +7,13 @@ is an owner reference, which keeps the batch's gates closed until our first writ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
 
 from services.planner.lifecycle import first_size, planned
 from services.planner.state import EARLIER, Batch, Flow, Instance, Step
+from services.planner.told import batch_of, milliseconds
 from shared import messages as m
 from shared.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
 
@@ -54,25 +54,15 @@ def inherited(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
 
 def _batch(condition: Condition, finished_batches: int, now: int) -> Batch:
     """A batch as 0.1.x tells it. One that had failed is judged anew: that one counted any restart as a failure."""
-    finished = condition.batch <= finished_batches
-    started = milliseconds(condition.started_at)
-    return Batch(
-        number=condition.batch,
-        surge=condition.batch_size,
-        canary=condition.canary,
-        phase=BatchPhase.BAKED if finished else condition.phase,
+    batch = batch_of(condition, finished_batches, now)
+    return replace(
+        batch,
+        phase=BatchPhase.BAKED if batch.finished_at else batch.phase,
         told=True,
-        failed_replicas=condition.failed_replicas if finished else 0,
-        started_at=started,
-        surged_at=started if finished else now,
-        unready_since=now if condition.phase == BatchPhase.BAKING and not finished else 0,
-        pulled_in_at=milliseconds(condition.pulled_in_at),
-        finished_at=(milliseconds(condition.finished_at) or started or 1) if finished else 0,
+        failed_replicas=batch.failed_replicas if batch.finished_at else 0,
+        reason="",
+        message="",
     )
-
-
-def milliseconds(time: datetime | None) -> int:
-    return int(time.timestamp() * 1000) if time else 0
 
 
 def take_up(i: Instance, flow: Flow, fact: m.Done) -> Instance:

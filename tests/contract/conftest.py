@@ -15,13 +15,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
 from shared.settings import Settings
 
-from .kube import Connection, Kube, read_kubeconfig
+from .kube import Connection, Kube, namespaced, read_kubeconfig
 from .kubectl import Run, kubectl_of
 from .widgets import DEFINITION, DEFINITIONS
 
@@ -69,13 +68,8 @@ def cluster(kubeconfig: Path) -> Connection:
 
 @pytest_asyncio.fixture
 async def kube(cluster: Connection) -> AsyncIterator[Kube]:
-    """A client with a namespace of its own."""
-    namespace = f"contract-{secrets.token_hex(4)}"
-    async with aiohttp.ClientSession(headers=cluster.headers) as session:
-        kube = Kube(session, cluster, namespace)
-        await kube.made("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    async with namespaced(cluster, "contract") as kube:
         yield kube
-        await kube.delete(f"/api/v1/namespaces/{namespace}")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import secrets
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -256,3 +257,14 @@ def a_cloneset(
             "template": {"metadata": {"labels": labels, "annotations": QUICK}, "spec": spec},
         },
     }
+
+
+@asynccontextmanager
+async def namespaced(cluster: Connection, prefix: str) -> AsyncIterator[Kube]:
+    """A client with a namespace of its own, which goes with it."""
+    namespace = f"{prefix}-{secrets.token_hex(4)}"
+    async with aiohttp.ClientSession(headers=cluster.headers) as session:
+        kube = Kube(session, cluster, namespace)
+        await kube.made("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        yield kube
+        await kube.delete(f"/api/v1/namespaces/{namespace}")

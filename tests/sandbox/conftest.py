@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.contract.kube import Kube, read_kubeconfig
+from tests.contract.kube import Kube, namespaced, read_kubeconfig
 from tests.contract.kubectl import Run, kubectl_of
 
 ROOT = Path(__file__).parents[2]
@@ -35,14 +33,8 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest_asyncio.fixture
 async def kube(kubeconfig: Path) -> AsyncIterator[Kube]:
-    """A client with a namespace of its own."""
-    connection = read_kubeconfig(kubeconfig)
-    namespace = f"sandbox-{secrets.token_hex(4)}"
-    async with aiohttp.ClientSession(headers=connection.headers) as session:
-        kube = Kube(session, connection, namespace)
-        await kube.made("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    async with namespaced(read_kubeconfig(kubeconfig), "sandbox") as kube:
         yield kube
-        await kube.delete(f"/api/v1/namespaces/{namespace}")
 
 
 @pytest.fixture
