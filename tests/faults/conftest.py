@@ -10,8 +10,10 @@ import pytest_asyncio
 
 from sandbox.environment import Sandbox
 from sandbox.real.stack import RealStack
-from tests.system.conftest import SETTINGS
+from tests.system.conftest import SETTINGS, pytest_runtest_makereport
 from tests.system.releases import Releases
+
+__all__ = ["pytest_runtest_makereport", "releases", "sandbox"]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -18,6 +18,7 @@ async def test_a_release_goes_on_after_the_api_server_was_killed(
     async with disturbed(sandbox, releases, f"apiserver-{phase.lower()}", phase, endpoints=False):
         sandbox.kill("apiserver")
         await sandbox.start("apiserver")
+        await _controllers_anew(sandbox)
 
 
 async def test_a_release_goes_on_after_etcd_and_the_api_server_were_killed(
@@ -28,3 +29,10 @@ async def test_a_release_goes_on_after_etcd_and_the_api_server_were_killed(
             sandbox.kill(part)
         for part in ("etcd", "apiserver"):
             await sandbox.start(part)
+        await _controllers_anew(sandbox)
+
+
+async def _controllers_anew(sandbox: Sandbox) -> None:
+    # as in a cluster, where it ends by itself with its lease; left running it may fill no endpoints for minutes
+    sandbox.kill("controller-manager")
+    await sandbox.start("controller-manager")

@@ -24,6 +24,13 @@ AWAY_SECONDS = 60
 async def test_elasticsearch_may_come_after_everything_else(sandbox: Sandbox, releases: Releases) -> None:
     others = [service for service in SERVICES if service != "events"]
     await asyncio.gather(*(sandbox.stop(name) for name in (*SERVICES, "elasticsearch")))
+    try:
+        await _with_a_late_store(sandbox, releases, others)
+    finally:
+        await sandbox.start("events")
+
+
+async def _with_a_late_store(sandbox: Sandbox, releases: Releases, others: list[str]) -> None:
     async with triton("events", environment=sandbox.environment) as events:
         try:
             await asyncio.gather(*(sandbox.start(service) for service in others))
@@ -43,7 +50,6 @@ async def test_elasticsearch_may_come_after_everything_else(sandbox: Sandbox, re
         await until("the events service is ready", events.is_ready)
         await each_event_once(sandbox, history)
         assert await events.stops(signal.SIGTERM, 15) == 0
-    await sandbox.start("events")
 
 
 async def test_elasticsearch_killed_in_the_middle_of_a_release_costs_no_event(

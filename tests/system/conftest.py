@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 import pytest_asyncio
@@ -18,6 +18,7 @@ from sandbox.environment import SERVICES, Sandbox, Stack
 from sandbox.real.stack import RealStack
 from tests.system.other_system import OtherSystem
 from tests.system.releases import Releases
+from tests.system.said import add_logs
 
 REAL = os.environ.get("TRITON_TEST_STACK") == "real"
 SETTINGS = {"TRITON_RESEND_SECONDS": "3"}
@@ -55,3 +56,10 @@ async def paas(sandbox: Sandbox) -> AsyncIterator[OtherSystem]:
         await OtherSystem.makes_topic(sandbox.kafka_bootstrap)
     async with OtherSystem(sandbox.kafka_bootstrap) as system:
         yield system
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    add_logs(item, report)
+    return report

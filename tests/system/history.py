@@ -162,10 +162,9 @@ def _instance_of(item: Json) -> str:
 async def recorded(releases: Releases, instance: str) -> AsyncIterator[History]:
     """Record an instance for the time of the block, from the state that it has at its beginning."""
     history = History(instance)
-    started = asyncio.Event()
-    tasks = [asyncio.create_task(_record(releases, resource, history, started)) for resource in WATCHED]
-    await until("the recording runs", lambda: history.changes, 10)
+    tasks = [asyncio.create_task(_record(releases, resource, history)) for resource in WATCHED]
     try:
+        await until(f"the recording of {instance} runs", lambda: history.changes)
         yield history
         # what happened last has been told when a later change of the same kind has been
         versions = await _latest(releases, instance)
@@ -192,9 +191,7 @@ async def _latest(releases: Releases, instance: str) -> dict[str, int]:
     return latest
 
 
-async def _record(
-    releases: Releases, resource: k8s.Resource, history: History, started: asyncio.Event
-) -> None:
+async def _record(releases: Releases, resource: k8s.Resource, history: History) -> None:
     version = "0"
     while True:
         query = {"resourceVersion": version}
@@ -210,4 +207,3 @@ async def _record(
                     history.changes.append(Change(resource.plural, event["type"], event["object"]))
         except (Unavailable, ApiError):
             await asyncio.sleep(0.05)
-        started.set()
