@@ -186,6 +186,7 @@ def _messages() -> tuple[m.Message, ...]:
         m.Halt(**_ORDER),
         m.Cancel(**_ORDER, keep=3, baked=0, drop=_UIDS, restore_template=True),
         m.Finish(**_ORDER),
+        m.Remove(**_ORDER),
         m.PullIn(**_ORDER, uids=_UIDS),
         m.PullOut(**_ORDER, uids=_UIDS),
         m.Done(**_WHO, sequence=7, cloneset=_FACTS, pods=[m.PodRef(**fields)]),

@@ -20,6 +20,8 @@ OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
 """JSON of the updateStrategy to put back when the release is over."""
 STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
 """JSON of the template of the last successful release, while another is under way."""
+STOPPED: Final = "apps.triton.io/stopped-replicas"
+"""The replicas before a stop: a start goes back to them."""
 NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
 """Somebody else opens the gates of this CloneSet's pods."""
 
@@ -80,6 +82,11 @@ class CloneSet(msgspec.Struct, frozen=True):
         return _number(self.metadata.annotations.get(REPLICAS))
 
     @property
+    def stopped(self) -> int:
+        """The replicas before a stop; 0 where nobody stopped it."""
+        return _number(self.metadata.annotations.get(STOPPED)) or 0
+
+    @property
     def settled(self) -> bool:
         return self.status.observed_generation >= self.metadata.generation
 
@@ -107,6 +114,7 @@ def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
         update_revision=status.update_revision,
         hold=cloneset.hold,
         owner=cloneset.owner,
+        stopped=cloneset.stopped,
         status_replicas=status.replicas,
         ready_replicas=status.ready_replicas,
         available_replicas=status.available_replicas,

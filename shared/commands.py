@@ -34,6 +34,7 @@ class CommandType(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     CANCEL = "cancel"
+    PROMOTE = "promote"
     RETRY = "retry"
     ROLLBACK = "rollback"
     DELETE = "delete"
@@ -60,7 +61,8 @@ class DeployCommand(df.Wire):
     """What other systems publish on `triton.deploy-commands`, key `<namespace>/<instanceName>`.
 
     `id` makes a repeated delivery harmless: the same id again is the same request. `batch` and `stage` of a
-    `next` name the place that it was meant for: once past it, the command has no effect.
+    `next` name the place that it was meant for: once past it, the command has no effect. A `rollback` names its
+    instanceName and, as deployFlow, the release to go back to (without: the last successful one before this).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -83,6 +85,9 @@ class DeployCommand(df.Wire):
             if self.spec is None:
                 msg = "spec: a deploy needs the DeployFlow's spec"
                 raise ValueError(msg)
+        elif self.type == CommandType.ROLLBACK and not self.instance_name:
+            msg = "instanceName: a rollback names the instance that goes back"
+            raise ValueError(msg)
         elif not self.deploy_flow and not self.instance_name:
             msg = (
                 f"deployFlow: a {self.type} names its deployFlow, or the instanceName whose release is meant"
@@ -154,7 +159,8 @@ def waiting_at(flow: Json) -> tuple[int, BatchPhase | None]:
     batch = status.conditions[-1]
     if batch.phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
         raise Refusal(
-            "BatchFailed", f"batch {batch.batch} of {name} is {batch.phase} ({batch.message}): cancel it"
+            "BatchFailed",
+            f"batch {batch.batch} of {name} is {batch.phase} ({batch.message}): retry, roll back or cancel",
         )
     if status.finished_batches >= batch.batch:
         return batch.batch + 1, None
@@ -199,6 +205,12 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
             return {"paused": False}
         case CommandType.CANCEL:
             return {"canceled": True}
+        case CommandType.PROMOTE:
+            return _all_the_way(spec)
+        case CommandType.RETRY:
+            if not has_failed(spec, status):
+                raise Refusal("NotFailed", f"{name} has no failed batch ({status.phase}): nothing to retry")
+            return {"retries": spec.strategy.retries + 1}
         case CommandType.NEXT:
             if _is_past(status, command):
                 return None
@@ -218,6 +230,24 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
     if stage is not None and not spec.updating:
         raise Refusal("InvalidArgument", f"target.stage: a {spec.action} has no stages, give batches")
     return {"batches": batches, "stage": stage} if spec.updating else {"batches": batches}
+
+
+def _all_the_way(spec: df.DeployFlowSpec) -> Json | None:
+    """Past every gate to the end; intervals and bakes still last as long as they last."""
+    strategy = spec.strategy
+    fields: Json = {"mode": str(df.Mode.AUTO), "batches": max(strategy.batches, 2)}
+    if spec.updating:
+        fields["stage"] = None
+    asked = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
+    now = {"mode": str(strategy.mode), "batches": strategy.batches, "stage": asked}
+    return None if all(now[field] == value for field, value in fields.items()) else fields
+
+
+def has_failed(spec: df.DeployFlowSpec, status: df.DeployFlowStatus) -> bool:
+    """Whether a release stands because of a failure, and somebody has to say what comes next."""
+    phase = status.conditions[-1].phase if status.conditions else None
+    failed = phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}
+    return not status.finished and (failed or (status.paused and not spec.strategy.paused))
 
 
 def _is_past(status: df.DeployFlowStatus, command: DeployCommand) -> bool:

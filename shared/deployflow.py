@@ -43,6 +43,10 @@ class Action(StrEnum):
 
 UPDATING = (Action.CREATE, Action.UPDATE, Action.ROLLBACK)
 """The actions that write a template; they carry `updateStrategy`, all others `nonUpdateStrategy`."""
+SHRINKING = (Action.SCALE_IN, Action.STOP, Action.DELETE)
+"""The actions that make no pod."""
+NAMING = (Action.RESTART, Action.SCALE_IN)
+"""The actions for which pods may be named."""
 
 
 class Mode(StrEnum):
@@ -170,7 +174,10 @@ class Application(Wire):
 
 
 class Strategy(Wire):
-    """How the batches go: what both strategies have. Seconds are whole seconds."""
+    """How the batches go: what both strategies have. Seconds are whole seconds.
+
+    `retries`: how often the batch that failed was started anew; each rise is one attempt more.
+    """
 
     batch_size: OptionalBatchSize = None
     batch_interval_seconds: NonNegative = 0
@@ -185,6 +192,7 @@ class Strategy(Wire):
     failure_threshold: Threshold = 0
     on_failure: OnFailure = OnFailure.PAUSE
     progress_deadline_seconds: Positive | None = None
+    retries: NonNegative = 0
 
 
 class UpdateStrategy(Strategy):
@@ -236,6 +244,13 @@ class DeployFlowSpec(Wire):
             msg = (
                 f"application.template: action {self.action} needs a pod template with at least one container"
             )
+            raise ValueError(msg)
+        named = self.non_update_strategy.pods_to_delete if self.non_update_strategy else None
+        if named and self.action not in NAMING:
+            msg = f"nonUpdateStrategy.podsToDelete: action {self.action} names no pods, remove it"
+            raise ValueError(msg)
+        if named and len(set(named)) < len(named):
+            msg = "nonUpdateStrategy.podsToDelete: names a pod twice"
             raise ValueError(msg)
         return self
 

@@ -210,8 +210,9 @@ class Client:
     async def replace(self, resource: Resource, namespace: str | None, name: str, body: Json) -> Json:
         return await self._json("PUT", resource, resource.path(namespace, name), body=body)
 
-    async def delete(self, resource: Resource, namespace: str, name: str) -> None:
-        await self._request("DELETE", resource, resource.path(namespace, name))
+    async def delete(self, resource: Resource, namespace: str, name: str, body: Json | None = None) -> None:
+        """`body`: DeleteOptions, such as the uid and resourceVersion that the object must still have."""
+        await self._request("DELETE", resource, resource.path(namespace, name), body=body)
 
     async def watch(
         self, resource: Resource, namespace: str | None, query: dict[str, str], *, silence_seconds: float

@@ -135,9 +135,21 @@ class Cancel(Command):
 
 
 class Finish(Command):
-    """The release is over: the owner's update strategy comes back, partition 0, no hold."""
+    """The release is over: the owner's update strategy comes back, partition 0, no hold.
+
+    `mixed`: pods of two revisions go on living, which that strategy would go on updating: it does not come back yet.
+    `stopped`: of a stop, the replicas that a start goes back to.
+    """
 
     type: Literal["finish"] = "finish"
+    mixed: bool = False
+    stopped: int = 0
+
+
+class Remove(Command):
+    """Delete the CloneSet, none of whose pods is left."""
+
+    type: Literal["remove"] = "remove"
 
 
 class PullIn(Command):
@@ -155,9 +167,9 @@ class PullOut(Command):
 
 
 BatchCommand = Annotated[
-    Observe | Surge | Retire | Halt | Cancel | Finish | PullIn | PullOut, Field(discriminator="type")
+    Observe | Surge | Retire | Halt | Cancel | Finish | Remove | PullIn | PullOut, Field(discriminator="type")
 ]
-ExecutorCommand = Observe | Surge | Retire | Halt | Cancel | Finish
+ExecutorCommand = Observe | Surge | Retire | Halt | Cancel | Finish | Remove
 GateCommand = PullIn | PullOut
 
 
@@ -185,7 +197,8 @@ class PodRef(Value):
 
 class CloneSetFacts(Value):
     """A CloneSet as it is. `sequence`: the last command written into it. `partition` as a count. `owner`: the uid of
-    the DeployFlow for which Triton 0.1.x claimed it, until this one writes it.
+    the DeployFlow for which Triton 0.1.x claimed it, until this one writes it. `stopped`: the replicas that it had
+    before it was stopped; 0 where it was not.
     """
 
     exists: bool = True
@@ -198,6 +211,7 @@ class CloneSetFacts(Value):
     update_revision: str = ""
     hold: Hold | None = None
     owner: str = ""
+    stopped: int = 0
     status_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0
@@ -404,6 +418,7 @@ TOPIC_OF: dict[type[Message], str] = {
     Halt: BATCH_COMMANDS,
     Cancel: BATCH_COMMANDS,
     Finish: BATCH_COMMANDS,
+    Remove: BATCH_COMMANDS,
     PullIn: BATCH_COMMANDS,
     PullOut: BATCH_COMMANDS,
     Done: BATCH_RESULTS,

@@ -10,9 +10,10 @@ RIGHTS: Final[dict[str, Rights]] = {
     "planner": {
         "apps.triton.io/deployflows": {"get", "list", "watch", "create", "patch", "delete"},
         "apps.triton.io/deployflows/status": {"patch"},
+        "apps.kruise.io/clonesets": {"get"},
     },
     "executor": {
-        "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch"},
+        "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch", "delete"},
         "/pods": {"list"},
         "apps.triton.io/deployflows": {"get"},
     },

@@ -40,13 +40,19 @@ class Patch(NamedTuple):
     before: tuple[m.PodRef, ...]
 
 
+class Delete(NamedTuple):
+    """`body`: DeleteOptions that only fit the CloneSet as it was read."""
+
+    body: Json
+
+
 class Answer(NamedTuple):
     result: m.Result
 
 
 def change(
     command: m.ExecutorCommand, live: CloneSet | None, pods: Sequence[m.PodRef]
-) -> Create | Patch | Answer:
+) -> Create | Patch | Delete | Answer:
     """What to do for `command`; `pods` are those of the CloneSet that are not being deleted."""
     head: Json = {"namespace": command.namespace, "instance": command.instance, "sequence": command.sequence}
     if isinstance(command, m.Observe):
@@ -54,10 +60,14 @@ def change(
     if live is None:
         if isinstance(command, m.Surge) and command.create:
             return Create(_new(command))
+        if isinstance(command, m.Remove):
+            return Answer(m.Done(**head, cloneset=facts_of(None)))
         text = f"CloneSet {command.namespace}/{command.instance} does not exist"
         return Answer(m.Refused(**head, reason="NotFound", message=text))
     if live.sequence > command.sequence:
         return Answer(m.Superseded(**head, current=live.sequence))
+    if isinstance(command, m.Remove):
+        return _remove(live, head)
     before = tuple(pods_before(command, live, pods))
     if live.sequence == command.sequence:
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(before)))
@@ -68,6 +78,14 @@ def change(
         if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
             return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
     return Patch(_patch(command, live, pods), before)
+
+
+def _remove(live: CloneSet, head: Json) -> Delete | Answer:
+    if live.spec.replicas:
+        # somebody wants pods of it meanwhile: they are drained first
+        return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
+    read = {"uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version}
+    return Delete({"propagationPolicy": "Background", "preconditions": read})
 
 
 def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) -> list[m.PodRef]:
@@ -111,11 +129,19 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
         case m.Cancel():
             _cancel(command, live, pods, body)
         case m.Finish():
-            owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
-            spec["updateStrategy"] = {**RELEASED_STRATEGY, **owner, "partition": 0, "paused": False}
-            spec["scaleStrategy"] = {"podsToDelete": []}
-            annotations |= {cs.HOLD: None, cs.OWNER_STRATEGY: None, cs.STABLE_TEMPLATE: None}
+            _finish(command, live, annotations, spec)
     return body
+
+
+def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) -> None:
+    spec["scaleStrategy"] = {"podsToDelete": []}
+    annotations |= {cs.HOLD: None, cs.STABLE_TEMPLATE: None}
+    if not command.mixed:
+        owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
+        spec["updateStrategy"] = {**RELEASED_STRATEGY, **owner, "partition": 0, "paused": False}
+        annotations[cs.OWNER_STRATEGY] = None
+    if command.stopped or live.spec.replicas:
+        annotations[cs.STOPPED] = str(command.stopped) if command.stopped else None
 
 
 def _write_strategy(live: CloneSet, annotations: Json, spec: Json, partition: int) -> None:

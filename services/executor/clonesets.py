@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import Counter
 
-from services.executor.change import Answer, BadTemplate, Create, Patch, change, trial
+from services.executor.change import Answer, BadTemplate, Create, Delete, Patch, change, trial
 from services.executor.writing import guarded, same
 from shared import messages as m
 from shared.clonesets import CloneSet, facts_of
@@ -99,7 +99,7 @@ class CloneSets:
         if live is None or isinstance(command, m.Observe):
             live = await self._live(command)
         for _ in range(CONFLICTS):
-            pods = [] if isinstance(command, m.Finish) else await self._pods(command, live)
+            pods = [] if isinstance(command, (m.Finish, m.Remove)) else await self._pods(command, live)
             todo = change(command, live, pods)
             try:
                 match todo:
@@ -115,6 +115,9 @@ class CloneSets:
                             return m.Refused(**_head(command), reason="FlowFinished", message=text)
                         written = await self._client.create(CLONESETS, command.namespace, todo.body)
                         return self._done(command, written, ())
+                    case Delete():
+                        await self._client.delete(CLONESETS, command.namespace, command.instance, todo.body)
+                        return m.Done(**_head(command), cloneset=facts_of(None))
                     case Patch():
                         assert live is not None
                         written = await self._client.patch(

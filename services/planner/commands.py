@@ -78,8 +78,8 @@ def surge(i: Instance, sequence: int) -> m.Command:
     return m.Surge(
         **_head(i, sequence),
         replicas=f.updated + f.others + batch.surge,
-        partition=f.others,
-        retire=[uid for uid in f.victims if uid in i.pods],
+        partition=_partition(f, f.others),
+        retire=[uid for uid in (*f.victims, *f.dropped) if uid in i.pods],
         hold=m.Hold(flow=f.uid, batch=batch.number, surge=batch.surge, updated=f.updated, others=f.others),
         application=FILLED_IN if f.updating and not f.keeps_template else None,
         create=f.action == "create" and batch.number == 1,
@@ -96,10 +96,15 @@ def retire(i: Instance, sequence: int) -> m.Command:
     return m.Retire(
         **_head(i, sequence),
         replicas=f.updated + f.others + batch.surge - count,
-        partition=max(f.others - count, 0),
-        retire=[uid for uid in f.victims if uid in i.pods],
+        partition=_partition(f, f.others - count),
+        retire=[uid for uid in (*f.victims, *f.dropped) if uid in i.pods],
         accept_replicas=i.cloneset.replicas,
     )
+
+
+def _partition(f: Flow, others: int) -> int:
+    """The pods that a new one in their place shall be made of the old template for."""
+    return max(others, 0) if f.updating else 0
 
 
 def halt(i: Instance, sequence: int) -> m.Command:
@@ -115,7 +120,16 @@ def cancel(
 
 
 def finish(i: Instance, sequence: int) -> m.Command:
-    return m.Finish(**_head(i, sequence))
+    f = _flow(i)
+    # another release leaves what an ended update left: its own pods all have the CloneSet's template
+    mixed = not f.updating and any(
+        pod.revision != i.cloneset.update_revision for pod in i.pods.values() if not pod.deleting
+    )
+    return m.Finish(**_head(i, sequence), mixed=mixed, stopped=f.stopped if f.outcome is None else 0)
+
+
+def remove(i: Instance, sequence: int) -> m.Command:
+    return m.Remove(**_head(i, sequence))
 
 
 def pull_in(i: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:

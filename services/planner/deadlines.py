@@ -9,6 +9,7 @@ from services.planner.lifecycle import interval_end
 from services.planner.moves import mine
 from services.planner.plan import Counts, remaining
 from services.planner.state import Flow, Instance, Step
+from services.planner.verdict import step_end
 
 
 def deadline(i: Instance, now: int, *, resend_ms: int) -> int | None:
@@ -33,6 +34,8 @@ def _times(i: Instance, f: Flow) -> Iterator[int]:
         return
     if batch is None:
         return
+    if (end := step_end(f)) is not None:
+        yield end
     if f.step in {Step.SURGE, Step.SMOKED}:
         limit = s.startup_timeout * 1000
         yield batch.surged_at + limit

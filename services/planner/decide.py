@@ -9,8 +9,10 @@ from msgspec.structs import replace
 
 from services.planner.facts import Fact, absorb
 from services.planner.lifecycle import next_move
+from services.planner.requests import requests
 from services.planner.state import Instance
 from services.planner.story import events
+from shared.commands import DeployCommand
 from shared.messages import Command, FlowEvent
 
 _MOVES: Final = 100
@@ -23,6 +25,7 @@ class Decision(NamedTuple):
     instance: Instance
     commands: tuple[Command, ...]
     events: tuple[FlowEvent, ...]
+    requests: tuple[DeployCommand, ...] = ()
 
 
 def decide(i: Instance, facts: Sequence[Fact], now: int, *, resend_ms: int) -> Decision:
@@ -43,7 +46,8 @@ def decide(i: Instance, facts: Sequence[Fact], now: int, *, resend_ms: int) -> D
             raise RuntimeError(msg)
     if i is before or i == before:
         return Decision(before, (), ())
-    return Decision(replace(i, version=before.version + 1), tuple(commands), tuple(told))
+    asked = tuple(requests(before, i))
+    return Decision(replace(i, version=before.version + 1), tuple(commands), tuple(told), asked)
 
 
 def _touched(old: Instance, new: Instance, now: int, told: list[FlowEvent]) -> Instance:

@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from services.planner.plan import Counts
 from services.planner.recovery import batch_pods, settle
 from services.planner.state import EARLIER, UNTOLD, CloneSet, Flow, Given, Instance, Pod, Step, Strategy
-from services.planner.takeover import begun_before, inherited, take_up, under_way
+from services.planner.takeover import begun_before, inherited, take_up
 from shared import messages as m
 from shared.deployflow import (
     Action,
     DeployFlowSpec,
     DeployFlowStatus,
     FlowPhase,
-    OnFailure,
+    NonUpdateStrategy,
     PodPhase,
     UpdateStrategy,
     containers_of,
@@ -68,11 +68,13 @@ def absorb(i: Instance, fact: Fact, now: int) -> Instance:
             return replace(_cloneset(i, facts), given=_seen(given, fact.cloneset))
         case m.VictimsGone():
             pods = {uid: pod for uid, pod in i.pods.items() if uid not in set(fact.gone)}
-            return _with(replace(i, pods=pods, given=None), issued=False, victims=())
+            dropped = tuple(uid for uid in i.active.dropped if uid in pods)
+            return _with(replace(i, pods=pods, given=None), issued=False, victims=(), dropped=dropped)
         case m.ReplicasChanged():
             delta = fact.replicas - i.cloneset.replicas
             changed = replace(i, cloneset=replace(i.cloneset, replicas=fact.replicas), given=None)
-            wanted = max(i.active.wanted + delta, 0)
+            goes = i.active.action in {Action.STOP, Action.DELETE}
+            wanted = 0 if goes else max(i.active.wanted + delta, 0)
             return _with(changed, wanted=wanted, recount=True, resync=True, issued=False)
         case m.Refused():
             return _with(
@@ -196,30 +198,14 @@ def flow_of(fact: m.SpecObserved, now: int) -> Flow:
         wanted=spec.application.replicas,
         strategy=strategy_of(spec),
     )
-    refusal = _not_supported(spec, begun=under_way(fact.status))
-    if refusal:
-        return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=refusal)
-    return flow
-
-
-def _not_supported(spec: DeployFlowSpec, *, begun: bool) -> str:
-    """What this version can't carry out yet is refused by name, never left out in silence.
-
-    A rollback that is under way has its template: Triton 0.1.x began it, and it goes on as the update that it is.
-    """
-    strategy = spec.strategy
-    field = f"spec.{spec.strategy_field}"
-    if spec.action not in {Action.CREATE, Action.UPDATE} and not (begun and spec.action == Action.ROLLBACK):
-        return f"spec.action: {spec.action} is not carried out by this version (create and update are)"
-    if strategy.failure_threshold not in {0, "0%"}:
-        return f"{field}.failureThreshold: this version tolerates no failed pod; leave it out"
-    if strategy.on_failure == OnFailure.ROLLBACK:
-        return f"{field}.onFailure: rollback is not carried out by this version; use pause or cancel"
-    if strategy.progress_deadline_seconds is not None:
-        return f"{field}.progressDeadlineSeconds: not watched by this version; use startupTimeoutSeconds"
-    if not containers_of(spec.application.template):
-        return "spec.application.template: a pod template with at least one container is needed"
-    return ""
+    if spec.updating and not containers_of(spec.application.template):
+        text = "spec.application.template: a pod template with at least one container is needed"
+        return replace(flow, outcome=FlowPhase.FAILED, reason="InvalidSpec", message=text)
+    if not spec.updating and begun_before(fact.status):
+        text = f"spec.action: {spec.action} is not gone on with"
+        return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=text)
+    # what the spec begins with is no attempt to start a failed batch anew
+    return replace(flow, retries=flow.strategy.retries)
 
 
 def strategy_of(spec: DeployFlowSpec) -> Strategy:
@@ -240,6 +226,10 @@ def strategy_of(spec: DeployFlowSpec) -> Strategy:
         bake=s.bake_seconds,
         pull_out=s.pull_out_seconds,
         on_failure=str(s.on_failure),
+        failure_threshold=s.failure_threshold,
+        progress_deadline=s.progress_deadline_seconds,
+        retries=s.retries,
+        pods_to_delete=tuple(s.pods_to_delete or ()) if isinstance(s, NonUpdateStrategy) else (),
     )
 
 
@@ -287,11 +277,17 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
 
 def _seen(given: Given, facts: m.CloneSetFacts) -> Given:
     caught_up = facts.settled and facts.sequence >= given.sequence
-    return replace(given, seen=True) if caught_up and not given.seen else given
+    removed = given.kind == "remove" and not facts.exists
+    return replace(given, seen=True) if (caught_up or removed) and not given.seen else given
 
 
 def _cloneset(i: Instance, facts: m.CloneSetFacts) -> Instance:
-    known = CloneSet(replicas=facts.replicas, exists=facts.exists, update_revision=facts.update_revision)
+    known = CloneSet(
+        replicas=facts.replicas,
+        exists=facts.exists,
+        update_revision=facts.update_revision,
+        stopped=facts.stopped,
+    )
     return i if known == i.cloneset else replace(i, cloneset=known)
 
 
@@ -330,7 +326,7 @@ def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
     if taking:
         return take_up(i, flow, fact)
     if flow.rebuilt:
-        flow = settle(flow, fact)
+        flow = settle(flow, fact, {uid for uid, pod in i.pods.items() if pod.batch > EARLIER})
         i = replace(i, active=flow, pods=batch_pods(i, flow, fact))
         if flow.batches:
             return i
@@ -383,7 +379,7 @@ def _recounted(i: Instance, flow: Flow, fact: m.Done) -> Instance:
     the target revision, and waits behind the batch's hold.
     """
     total = fact.cloneset.replicas
-    others = min(sum(1 for p in fact.pods if p.revision != flow.target_revision), total)
+    others = min(sum(1 for p in fact.pods if not flow.stays(p.uid, p.revision)), total)
     counted = _with(i, updated=total - others, others=others, recount=False, resync=False, issued=False)
     batch = flow.open_batch
     hold = fact.cloneset.hold
@@ -392,6 +388,6 @@ def _recounted(i: Instance, flow: Flow, fact: m.Done) -> Instance:
     if batch.baked:
         return _with(counted, updated=max(total - others - batch.surge, 0))
     mine = {uid for uid, pod in i.pods.items() if pod.batch == batch.number}
-    updated = sum(1 for p in fact.pods if p.revision == flow.target_revision and p.uid not in mine)
+    updated = sum(1 for p in fact.pods if flow.stays(p.uid, p.revision) and p.uid not in mine)
     batch = replace(batch, surge=max(total - others - updated, 0))
     return _with(counted, updated=updated, batches=(*flow.batches[:-1], batch))

@@ -29,7 +29,7 @@ from shared.kafka import Kafka, decode
 from shared.lanes import Record
 from shared.messages import TOPIC_OF, Command, Message, SpecObserved
 from shared.store import StatusStore
-from shared.topics import Key
+from shared.topics import DEPLOY_COMMANDS, Key
 
 CONFLICTS = 10
 """Another replica writes the same instance only around a rebalance; more in a row is a fault."""
@@ -175,7 +175,9 @@ class Instances:
             messages.append(filled)
             _given.labels(filled.model_dump(include={"type"})["type"]).inc()
         messages += decision.events
-        return [(TOPIC_OF[type(message)], message.model_dump_json()) for message in messages]
+        told = [(TOPIC_OF[type(message)], message.model_dump_json()) for message in messages]
+        asked = [request.model_dump_json(exclude_none=True) for request in decision.requests]
+        return told + [(DEPLOY_COMMANDS, value) for value in asked]
 
     async def _filled_in(self, command: Command) -> Command | None:
         application: Any = getattr(command, "application", None)

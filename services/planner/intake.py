@@ -26,8 +26,9 @@ from shared.commands import (
     requests_of,
 )
 from shared.errors import Poison, Unavailable
+from shared.history import replicas_now, rollback, rollback_to
 from shared.kafka import LARGEST_MESSAGE, Kafka
-from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client
 from shared.lanes import Record
 
 CONFLICTS: Final = 10
@@ -70,7 +71,10 @@ class Intake:
 
     async def _carry_out(self, command: DeployCommand) -> str:
         if command.type == CommandType.DEPLOY:
-            return await self._deploy(command)
+            assert command.spec is not None
+            return await self._deploy(command, command.spec, command.deploy_flow)
+        if command.type == CommandType.ROLLBACK:
+            return await self._roll_back(command)
         for _ in range(CONFLICTS):
             flow = await self._flow(command)
             name = str(flow["metadata"]["name"])
@@ -93,11 +97,30 @@ class Intake:
         msg = f"DeployFlow of {command.id} keeps changing"
         raise Unavailable(msg)
 
-    async def _deploy(self, command: DeployCommand) -> str:
-        assert command.spec is not None
-        name = command.deploy_flow or deployflow_name(command.spec.application.instance_name, command.id)
+    async def _roll_back(self, command: DeployCommand) -> str:
+        instance = str(command.instance_name)
+        name = deployflow_name(instance, command.id)
+        releases = await self._releases(command.namespace, instance)
+        if any(flow["metadata"]["name"] == name for flow in releases):
+            return name
+        base = rollback_to(releases, instance, command.deploy_flow)
+        try:
+            cloneset = await self._client.get(CLONESETS, command.namespace, instance)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            cloneset = None
+        return await self._deploy(command, rollback(base, replicas_now(releases, cloneset)), None)
+
+    async def _releases(self, namespace: str, instance: str) -> list[Json]:
+        """All releases of an instance, read live: what has just ended counts."""
+        flows = await self._client.list(DEPLOYFLOWS, namespace)
+        return [flow for flow in flows if flow["spec"]["application"]["instanceName"] == instance]
+
+    async def _deploy(self, command: DeployCommand, spec: df.DeployFlowSpec, named: str | None) -> str:
+        name = named or deployflow_name(spec.application.instance_name, command.id)
         body = manifest(
-            command.spec,
+            spec,
             name=name,
             namespace=command.namespace,
             request_id=command.id,

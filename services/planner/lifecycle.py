@@ -13,22 +13,36 @@ from msgspec.structs import replace
 
 from services.planner import commands as give
 from services.planner.gates import may_reach, may_start
-from services.planner.moves import Move, again, carried_out, give_command, gone, mine, set_batch, set_flow
+from services.planner.moves import (
+    Move,
+    again,
+    ask_in,
+    carried_out,
+    give_command,
+    gone,
+    mine,
+    set_batch,
+    set_flow,
+)
 from services.planner.plan import (
     Counts,
+    Current,
     after,
     batch_count,
     canary_of,
     canary_warning,
+    goal,
     next_batch,
     remaining,
     retire_after,
+    share_of,
 )
+from services.planner.setbacks import count_failed, fail, refused, resync, retry, spare
 from services.planner.state import EARLIER, UNTOLD, Batch, Flow, Instance, Step
 from services.planner.turns import activate, cancel, close, drop_waiting, end, ending_of
-from services.planner.verdict import Failure, failure
+from services.planner.verdict import failure, spared
 from services.planner.victims import choose_victims, retires
-from shared.deployflow import BatchPhase, FlowPhase, count_of
+from shared.deployflow import Action, BatchPhase, FlowPhase, count_of
 
 
 def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
@@ -41,18 +55,22 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
     if f.step == Step.DONE:
         return Move(close(i, f, now))
     if i.given is not None and i.given.kind == "refused":
-        return _refused(i, f, now)
+        return refused(i, f, now)
     if f.resync:
-        return _resync(i, f, now, resend_ms)
+        return resync(i, f, now, resend_ms)
     if (told := _tell_pods(i, f)) is not i:
         return Move(told)
     if (ending := ending_of(i, f)) is not None:
         return end(i, f, ending, now)
+    if f.strategy.retries > f.retries:
+        return retry(i, f, now)
     if (found := failure(i, f, now)) is not None:
         if not f.failed:
-            return _fail(i, f, found, now)
+            return fail(i, f, found, now)
         if f.batches[-1].failed_replicas < found.replicas:
-            return Move(_count_failed(i, f, found))
+            return Move(count_failed(i, f, found))
+    if bad := spared(i, f, now):
+        return spare(i, f, bad, now)
     if f.paused and not f.halted and f.step in {Step.SURGE, Step.RETIRE} and f.issued:
         return give_command(set_flow(i, f, halted=True, issued=False), give.halt, now)
     if f.halted and not f.paused:
@@ -60,63 +78,26 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
     if (seen := _gates_seen(i)) is not i:
         return Move(seen)
     if strays := _strays(i, f):
-        return _ask_in(i, now, strays)
+        return ask_in(i, now, strays)
     return _STEPS[f.step](i, f, now) or again(i, f, now, resend_ms)
 
 
 def _size(f: Flow) -> int:
-    return count_of(f.strategy.batch_size, f.wanted)
+    share = share_of(f.wanted, f.to_process, Counts(f.updated, f.others))
+    return count_of(f.strategy.batch_size, share)
 
 
 def _finish(i: Instance, f: Flow, now: int) -> Move | None:
+    removing = f.action == Action.DELETE
+    if removing and not f.issued and remaining(f.wanted, Counts(f.updated, f.others)):
+        # somebody has scaled it up since
+        return Move(set_flow(i, f, step=Step.BETWEEN))
     if not f.issued:
-        return give_command(set_flow(i, f, issued=True), give.finish, now)
-    if carried_out(i, "finish"):
+        return give_command(set_flow(i, f, issued=True), give.remove if removing else give.finish, now)
+    if carried_out(i, "remove" if removing else "finish"):
         warnings = "; ".join(f.warnings)
         return Move(set_flow(i, f, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings))
     return None
-
-
-# --- what goes wrong -------------------------------------------------------------------------------------
-
-
-def _resync(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
-    if i.given is not None and i.given.kind == "observe":
-        return again(i, replace(f, strategy=replace(f.strategy, paused=False), failed=False), now, resend_ms)
-    return give_command(i, give.observe, now)
-
-
-def _refused(i: Instance, f: Flow, now: int) -> Move:
-    i = replace(i, given=None)
-    if f.step == Step.CANCEL or (f.reason == "NotFound" and f.batches):
-        outcome = f.outcome or FlowPhase.FAILED
-        return Move(set_flow(i, f, step=Step.DONE, outcome=outcome))
-    batch = f.open_batch
-    if batch is None or (batch.number == 1 and not i.cloneset.exists):
-        # nothing has moved yet
-        return Move(set_flow(i, f, step=Step.DONE, outcome=FlowPhase.FAILED))
-    phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
-    return _fail(i, f, Failure(phase, f.reason, f.message, 0, ()), now)
-
-
-def _fail(i: Instance, f: Flow, found: Failure, now: int) -> Move:
-    """The release stops here; the pods that fail stay, or go, without traffic."""
-    batch = f.batch
-    assert batch is not None
-    failed = replace(
-        batch, phase=found.phase, reason=found.reason, message=found.message, failed_replicas=found.replicas
-    )
-    i = set_batch(i, f, failed, failed=True, reason=found.phase, message=found.message, updated_at=now)
-    if found.pull_out:
-        assert i.active is not None
-        return give_command(set_flow(i, i.active, halted=True), give.pull_out, now, uids=found.pull_out)
-    return Move(i)
-
-
-def _count_failed(i: Instance, f: Flow, found: Failure) -> Instance:
-    """More pods of the failed batch have failed meanwhile."""
-    batch = replace(f.batches[-1], failed_replicas=found.replicas, message=found.message)
-    return set_batch(i, f, batch, message=found.message)
 
 
 # --- the road --------------------------------------------------------------------------------------------
@@ -128,16 +109,46 @@ def _observe(i: Instance, f: Flow, now: int) -> Move | None:
         return None
     if not i.cloneset.exists and f.action != "create":
         message = f"CloneSet {i.name} does not exist: create the instance first (action create)"
-        return Move(
-            set_flow(
-                i, f, step=Step.DONE, outcome=FlowPhase.FAILED, reason="InstanceNotFound", message=message
-            )
-        )
+        return Move(_not_begun(i, f, "InstanceNotFound", message))
+    if not f.updating:
+        return _aim(i, f)
     revisions = {pod.revision for pod in i.pods.values() if not pod.deleting}
     if not f.target_revision and (len(revisions) > 1 or f.wanted == 0):
         # some of these pods may have the target template: its revision is known once it is written
         return give_command(set_flow(i, f, step=Step.PREPARE), give.prepare, now) if not f.paused else None
     return Move(replace(i, active=planned(f)))
+
+
+def _aim(i: Instance, f: Flow) -> Move:
+    """What an action that keeps the template leads to, from the pods that there are."""
+    uids = {pod.name: uid for uid, pod in i.pods.items() if not pod.deleting}
+    named = f.strategy.pods_to_delete
+    replicas = i.cloneset.replicas
+    current = Current(exists=True, replicas=replicas, updated=replicas, stopped=i.cloneset.stopped)
+    aim = goal(f.action, f.wanted, current, len(named))
+    if unknown := [name for name in named if name not in uids]:
+        text = f"podsToDelete: {i.name} has no pod {', '.join(unknown)}"
+        return Move(_not_begun(i, f, "PodNotFound", text))
+    if isinstance(aim, str):
+        return Move(_not_begun(i, f, "NotPossible", aim))
+    leaving = tuple(uids[name] for name in named)
+    if f.action == Action.RESTART and not named:
+        leaving = tuple(uids.values())
+    others = min(len(leaving), replicas)
+    f = replace(
+        f,
+        wanted=aim.wanted,
+        leaving=leaving,
+        updated=replicas - others,
+        others=others,
+        target_revision=i.cloneset.update_revision,
+        stopped=replicas if f.action == Action.STOP else 0,
+    )
+    return Move(replace(i, active=planned(f)))
+
+
+def _not_begun(i: Instance, f: Flow, reason: str, message: str) -> Instance:
+    return set_flow(i, f, step=Step.DONE, outcome=FlowPhase.FAILED, reason=reason, message=message)
 
 
 def _prepare(i: Instance, f: Flow, now: int) -> Move | None:
@@ -194,13 +205,9 @@ def planned(f: Flow) -> Flow:
     warnings = f.warnings
     if f.strategy.canary and not canary and to_process:
         warnings = (*warnings, canary_warning(f.strategy.canary, to_process))
-    return replace(
-        f,
-        step=Step.BETWEEN,
-        to_process=to_process,
-        total=batch_count(to_process, canary, _size(f)),
-        warnings=warnings,
-    )
+    f = replace(f, step=Step.BETWEEN, to_process=to_process, warnings=warnings)
+    total = batch_count(to_process, canary, _size(f))
+    return replace(f, total=total, planned=total)
 
 
 def first_size(f: Flow) -> tuple[int, bool]:
@@ -278,11 +285,12 @@ def _surge(i: Instance, f: Flow, now: int) -> Move | None:
         return Move(set_batch(i, f, told, target_revision=i.cloneset.update_revision))
     if batch.told and sum(1 for _, pod in mine(i, batch) if pod.containers_ready) >= batch.surge:
         smoked = replace(batch, phase=BatchPhase.SMOKED, smoked_at=now)
-        return Move(set_batch(i, f, smoked, step=Step.SMOKED, victims=()))
+        dropped = tuple(uid for uid in f.dropped if not gone(i, (uid,)))
+        return Move(set_batch(i, f, smoked, step=Step.SMOKED, victims=(), dropped=dropped))
     if f.issued or f.paused:
         return None
     # given once more: of the others, those beyond the count are still to go
-    others = sum(1 for p in i.pods.values() if p.revision != f.target_revision and not p.deleting)
+    others = sum(1 for uid, p in i.pods.items() if not f.stays(uid, p.revision) and not p.deleting)
     victims = choose_victims(i, f, max(others - f.others, 0)) if f.target_revision else ()
     return give_command(set_flow(i, f, issued=True, victims=victims), give.surge, now)
 
@@ -305,7 +313,7 @@ def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
     opens = not f.strategy.no_pull_in
     closed = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
     if opens and not f.paused and any(not i.pods[uid].asked for uid in closed):
-        return _ask_in(i, now, tuple(uid for uid, pod in pods if pod.containers_ready))
+        return ask_in(i, now, tuple(uid for uid, pod in pods if pod.containers_ready))
     skip_traffic = f.strategy.no_pull_in and not retire_after(
         f.wanted, Counts(f.updated, f.others), batch.surge
     )
@@ -322,13 +330,6 @@ def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
         return None
     baked = replace(batch, phase=BatchPhase.BAKED, baked_at=now)
     return Move(set_batch(i, f, baked, step=Step.PULL_OUT, issued=False))
-
-
-def _ask_in(i: Instance, now: int, uids: tuple[str, ...]) -> Move:
-    pods = dict(i.pods)
-    for uid in uids:
-        pods[uid] = replace(pods[uid], asked=i.sequence + 1)
-    return give_command(replace(i, pods=pods), give.pull_in, now, uids=uids)
 
 
 def _gates_seen(i: Instance) -> Instance:
@@ -356,7 +357,7 @@ def _strays(i: Instance, f: Flow) -> tuple[str, ...]:
         and pod.revision == f.target_revision
         and pod.containers_ready
         and pod.gate == "closed"
-        and not (pod.asked or pod.deleting or uid in f.victims)
+        and not (pod.asked or pod.deleting or uid in (*f.victims, *f.leaving, *f.dropped))
     )
 
 
@@ -420,14 +421,17 @@ def _retire(i: Instance, f: Flow, now: int) -> Move | None:
         retire = retires(f, batch)
         batch = replace(batch, retire=retire)
         # a retire that was written before may have done its part already
-        live = [pod for pod in i.pods.values() if not pod.deleting]
-        present = [pod for pod in live if not batch.surge or pod.revision != f.target_revision]
-        count = max(len(present) - (f.others + (0 if batch.surge else f.updated) - retire), 0)
+        live = [(uid, pod) for uid, pod in i.pods.items() if not pod.deleting and uid not in f.dropped]
+        if f.updating and batch.surge:
+            present = sum(1 for uid, pod in live if not f.stays(uid, pod.revision))
+            count = max(present - (f.others - retire), 0)
+        else:
+            count = max(len(live) - (f.updated + f.others + batch.surge - retire), 0)
         f = replace(f, victims=choose_victims(i, f, count), issued=True)
         return give_command(set_batch(i, f, batch), give.retire, now)
-    if not carried_out(i, "retire") or not gone(i, f.victims):
+    if not carried_out(i, "retire") or not gone(i, (*f.victims, *f.dropped)):
         return None
-    over = replace(_finished(f, batch, now), victims=())
+    over = replace(_finished(f, batch, now), victims=(), dropped=())
     return Move(replace(i, active=over))
 
 

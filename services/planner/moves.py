@@ -36,6 +36,14 @@ def give_command(i: Instance, make: Callable[..., Command], now: int, **fields: 
     return Move(replace(i, sequence=sequence, given=given), (command,))
 
 
+def ask_in(i: Instance, now: int, uids: tuple[str, ...]) -> Move:
+    """Let the gates of these pods be opened."""
+    pods = dict(i.pods)
+    for uid in uids:
+        pods[uid] = replace(pods[uid], asked=i.sequence + 1)
+    return give_command(replace(i, pods=pods), give.pull_in, now, uids=uids)
+
+
 def again(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
     """The unanswered command once more, with the same sequence."""
     given = i.given

@@ -9,15 +9,26 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from shared.deployflow import BatchPhase, DeployFlowSpec, Mode, UpdateStrategy, count_of
+from shared.deployflow import (
+    Action,
+    BatchPhase,
+    DeployFlowSpec,
+    Mode,
+    NonUpdateStrategy,
+    UpdateStrategy,
+    count_of,
+)
 
 
 class Current(NamedTuple):
-    """The instance before the release. `updated`: pods that already have the target template."""
+    """The instance before the release. `updated`: pods that already have the target template; `stopped`: its replicas
+    before it was stopped, 0 where it was not.
+    """
 
     exists: bool
     replicas: int
     updated: int
+    stopped: int = 0
 
 
 class PlannedBatch(NamedTuple):
@@ -31,9 +42,12 @@ class PlannedBatch(NamedTuple):
 
 
 class Plan(NamedTuple):
+    """`wanted`: the replicas that it leads to."""
+
     batches: tuple[PlannedBatch, ...]
     to_process: int
     warnings: tuple[str, ...]
+    wanted: int
 
 
 class Counts(NamedTuple):
@@ -41,6 +55,46 @@ class Counts(NamedTuple):
 
     updated: int
     others: int
+
+
+class Goal(NamedTuple):
+    """What an action other than create, update and rollback leads to. `leaving`: how many pods go, or are replaced."""
+
+    wanted: int
+    leaving: int
+
+
+def goal(action: str, replicas: int, current: Current, named: int) -> Goal | str:
+    """Of an action on an instance that exists, with the spec's replicas and the number of pods that it names; what is
+    said against it where it can't be done.
+    """
+    now = current.replicas
+    match action:
+        case Action.RESTART:
+            return Goal(now, named or now)
+        case Action.STOP | Action.DELETE:
+            return Goal(0, 0)
+        case Action.START:
+            return Goal(max(now, current.stopped or replicas), 0)
+        case Action.SCALE_OUT if replicas < now:
+            return f"scale_out to {replicas}, but there are {now}: use scale_in"
+        case Action.SCALE_IN if replicas > now:
+            return f"scale_in to {replicas}, but there are {now}: use scale_out"
+        case Action.SCALE_IN if named > now - replicas:
+            return (
+                f"podsToDelete names {_pods(named)}, but from {now} to {replicas} only {now - replicas} go: "
+                f"make replicas {now - named}, or name fewer"
+            )
+    return Goal(replicas, named)
+
+
+def _pods(count: int) -> str:
+    return f"{count} pod{'' if count == 1 else 's'}"
+
+
+def share_of(wanted: int, to_process: int, counts: Counts) -> int:
+    """The pods of which a batch size in percent is a share: those wanted or, where pods only go, all there are."""
+    return wanted + to_process if counts.updated >= wanted else wanted
 
 
 def remaining(wanted: int, counts: Counts) -> int:
@@ -83,14 +137,21 @@ def canary_of(asked: int, to_process: int) -> int:
 
 
 def plan(spec: DeployFlowSpec, current: Current) -> Plan:
-    """The whole plan of a release that starts from `current`."""
+    """The whole plan of a release that starts from `current`; raises `ValueError` where it can't be done."""
     strategy = spec.strategy
     wanted = spec.application.replicas
     counts = Counts(current.updated, current.replicas - current.updated)
+    if not spec.updating:
+        named = strategy.pods_to_delete or [] if isinstance(strategy, NonUpdateStrategy) else []
+        aim = goal(spec.action, wanted, current, len(named))
+        if isinstance(aim, str):
+            raise ValueError(aim)
+        wanted = aim.wanted
+        counts = Counts(current.replicas - aim.leaving, aim.leaving)
     to_process = remaining(wanted, counts)
     asked = strategy.canary if isinstance(strategy, UpdateStrategy) and counts.updated < wanted else 0
     canary = canary_of(asked, to_process)
-    size = count_of(strategy.batch_size, wanted)
+    size = count_of(strategy.batch_size, share_of(wanted, to_process, counts))
     batches: list[PlannedBatch] = []
     while remaining(wanted, counts):
         number = len(batches) + 1
@@ -100,7 +161,7 @@ def plan(spec: DeployFlowSpec, current: Current) -> Plan:
         batches.append(PlannedBatch(number, surge, retire, is_canary, gates))
         counts = after(counts, surge, retire)
     warnings = (canary_warning(asked, to_process),) if asked and not canary else ()
-    return Plan(tuple(batches), to_process, warnings)
+    return Plan(tuple(batches), to_process, warnings, wanted)
 
 
 def canary_warning(asked: int, to_process: int) -> str:

@@ -7,6 +7,7 @@ which batch was under way and the counts it began with, and its absence that the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 
@@ -15,7 +16,7 @@ from services.planner.state import EARLIER, Batch, Flow, Instance, Pod, Step
 from services.planner.takeover import begun_before, inherited
 from services.planner.told import batch_of, milliseconds
 from shared import messages as m
-from shared.deployflow import BatchPhase, DeployFlowStatus, FlowPhase
+from shared.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase
 from shared.topics import Key
 
 _STEP_OF = {
@@ -86,6 +87,7 @@ def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         to_process=status.replicas_to_process,
         batches=batches,
         total=status.batches,
+        planned=status.batches,
         started_at=milliseconds(status.started_at),
         resync=True,
         rebuilt=True,
@@ -109,8 +111,13 @@ def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
     }
 
 
-def settle(flow: Flow, fact: m.Done) -> Flow:
-    """The rebuilt release with its batch, step and counts as the CloneSet tells them."""
+def settle(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
+    """The rebuilt release with its batch, step and counts as the CloneSet tells them.
+
+    `made`: the uids of the pods that `.status` names as those of its batches.
+    """
+    if not flow.updating:
+        flow = _aimed(flow, fact, made)
     target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
     flow = replace(
         flow,
@@ -125,18 +132,46 @@ def settle(flow: Flow, fact: m.Done) -> Flow:
     hold = fact.cloneset.hold
     if hold is not None and hold.flow == flow.uid:
         return _under_way(flow, hold)
-    updated = sum(1 for pod in fact.pods if target and pod.revision == target)
+    updated = sum(1 for pod in fact.pods if target and flow.stays(pod.uid, pod.revision))
     at_rest = replace(flow, updated=updated, others=max(fact.cloneset.replicas - updated, 0))
     batch = flow.open_batch
     if batch is None:
         return at_rest
-    done = sum(b.size for b in flow.batches if b.finished_at) + batch.size
-    if batch.phase in {BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED} or (
-        target and updated >= done
-    ):
+    if flow.shrinking:
+        # without a hold to tell, the count does: a batch that only removes pods is over once it is lower
+        batch = replace(batch, surge=0, retire=batch.size)
+        before = flow.wanted + flow.to_process - flow.finished_replicas
+        if fact.cloneset.replicas < before:
+            return _finished(at_rest, batch)
+        return replace(at_rest, batches=(*flow.batches[:-1], batch), step=Step.PULL_IN)
+    done = flow.finished_replicas + batch.size
+    as_far = updated >= done if flow.updating else at_rest.others <= flow.to_process - done
+    if batch.phase in {BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED} or (target and as_far):
         # without a hold its retire was written: the batch is over
         return _finished(at_rest, batch)
     return replace(at_rest, step=Step.SURGE)
+
+
+def _aimed(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
+    """With what an action that keeps the template leads to, which `.status` does not say."""
+    live, hold = fact.cloneset, fact.cloneset.hold
+    named = flow.strategy.pods_to_delete
+    leaving: tuple[str, ...] = ()
+    wanted = flow.wanted
+    match flow.action:
+        case Action.STOP | Action.DELETE:
+            wanted = 0
+        case Action.START:
+            wanted = live.stopped or wanted
+        case Action.RESTART:
+            wanted = hold.updated + hold.others if hold is not None else live.replicas
+    if named:
+        leaving = tuple(pod.uid for pod in fact.pods if pod.name in named)
+    elif flow.action == Action.RESTART:
+        begun = flow.started_at // 1000 * 1000
+        leaving = tuple(p.uid for p in fact.pods if p.uid not in made and p.created_at < begun)
+    stopped = flow.to_process if flow.action == Action.STOP else 0
+    return replace(flow, wanted=wanted, leaving=leaving, stopped=stopped)
 
 
 def _under_way(flow: Flow, hold: m.Hold) -> Flow:
@@ -175,7 +210,7 @@ def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     if hold is None or hold.flow != flow.uid:
         return pods
     target = fact.cloneset.update_revision
-    new = [ref for ref in fact.pods if ref.revision == target]
+    new = [ref for ref in fact.pods if ref.revision == target and flow.stays(ref.uid, ref.revision)]
     new.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
     mine = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
     return {

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from shared.deployflow import BatchPhase, FlowPhase, Mode, PodPhase
+from shared.deployflow import SHRINKING, UPDATING, BatchPhase, FlowPhase, Mode, PodPhase
 from shared.topics import Key
 
 EARLIER = 0
@@ -76,6 +76,10 @@ class Strategy(Value, frozen=True):
     bake: int = 0
     pull_out: int = 0
     on_failure: str = "pause"
+    failure_threshold: int | str = 0
+    progress_deadline: int | None = None
+    retries: int = 0
+    pods_to_delete: tuple[str, ...] = ()
 
 
 class Batch(Value, frozen=True):
@@ -120,6 +124,9 @@ class Flow(Value, frozen=True):
     counts anew, `rebuilt` settles what `.status` could not tell. `outcome`: how it ends, once that is decided.
     `named`: the pods that Triton 0.1.x named, each with its batch; `keeps_template`: the CloneSet has the target
     template as somebody else wrote it, and writing ours would be another revision.
+    `leaving`: the uids of the pods that a restart, or a scale_in that names pods, takes away. `dropped`: new pods
+    that failed, which go with the next write though no batch replaces them. `planned`: the batches of the first
+    plan. `retries`: of the spec, those that are done. `stopped`: the replicas that a stop began with.
     """
 
     name: str
@@ -156,6 +163,11 @@ class Flow(Value, frozen=True):
     rebuilt: bool = False
     named: dict[str, int] = {}
     keeps_template: bool = False
+    leaving: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    planned: int = 0
+    retries: int = 0
+    stopped: int = 0
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0
@@ -164,7 +176,15 @@ class Flow(Value, frozen=True):
 
     @property
     def updating(self) -> bool:
-        return self.action in {"create", "update", "rollback"}
+        return self.action in UPDATING
+
+    @property
+    def shrinking(self) -> bool:
+        return self.action in SHRINKING
+
+    def stays(self, uid: str, revision: str) -> bool:
+        """Whether a pod is one of those that this release leads to; all others are there to be replaced."""
+        return revision == self.target_revision if self.updating else uid not in self.leaving
 
     @property
     def paused(self) -> bool:
@@ -216,6 +236,8 @@ class CloneSet(Value, frozen=True):
     replicas: int = 0
     exists: bool = False
     update_revision: str = ""
+    stopped: int = 0
+    """The replicas to which a start goes back; 0 where nobody stopped it."""
 
 
 class Instance(Value, frozen=True):

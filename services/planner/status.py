@@ -17,7 +17,7 @@ def status_of(i: Instance, f: Flow) -> Json:
     """The whole `.status`. A finished release keeps the pods that it ended with."""
     pods = i.pods if f is i.active else f.pods
     live = {uid: pod for uid, pod in pods.items() if not pod.deleting}
-    new = [pod for pod in live.values() if f.target_revision and pod.revision == f.target_revision]
+    new = [pod for uid, pod in live.items() if f.target_revision and f.stays(uid, pod.revision)]
     reason, message = explain(i, f)
     return {
         "replicas": len(live),

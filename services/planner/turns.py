@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from services.planner import commands as give
-from services.planner.moves import Move, carried_out, give_command, gone, mine, set_flow
+from services.planner.moves import Move, ask_in, carried_out, give_command, gone, mine, set_flow
 from services.planner.state import EARLIER, Flow, Instance, Step
 from services.planner.victims import choose_victims, retires
-from shared.deployflow import FlowPhase, OnFailure
+from shared.deployflow import Action, FlowPhase, OnFailure
 from shared.messages import Cancel
 
 
@@ -61,9 +61,12 @@ def ending_of(i: Instance, f: Flow) -> FlowPhase | None:
         return None
     if f.strategy.canceled or f.deleting:
         return FlowPhase.CANCELED
-    if f.failed and f.strategy.on_failure == OnFailure.CANCEL:
+    if f.failed and f.strategy.on_failure in {OnFailure.CANCEL, OnFailure.ROLLBACK}:
         return FlowPhase.FAILED
     if f.paused and any(newcomer.updating for newcomer in i.waiting):
+        return FlowPhase.ABORTED
+    if f.updating and any(newcomer.action == Action.ROLLBACK for newcomer in i.waiting):
+        # the way back waits for nobody, also in the middle of a batch
         return FlowPhase.ABORTED
     return None
 
@@ -84,18 +87,23 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
     batch = f.open_batch
     others = f.others
     drop: tuple[str, ...] = ()
+    back: tuple[str, ...] = ()
     baked = f.updated
     if batch is not None and batch.baked:
         baked += batch.surge
         if f.step == Step.RETIRE and f.issued:
             # of those that go, some or all are gone already: nobody goes in their place
             drop, others = f.victims, others - batch.retire
+        elif not batch.surge:
+            # nothing is made in the place of those that were to go: they stay, with their traffic
+            back = tuple(uid for uid in f.victims if not gone(i, (uid,)) and i.pods[uid].gate == "closed")
         else:
             others -= len(drop := f.victims or choose_victims(i, f, retires(f, batch)))
     elif batch is not None:
         # with what the batch before it replaced, should that not be gone yet
         drop = (*(uid for uid, _ in mine(i, batch)), *(uid for uid in f.victims if not gone(i, (uid,))))
-    if baked and others > 0:
+    drop = tuple(dict.fromkeys((*drop, *f.dropped)))
+    if f.updating and baked and others > 0:
         names = [
             pod.name
             for uid, pod in sorted(i.pods.items())
@@ -112,12 +120,29 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
         victims=drop,
         issued=True,
     )
+    if back:
+        return ask_in(canceled, now, back)
+    if not f.updating:
+        return give_command(
+            canceled,
+            give.cancel,
+            now,
+            keep=baked + others,
+            baked=baked + others,
+            drop=drop,
+            restore_template=False,
+        )
     return give_command(
         canceled, give.cancel, now, keep=baked + others, baked=baked, drop=drop, restore_template=others > 0
     )
 
 
 def cancel(i: Instance, f: Flow, now: int) -> Move | None:
+    if carried_out(i, "pull_in"):
+        keep = f.updated + f.others
+        return give_command(
+            i, give.cancel, now, keep=keep, baked=keep, drop=f.victims, restore_template=False
+        )
     if carried_out(i, "finish"):
         return Move(set_flow(i, f, step=Step.DONE))
     if carried_out(i, "cancel") and gone(i, f.victims):

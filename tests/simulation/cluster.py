@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from services.executor.change import Answer, Create, Patch, change, trial
+from services.executor.change import Answer, Create, Delete, Patch, change, trial
 from shared import messages as m
 from shared.clonesets import NO_PULL_IN, CloneSet, facts_of
 from shared.deployflow import PodPhase
@@ -129,6 +129,8 @@ class Cluster:
                 SimulatedPod(f"{OLD}-{n}", OLD, containers_ready=True, open=True, created_at=1000 + n)
                 for n in range(replicas)
             ]
+        self._known = {pod.uid: pod.name for pod in self.pods}
+        """The pods whose end is still to be told."""
 
     @property
     def cloneset(self) -> CloneSet | None:
@@ -158,6 +160,9 @@ class Cluster:
             case Create(body=body):
                 self.body = merged(body, {"metadata": {"uid": "uid-cloneset", "generation": 1}})
                 before: tuple[m.PodRef, ...] = ()
+            case Delete():
+                self.body, self.pods = None, []
+                return m.Done(**head, cloneset=self.facts)
             case Patch(body=body, before=before):
                 self._write(body)
         return m.Done(**head, cloneset=self.facts, pods=list(before))
@@ -247,13 +252,15 @@ class Cluster:
         """What has changed among the pods since it was told last."""
         now_is = {pod.uid: pod.fact() for pod in self.pods}
         changed = [fact for uid, fact in now_is.items() if self._told.get(uid) != fact]
-        gone = [m.PodGone(uid=uid, name=fact.name) for uid, fact in self._told.items() if uid not in now_is]
+        gone = [m.PodGone(uid=uid, name=name) for uid, name in self._known.items() if uid not in now_is]
         self._told = now_is
+        self._known = {uid: fact.name for uid, fact in now_is.items()}
         return m.PodsSeen(**HEAD, pods=changed, gone=gone, at=self.now) if changed or gone else None
 
     def everything(self) -> m.PodsSeen:
         """All pods there are, as after a rebalance."""
         self._told = {pod.uid: pod.fact() for pod in self.pods}
+        self._known = {pod.uid: pod.name for pod in self.pods}
         return m.PodsSeen(**HEAD, pods=list(self._told.values()), complete=True, at=self.now)
 
     # --- what can be seen ---

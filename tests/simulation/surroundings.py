@@ -16,13 +16,17 @@ from services.planner.recovery import rebuild
 from services.planner.state import Flow, Instance, Step
 from services.planner.status import status_of
 from shared import messages as m
-from shared.deployflow import FlowPhase
+from shared.deployflow import UPDATING, FlowPhase
 from shared.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS, Key
 from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, Cluster, SimulatedPod, application
 
 Json = dict[str, Any]
 RESEND_MS = 10_000
 TOPICS = (PLANNER_FACTS, BATCH_RESULTS, PHASE_EVENTS)
+
+
+def _field(action: str) -> str:
+    return "updateStrategy" if action in UPDATING else "nonUpdateStrategy"
 
 
 class Surroundings:
@@ -48,16 +52,16 @@ class Surroundings:
 
     # --- people ---
 
-    def apply(self, strategy: Json, replicas: int) -> str:
+    def apply(self, strategy: Json, replicas: int, action: str = "update") -> str:
         name = f"r{len(self.flows) + 1}"
         self.flows[name] = {
             "generation": 1,
             "created_at": self.cluster.now + len(self.flows),
             "deleting": False,
             "spec": {
-                "action": "update",
+                "action": action,
                 "application": application(name, replicas),
-                "updateStrategy": strategy,
+                _field(action): strategy,
             },
         }
         self._publish(self.observed(name))
@@ -65,7 +69,8 @@ class Surroundings:
 
     def change(self, name: str, fields: Json) -> None:
         flow = self.flows[name]
-        flow["spec"] = {**flow["spec"], "updateStrategy": {**flow["spec"]["updateStrategy"], **fields}}
+        field = _field(flow["spec"]["action"])
+        flow["spec"] = {**flow["spec"], field: {**flow["spec"][field], **fields}}
         flow["generation"] += 1
         self._publish(self.observed(name))
 
@@ -212,7 +217,7 @@ class Surroundings:
         """
         active = self.instance.active
         batch = active.open_batch if active is not None else None
-        if batch is not None and not batch.surge:
+        if active is not None and batch is not None and not batch.surge and not active.shrinking:
             return
         ending = any(str(status["message"]).startswith("ending") for status in self.before.values())
         if ending or (active is not None and active.step in {Step.CANCEL, Step.PULL_OUT}):
@@ -314,5 +319,8 @@ class Surroundings:
             return
         onwards: Json = {"paused": False, "batches": 99, "stage": None}
         wanted = {"canceled": True} if flow.failed else onwards
-        if wanted.items() - self.flows[name]["spec"]["updateStrategy"].items():
+        spec = self.flows[name]["spec"]
+        if spec["action"] not in UPDATING:
+            onwards.pop("stage")
+        if any(spec[_field(spec["action"])].get(field) != value for field, value in wanted.items()):
             self.change(name, wanted)

@@ -15,12 +15,16 @@ from services.planner.state import Flow, Instance
 from services.planner.status import status_of
 from shared import messages as m
 from shared.commands import CommandType, DeployCommand, change
-from shared.deployflow import DeployFlowSpec
+from shared.deployflow import UPDATING, DeployFlowSpec
 from shared.topics import Key
 from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, OLD, Cluster, SimulatedPod, application
 
 Json = dict[str, Any]
 RESEND_MS = 10_000
+
+
+def _field(action: str) -> str:
+    return "updateStrategy" if action in UPDATING else "nonUpdateStrategy"
 
 
 class Told(NamedTuple):
@@ -71,7 +75,7 @@ class World:
             "spec": {
                 "action": action,
                 "application": application(revision or name, replicas),
-                "updateStrategy": strategy,
+                _field(action): strategy,
                 **spec,
             },
         }
@@ -80,7 +84,8 @@ class World:
     def change(self, name: str, fields: Json) -> None:
         """A patch of the strategy."""
         flow = self.flows[name]
-        flow["spec"] = {**flow["spec"], "updateStrategy": {**flow["spec"]["updateStrategy"], **fields}}
+        field = _field(flow["spec"]["action"])
+        flow["spec"] = {**flow["spec"], field: {**flow["spec"][field], **fields}}
         flow["metadata"]["generation"] += 1
         self.tell(self.observed(name))
 
@@ -195,7 +200,8 @@ class World:
         return status_of(self.instance, self.flow(name))
 
     def spec_fields(self, name: str) -> Json:
-        fields: Json = self.flows[name]["spec"]["updateStrategy"]
+        spec = self.flows[name]["spec"]
+        fields: Json = spec[_field(spec["action"])]
         return fields
 
     def spec(self, name: str) -> DeployFlowSpec:

@@ -29,7 +29,7 @@ def test_the_tutorials_plan_has_a_canary_that_waits_twice(triton: Callable[..., 
 def test_the_plan_for_programs(triton: Callable[..., Any]) -> None:
     made = json.loads(triton("plan", "-f", str(EXAMPLES / "web-update.yaml"), "-o", "json").out)
     assert [batch["surge"] for batch in made["batches"]] == [2, 2, 2, 2, 2]
-    assert made["current"] == {"exists": False, "replicas": 0, "updated": 0}
+    assert made["current"] == {"exists": False, "replicas": 0, "updated": 0, "stopped": 0}
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)

@@ -100,7 +100,7 @@ UPDATES = [
     Row("down in one batch", 5, 10, [(5, 10)]),
     Row("down to one", 1, 4, [(1, 4)], {"batchSize": 3}),
     Row("down to nothing: pods only go", 0, 5, [(0, 2), (0, 2), (0, 1)], {"batchSize": 2}),
-    Row("down to nothing by percentage goes one by one", 0, 3, [(0, 1)] * 3, {"batchSize": "50%"}),
+    Row("down to nothing by percentage: of all there are", 0, 3, [(0, 2), (0, 1)], {"batchSize": "50%"}),
     Row("down among updated pods: pods only go", 4, 10, [(0, 3), (0, 3)], {"batchSize": 3}, updated=10),
     Row("only going, there is no canary", 2, 4, [(0, 2)], {"canary": 1}, updated=4),
 ]

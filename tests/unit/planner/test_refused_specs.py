@@ -1,4 +1,4 @@
-"""What this version can't carry out is refused by name, before anything is changed."""
+"""What can't be carried out is refused by name, before anything is changed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,6 @@ from tests.unit.planner.releases import NEW, message, reason, revisions, update
 
 Json = dict[str, Any]
 
-NOT_SUPPORTED = [
-    ({"failureThreshold": 1}, "spec.updateStrategy.failureThreshold"),
-    ({"failureThreshold": "10%"}, "spec.updateStrategy.failureThreshold"),
-    ({"onFailure": "rollback"}, "spec.updateStrategy.onFailure"),
-    ({"progressDeadlineSeconds": 60}, "spec.updateStrategy.progressDeadlineSeconds"),
-]
-
 
 def _told(world: World, spec: Json, name: str = NEW) -> None:
     world.tell(
@@ -33,34 +26,6 @@ def _told(world: World, spec: Json, name: str = NEW) -> None:
     )
 
 
-@pytest.mark.parametrize(("strategy", "field"), NOT_SUPPORTED, ids=[str(row[0]) for row in NOT_SUPPORTED])
-def test_a_strategy_that_is_not_carried_out_is_refused_by_its_field(strategy: Json, field: str) -> None:
-    world = update(4, **strategy)
-    assert (world.where(NEW), reason(world)) == ("Failed", "NotSupported")
-    assert message(world).startswith(f"{field}: ")
-    assert world.given == []
-
-
-@pytest.mark.parametrize("none", [0, "0%"])
-def test_a_failure_threshold_of_none_is_what_is_done_anyway(none: int | str) -> None:
-    assert update(4, failureThreshold=none).where(NEW) == "Success 1 Baked"
-
-
-@pytest.mark.parametrize("action", ["restart", "scale_in", "scale_out", "start", "stop", "delete"])
-def test_an_action_that_is_not_carried_out_is_refused_by_its_name(action: str) -> None:
-    world = World(4)
-    _told(world, {"action": action, "application": application("x", 4)})
-    assert (world.where(NEW), reason(world)) == ("Failed", "NotSupported")
-    assert message(world).startswith(f"spec.action: {action} is not carried out")
-    assert world.given == []
-
-
-def test_a_rollback_is_refused_by_its_name() -> None:
-    world = World(4)
-    _told(world, {"action": "rollback", "application": application("x", 4)})
-    assert message(world).startswith("spec.action: rollback is not carried out")
-
-
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -70,6 +35,14 @@ def test_a_rollback_is_refused_by_its_name() -> None:
         ({"action": "upgrade"}, "spec.action"),
         ({"application": {**application("x", 4), "template": {}}}, "spec.application.template"),
         ({"application": {**application("x", 4), "replicas": -1}}, "spec.application.replicas"),
+        (
+            {"action": "stop", "nonUpdateStrategy": {"podsToDelete": ["a"]}},
+            "spec.nonUpdateStrategy.podsToDelete",
+        ),
+        (
+            {"action": "restart", "nonUpdateStrategy": {"podsToDelete": ["a", "a"]}},
+            "spec.nonUpdateStrategy.podsToDelete",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -84,7 +57,7 @@ def test_an_invalid_spec_fails_and_names_the_field(change: Json, field: str) -> 
 def test_a_refused_release_does_not_disturb_the_one_that_runs() -> None:
     world = update(4, canary=1)
     given = len(world.given)
-    _told(world, {"action": "restart", "application": application("x", 4)}, "second")
+    _told(world, {"action": "restart", "application": application("x", 4), "updateStrategy": {}}, "second")
     assert world.where("second") == "Failed"
     assert world.where(NEW) == "BatchStarted 1 Smoked"
     assert world.given[given:] == []

@@ -225,7 +225,7 @@ def test_next_is_refused_while_the_release_goes_by_itself() -> None:
 def test_next_is_refused_for_a_failed_batch() -> None:
     world = starting(4)
     world.fail()
-    with pytest.raises(Refusal, match="cancel it") as refusal:
+    with pytest.raises(Refusal, match="retry, roll back or cancel") as refusal:
         press_next(world)
     assert refusal.value.reason == "BatchFailed"
 

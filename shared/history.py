@@ -1,0 +1,88 @@
+"""What the releases of an instance tell of it: which were good, and how many pods it has now. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Final
+
+from shared import deployflow as df
+from shared.commands import Refusal
+from shared.deployflow import FlowPhase
+
+Json = dict[str, Any]
+_OF_ONE_RELEASE: Final = ("batches", "stage", "paused", "canceled", "retries")
+"""Strategy fields that say where a release stood; a new one starts from its beginning."""
+
+
+def updates(releases: Sequence[Json]) -> list[Json]:
+    """The releases that brought a template, oldest first."""
+    found = [flow for flow in releases if flow["spec"].get("action") in df.UPDATING]
+    return sorted(found, key=lambda flow: (flow["metadata"]["creationTimestamp"], flow["metadata"]["name"]))
+
+
+def is_good(flow: Json) -> bool:
+    return (flow.get("status") or {}).get("phase") == FlowPhase.SUCCESS
+
+
+def last_good(releases: Sequence[Json], instance: str) -> Json:
+    """The newest successful create, update or rollback; raises `Refusal` where there is none."""
+    brought = updates(releases)
+    for flow in reversed(brought):
+        if is_good(flow):
+            return flow
+    hint = "its first one is not finished" if brought else "create it first (action create)"
+    raise Refusal("NoRelease", f"{instance} has no successful release: {hint}")
+
+
+def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None) -> Json:
+    """The release to go back to: the one named, else the last successful one that had another template than the
+    newest release, finished or not. Raises `Refusal`.
+    """
+    brought = updates(releases)
+    if name is not None:
+        named = next((flow for flow in releases if flow["metadata"]["name"] == name), None)
+        if named is None:
+            raise Refusal("NotFound", f"deployFlow: {instance} has no release {name}")
+        if named not in brought:
+            action = named["spec"].get("action")
+            raise Refusal(
+                "NoTemplate", f"deployFlow: {name} is a {action}, it brought no template to go back to"
+            )
+        return named
+    if not brought:
+        raise Refusal("NoRelease", f"instanceName: {instance} has no release to go back to")
+    now = brought[-1]["spec"]["application"].get("template")
+    for flow in reversed(brought):
+        if is_good(flow) and flow["spec"]["application"].get("template") != now:
+            return flow
+    raise Refusal("NoRelease", f"instanceName: {instance} has no earlier successful release to go back to")
+
+
+def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
+    """The count that an instance is meant to have: that of the release that changes it now, else of its CloneSet."""
+    begun = [flow for flow in updates(releases) if not (flow.get("status") or {}).get("finished")]
+    running = [flow for flow in begun if (flow.get("status") or {}).get("startedAt")]
+    if running:
+        return int(running[0]["spec"]["application"].get("replicas", 1))
+    return int(cloneset["spec"].get("replicas", 1)) if cloneset is not None else None
+
+
+def anew(base: Json, action: df.Action, replicas: int | None) -> Json:
+    """The spec of a new release of what `base` released, with its strategy from the beginning."""
+    application: Json = copy.deepcopy(base["spec"]["application"])
+    if replicas is not None:
+        application["replicas"] = replicas
+    strategy: Json = {
+        key: value
+        for key, value in (base["spec"].get("updateStrategy") or {}).items()
+        if key not in _OF_ONE_RELEASE
+    }
+    return {"action": str(action), "application": application, "updateStrategy": strategy}
+
+
+def rollback(base: Json, replicas: int | None, strategy: Json | None = None) -> df.DeployFlowSpec:
+    """The spec of the way back to `base`: at once and all of it, but for what `strategy` says."""
+    fast: Json = {"mode": str(df.Mode.AUTO)}
+    spec = anew(base, df.Action.ROLLBACK, replicas) | {"updateStrategy": fast | (strategy or {})}
+    return df.DeployFlowSpec.model_validate(spec)
