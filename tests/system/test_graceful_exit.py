@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -93,12 +94,23 @@ async def test_connections_are_asked_for_after_the_pull_out_wait(
 ) -> None:
     application.connections = 0
     uids = await runs(releases, application, "waited", 1)
-    await releases.apply(deployflow("waited-2", "waited", image="nginx:2", replicas=1, pullOutSeconds=600))
+    await releases.apply(deployflow("waited-2", "waited", image="nginx:2", replicas=1, pullOutSeconds=3))
     (pod,) = await out_of_traffic(releases, "waited", uids, 1)
     assert conditions(pod)[DRAINED][0] == "False"
-    assert not application.asked("/connections")
-    await releases.strategy("waited-2", canceled=True)
-    await releases.finished("waited-2", "Canceled")
+    (closed,) = (c["lastTransitionTime"] for c in pod["status"]["conditions"] if c["type"] == GATE)
+    await releases.finished("waited-2", "Success")
+    first, *_ = (request.at for request in application.requests if request.path == "/connections")
+    assert first - datetime.fromisoformat(closed).timestamp() >= 3
+
+
+async def test_a_cancel_waits_for_no_connections(releases: Releases, application: Application) -> None:
+    uids = await runs(releases, application, "canceled", 2)
+    await releases.apply(deployflow("canceled-2", "canceled", image="nginx:2", replicas=2, batchSize=1))
+    await out_of_traffic(releases, "canceled", uids, 1)
+    await releases.strategy("canceled-2", canceled=True)
+    await releases.finished("canceled-2", "Canceled")
+    assert len(await old(releases, "canceled", uids)) == 1
+    assert len(await releases.pods("canceled")) == 2
 
 
 async def test_readiness_goes_on_asking_after_it_was_killed(

@@ -15,12 +15,14 @@ from services.readiness import drains as module
 from services.readiness.drains import Drains, Turn, drains, turn
 from services.readiness.facts import fact_of
 from services.readiness.gates import patch
+from services.readiness.keeper import GateKeeper
+from shared import messages as m
 from shared.graceful import DRAIN_MAX_SECONDS, DRAIN_PATH, DRAIN_PORT, DRAINED
 from shared.kubernetes import PODS, STRATEGIC, Client
 from shared.pods import Pod
 from shared.reflector import Reflector
 from shared.topics import Key
-from tests.unit.plumbing.parts import KEY, Json, Trouble, gated, refusal, until, until_it
+from tests.unit.plumbing.parts import KEY, Json, Trouble, gated, record, refusal, until, until_it
 from tests.unit.readiness.samples import AT, UP, pod
 
 NOW = datetime.fromtimestamp(AT / 1000, UTC)
@@ -293,4 +295,22 @@ async def test_annotations_that_can_not_be_read_are_named_in_the_log(
 ) -> None:
     await out(api, "one", application.port, **{DRAIN_MAX_SECONDS: "long"})
     await until(lambda: [line for line in caplog.messages if DRAIN_MAX_SECONDS in line])
+    assert not application.asked
+
+
+async def test_a_command_tells_from_when_on_connections_are_asked_for(
+    readiness: Readiness, api: Client, client: Client, application: Application
+) -> None:
+    body = gated("one")
+    body["metadata"]["annotations"] = {DRAIN_PATH: "/one", DRAIN_PORT: str(application.port)}
+    uid = (await api.create(PODS, "default", body))["metadata"]["uid"]
+    await until(lambda: uid in readiness.pods.items and readiness.pods.items[uid].containers_ready)
+    keeper = GateKeeper(client, readiness.pods, lambda _: False)
+    head: Json = {**KEY._asdict(), "flow": m.FlowRef(name="web-df", uid="flow-1"), "uids": [uid]}
+    await keeper.handle(str(KEY), [record(m.PullIn(**head, sequence=1))])
+    assert not readiness.pods.items[uid].drained
+    await keeper.handle(str(KEY), [record(m.PullOut(**head, sequence=2, drain_after=600))])
+    one = readiness.pods.items[uid]
+    assert (drains(one), one.drain_after) == (True, 600)
+    assert when(one, 0) == Turn.WAIT
     assert not application.asked
