@@ -160,10 +160,11 @@ class PullIn(Command):
 
 
 class PullOut(Command):
-    """Close the gates of these pods."""
+    """Close the gates of these pods. So many seconds later those that name a path are asked for their connections."""
 
     type: Literal["pull_out"] = "pull_out"
     uids: list[str]
+    drain_after: int = 0
 
 
 BatchCommand = Annotated[
@@ -184,7 +185,7 @@ class Gate(StrEnum):
 
 
 class PodRef(Value):
-    """A pod as the executor's live list has it."""
+    """A pod as the executor's live list has it. `drained`: as in `PodFact`."""
 
     uid: str
     name: str
@@ -193,6 +194,7 @@ class PodRef(Value):
     ready: bool
     containers_ready: bool
     created_at: int
+    drained: bool = True
 
 
 class CloneSetFacts(Value):
@@ -287,7 +289,8 @@ BatchResult = Annotated[
 class PodFact(Value):
     """The state of one pod. `sequence`: of the gate command that was carried out last on it.
 
-    `at`: when the pod came into this state, by its own conditions where they tell.
+    `at`: when the pod came into this state, by its own conditions where they tell. `drained`: out of traffic it may
+    go, as far as its connections are concerned; True too for one that names no path for them.
     """
 
     uid: str
@@ -299,6 +302,7 @@ class PodFact(Value):
     gate: Gate
     sequence: int = 0
     deleting: bool = False
+    drained: bool = True
     ip: str = ""
     port: int = 0
     node: str = ""

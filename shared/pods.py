@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from shared.deployflow import INSTANCE_LABEL, READINESS_GATE
+from shared.graceful import DRAINED, Drain, drain_of
 from shared.messages import Gate
 from shared.reflector import Meta
 from shared.topics import Key
 
 REVISION_LABEL = "controller-revision-hash"
 _SEQUENCE = "sequence "
+_DRAIN_AFTER = "connections are asked for from this many seconds on: "
 
 
 class OwnerReference(msgspec.Struct, frozen=True):
@@ -29,6 +31,7 @@ class ReadinessGate(msgspec.Struct, rename="camel", frozen=True):
 
 class Port(msgspec.Struct, rename="camel", frozen=True):
     container_port: int = 0
+    protocol: str = "TCP"
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -116,6 +119,27 @@ class Pod(msgspec.Struct, frozen=True):
         return Gate.OPEN if self.is_true(READINESS_GATE) else Gate.CLOSED
 
     @property
+    def drain(self) -> Drain | None:
+        """Where it tells of its connections; None too where that can't be read."""
+        try:
+            return drain_of(self.metadata.annotations, self.ports)
+        except ValueError:
+            return None
+
+    @property
+    def ports(self) -> list[int]:
+        """The TCP ports of its containers."""
+        return [p.container_port for c in self.spec.containers for p in c.ports if p.protocol == "TCP"]
+
+    @property
+    def drained(self) -> bool:
+        """Whether, out of traffic, no connection is waited for: none is left, or nobody can know of any."""
+        if self.drain is None or self.gate == Gate.NONE:
+            return True
+        condition = self.condition(DRAINED)
+        return self.gate == Gate.CLOSED and (condition is None or condition.status != "False")
+
+    @property
     def sequence(self) -> int:
         """Of the gate command that was carried out last on this pod."""
         condition = self.condition(READINESS_GATE)
@@ -123,6 +147,13 @@ class Pod(msgspec.Struct, frozen=True):
             return 0
         number = condition.message.removeprefix(_SEQUENCE)
         return int(number) if number.isdecimal() else 0
+
+    @property
+    def drain_after(self) -> int:
+        """The seconds from the closing of its gate until it is asked for its connections."""
+        condition = self.condition(DRAINED)
+        seconds = condition.message.removeprefix(_DRAIN_AFTER) if condition is not None else ""
+        return int(seconds) if seconds.isdecimal() else 0
 
     def condition(self, name: str) -> Condition | None:
         return next((condition for condition in self.status.conditions if condition.type == name), None)
@@ -135,3 +166,8 @@ class Pod(msgspec.Struct, frozen=True):
 def gate_message(sequence: int) -> str:
     """What the gate's condition says; `Pod.sequence` reads it back."""
     return f"{_SEQUENCE}{sequence}"
+
+
+def drain_message(seconds: int) -> str:
+    """What the condition of a pod that drains says; `Pod.drain_after` reads it back."""
+    return f"{_DRAIN_AFTER}{seconds}"

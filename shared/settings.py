@@ -63,6 +63,8 @@ class Settings(BaseSettings):
 
     phase_coalesce_ms: int = Field(20, ge=0)
     """Pod facts of one instance within this time travel in one message; of a large one within a little longer."""
+    graceful_shutdown: bool = False
+    """Containers without a `preStop` get one that calls `/gracefully_shutdown`, where the template says nothing of it."""
     resend_seconds: float = Field(10, gt=0)
     """How long the planner waits for an answer before it gives the same command again."""
 

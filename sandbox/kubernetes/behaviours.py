@@ -1,11 +1,13 @@
 """What a pod in the sandbox does when it is started: by the tag of its image or by annotations.
 
 There are no containers here. A test or a demonstration says what should go wrong: `image: demo:crash`, or
-`sandbox.triton.io/behaviour: crash-after-ready` with `sandbox.triton.io/fail-after-seconds: "3"`.
+`sandbox.triton.io/behaviour: crash-after-ready` with `sandbox.triton.io/fail-after-seconds: "3"`. A real HTTP server
+can stand for what runs in the pods: `sandbox.triton.io/pod-ip: 127.0.0.1` gives them its address.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import random
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ BEHAVIOUR = "sandbox.triton.io/behaviour"
 START_SECONDS = "sandbox.triton.io/start-seconds"
 STOP_SECONDS = "sandbox.triton.io/stop-seconds"
 FAIL_AFTER_SECONDS = "sandbox.triton.io/fail-after-seconds"
+POD_IP = "sandbox.triton.io/pod-ip"
 
 KINDS = frozenset({"crash", "hang", "never-ready", "imagepull", "crash-after-ready", "unschedulable"})
 DEFAULT_FAIL_AFTER = 2.0
@@ -40,12 +43,13 @@ def parse_span(text: str) -> Span:
 
 
 class Behaviour(NamedTuple):
-    """How one pod behaves; times in seconds."""
+    """How one pod behaves; times in seconds. `address`: where something real answers for it, else empty."""
 
     kind: str
     start: Span
     stop: Span
     fail_after: float
+    address: str
 
 
 def behaviour_of(pod: Json, start: Span, stop: Span) -> Behaviour:
@@ -57,6 +61,7 @@ def behaviour_of(pod: Json, start: Span, stop: Span) -> Behaviour:
         _span(notes.get(START_SECONDS), start),
         _span(notes.get(STOP_SECONDS), stop),
         _span(notes.get(FAIL_AFTER_SECONDS), Span(DEFAULT_FAIL_AFTER, DEFAULT_FAIL_AFTER)).draw(),
+        _address(notes.get(POD_IP, "")),
     )
 
 
@@ -65,6 +70,13 @@ def _span(text: str | None, default: Span) -> Span:
         return parse_span(text) if text else default
     except ValueError:
         return default
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return ""
 
 
 def _by_image(pod: Json) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import pod_states
+from . import hooks, pod_states
 from .api import Api
 from .behaviours import Behaviour, Span, behaviour_of
 from .builtins import NODES, PODS
@@ -46,11 +46,11 @@ class Timing:
 
 
 class _Pod(NamedTuple):
-    """A pod on its node: what it does, its address, and the timers that wait for it."""
+    """A pod on its node: what it does, its address, and the timers and hooks that wait for it."""
 
     behaviour: Behaviour
     address: str
-    timers: dict[str, asyncio.TimerHandle]
+    timers: dict[str, asyncio.TimerHandle | asyncio.Task[None]]
 
 
 class Kubelet:
@@ -97,7 +97,8 @@ class Kubelet:
         """One look at one pod, after it has changed."""
         known = self._pods.get(uid_of(pod))
         if known is None:
-            known = _Pod(behaviour_of(pod, self._timing.start, self._timing.stop), self._addresses.take(), {})
+            behaviour = behaviour_of(pod, self._timing.start, self._timing.stop)
+            known = _Pod(behaviour, behaviour.address or self._addresses.take(), {})
             self._pods[uid_of(pod)] = known
             self._admit(pod, known)
         elif is_terminating(pod):
@@ -180,19 +181,43 @@ class Kubelet:
             )
 
     def _end(self, pod: Json, known: _Pod) -> None:
-        """Ready goes at once, the pod itself after its stopping time or its grace period, whichever is
-        shorter.
+        """Ready goes at once, the pod itself after its hooks and its stopping time, or its grace period, whichever
+        is shorter.
         """
         if not pod["metadata"].get("deletionGracePeriodSeconds"):
             return
-        if "stop" not in known.timers:
+        if not known.timers.keys() & {"stop", "hooks"}:
             grace = float(pod["metadata"]["deletionGracePeriodSeconds"])
-            self._later(uid_of(pod), "stop", min(known.behaviour.stop.draw(), grace), self._stop)
+            if found := hooks.hooks_of(pod):
+                known.timers["hooks"] = self._loop.create_task(self._run_hooks(pod, known, found, grace))
+            else:
+                self._later(uid_of(pod), "stop", min(known.behaviour.stop.draw(), grace), self._stop)
             self._recorder.about(pod, "Killing", f"Stopping container {pod['spec']['containers'][0]['name']}")
         if "containerStatuses" in pod["status"]:
             changed = pod_states.with_readiness(pod)
             if changed is not pod:
                 self._write(changed)
+
+    async def _run_hooks(self, pod: Json, known: _Pod, found: list[hooks.Hook], grace: float) -> None:
+        """All at once, as for containers that stop side by side; a failure is told and changes nothing else."""
+        end = self._loop.time() + grace
+
+        async def one(hook: hooks.Hook) -> None:
+            try:
+                said = await hooks.run(hook, known.behaviour.address)
+            except hooks.HookFailed as error:
+                self._recorder.about(pod, "FailedPreStopHook", f"PreStopHook failed: {error}", "Warning")
+            else:
+                self._recorder.about(pod, "PreStopHook", said)
+
+        try:
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(one(hook) for hook in found))
+        except TimeoutError:
+            text = f"PreStopHook failed: not done within the grace period of {grace:g} s"
+            self._recorder.about(pod, "FailedPreStopHook", text, "Warning")
+        left = max(end - self._loop.time(), hooks.EXTENSION_SECONDS)
+        self._later(uid_of(pod), "stop", min(known.behaviour.stop.draw(), left), self._stop)
 
     def _stop(self, pod: Json, _known: _Pod) -> None:
         self._api.finish_delete(PODS, namespace_of(pod), name_of(pod), uid_of(pod))

@@ -25,6 +25,7 @@ _CONTAINER: Json = {
     "terminationMessagePolicy": "File",
 }
 _PROBE: Json = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+_HTTP_GET: Json = {"path": "/", "scheme": "HTTP"}
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _CHANGEABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName")
 
@@ -44,8 +45,18 @@ def _container(container: Json) -> Json:
         result["ports"] = [{**port, "protocol": port.get("protocol", "TCP")} for port in container["ports"]]
     for probe in _PROBES:
         if isinstance(container.get(probe), dict):
-            result[probe] = {**_PROBE, **container[probe]}
+            result[probe] = _handler({**_PROBE, **container[probe]})
+    if isinstance(lifecycle := container.get("lifecycle"), dict):
+        result["lifecycle"] = {
+            name: _handler(hook) if isinstance(hook, dict) else hook for name, hook in lifecycle.items()
+        }
     return result
+
+
+def _handler(handler: Json) -> Json:
+    """A probe or hook; an HTTP request has defaults of its own."""
+    get = handler.get("httpGet")
+    return {**handler, "httpGet": {**_HTTP_GET, **get}} if isinstance(get, dict) else handler
 
 
 def pod_spec(spec: Json) -> Json:

@@ -10,6 +10,7 @@ import msgspec
 from prometheus_client import Counter
 
 from services.executor.change import Answer, BadTemplate, Create, Delete, Patch, change, trial
+from services.executor.hooks import with_hooks
 from services.executor.writing import guarded, same
 from shared import messages as m
 from shared.clonesets import CloneSet, facts_of
@@ -49,6 +50,7 @@ class CloneSets:
     def __init__(self, client: Client, kafka: Kafka, settings: Settings) -> None:
         self._client = client
         self._kafka = kafka
+        self._graceful = settings.graceful_shutdown
         self._consumer: Consumer | None = None
         self._seen: dict[str, object] = {}
         """By uid: what was told last of a CloneSet whose controller had caught up."""
@@ -95,10 +97,12 @@ class CloneSets:
             return m.Refused(**_head(command), reason=error.reason, message=str(error))
 
     async def _attempts(self, command: m.ExecutorCommand) -> m.Result:
+        given = command
         live = self.reflector.get(command.namespace, command.instance)
         if live is None or isinstance(command, m.Observe):
             live = await self._live(command)
         for _ in range(CONFLICTS):
+            command = with_hooks(given, live, by_setting=self._graceful)
             pods = [] if isinstance(command, (m.Finish, m.Remove)) else await self._pods(command, live)
             todo = change(command, live, pods)
             try:
@@ -257,6 +261,7 @@ def _ref(pod: Pod) -> m.PodRef:
         ready=pod.ready,
         containers_ready=pod.containers_ready,
         created_at=milliseconds(pod.metadata.creation_timestamp),
+        drained=pod.drained,
     )
 
 

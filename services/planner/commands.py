@@ -137,4 +137,4 @@ def pull_in(i: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
 
 
 def pull_out(i: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
-    return m.PullOut(**_head(i, sequence), uids=list(uids))
+    return m.PullOut(**_head(i, sequence), uids=list(uids), drain_after=_flow(i).strategy.pull_out)

@@ -251,6 +251,7 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
             gate=str(seen.gate),
             sequence=seen.sequence,
             deleting=seen.deleting,
+            drained=seen.drained,
             ip=seen.ip,
             port=seen.port,
             reason=seen.reason,
@@ -345,6 +346,7 @@ def _from_list(ref: m.PodRef, batch: int) -> Pod:
         ready=ref.ready,
         containers_ready=ref.containers_ready,
         gate=str(ref.gate),
+        drained=ref.drained,
         created_at=ref.created_at,
         batch=batch,
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from services.planner import commands as give
+from services.planner.drained import have_connections
 from services.planner.gates import may_reach, may_start
 from services.planner.moves import (
     Move,
@@ -371,7 +372,7 @@ def _pull_out(i: Instance, f: Flow, now: int) -> Move | None:
         retire = retires(f, batch)
         victims = choose_victims(i, f, retire)
         i = set_batch(i, f, replace(batch, retire=retire), victims=victims, issued=True)
-        if not f.strategy.pull_out or not victims:
+        if not (f.strategy.pull_out or have_connections(i, victims)) or not victims:
             return _retire_now(i, now)
         return give_command(i, give.pull_out, now, uids=victims)
     if not batch.pulled_out_at:
@@ -380,7 +381,7 @@ def _pull_out(i: Instance, f: Flow, now: int) -> Move | None:
             return None
         given = replace(i.given, answered=True, seen=True) if i.given else None
         return Move(set_batch(replace(i, given=given), f, replace(batch, pulled_out_at=now)))
-    if now < batch.pulled_out_at + f.strategy.pull_out * 1000:
+    if now < batch.pulled_out_at + f.strategy.pull_out * 1000 or have_connections(i, f.victims):
         return None
     return _retire_now(i, now)
 

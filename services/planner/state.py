@@ -49,6 +49,7 @@ class Pod(Value, frozen=True):
     gate: str = "closed"
     sequence: int = 0
     deleting: bool = False
+    drained: bool = True
     ip: str = ""
     port: int = 0
     reason: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from services.planner.drained import draining
 from services.planner.gates import may_reach, may_start
 from services.planner.lifecycle import interval_end
 from services.planner.state import Batch, Flow, Instance, Pod, Step
@@ -106,7 +107,7 @@ def explain(i: Instance, f: Flow) -> tuple[str, str]:
         return f.reason, f"ending: {f.message}"
     if f.strategy.paused:
         return "Paused", "paused: resume to go on"
-    return _gate(f) or _late(i) or _noted(f)
+    return _gate(f) or draining(i, f) or _late(i) or _noted(f)
 
 
 def _late(i: Instance) -> tuple[str, str] | None:

@@ -1,10 +1,11 @@
-"""Wires readiness: the only watcher of pods and the only writer of the gate."""
+"""Wires readiness: the only watcher of pods and the only writer of their gate and of what it says of their draining."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.readiness.drains import Drains
 from services.readiness.keeper import GateKeeper
 from services.readiness.telling import Telling
 from shared import topics
@@ -28,10 +29,12 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     def changed(old: Pod | None, new: Pod | None) -> None:
         telling.tell(old, new)
         keeper.changed(old, new)
+        drains.changed(old, new)
 
     async def assigned(owned: frozenset[int]) -> None:  # noqa: ARG001 - the consumer knows it
         telling.tell_all(pods.items.values())
         keeper.look_at_all()
+        drains.look_at_all()
 
     pods = Reflector(
         client,
@@ -44,11 +47,13 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     )
     telling = Telling(outgoing, owns, coalesce_ms=settings.phase_coalesce_ms)
     keeper = GateKeeper(client, pods, owns)
+    drains = Drains(client, pods, owns)
     commands = kafka.consume_by_key([topics.BATCH_COMMANDS], group="readiness", handle=keeper.handle)
     commands.on_assigned = assigned
     await context.follow("the list of pods", pods)
     context.spawn(outgoing.run(), "phase events", publishes=True)
     context.spawn(keeper.look_forever(), "unclaimed pods")
+    context.spawn(drains.ask_forever(), "connections of pods pulled out")
     yield
 
 

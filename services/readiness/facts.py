@@ -41,6 +41,7 @@ def fact_of(pod: Pod) -> PodFact:
         gate=pod.gate,
         sequence=pod.sequence,
         deleting=pod.deleting,
+        drained=pod.drained,
         ip=pod.status.pod_ip,
         port=ports[0] if ports else 0,
         node=pod.spec.node_name,

@@ -7,8 +7,9 @@ from typing import Any
 
 from shared.clonesets import NO_PULL_IN, CloneSet
 from shared.deployflow import READINESS_GATE
+from shared.graceful import DRAINED
 from shared.messages import Gate
-from shared.pods import Pod, gate_message
+from shared.pods import Pod, drain_message, gate_message
 
 Json = dict[str, Any]
 
@@ -43,19 +44,31 @@ def waits(pod: Pod) -> bool:
     return pod.gate == Gate.CLOSED and pod.containers_ready and not pod.deleting and not pulled_out
 
 
-def patch(pod: Pod, *, opened: bool, sequence: int, now: datetime) -> Json:
-    """A strategic merge patch of `pods/status`, for this very pod as it was read."""
+def patch(pod: Pod, *, opened: bool, sequence: int, now: datetime, drain_after: int = 0) -> Json:
+    """A strategic merge patch of `pods/status`, for this very pod as it was read.
+
+    With its gate a pod that tells of its connections begins to drain.
+    """
+    conditions = [
+        condition_of(READINESS_GATE, opened, OPENED if opened else CLOSED, gate_message(sequence), now)
+    ]
+    if not opened and pod.drain is not None:
+        conditions.append(condition_of(DRAINED, False, CLOSED, drain_message(drain_after), now))
+    return status_patch(pod, conditions)
+
+
+def status_patch(pod: Pod, conditions: list[Json]) -> Json:
     return {
         "metadata": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version},
-        "status": {
-            "conditions": [
-                {
-                    "type": READINESS_GATE,
-                    "status": "True" if opened else "False",
-                    "reason": OPENED if opened else CLOSED,
-                    "message": gate_message(sequence),
-                    "lastTransitionTime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                }
-            ]
-        },
+        "status": {"conditions": conditions},
+    }
+
+
+def condition_of(kind: str, status: bool, reason: str, message: str, now: datetime) -> Json:
+    return {
+        "type": kind,
+        "status": "True" if status else "False",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

@@ -16,7 +16,7 @@ from shared import messages as m
 from shared.clonesets import CloneSet
 from shared.errors import Unavailable
 from shared.kafka import decode
-from shared.kubernetes import CLONESETS, PODS, STRATEGIC, ApiError, Client
+from shared.kubernetes import CLONESETS, PODS, STRATEGIC, ApiError, Client, Json
 from shared.lanes import Record
 from shared.marks import Marks
 from shared.pods import Pod
@@ -63,12 +63,11 @@ class GateKeeper:
                     self.look(Key.parse(key))
 
     async def _carry_out(self, command: m.PullIn | m.PullOut) -> None:
-        opened = isinstance(command, m.PullIn)
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(uid: str) -> None:
             async with limit:
-                await self._set(uid, opened=opened, sequence=command.sequence)
+                await self._set(uid, command)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_outcome(one(uid))) for uid in command.uids]
@@ -77,20 +76,24 @@ class GateKeeper:
             if error is not None:
                 raise error
 
-    async def _set(self, uid: str, *, opened: bool, sequence: int) -> None:
+    async def _set(self, uid: str, command: m.PullIn | m.PullOut) -> None:
+        opened, sequence = isinstance(command, m.PullIn), command.sequence
+        drain_after = command.drain_after if isinstance(command, m.PullOut) else 0
         pod = self._pods.items.get(uid)
         for _ in range(CONFLICTS):
             if pod is None or not commanded(pod, opened=opened, sequence=sequence):
                 return
-            if await self._patch(pod, opened=opened, sequence=sequence, why="command"):
+            body = patch(
+                pod, opened=opened, sequence=sequence, now=datetime.now(UTC), drain_after=drain_after
+            )
+            if await self._patch(pod, body, "open" if opened else "closed", "command"):
                 return
             pod = await self._fresh(pod)
         msg = f"pod {uid} keeps changing"
         raise Unavailable(msg)
 
-    async def _patch(self, pod: Pod, *, opened: bool, sequence: int, why: str) -> bool:
+    async def _patch(self, pod: Pod, body: Json, gate: str, why: str) -> bool:
         """False: the pod has changed since it was read."""
-        body = patch(pod, opened=opened, sequence=sequence, now=datetime.now(UTC))
         meta = pod.metadata
         try:
             written = await self._client.patch(
@@ -102,7 +105,7 @@ class GateKeeper:
             msg = f"gate of pod {meta.namespace}/{meta.name}: {error}"
             raise Unavailable(msg) from error
         self._pods.put(written)
-        _patches.labels("open" if opened else "closed", why).inc()
+        _patches.labels(gate, why).inc()
         return True
 
     async def _fresh(self, pod: Pod) -> Pod | None:
@@ -151,7 +154,8 @@ class GateKeeper:
                         pod.metadata.name,
                         extra={"triton.key": str(key)},
                     )
-                    await self._patch(pod, opened=True, sequence=cloneset.sequence, why="unclaimed")
+                    body = patch(pod, opened=True, sequence=cloneset.sequence, now=datetime.now(UTC))
+                    await self._patch(pod, body, "open", "unclaimed")
         except (ApiError, Unavailable) as error:
             _log.warning("pods of %s wait: %s", key, error, extra={"triton.key": str(key)})
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from shared import clonesets, commands, deployflow
+from shared import clonesets, commands, deployflow, graceful
 from shared.settings import Settings
 from tests.docs import commands_and_phases
 from tests.docs.blocks import ROOT, seen
@@ -102,7 +102,7 @@ def test_every_phase_is_described(table: Table) -> None:
 def test_every_annotation_is_described() -> None:
     ours = {
         value
-        for module in (clonesets, deployflow)
+        for module in (clonesets, deployflow, graceful)
         for value in vars(module).values()
         if isinstance(value, str) and value.startswith("apps.triton.io/") and "/v" not in value
     }
@@ -116,6 +116,8 @@ def test_every_setting_is_described_with_its_default() -> None:
     def shown(default: Any) -> str:
         if default is None:
             return "not set"
+        if isinstance(default, bool):
+            return str(default).lower()
         # a whole number of seconds is written without its fraction; a list or secret may be empty
         return re.sub(r"(\d)\.0$", r"\1", str(default or "")) or ("0" if default == 0 else "empty")
 

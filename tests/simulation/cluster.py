@@ -26,7 +26,9 @@ OLD = "old"
 
 @dataclasses.dataclass
 class SimulatedPod:
-    """`troubled`: something that no release did keeps it from serving, or made it."""
+    """`troubled`: something that no release did keeps it from serving, or made it. `connections`: None where it tells
+    nothing of them.
+    """
 
     name: str
     revision: str
@@ -38,6 +40,7 @@ class SimulatedPod:
     troubled: bool = False
     sequence: int = 0
     created_at: int = 0
+    connections: int | None = None
 
     @property
     def uid(self) -> str:
@@ -80,6 +83,7 @@ class SimulatedPod:
             "containers_ready": self.containers_ready and not self.failed and not self.deleting,
             "gate": m.Gate.OPEN if self.open else m.Gate.CLOSED,
             "created_at": self.created_at,
+            "drained": self.connections is None or not (self.open or (self.pulled_out and self.connections)),
         }
 
 

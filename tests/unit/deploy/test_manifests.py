@@ -171,7 +171,11 @@ def test_a_service_is_reached_at_its_health_port_and_reaches_what_it_needs(
     policy = one(manifests, "NetworkPolicy", service)["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": "metrics"}]}]
-    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == EGRESS[service]
+    anywhere = [rule["ports"] for rule in policy["egress"] if "to" not in rule]
+    assert {port["port"] for ports in anywhere for port in ports} == EGRESS[service]
+    # it asks pods for their connections
+    pods = [{"to": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP"}]}]
+    assert [rule for rule in policy["egress"] if "to" in rule] == (pods if service == "readiness" else [])
     (port,) = one(manifests, "Service", service)["spec"]["ports"]
     assert port["targetPort"] == "metrics"
 
