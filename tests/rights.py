@@ -10,6 +10,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "planner": {
         "apps.triton.io/deployflows": {"get", "list", "watch", "create", "patch", "delete"},
         "apps.triton.io/deployflows/status": {"patch"},
+        "/namespaces": {"list", "watch"},
     },
     "executor": {
         "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch"},

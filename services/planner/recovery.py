@@ -87,6 +87,7 @@ def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         batches=batches,
         total=status.batches,
         started_at=milliseconds(status.started_at),
+        overridden=status.freeze_override,
         resync=True,
         rebuilt=True,
     )

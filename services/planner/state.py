@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from shared.deployflow import BatchPhase, FlowPhase, Mode, PodPhase
+from shared.freeze import Frozen
 from shared.topics import Key
 
 EARLIER = 0
@@ -159,12 +160,23 @@ class Flow(Value, frozen=True):
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0
+    frozen: Frozen | None = None
+    """While it waits: the freeze windows that are in force for it."""
+    override: str = ""
+    """Why it shall begin all the same; `overridden_by` says so."""
+    overridden_by: str = ""
+    overridden: str = ""
+    """The freeze windows that it began in, with who let it and why."""
     pods: dict[str, Pod] = {}
     """Of a finished release: the pods that it ended with, until `.status` has them."""
 
     @property
     def updating(self) -> bool:
         return self.action in {"create", "update", "rollback"}
+
+    @property
+    def held_back(self) -> bool:
+        return self.frozen is not None and not self.override
 
     @property
     def paused(self) -> bool:
