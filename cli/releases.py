@@ -107,7 +107,7 @@ def plan(
 def _assumptions(
     flows: list[tuple[Document, DeployFlowSpec]], kubeconfig: Path | None, namespace: str | None
 ) -> list[Assumption]:
-    from cli.planning import assume
+    from cli.planning import assume, held_back
     from shared.errors import Unavailable
 
     async def work(cluster: Cluster) -> list[Assumption]:
@@ -115,6 +115,9 @@ def _assumptions(
         for document, spec in flows:
             cluster.namespace = document.body["metadata"].get("namespace", cluster.namespace)
             found.append(assume(spec, await cluster.cloneset(spec.application.instance_name)))
+            windows = await cluster.freeze_windows()
+            if held := held_back(document.body["metadata"], spec, cluster.namespace, windows, now()):
+                note(f"{document.where}: {held}")
         return found
 
     try:

@@ -19,6 +19,8 @@ from pydantic import ConfigDict, StringConstraints, ValidationError, field_valid
 
 from shared import deployflow as df
 
+HELD_BACK: Final = frozenset({df.Action.CREATE, df.Action.UPDATE})
+"""The actions that bring new code. All others begin at any time."""
 _CLOCK_CHANGE: Final = timedelta(hours=3)
 """No zone sets its clocks farther than this."""
 _LONGEST: Final = timedelta(days=366)

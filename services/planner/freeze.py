@@ -12,10 +12,8 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from services.planner.state import Flow, Instance
-from shared.deployflow import FREEZE_OVERRIDE, Action
-from shared.freeze import FreezeWindow, in_force
-
-HELD: Final = frozenset({Action.CREATE, Action.UPDATE})
+from shared.deployflow import FREEZE_OVERRIDE
+from shared.freeze import HELD_BACK, FreezeWindow, in_force
 
 
 class Windows(NamedTuple):
@@ -36,7 +34,7 @@ def look(i: Instance, windows: Windows, now: int) -> Instance:
 
 
 def _looked_at(i: Instance, f: Flow, windows: Windows, now: int) -> Flow:
-    if f.action not in HELD:
+    if f.action not in HELD_BACK:
         return f
     frozen = in_force(windows.windows, i.namespace, (i.name, f.app_name), now)
     warnings = f.warnings

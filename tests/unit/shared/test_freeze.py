@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared.commands import DeployCommand
 from shared.freeze import FreezeWindow, Frozen, in_force, read
 from shared.settings import Settings, unfit
 
@@ -255,3 +256,21 @@ def test_in_force_is_what_going_forward_through_the_calendar_finds(
     if until < now + timedelta(days=2):  # farther ahead there is nothing to compare with
         assert found.until == int(until.timestamp() * 1000)
         assert in_force(windows, "shop", ("web",), found.until) is None
+
+
+def test_a_deploy_command_says_why_and_no_other_does() -> None:
+    common = {"id": "1", "namespace": "shop", "deployFlow": "web-2", "freezeOverride": " a leak "}
+    spec = {
+        "action": "update",
+        "application": {
+            "appID": 1,
+            "groupID": 1,
+            "appName": "web",
+            "instanceName": "web",
+            "template": {"spec": {"containers": [{"name": "web", "image": "web:2"}]}},
+        },
+    }
+    command = DeployCommand.model_validate({**common, "type": "deploy", "spec": spec})
+    assert command.freeze_override == "a leak"
+    with pytest.raises(ValidationError, match="freezeOverride: a next is held back by no freeze window"):
+        DeployCommand.model_validate({**common, "type": "next"})
