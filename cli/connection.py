@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from cli.exits import BadInput, Failure
+from shared.deployflow import FREEZE_WINDOWS
 from shared.errors import ConfigError, Unavailable
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS, NAMESPACES, ApiError, Client
 
 ANSWER_SECONDS: Final = 8.0
 """A person waits for the answer: an API server that takes longer counts as away."""
@@ -130,6 +131,14 @@ class Cluster:
             if error.code == 404:
                 return None
             raise
+
+    async def freeze_windows(self) -> str:
+        """What the namespace's annotation says; nothing where it may not be read."""
+        try:
+            found = await self.ask(self.client.get(NAMESPACES, "", self.namespace))
+        except ApiError:
+            return ""
+        return str((found["metadata"].get("annotations") or {}).get(FREEZE_WINDOWS, ""))
 
 
 def _age_key(flow: Json) -> tuple[str, str]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cli.connection import Cluster
+from cli.control import new_request_id
 from cli.exits import BadInput, Failure
+from shared.commands import requested
 from shared.deployflow import API_VERSION, KIND, DeployFlowSpec, problems
 from shared.kubernetes import ApiError, Resource
 
@@ -44,6 +46,15 @@ class Document(NamedTuple):
             text = problems(error, "spec")
             msg = f"{self.where}: {text}"
             raise BadInput(msg) from error
+
+    def overriding_freeze(self, why: str, who: str) -> Document:
+        """A DeployFlow with the request that no freeze window shall hold it back; anything else as it is."""
+        if not self.is_flow:
+            return self
+        metadata = self.body["metadata"]
+        asked = requested(new_request_id(), who, why)
+        metadata = metadata | {"annotations": (metadata.get("annotations") or {}) | asked}
+        return self._replace(body=self.body | {"metadata": metadata})
 
 
 def read(file: str) -> list[Document]:

@@ -24,6 +24,24 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help=NAME_HELP, show_defaul
 As = Annotated[
     str | None, typer.Option("--as", metavar="WHO", help="Who asks, for the release log. Default: $USER.")
 ]
+
+
+def _why(text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        msg = "say why"
+        raise typer.BadParameter(msg)
+    return text
+
+
+OverrideFreeze = Annotated[
+    str | None,
+    typer.Option(
+        "--override-freeze",
+        metavar="WHY",
+        help="Begin in a freeze window too; who and why go on record.",
+        callback=_why,
+    ),
+]
 File = Annotated[
     str,
     typer.Option("-f", "--filename", metavar="FILE", help="YAML or JSON, one or more documents; - is stdin."),

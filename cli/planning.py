@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from cli.output import table
 from services.planner.plan import Current, Plan, PlannedBatch, plan
-from shared.deployflow import DeployFlowSpec
+from shared.deployflow import FREEZE_OVERRIDE, DeployFlowSpec
+from shared.freeze import HELD_BACK, in_force, read
 
 Json = dict[str, Any]
 
@@ -52,6 +54,18 @@ def has(live: Any, wanted: Any) -> bool:
             and all(has(a, b) for a, b in zip(live, wanted, strict=True))
         )
     return bool(live == wanted)
+
+
+def held_back(metadata: Json, spec: DeployFlowSpec, namespace: str, windows: str, at: datetime) -> str:
+    """Which freeze window of the namespace's annotation would hold the release back now, in a sentence."""
+    application = spec.application
+    names = (application.instance_name, application.app_name)
+    frozen = in_force(read(windows, of_namespace=True).windows, namespace, names, int(at.timestamp() * 1000))
+    if frozen is None or spec.action not in HELD_BACK:
+        return ""
+    if (metadata.get("annotations") or {}).get(FREEZE_OVERRIDE, "").strip():
+        return f"begins in {frozen}, which it overrides"
+    return f"would be held back now by {frozen}"
 
 
 def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from cli.exits import FAILED, BadInput, Failure
-from cli.options import As, File, Kubeconfig, Name, Namespace, Output
+from cli.options import As, File, Kubeconfig, Name, Namespace, Output, OverrideFreeze
 from cli.output import Format, note, now, show
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def _in_cluster(kubeconfig: Path | None, namespace: str | None, work: Callable[[
 
 def apply(
     filename: File,
+    override_freeze: OverrideFreeze = None,
+    requested_by: As = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
@@ -47,12 +49,16 @@ def apply(
 
     Examples:
       triton apply -f examples/nginx-deployflow.yaml
+      triton apply -f fix.yaml --override-freeze "the shop is down"
       kustomize build . | triton apply -f -
 
     """
-    from cli import manifests
+    from cli import control, manifests
 
     documents = manifests.read(filename)
+    if override_freeze:
+        who = control.requester(requested_by)
+        documents = [document.overriding_freeze(override_freeze, who) for document in documents]
     for document in documents:
         if document.is_flow:
             document.spec()
@@ -101,7 +107,7 @@ def plan(
 def _assumptions(
     flows: list[tuple[Document, DeployFlowSpec]], kubeconfig: Path | None, namespace: str | None
 ) -> list[Assumption]:
-    from cli.planning import assume
+    from cli.planning import assume, held_back
     from shared.errors import Unavailable
 
     async def work(cluster: Cluster) -> list[Assumption]:
@@ -109,6 +115,9 @@ def _assumptions(
         for document, spec in flows:
             cluster.namespace = document.body["metadata"].get("namespace", cluster.namespace)
             found.append(assume(spec, await cluster.cloneset(spec.application.instance_name)))
+            windows = await cluster.freeze_windows()
+            if held := held_back(document.body["metadata"], spec, cluster.namespace, windows, now()):
+                note(f"{document.where}: {held}")
         return found
 
     try:
@@ -379,6 +388,7 @@ def update(
     canary: Annotated[int | None, typer.Option("--canary", help="Pods of the canary; 0: none.")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="auto or manual.")] = None,
     interval: Annotated[int | None, typer.Option("--interval", help="Seconds between batches.")] = None,
+    override_freeze: OverrideFreeze = None,
     requested_by: As = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
@@ -405,6 +415,7 @@ def update(
             namespace=cluster.namespace,
             request_id=control.new_request_id(),
             requested_by=control.requester(requested_by),
+            freeze_override=override_freeze or "",
         )
         return await cluster.ask(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
 

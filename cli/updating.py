@@ -87,7 +87,15 @@ def _batch_size(text: str | None) -> int | str | None:
         return text
 
 
-def release(spec: DeployFlowSpec, *, namespace: str, request_id: str, requested_by: str) -> Json:
+def release(
+    spec: DeployFlowSpec, *, namespace: str, request_id: str, requested_by: str, freeze_override: str = ""
+) -> Json:
     """The DeployFlow to create; the same request gives the same name."""
-    name = deployflow_name(spec.application.instance_name, request_id)
-    return manifest(spec, name=name, namespace=namespace, request_id=request_id, requested_by=requested_by)
+    return manifest(
+        spec,
+        name=deployflow_name(spec.application.instance_name, request_id),
+        namespace=namespace,
+        request_id=request_id,
+        requested_by=requested_by,
+        freeze_override=freeze_override,
+    )

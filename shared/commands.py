@@ -63,6 +63,7 @@ class DeployCommand(df.Wire):
     `id` makes a repeated delivery harmless: the same id again is the same request. `batch` and `stage` of a
     `next` name the place that it was meant for: once past it, the command has no effect. A `rollback` names its
     instanceName and, as deployFlow, the release to go back to (without: the last successful one before this).
+    `freeze_override` of a `deploy` says why it shall begin in a freeze window too.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -77,6 +78,7 @@ class DeployCommand(df.Wire):
     batch: df.Positive | None = None
     stage: BatchPhase | None = None
     requested_by: Annotated[str, Field(max_length=253)] = ""
+    freeze_override: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
     reply_to: TopicName | None = None
 
     @model_validator(mode="after")
@@ -92,6 +94,9 @@ class DeployCommand(df.Wire):
             msg = (
                 f"deployFlow: a {self.type} names its deployFlow, or the instanceName whose release is meant"
             )
+            raise ValueError(msg)
+        if self.freeze_override and self.type != CommandType.DEPLOY:
+            msg = f"freezeOverride: a {self.type} is held back by no freeze window: leave it out"
             raise ValueError(msg)
         if self.type == CommandType.CONTINUE and self.target is None:
             msg = "target: continue needs a target (batches, stage or both)"
@@ -120,7 +125,13 @@ def deployflow_name(instance: str, request_id: str) -> str:
 
 
 def manifest(
-    spec: df.DeployFlowSpec, *, name: str, namespace: str, request_id: str, requested_by: str
+    spec: df.DeployFlowSpec,
+    *,
+    name: str,
+    namespace: str,
+    request_id: str,
+    requested_by: str,
+    freeze_override: str = "",
 ) -> Json:
     """The DeployFlow to make for a deploy command."""
     return {
@@ -130,10 +141,16 @@ def manifest(
             "name": name,
             "namespace": namespace,
             "labels": spec.application.labels(),
-            "annotations": {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by},
+            "annotations": requested(request_id, requested_by, freeze_override),
         },
         "spec": spec.model_dump(mode="json", exclude_unset=True, exclude_none=True),
     }
+
+
+def requested(request_id: str, requested_by: str, freeze_override: str = "") -> dict[str, str]:
+    """The annotations of a request: which it is, who made it and, if so, why no freeze window shall hold it back."""
+    override = {df.FREEZE_OVERRIDE: freeze_override} if freeze_override else {}
+    return {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by, **override}
 
 
 def is_canary(strategy: df.Strategy, conditions: list[df.Condition]) -> bool:

@@ -27,6 +27,8 @@ FINALIZER = "apps.triton.io/deployflow"
 LAST_REQUEST = "apps.triton.io/last-request"
 REQUESTS = "apps.triton.io/requests"
 REQUESTED_BY = "apps.triton.io/requested-by"
+FREEZE_WINDOWS = "apps.triton.io/freeze-windows"
+FREEZE_OVERRIDE = "apps.triton.io/freeze-override"
 
 
 class Action(StrEnum):
@@ -326,6 +328,7 @@ class DeployFlowStatus(Wire):
     reason: str = ""
     message: str = ""
     requested_by: str = ""
+    freeze_override: str = ""
     sequence: int = 0
     version: int = 0
     observed_generation: int = 0

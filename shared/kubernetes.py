@@ -62,6 +62,7 @@ class Resource(NamedTuple):
 DEPLOYFLOWS = Resource("/apis/apps.triton.io/v1alpha1", "deployflows")
 CLONESETS = Resource("/apis/apps.kruise.io/v1alpha1", "clonesets")
 PODS = Resource("/api/v1", "pods")
+NAMESPACES = Resource("/api/v1", "namespaces")
 ENDPOINT_SLICES = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
 CRDS = Resource("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions")
 VERSION = Resource("", "version")

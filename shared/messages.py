@@ -339,6 +339,7 @@ class SpecObserved(Message):
     """A DeployFlow as the API server has it, read by some planner's watch.
 
     `request` is the id of the last request that came through Triton, `requested_by` who made that one.
+    `freeze_override`: why it shall begin in a freeze window too.
     """
 
     type: Literal["spec_observed"] = "spec_observed"
@@ -348,6 +349,7 @@ class SpecObserved(Message):
     deleting: bool = False
     request: str = ""
     requested_by: str = ""
+    freeze_override: str = ""
     spec: dict[str, Any]
     status: dict[str, Any] = Field(default_factory=dict)
 

@@ -153,7 +153,8 @@ class Reflector(Generic[T]):
             except (Unavailable, ApiError) as error:
                 _restarts.labels(self._resource.plural, "error").inc()
                 advice = _advice(error, self._resource)
-                _log.warning("watch of %s: %s", self._resource.plural, advice)
+                if advice != self._troubles[namespace]:
+                    _log.warning("watch of %s: %s", self._resource.plural, advice)
                 self._trouble(namespace, advice)
                 version = None
             if self._reached.get(namespace) != before:

@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared import freeze
+from shared.freeze import FreezeWindow
+
 
 class Settings(BaseSettings):
     """What a service needs to know of its surroundings. Times are in the unit that the name says."""
@@ -67,6 +70,8 @@ class Settings(BaseSettings):
     """Containers without a `preStop` get one that calls `/gracefully_shutdown`, where the template says nothing of it."""
     resend_seconds: float = Field(10, gt=0)
     """How long the planner waits for an answer before it gives the same command again."""
+    freeze_windows: Annotated[tuple[FreezeWindow, ...], NoDecode] = ()
+    """When new releases are held back, beside what the annotations of Namespaces say: a JSON list."""
 
     @field_validator("namespaces", mode="before")
     @classmethod
@@ -74,6 +79,16 @@ class Settings(BaseSettings):
         return (
             [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
         )
+
+    @field_validator("freeze_windows", mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        windows, problems = freeze.read(value)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return windows
 
     def topic(self, name: str) -> str:
         return f"{self.prefix}.{name}"
@@ -85,6 +100,6 @@ class Settings(BaseSettings):
 def unfit(error: ValidationError) -> str:
     """What does not fit, by the names that the environment has."""
     return "; ".join(
-        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg']} (given: {item['input']!r})"
+        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"
         for item in error.errors(include_url=False)
     )

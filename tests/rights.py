@@ -11,6 +11,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         "apps.triton.io/deployflows": {"get", "list", "watch", "create", "patch", "delete"},
         "apps.triton.io/deployflows/status": {"patch"},
         "apps.kruise.io/clonesets": {"get"},
+        "/namespaces": {"list", "watch"},
     },
     "executor": {
         "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch", "delete"},

@@ -10,6 +10,7 @@ from services.planner.flows import FlowCache
 from services.planner.instances import Instances
 from services.planner.intake import Intake
 from services.planner.status_writer import StatusWriter
+from services.planner.windows import FreezeWindows
 from shared import topics
 from shared.service import Context, run
 from shared.store import StatusStore
@@ -23,6 +24,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     await context.wait_for("Redis", store.ping)
     client = await context.kubernetes()
     flows = FlowCache(client, kafka, settings)
+    windows = FreezeWindows(client, flows, settings)
 
     writer = StatusWriter(client, flows, rate=settings.status_writes_per_second)
     instances = Instances(
@@ -30,6 +32,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
         kafka,
         flows,
         writer.mark,
+        windows.of,
         resend_seconds=settings.resend_seconds,
         finished_ttl_seconds=settings.redis_finished_ttl_seconds,
     )
@@ -44,6 +47,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     flows.attach(facts)
     facts.on_assigned = flows.assigned
     await context.follow("the list of DeployFlows", flows.reflector)
+    await windows.follow(context)
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
     context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
     context.spawn(look_forever(store, instances, flows, facts), "second look", publishes=True)

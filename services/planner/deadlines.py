@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.planner import freeze
 from services.planner.gates import may_start
 from services.planner.lifecycle import interval_end
 from services.planner.moves import mine
@@ -15,10 +16,8 @@ from services.planner.verdict import step_end
 def deadline(i: Instance, now: int, *, resend_ms: int) -> int | None:
     """Milliseconds since 1970; None when only a message can move the release."""
     f = i.active
-    if f is None:
-        return None
-    times = [time for time in _times(i, f) if time > now]
-    if i.given is not None and not (i.given.answered and i.given.seen):
+    times = [time for time in (*freeze.ends(i), *(_times(i, f) if f else ())) if time > now]
+    if f is not None and i.given is not None and not (i.given.answered and i.given.seen):
         times.append(i.given.sent_at + resend_ms)
     return min(times, default=None)
 

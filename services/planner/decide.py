@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from services.planner.facts import Fact, absorb
+from services.planner.freeze import NO_WINDOWS, Windows, look
 from services.planner.lifecycle import next_move
 from services.planner.requests import requests
 from services.planner.state import Instance
@@ -28,13 +29,18 @@ class Decision(NamedTuple):
     requests: tuple[DeployCommand, ...] = ()
 
 
-def decide(i: Instance, facts: Sequence[Fact], now: int, *, resend_ms: int) -> Decision:
-    """Take in the facts one by one, then do all that can be done, at the time `now` (ms since 1970)."""
+def decide(
+    i: Instance, facts: Sequence[Fact], now: int, *, resend_ms: int, windows: Windows = NO_WINDOWS
+) -> Decision:
+    """Take in the facts one by one, then do all that can be done, at the time `now` (ms since 1970).
+
+    `windows`: the freeze windows of its namespace.
+    """
     before = i
     commands: list[Command] = []
     told: list[FlowEvent] = []
     for fact in facts:
-        i = _touched(i, absorb(i, fact, now), now, told)
+        i = _touched(i, look(absorb(i, fact, now), windows, now), now, told)
         for _ in range(_MOVES):
             move = next_move(i, now, resend_ms=resend_ms)
             if move is None:

@@ -121,8 +121,10 @@ def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
             return replace(i, active=inherited(flow_of(fact, now), status, now), pods={}, given=None)
         waiting = sorted([*i.waiting, flow_of(fact, now)], key=lambda flow: (flow.created_at, flow.name))
         return replace(i, waiting=tuple(waiting))
-    if known.phase.finished or (fact.generation <= known.generation and fact.deleting == known.deleting):
+    if known.phase.finished:
         return i
+    if fact.generation <= known.generation and fact.deleting == known.deleting:
+        return _override_observed(i, known, fact)
 
     def change(flow: Flow) -> Flow:
         try:
@@ -142,9 +144,28 @@ def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
             request=fact.request,
             strategy=strategy,
             warnings=(),
+            **_override(fact, flow),
         )
 
     return _each_flow(i, uid, change)
+
+
+def _override_observed(i: Instance, known: Flow, fact: m.SpecObserved) -> Instance:
+    """An annotation is no new generation of the spec."""
+    if fact.generation < known.generation or known not in i.waiting or not (new := _override(fact, known)):
+        return i
+    asker = _asker(fact, known.request)
+    return _each_flow(
+        i, known.uid, lambda flow: replace(flow, requested_by=asker, request=fact.request, **new)
+    )
+
+
+def _override(fact: m.SpecObserved, known: Flow | None = None) -> dict[str, str]:
+    """The fields of an override of a freeze that is given or taken back; none if it is what it was."""
+    if fact.freeze_override == (known.override if known else ""):
+        return {}
+    by = _asker(fact, known.request if known else "") if fact.freeze_override else ""
+    return {"override": fact.freeze_override, "overridden_by": by}
 
 
 def _times_anew(flow: Flow, now: int) -> Flow:
@@ -173,6 +194,7 @@ def flow_of(fact: m.SpecObserved, now: int) -> Flow:
         "request": fact.request,
         "deleting": fact.deleting,
         "updated_at": now,
+        **_override(fact),
     }
     try:
         spec = DeployFlowSpec.model_validate(fact.spec)

@@ -48,9 +48,15 @@ def observed(flow: DeployFlow) -> SpecObserved:
         deleting=meta.deletion_timestamp is not None,
         request=meta.annotations.get(df.LAST_REQUEST, ""),
         requested_by=meta.annotations.get(df.REQUESTED_BY, ""),
+        freeze_override=_override(meta),
         spec=flow.spec,
         status={"finished": True} if flow.finished else flow.status,
     )
+
+
+def _override(meta: Meta) -> str:
+    """In one line, and not longer than a status bears."""
+    return " ".join(meta.annotations.get(df.FREEZE_OVERRIDE, "").split())[:500]
 
 
 class FlowCache:
@@ -97,6 +103,12 @@ class FlowCache:
         application: dict[str, Any] = live["spec"]["application"]
         return application
 
+    def look_at_waiting(self, namespace: str) -> None:
+        """Look again at the instances there that have a release that has not begun."""
+        for flow in self.unfinished():
+            if flow.metadata.namespace == namespace and not flow.status.get("startedAt"):
+                self.look_again(flow.key)
+
     async def assigned(self, owned: frozenset[int]) -> None:  # noqa: ARG002 - the consumer knows it
         """Partitions are newly given: look at every unfinished flow in them."""
         for flow in self.unfinished():
@@ -125,4 +137,5 @@ def _noteworthy(old: DeployFlow, new: DeployFlow) -> bool:
         old.metadata.generation != new.metadata.generation
         or old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
         or old.finished != new.finished
+        or _override(old.metadata) != _override(new.metadata)
     )

@@ -20,6 +20,7 @@ from services.planner.deadlines import deadline
 from services.planner.decide import Decision, decide
 from services.planner.facts import Fact, flow_of
 from services.planner.flows import FlowCache
+from services.planner.freeze import Windows
 from services.planner.recovery import rebuild
 from services.planner.state import Instance, Step, dump, load
 from services.planner.takeover import begun_before
@@ -62,6 +63,7 @@ class Instances:
         kafka: Kafka,
         flows: FlowCache,
         changed: Callable[[Instance], None],
+        windows: Callable[[str], Windows],
         *,
         resend_seconds: float,
         finished_ttl_seconds: int,
@@ -70,6 +72,7 @@ class Instances:
         self._kafka = kafka
         self._flows = flows
         self._changed = changed
+        self._windows = windows
         self._resend_ms = int(resend_seconds * 1000)
         self._ttl = finished_ttl_seconds
         self._held: dict[Key, Held] = {}
@@ -90,7 +93,8 @@ class Instances:
         facts = [decode(record) for record in records]
         for _ in range(CONFLICTS):
             held = self._held.get(key) or await self._load(key, facts)
-            decision = decide(held.instance, facts, now_ms(), resend_ms=self._resend_ms)
+            windows = self._windows(key.namespace)
+            decision = decide(held.instance, facts, now_ms(), resend_ms=self._resend_ms, windows=windows)
             if decision.instance is held.instance:
                 return
             if await self._write(key, held, decision):

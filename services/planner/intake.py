@@ -125,6 +125,7 @@ class Intake:
             namespace=command.namespace,
             request_id=command.id,
             requested_by=command.requested_by,
+            freeze_override=command.freeze_override,
         )
         try:
             self._seen(await self._client.create(DEPLOYFLOWS, command.namespace, body))

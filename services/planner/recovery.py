@@ -89,6 +89,7 @@ def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         total=status.batches,
         planned=status.batches,
         started_at=milliseconds(status.started_at),
+        overridden=status.freeze_override,
         resync=True,
         rebuilt=True,
     )

@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from shared.deployflow import SHRINKING, UPDATING, BatchPhase, FlowPhase, Mode, PodPhase
+from shared.freeze import Frozen
 from shared.topics import Key
 
 EARLIER = 0
@@ -172,6 +173,13 @@ class Flow(Value, frozen=True):
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0
+    frozen: Frozen | None = None
+    """While it waits: the freeze windows that are in force for it."""
+    override: str = ""
+    """Why it shall begin all the same; `overridden_by` says so."""
+    overridden_by: str = ""
+    overridden: str = ""
+    """The freeze windows that it began in, with who let it and why."""
     pods: dict[str, Pod] = {}
     """Of a finished release: the pods that it ended with, until `.status` has them."""
 
@@ -186,6 +194,10 @@ class Flow(Value, frozen=True):
     def stays(self, uid: str, revision: str) -> bool:
         """Whether a pod is one of those that this release leads to; all others are there to be replaced."""
         return revision == self.target_revision if self.updating else uid not in self.leaving
+
+    @property
+    def held_back(self) -> bool:
+        return self.frozen is not None and not self.override
 
     @property
     def paused(self) -> bool:

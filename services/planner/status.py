@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from services.planner import freeze
 from services.planner.drained import draining
 from services.planner.gates import may_reach, may_start
 from services.planner.lifecycle import interval_end
@@ -42,6 +43,7 @@ def status_of(i: Instance, f: Flow) -> Json:
         "reason": reason,
         "message": message,
         "requestedBy": f.requested_by,
+        "freezeOverride": f.overridden,
         "sequence": i.sequence,
         "version": i.version,
         "observedGeneration": f.generation,
@@ -101,6 +103,8 @@ def explain(i: Instance, f: Flow) -> tuple[str, str]:
     if f.phase.finished or f.failed:
         return f.reason, f.message
     if f.step == Step.QUEUED:
+        if f.held_back:
+            return freeze.explain(f)
         ahead = i.active or i.waiting[0]
         return "WaitingItsTurn", f"waits behind {ahead.name}: one release at a time per instance"
     if f.step == Step.CANCEL:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from services.planner import freeze
 from services.planner.state import Batch, Flow, Instance
 from shared.deployflow import BatchPhase, FlowPhase
 from shared.messages import FlowEvent, FlowRef
@@ -66,6 +67,8 @@ def _flow_events(i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator
         yield event("seen", "Received", f"{new.action} of {i.name} to {new.wanted} replicas")
     elif new.generation != old.generation:
         yield from _spec_events(event, old, new)
+    for what, reason, text in freeze.told(old, new):
+        yield event(what, reason, text)
     if old is not None and new.total and not old.total:
         yield event("plan", "Planned", f"{new.to_process} pods in {new.total} batches")
     for warning in new.warnings if old is None or old.warnings != new.warnings else ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from services.planner import commands as give
+from services.planner import freeze
 from services.planner.moves import Move, ask_in, carried_out, give_command, gone, mine, set_flow
 from services.planner.state import EARLIER, Flow, Instance, Step
 from services.planner.victims import choose_victims, retires
@@ -16,7 +17,6 @@ def drop_waiting(i: Instance, now: int) -> Instance:
     """Releases that end before their turn: canceled, deleted, impossible, or replaced by a newer one."""
     if not i.waiting:
         return i
-    newest = next((f for f in reversed(i.waiting) if f.updating and f.outcome is None), None)
     ended: list[Flow] = []
     kept: list[Flow] = []
     for f in i.waiting:
@@ -24,8 +24,8 @@ def drop_waiting(i: Instance, now: int) -> Instance:
             ended.append(_over(f, f.outcome, now, f.reason, f.message))
         elif f.strategy.canceled or f.deleting:
             ended.append(_over(f, FlowPhase.CANCELED, now, "Canceled", "canceled before it began"))
-        elif newest is not None and f is not newest and f.updating:
-            ended.append(_over(f, FlowPhase.ABORTED, now, "Replaced", f"{newest.name} takes its place"))
+        elif f.updating and (newer := freeze.successor(i.waiting, f)) is not None:
+            ended.append(_over(f, FlowPhase.ABORTED, now, "Replaced", f"{newer.name} takes its place"))
         else:
             kept.append(f)
     return replace(i, waiting=tuple(kept), finished=(*i.finished, *ended)) if ended else i
@@ -38,13 +38,20 @@ def _over(f: Flow, phase: FlowPhase, now: int, reason: str, message: str) -> Flo
 
 
 def activate(i: Instance, now: int) -> Move | None:
-    if not i.waiting:
+    first = next((f for f in i.waiting if not f.held_back), None)
+    if first is None:
         # an instance at rest remembers no pods
         return Move(replace(i, pods={}, given=None)) if i.pods or i.given else None
     f = replace(
-        i.waiting[0], phase=FlowPhase.INITIALIZING, step=Step.OBSERVE, started_at=now, reason="", message=""
+        freeze.let_go(first),
+        phase=FlowPhase.INITIALIZING,
+        step=Step.OBSERVE,
+        started_at=now,
+        reason="",
+        message="",
     )
-    i = replace(i, active=f, waiting=i.waiting[1:], pods={}, given=None)
+    waiting = tuple(other for other in i.waiting if other is not first)
+    i = replace(i, active=f, waiting=waiting, pods={}, given=None)
     return give_command(i, give.observe, now)
 
 
@@ -63,7 +70,7 @@ def ending_of(i: Instance, f: Flow) -> FlowPhase | None:
         return FlowPhase.CANCELED
     if f.failed and f.strategy.on_failure in {OnFailure.CANCEL, OnFailure.ROLLBACK}:
         return FlowPhase.FAILED
-    if f.paused and any(newcomer.updating for newcomer in i.waiting):
+    if f.paused and any(newcomer.updating and not newcomer.held_back for newcomer in i.waiting):
         return FlowPhase.ABORTED
     if f.updating and any(newcomer.action == Action.ROLLBACK for newcomer in i.waiting):
         # the way back waits for nobody, also in the middle of a batch

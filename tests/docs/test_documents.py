@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
-from shared import clonesets, commands, deployflow, graceful
+from shared import clonesets, commands, deployflow, freeze, graceful
 from shared.settings import Settings
 from tests.docs import commands_and_phases
 from tests.docs.blocks import ROOT, seen
@@ -77,7 +76,9 @@ def test_the_commands_and_phases_are_as_the_planner_decides() -> None:
 
 @pytest.mark.parametrize("table", _marked("fields"), ids=str)
 def test_every_field_is_described(table: Table) -> None:
-    model: type[BaseModel] = getattr(deployflow, table.argument, None) or getattr(commands, table.argument)
+    (model,) = (
+        found for module in (deployflow, commands, freeze) if (found := vars(module).get(table.argument))
+    )
     inherited: set[str] = set()
     if table.argument == "NonUpdateStrategy":
         inherited = set(deployflow.Strategy.model_fields)
@@ -197,6 +198,10 @@ def test_the_examples_are_valid(what: str, body: str) -> None:
     match what:
         case "DeployCommand":
             commands.DeployCommand.model_validate(value)
+        case "freezeWindows":
+            windows, problems = freeze.read(body)
+            assert windows
+            assert not problems
         case "updateStrategy":
             deployflow.UpdateStrategy.model_validate(value)
         case _:

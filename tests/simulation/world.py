@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from services.planner.decide import Decision, decide
 from services.planner.facts import Fact, flow_of
+from services.planner.freeze import NO_WINDOWS
 from services.planner.recovery import rebuild
 from services.planner.state import Flow, Instance
 from services.planner.status import status_of
@@ -45,6 +46,7 @@ class World:
         self.gates_move = True
         """Readiness carries pull_in and pull_out out."""
         self.instance = Instance(namespace=NAMESPACE, name=INSTANCE)
+        self.windows = NO_WINDOWS
         self.flows: dict[str, Json] = {}
         self.given: list[m.Command] = []
         self.history: list[Told] = []
@@ -63,6 +65,7 @@ class World:
         replicas: int | None = None,
         action: str = "update",
         revision: str = "",
+        override: str = "",
         **spec: Any,
     ) -> None:
         """A new DeployFlow; to as many pods as before and a revision of its own, unless it says otherwise."""
@@ -71,7 +74,7 @@ class World:
             replicas = self.spec(last).application.replicas if last else self.facts.replicas
         meta = {"name": name, "namespace": NAMESPACE, "generation": 1, "resourceVersion": "1"}
         self.flows[name] = {
-            "metadata": {**meta, "creationTimestamp": self.now + len(self.flows)},
+            "metadata": {**meta, "creationTimestamp": self.now + len(self.flows), "override": override},
             "spec": {
                 "action": action,
                 "application": application(revision or name, replicas),
@@ -87,6 +90,11 @@ class World:
         field = _field(flow["spec"]["action"])
         flow["spec"] = {**flow["spec"], field: {**flow["spec"][field], **fields}}
         flow["metadata"]["generation"] += 1
+        self.tell(self.observed(name))
+
+    def override_freeze(self, name: str, why: str) -> None:
+        """The annotation, put on later or taken away."""
+        self.flows[name]["metadata"]["override"] = why
         self.tell(self.observed(name))
 
     def delete(self, name: str) -> None:
@@ -114,6 +122,7 @@ class World:
             generation=flow["metadata"]["generation"],
             created_at=flow["metadata"]["creationTimestamp"],
             deleting="deletionTimestamp" in flow["metadata"],
+            freeze_override=flow["metadata"].get("override", ""),
             spec=flow["spec"],
             status=status or {},
         )
@@ -225,7 +234,7 @@ class World:
         facts: list[Fact] = [fact]
         while facts:
             fact = facts.pop(0)
-            decision = decide(self.instance, [fact], self.now, resend_ms=RESEND_MS)
+            decision = decide(self.instance, [fact], self.now, resend_ms=RESEND_MS, windows=self.windows)
             self.instance = decision.instance
             self._ended |= {flow.name: flow for flow in self.instance.finished}
             self.history.append(Told(self.now, fact, decision))
