@@ -62,7 +62,7 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
     if (told := _tell_pods(i, f)) is not i:
         return Move(told)
     if (ending := ending_of(i, f)) is not None:
-        return end(i, f, ending, now)
+        return end(i, f, ending, now, resend_ms)
     if f.strategy.retries > f.retries:
         return retry(i, f, now)
     if (found := failure(i, f, now)) is not None:
@@ -337,8 +337,10 @@ def _gates_seen(i: Instance) -> Instance:
     """With its pull_in done once no gate that was asked for is closed."""
     if i.given is None or i.given.kind != "pull_in" or i.given.seen:
         return i
-    live = (pod for pod in i.pods.values() if not pod.deleting)
-    if any(pod.asked and pod.containers_ready and pod.gate == "closed" for pod in live):
+    ending = i.active is not None and i.active.step == Step.CANCEL
+    asked = [pod for pod in i.pods.values() if pod.asked and not pod.deleting]
+    # one that a batch made waits for its containers; one that a cancel gives its traffic back had it before
+    if any(pod.gate == "closed" and (ending or pod.containers_ready) for pod in asked):
         return i
     return replace(i, given=replace(i.given, answered=True, seen=True))
 

@@ -77,7 +77,7 @@ def retry(i: Instance, f: Flow, now: int) -> Move:
     """The failed batch anew: its pods that do not serve go, fresh ones take their place. Else there is no effect."""
     noted = replace(f, retries=f.strategy.retries)
     batch = f.open_batch
-    if not f.failed or batch is None:
+    if not f.failed or batch is None or f.outcome is not None:
         return Move(replace(i, active=noted))
     anew = replace(noted, failed=False, halted=False, reason="", message="", issued=False)
     if batch.baked:

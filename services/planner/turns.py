@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from services.planner import commands as give
 from services.planner import freeze
-from services.planner.moves import Move, ask_in, carried_out, give_command, gone, mine, set_flow
+from services.planner.moves import Move, again, ask_in, carried_out, give_command, gone, mine, set_flow
 from services.planner.state import EARLIER, Flow, Instance, Step
 from services.planner.victims import choose_victims, retires
 from shared.deployflow import Action, FlowPhase, OnFailure
@@ -85,7 +85,7 @@ _ENDED = {
 }
 
 
-def end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
+def end(i: Instance, f: Flow, outcome: FlowPhase, now: int, resend_ms: int) -> Move | None:
     reason, message = _ENDED[outcome]
     if f.message and f.failed:
         message = f"{message}: {f.message}"
@@ -103,7 +103,12 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
             drop, others = f.victims, others - batch.retire
         elif not batch.surge:
             # nothing is made in the place of those that were to go: they stay, with their traffic
-            back = tuple(uid for uid in f.victims if not gone(i, (uid,)) and i.pods[uid].gate == "closed")
+            kept = tuple(uid for uid in f.victims if not gone(i, (uid,)))
+            if f.step == Step.PULL_OUT and any(i.pods[uid].gate == "open" for uid in kept):
+                # what closes their gates is under way: it is waited for, and then taken back
+                moving = replace(f, strategy=replace(f.strategy, paused=False), failed=False)
+                return again(i, moving, now, resend_ms)
+            back = tuple(uid for uid in kept if i.pods[uid].gate == "closed")
         else:
             others -= len(drop := f.victims or choose_victims(i, f, retires(f, batch)))
     elif batch is not None:
@@ -129,18 +134,16 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
     )
     if back:
         return ask_in(canceled, now, back)
-    if not f.updating:
-        return give_command(
-            canceled,
-            give.cancel,
-            now,
-            keep=baked + others,
-            baked=baked + others,
-            drop=drop,
-            restore_template=False,
-        )
+    keep = baked + others
+    restored = f.updating and others > 0
     return give_command(
-        canceled, give.cancel, now, keep=baked + others, baked=baked, drop=drop, restore_template=others > 0
+        canceled,
+        give.cancel,
+        now,
+        keep=keep,
+        baked=baked if f.updating else keep,
+        drop=drop,
+        restore_template=restored,
     )
 
 

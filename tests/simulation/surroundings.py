@@ -13,7 +13,7 @@ from typing import Any
 from services.planner.decide import Decision, decide
 from services.planner.facts import Fact, flow_of
 from services.planner.recovery import rebuild
-from services.planner.state import Flow, Instance, Step
+from services.planner.state import EARLIER, Flow, Instance, Step
 from services.planner.status import status_of
 from shared import messages as m
 from shared.deployflow import UPDATING, FlowPhase
@@ -52,7 +52,7 @@ class Surroundings:
 
     # --- people ---
 
-    def apply(self, strategy: Json, replicas: int, action: str = "update") -> str:
+    def apply(self, strategy: Json, replicas: int, action: str = "update", revision: str = "") -> str:
         name = f"r{len(self.flows) + 1}"
         self.flows[name] = {
             "generation": 1,
@@ -60,7 +60,7 @@ class Surroundings:
             "deleting": False,
             "spec": {
                 "action": action,
-                "application": application(name, replicas),
+                "application": application(revision or name, replicas),
                 _field(action): strategy,
             },
         }
@@ -73,6 +73,14 @@ class Surroundings:
         flow["spec"] = {**flow["spec"], field: {**flow["spec"][field], **fields}}
         flow["generation"] += 1
         self._publish(self.observed(name))
+
+    def updating(self, name: str) -> bool:
+        return self.flows[name]["spec"]["action"] in UPDATING
+
+    def strategy(self, name: str) -> Json:
+        spec = self.flows[name]["spec"]
+        found: Json = spec[_field(spec["action"])]
+        return found
 
     def delete(self, name: str) -> None:
         self.flows[name]["deleting"] = True
@@ -102,8 +110,11 @@ class Surroundings:
 
     def _begins(self, flow: m.FlowRef) -> None:
         """How many pods serve when a release begins: it never makes them fewer than that, or than are wanted."""
-        wanted = self.flows[flow.name]["spec"]["application"]["replicas"]
-        self._floor.setdefault(flow.uid, min(wanted, self._capacity()))
+        spec = self.flows[flow.name]["spec"]
+        wanted = spec["application"]["replicas"]
+        there = self._capacity()
+        lowest = {"restart": there, "scale_out": there, "start": there, "stop": 0, "delete": 0}
+        self._floor.setdefault(flow.uid, lowest.get(spec["action"], min(wanted, there)))
 
     def kruise_works(self) -> None:
         before = self._capacity()
@@ -269,7 +280,9 @@ class Surroundings:
         self._highest = command.sequence
         self._given[command.sequence] = command
         if isinstance(command, m.PullIn):
-            started = {uid for uid, pod in new.pods.items() if pod.containers_ready and not pod.deleting}
+            pods = [(uid, pod) for uid, pod in new.pods.items() if not pod.deleting]
+            # one from before has had traffic
+            started = {uid for uid, pod in pods if pod.containers_ready or pod.batch == EARLIER}
             assert set(command.uids) <= started, "no traffic for a pod whose containers are not ready"
         if isinstance(command, m.Scale):
             assert command.replicas >= 0
@@ -319,8 +332,7 @@ class Surroundings:
             return
         onwards: Json = {"paused": False, "batches": 99, "stage": None}
         wanted = {"canceled": True} if flow.failed else onwards
-        spec = self.flows[name]["spec"]
-        if spec["action"] not in UPDATING:
+        if not self.updating(name):
             onwards.pop("stage")
-        if any(spec[_field(spec["action"])].get(field) != value for field, value in wanted.items()):
+        if any(self.strategy(name).get(field) != value for field, value in wanted.items()):
             self.change(name, wanted)

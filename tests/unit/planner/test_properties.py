@@ -22,9 +22,12 @@ STRATEGIES = st.fixed_dictionaries(
         "pullOutSeconds": st.sampled_from([0, 0, 5]),
         "batchIntervalSeconds": st.sampled_from([0, 0, 20]),
         "startupTimeoutSeconds": st.sampled_from([30, 600]),
-        "onFailure": st.sampled_from(["pause", "pause", "cancel"]),
+        "onFailure": st.sampled_from(["pause", "pause", "cancel", "rollback"]),
+        "failureThreshold": st.sampled_from([0, 0, 0, 1, "50%"]),
+        "progressDeadlineSeconds": st.sampled_from([None, None, 60]),
     }
 )
+ACTIONS = st.sampled_from(["restart", "scale_out", "scale_in", "stop", "start", "delete"])
 WANTED = st.integers(min_value=0, max_value=6)
 WHICH = st.integers(min_value=0, max_value=20)
 TOPIC = st.sampled_from(TOPICS)
@@ -46,6 +49,21 @@ class Releases(RuleBasedStateMachine):
     def new_release(self, strategy: Json, wanted: int) -> None:
         self.around.apply(strategy, wanted)
 
+    @precondition(lambda self: len(self.around.flows) < 4)
+    @rule(action=ACTIONS, strategy=STRATEGIES, wanted=WANTED, named=st.integers(min_value=0, max_value=2))
+    def new_action(self, action: str, strategy: Json, wanted: int, named: int) -> None:
+        strategy = {name: value for name, value in strategy.items() if name != "canary"}
+        if action in {"restart", "scale_in"} and named:
+            strategy["podsToDelete"] = [pod.name for pod in self.around.cluster.live][:named]
+        self.around.apply(strategy, wanted, action)
+
+    @precondition(lambda self: len(self.around.flows) < 4)
+    @rule(which=WHICH, strategy=STRATEGIES, wanted=WANTED)
+    def roll_back(self, which: int, strategy: Json, wanted: int) -> None:
+        self.around.apply(
+            strategy, wanted, "rollback", sorted(self.around.flows)[which % len(self.around.flows)]
+        )
+
     def _change(self, which: int, fields: Json) -> None:
         names = self.around.unfinished()
         if names:
@@ -61,11 +79,20 @@ class Releases(RuleBasedStateMachine):
 
     @rule(which=WHICH, batches=st.integers(min_value=1, max_value=5))
     def go_ahead(self, which: int, batches: int) -> None:
-        self._change(which, {"batches": batches, "stage": None})
+        self._change(which, {"batches": batches})
+
+    @rule(which=WHICH)
+    def retry(self, which: int) -> None:
+        names = self.around.unfinished()
+        if names:
+            name = names[which % len(names)]
+            self.around.change(name, {"retries": self.around.strategy(name).get("retries", 0) + 1})
 
     @rule(which=WHICH, stage=st.sampled_from(["Smoked", "Baking", "Baked"]))
     def go_ahead_to_a_stage(self, which: int, stage: str) -> None:
-        self._change(which, {"batches": 1 + which % 3, "stage": stage})
+        names = [name for name in self.around.unfinished() if self.around.updating(name)]
+        if names:
+            self.around.change(names[which % len(names)], {"batches": 1 + which % 3, "stage": stage})
 
     @rule(which=WHICH, size=SIZES)
     def another_batch_size(self, which: int, size: int | str | None) -> None:
