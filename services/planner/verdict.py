@@ -37,7 +37,8 @@ def failure(i: Instance, f: Flow, now: int) -> Failure | None:
 def spared(i: Instance, f: Flow, now: int) -> tuple[str, ...]:
     """Pods without which the batch under way goes on: they failed, no more of them than `failureThreshold` allows."""
     batch = f.open_batch
-    if batch is None or not batch.surge or f.resync or f.paused:
+    none = f.strategy.failure_threshold in {0, "0%"}
+    if none or batch is None or not batch.surge or f.resync or f.paused:
         return ()
     if f.step == Step.SURGE and f.issued:
         bad = _smoke_bad(i, f, batch, now)[0]
