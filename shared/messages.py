@@ -273,7 +273,9 @@ BatchResult = Annotated[
 class PodFact(Value):
     """The state of one pod. `sequence`: of the gate command that was carried out last on it.
 
-    `at`: when the pod came into this state, by its own conditions where they tell.
+    `at`: when the pod came into this state, by its own conditions where they tell. Of a pod that has failed, or
+    takes no traffic though its gate is open: `since` when, and, once they are known, its last warning `event` and the
+    last lines of its `log`.
     """
 
     uid: str
@@ -292,6 +294,9 @@ class PodFact(Value):
     restarts: int = 0
     reason: str = ""
     message: str = ""
+    event: str = ""
+    log: str = ""
+    since: int = 0
     created_at: int
     at: int
 

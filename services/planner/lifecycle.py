@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from services.planner import commands as give
 from services.planner.gates import may_reach, may_start
 from services.planner.moves import Move, again, carried_out, give_command, gone, mine, set_batch, set_flow
+from services.planner.out_of_traffic import closed, still_serving
 from services.planner.plan import (
     Counts,
     after,
@@ -53,6 +54,10 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
             return _fail(i, f, found, now)
         if f.batches[-1].failed_replicas < found.replicas:
             return Move(_count_failed(i, f, found))
+        if uids := still_serving(i, found):
+            return give_command(i, give.pull_out, now, uids=uids)
+    if f.failed and (pulled_out := closed(i)) is not i:
+        return Move(pulled_out)
     if f.paused and not f.halted and f.step in {Step.SURGE, Step.RETIRE} and f.issued:
         return give_command(set_flow(i, f, halted=True, issued=False), give.halt, now)
     if f.halted and not f.paused:
