@@ -16,7 +16,18 @@ START_SECONDS = "sandbox.triton.io/start-seconds"
 STOP_SECONDS = "sandbox.triton.io/stop-seconds"
 FAIL_AFTER_SECONDS = "sandbox.triton.io/fail-after-seconds"
 
-KINDS = frozenset({"crash", "hang", "never-ready", "imagepull", "crash-after-ready", "unschedulable"})
+KINDS = frozenset(
+    {
+        "crash",
+        "hang",
+        "never-ready",
+        "imagepull",
+        "crash-after-ready",
+        "unready-after-ready",
+        "unready-in-traffic",
+        "unschedulable",
+    }
+)
 DEFAULT_FAIL_AFTER = 2.0
 
 
