@@ -41,10 +41,11 @@ def told(seen: PodFact, known: Pod | None) -> Json:
     new = {name: getattr(seen, name) for name in ("reason", "message", "event", "log", "since")}
     if known is None or not known.since or seen.ready:
         return new
-    if seen.since:
-        return new | {"event": seen.event or known.event, "log": seen.log or known.log}
     pulled_out = known.asked and seen.gate == "closed"
-    return {name: getattr(known, name) for name in new} if pulled_out else new
+    if not seen.since and not pulled_out:
+        return new
+    kept = {name: value or getattr(known, name) for name, value in new.items()}
+    return kept | {"message": seen.message} if seen.reason else kept
 
 
 def details(batch: Batch, pods: Iterable[tuple[str, Pod]]) -> dict[str, Json]:

@@ -123,7 +123,8 @@ class Details:
         self._owns = owns
         self._tell = tell
         self._patients: dict[Key, dict[str, _Patient]] = defaultdict(dict)
-        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._timers: dict[Key, tuple[float, asyncio.Handle]] = {}
+        """When the next look at an instance is due; uvloop's handles do not always say it."""
         self._looks = Marks(self._look)
         self._limit = asyncio.Semaphore(AT_ONCE)
         self._said: set[tuple[Key, str]] = set()
@@ -165,12 +166,12 @@ class Details:
 
     def _wake(self, key: Key, at: float) -> None:
         """Look at the instance then, if not sooner."""
-        timer = self._timers.get(key)
-        if timer is not None and timer.when() <= at:
-            return
-        if timer is not None:
+        if key in self._timers:
+            due, timer = self._timers[key]
+            if due <= at:
+                return
             timer.cancel()
-        self._timers[key] = asyncio.get_running_loop().call_at(at, self._mark, key)
+        self._timers[key] = at, asyncio.get_running_loop().call_at(at, self._mark, key)
 
     def _mark(self, key: Key) -> None:
         del self._timers[key]

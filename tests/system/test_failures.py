@@ -28,7 +28,8 @@ async def _first_seen(releases: Releases, resource: k8s.Resource, wanted: Callab
     """When a watch first shows such an object, by the monotonic clock."""
     query = {"resourceVersion": "0"}
     async for line in releases.client.watch(resource, releases.namespace, query, silence_seconds=60):
-        if wanted(json.loads(line)["object"]):
+        event = json.loads(line)
+        if event["type"] in {"ADDED", "MODIFIED"} and wanted(event["object"]):
             return time.monotonic()
     raise AssertionError(f"the watch of {resource.plural} ended")
 

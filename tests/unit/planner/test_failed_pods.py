@@ -107,6 +107,18 @@ def test_a_pod_that_is_not_ready_in_time_is_marked_pull_in_failed_also_after_it_
     )
 
 
+def test_what_becomes_known_of_a_pod_after_it_was_pulled_out_is_told_too() -> None:
+    world = update(4, batchSize=2, bakeSeconds=600, pullInTimeoutSeconds=60)
+    sick, _ = world.cluster.of(NEW)
+    sick.containers_ready = False
+    world.tell_pods()
+    tell(world, 0, since=AT, reason="ContainersNotReady")
+    world.wait(60_000)
+    tell(world, 0, event="Unhealthy: Readiness probe failed")
+    row = next(row for row in rows(world) if row["name"] == sick.name)
+    assert (row["event"], row["reason"]) == ("Unhealthy: Readiness probe failed", "ContainersNotReady")
+
+
 def test_gates_that_never_open_are_no_pull_in_that_succeeded() -> None:
     world = opening(4, pullInTimeoutSeconds=60)
     world.wait(60_000)

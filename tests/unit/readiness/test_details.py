@@ -7,6 +7,7 @@ import json
 from typing import Any, cast
 
 import pytest
+import uvloop
 
 from services.readiness import details as module
 from services.readiness.details import PODS_OF_A_REVISION, Details, last_lines, log_of, newest, sick
@@ -205,6 +206,17 @@ async def test_the_details_of_a_failed_pod_are_told_once() -> None:
     await until(lambda: len(ward.cluster.asked) == module.LOOKS)
     assert ward.details.of(crashed()) == Detail("BackOff: Back-off", "panic")
     assert ward.told == ["web-1"]
+
+
+def test_pods_that_crash_at_once_are_no_trouble_on_the_loop_that_services_run_on() -> None:
+    async def crash() -> None:
+        ward = Ward()
+        for n in range(3):
+            ward.put(crashed(f"web-{n}"))
+        await until(lambda: len(ward.told) == 3)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(crash())
 
 
 async def test_what_comes_later_is_told_too_and_what_is_gone_by_then_is_kept() -> None:
