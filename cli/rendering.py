@@ -271,7 +271,22 @@ def _describe_batch(condition: Json, batch: Batch) -> list[str]:
         )
         for pod in condition.get("pods") or []
     ]
-    return lines + (table(("  POD", "PHASE", "IP", "PULL-IN", "REASON"), rows) if rows else [])
+    lines += table(("  POD", "PHASE", "IP", "PULL-IN", "REASON"), rows) if rows else []
+    return lines + [line for pod in condition.get("pods") or [] for line in _describe_failed(pod)]
+
+
+def _describe_failed(pod: Json) -> list[str]:
+    """Of a pod that failed its batch: why and since when, its last event, the last lines of its log."""
+    if not any(pod.get(field) for field in ("message", "event", "log", "since")):
+        return []
+    why = ": ".join(text for text in (pod.get("reason"), pod.get("message")) if text) or pod["phase"]
+    since = f", since {clock(pod['since'])[:-2]}" if pod.get("since") else ""
+    lines = [f"  {pod['name']}: {why}{since}"]
+    if pod.get("event"):
+        lines.append(f"    last event: {pod['event']}")
+    if pod.get("log"):
+        lines += ["    last lines of its log:", *(f"      {line}" for line in pod["log"].splitlines())]
+    return lines
 
 
 def _times(of: Json) -> str:

@@ -274,7 +274,9 @@ def _listed(given: Any) -> Any:
 
 
 class PodStatus(Wire):
-    """One pod of a batch. `uid` and `reason` are ours, beside what the original had."""
+    """One pod of a batch. From `uid` on ours, beside what the original had; from `message` on of the first pods that
+    failed the batch only.
+    """
 
     name: str
     ip: str = ""
@@ -283,6 +285,10 @@ class PodStatus(Wire):
     pull_in_status: PullInStatus = PullInStatus.NONE
     uid: str = ""
     reason: str = ""
+    message: str = ""
+    event: str = ""
+    log: str = ""
+    since: datetime | None = None
 
 
 class Condition(Wire):

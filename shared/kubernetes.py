@@ -63,6 +63,7 @@ DEPLOYFLOWS = Resource("/apis/apps.triton.io/v1alpha1", "deployflows")
 CLONESETS = Resource("/apis/apps.kruise.io/v1alpha1", "clonesets")
 PODS = Resource("/api/v1", "pods")
 NAMESPACES = Resource("/api/v1", "namespaces")
+EVENTS = Resource("/api/v1", "events")
 ENDPOINT_SLICES = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
 CRDS = Resource("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions")
 VERSION = Resource("", "version")
@@ -172,6 +173,11 @@ class Client:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
         return await self._json("GET", resource, resource.path(namespace, name))
+
+    async def log(self, namespace: str, pod: str, query: dict[str, str]) -> str:
+        """Lines of the log of one of the pod's containers."""
+        path = PODS.path(namespace, pod, "log")
+        return (await self._request("GET", PODS, path, query=query)).decode(errors="replace")
 
     async def list_page(self, resource: Resource, namespace: str | None, query: dict[str, str]) -> bytes:
         """One page of a list, undecoded."""

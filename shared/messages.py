@@ -291,6 +291,8 @@ class PodFact(Value):
 
     `at`: when the pod came into this state, by its own conditions where they tell. `drained`: out of traffic it may
     go, as far as its connections are concerned; True too for one that names no path for them.
+    Of a pod that has failed, or takes no traffic though its gate is open: `since` when, and, once they are known, its
+    last warning `event` and the last lines of its `log`.
     """
 
     uid: str
@@ -310,6 +312,9 @@ class PodFact(Value):
     restarts: int = 0
     reason: str = ""
     message: str = ""
+    event: str = ""
+    log: str = ""
+    since: int = 0
     created_at: int
     at: int
 

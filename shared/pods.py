@@ -62,6 +62,7 @@ class Terminated(msgspec.Struct, rename="camel", frozen=True):
     exit_code: int = 0
     reason: str = ""
     message: str = ""
+    finished_at: str | None = None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class State(msgspec.Struct, frozen=True):
 
 class ContainerStatus(msgspec.Struct, rename="camel", frozen=True):
     name: str = ""
+    ready: bool = False
     restart_count: int = 0
     state: State = State()
     last_state: State = State()

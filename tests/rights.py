@@ -21,6 +21,8 @@ RIGHTS: Final[dict[str, Rights]] = {
     "readiness": {
         "/pods": {"get", "list", "watch"},
         "/pods/status": {"patch"},
+        "/pods/log": {"get"},
+        "/events": {"list"},
         "apps.kruise.io/clonesets": {"get"},
     },
     "events": {},

@@ -19,7 +19,18 @@ STOP_SECONDS = "sandbox.triton.io/stop-seconds"
 FAIL_AFTER_SECONDS = "sandbox.triton.io/fail-after-seconds"
 POD_IP = "sandbox.triton.io/pod-ip"
 
-KINDS = frozenset({"crash", "hang", "never-ready", "imagepull", "crash-after-ready", "unschedulable"})
+KINDS = frozenset(
+    {
+        "crash",
+        "hang",
+        "never-ready",
+        "imagepull",
+        "crash-after-ready",
+        "unready-after-ready",
+        "unready-in-traffic",
+        "unschedulable",
+    }
+)
 DEFAULT_FAIL_AFTER = 2.0
 
 

@@ -23,7 +23,7 @@ from .cloneset_controller import CloneSetController
 from .definitions import Definitions
 from .endpoints import EndpointsController
 from .garbage import GarbageCollector
-from .kubelet import Kubelet, Timing, log_text
+from .kubelet import Kubelet, Timing
 from .objects import Json, timestamp
 from .recorder import KEPT, Recorder
 from .resources import Registry
@@ -107,7 +107,7 @@ class Cluster:
         self._clonesets = CloneSetController(api, cloneset, recorder)
         self._endpoints = EndpointsController(api)
         _furnish(api, nodes)
-        self.server = Server(api, Settings(options.bookmark_seconds), log_text)
+        self.server = Server(api, Settings(options.bookmark_seconds))
         # Cancelled handlers are how an idle watch learns that its client has gone.
         self._runner = web.ServerRunner(
             web.Server(self.server.handle, handler_cancellation=True), shutdown_timeout=0.1

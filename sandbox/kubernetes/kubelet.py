@@ -33,6 +33,8 @@ RESTART_SECONDS = 2.0
 PULL_RETRY_SECONDS = 1.0
 
 
+PROBE_FAILED = "Readiness probe failed: HTTP probe failed with statuscode: 503 (simulated)"
+
 START = Span(0.2, 1.2)
 STOP = Span(0.1, 0.5)
 
@@ -43,6 +45,11 @@ class Timing:
 
     start: Span = START
     stop: Span = STOP
+
+
+def _first(pod: Json) -> Json:
+    container: Json = pod["spec"]["containers"][0]
+    return container
 
 
 class _Pod(NamedTuple):
@@ -145,40 +152,54 @@ class Kubelet:
                 self._crash(pod, known, RESTARTS_AT_FIRST)
             case "imagepull":
                 self._write(pod_states.image_missing(pod, "ErrImagePull"))
-                self._recorder.about(pod, "Failed", "Error: ErrImagePull", "Warning")
+                image = _first(pod)["image"]
+                self._warn(pod, "Failed", f'Failed to pull image "{image}": not found (simulated)')
+                self._warn(pod, "Failed", "Error: ErrImagePull")
                 self._later(uid_of(pod), "pull", PULL_RETRY_SECONDS, self._back_off_pull)
             case kind:
                 self._write(pod_states.running(pod, known.address, ready=kind not in ("hang", "never-ready")))
-                self._recorder.about(
-                    pod, "Started", f"Started container {pod['spec']['containers'][0]['name']}"
-                )
+                self._recorder.about(pod, "Started", f"Started container {_first(pod)['name']}")
+                if kind in ("hang", "never-ready"):
+                    self._warn(pod, "Unhealthy", PROBE_FAILED)
 
     def _back_off_pull(self, pod: Json, _known: _Pod) -> None:
         if not is_terminating(pod):
             self._write(pod_states.image_missing(pod, "ImagePullBackOff"))
-            self._recorder.about(pod, "BackOff", "Back-off pulling image", "Warning")
+            self._warn(pod, "BackOff", f'Back-off pulling image "{_first(pod)["image"]}"')
+            self._warn(pod, "Failed", "Error: ImagePullBackOff")
 
     def _crash(self, pod: Json, known: _Pod, restarts: int) -> None:
         if is_terminating(pod):
             return
         self._write(pod_states.crashed(pod, known.address, restarts))
-        self._recorder.about(pod, "BackOff", "Back-off restarting failed container", "Warning")
+        where = f"{name_of(pod)}_{namespace_of(pod)}({uid_of(pod)})"
+        self._warn(
+            pod, "BackOff", f"Back-off restarting failed container {_first(pod)['name']} in pod {where}"
+        )
         if restarts < RESTARTS_AT_MOST:
             wait = min(RESTART_SECONDS * 2 ** max(restarts - RESTARTS_AT_FIRST, 0), 300.0)
             self._later(uid_of(pod), "crash", wait, lambda live, it: self._crash(live, it, restarts + 1))
 
+    def _lose_ready(self, pod: Json, _known: _Pod) -> None:
+        if not is_terminating(pod):
+            self._write(pod_states.unready(pod))
+            self._warn(pod, "Unhealthy", PROBE_FAILED)
+
     def _follow(self, pod: Json, known: _Pod) -> None:
+        kind = known.behaviour.kind
+        if kind == "unready-in-traffic" and is_true(pod, "ContainersReady") and pod_states.gates_open(pod):
+            self._lose_ready(pod, known)
+            return
         changed = pod_states.with_readiness(pod)
         if changed is not pod:
             self._write(changed)
-        if (
-            known.behaviour.kind == "crash-after-ready"
-            and is_true(changed, "Ready")
-            and "fail" not in known.timers
-        ):
-            self._later(
-                uid_of(pod), "fail", known.behaviour.fail_after, lambda live, it: self._crash(live, it, 1)
-            )
+        if not is_true(changed, "Ready") or "fail" in known.timers:
+            return
+        after = known.behaviour.fail_after
+        if kind == "crash-after-ready":
+            self._later(uid_of(pod), "fail", after, lambda live, it: self._crash(live, it, 1))
+        elif kind == "unready-after-ready":
+            self._later(uid_of(pod), "fail", after, self._lose_ready)
 
     def _end(self, pod: Json, known: _Pod) -> None:
         """Ready goes at once, the pod itself after its hooks and its stopping time, or its grace period, whichever
@@ -192,7 +213,7 @@ class Kubelet:
                 known.timers["hooks"] = self._loop.create_task(self._run_hooks(pod, known, found, grace))
             else:
                 self._later(uid_of(pod), "stop", min(known.behaviour.stop.draw(), grace), self._stop)
-            self._recorder.about(pod, "Killing", f"Stopping container {pod['spec']['containers'][0]['name']}")
+            self._recorder.about(pod, "Killing", f"Stopping container {_first(pod)['name']}")
         if "containerStatuses" in pod["status"]:
             changed = pod_states.with_readiness(pod)
             if changed is not pod:
@@ -222,6 +243,9 @@ class Kubelet:
     def _stop(self, pod: Json, _known: _Pod) -> None:
         self._api.finish_delete(PODS, namespace_of(pod), name_of(pod), uid_of(pod))
 
+    def _warn(self, pod: Json, reason: str, message: str) -> None:
+        self._recorder.about(pod, reason, message, "Warning")
+
     def _write(self, pod: Json) -> None:
         self._api.store.put(PODS.key, pod)
 
@@ -241,21 +265,3 @@ class Kubelet:
         for pod in self._pods.values():
             for timer in pod.timers.values():
                 timer.cancel()
-
-
-def log_text(pod: Json, container: str) -> str:
-    """What `kubectl logs` shows: plausible lines that say what they are."""
-    names = [entry["name"] for entry in pod["spec"]["containers"]]
-    name = container or names[0]
-    states = (pod.get("status") or {}).get("containerStatuses") or []
-    state: Json = next((entry["state"] for entry in states if entry["name"] == name), {})
-    lines = [f"[sandbox] simulated log: no container runs behind pod {name_of(pod)}, container {name}"]
-    if "running" in state:
-        lines.append(f"{state['running']['startedAt']} {name} started, serving (simulated)")
-    for entry in states:
-        if entry["name"] == name and "terminated" in (entry.get("lastState") or {}):
-            ended = entry["lastState"]["terminated"]
-            lines.append(
-                f"{ended['finishedAt']} fatal: exit code {ended['exitCode']}: {ended['message']} (simulated)"
-            )
-    return "\n".join(lines) + "\n"

@@ -112,6 +112,12 @@ def running(pod: Json, address: str, ready: bool) -> Json:
     )
 
 
+def unready(pod: Json) -> Json:
+    """Its containers go on running, but their probes fail from now on."""
+    containers = [{**entry, "ready": False} for entry in pod["status"]["containerStatuses"]]
+    return _with_containers(pod, containers, False)
+
+
 def crashed(pod: Json, address: str, restarts: int, exit_code: int = 1) -> Json:
     """In CrashLoopBackOff after so many restarts, the last end of the container in lastState."""
     now = timestamp()

@@ -20,6 +20,7 @@ from aiohttp import web
 from . import discovery, errors, patches, protobuf
 from .api import Api, Options
 from .audit import Audit
+from .container_logs import log_text
 from .definitions import plain
 from .errors import ApiError
 from .lists import Lists, list_body, list_metadata
@@ -62,13 +63,12 @@ class Settings:
 class Server:
     """Answers requests; `handle` is the whole of it."""
 
-    def __init__(self, api: Api, settings: Settings, log_text: Callable[[Json, str], str]) -> None:
+    def __init__(self, api: Api, settings: Settings) -> None:
         self.api = api
         self.audit = Audit()
         self._watches: set[Watch] = set()
         self._settings = settings
         self.lists = Lists(api.store)
-        self._log_text = log_text
 
     def end_watches(self) -> None:
         """Ends every open watch in good order, as a server does that is about to stop."""
@@ -129,7 +129,7 @@ class Server:
             return self._list(request, target)
         record = self.api.get(target.resource, target.namespace, target.name)
         if target.subresource == "log":
-            return web.Response(text=self._log_text(record.obj, request.query.get("container", "")))
+            return web.Response(text=log_text(record.obj, request.query))
         if target.subresource == "scale":
             return _json(read_scale(target.resource, record.obj))
         return _object(request, target, record)

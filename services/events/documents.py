@@ -8,6 +8,7 @@ both must leave one document.
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import Any, Final
 
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase
@@ -27,6 +28,7 @@ def documents(message: Message, sequence: int) -> list[Document]:
             return [_cloneset(message, sequence)]
         case PodsSeen():
             facts = [_pod(message, fact, sequence) for fact in message.pods]
+            facts += [_details(message, fact, sequence) for fact in message.pods if fact.event or fact.log]
             return facts + [_gone(message, pod, sequence) for pod in message.gone]
         case _:
             msg = f"{type(message).__name__} is no event"
@@ -113,14 +115,7 @@ def _pod(message: PodsSeen, fact: PodFact, sequence: int) -> Document:
         "event.action": action,
         "event.outcome": "failure" if failed else "success" if fact.ready else "unknown",
         "event.reason": fact.reason,
-        "orchestrator.resource.name": fact.name,
-        "orchestrator.resource.id": fact.uid,
-        "kubernetes.pod.name": fact.name,
-        "kubernetes.pod.uid": fact.uid,
-        "kubernetes.pod.ip": fact.ip,
-        "kubernetes.node.name": fact.node,
-        "container.image.name": fact.image,
-        "triton.phase": fact.phase,
+        **_of_pod(fact),
         "triton.ready": fact.ready,
         "triton.containers_ready": fact.containers_ready,
         "triton.gate": fact.gate,
@@ -130,9 +125,45 @@ def _pod(message: PodsSeen, fact: PodFact, sequence: int) -> Document:
         "triton.sequence": fact.sequence or None,
         "triton.reason": fact.reason,
         "triton.message": fact.message,
-        "triton.revision": fact.revision,
     }
     return Document(Stream.POD, told, _nested(fields))
+
+
+def _details(message: PodsSeen, fact: PodFact, sequence: int) -> Document:
+    """What became known of a pod in trouble after its state was told: a document of its own, as that one is written."""
+    words = "\n".join(text for text in (fact.event, fact.log) if text)
+    told = f"{fact.uid}:details:{sha256(words.encode()).hexdigest()[:16]}"
+    fields: Json = {
+        **_every(Stream.POD, message, told, sequence),
+        **_timing(message.at, message.at, None),
+        "message": f"pod {fact.name} is in trouble: {words}",
+        "event.category": ["process"],
+        "event.type": ["info"],
+        "event.action": "pod-details",
+        "event.outcome": "failure" if fact.phase == PodPhase.FAILED else "unknown",
+        "event.reason": fact.reason,
+        **_of_pod(fact),
+        "triton.reason": fact.reason,
+        "triton.message": fact.message,
+        "triton.warning": fact.event,
+        "triton.log": fact.log,
+        "triton.since": from_ms(fact.since) if fact.since else None,
+    }
+    return Document(Stream.POD, told, _nested(fields))
+
+
+def _of_pod(fact: PodFact) -> Json:
+    return {
+        "orchestrator.resource.name": fact.name,
+        "orchestrator.resource.id": fact.uid,
+        "kubernetes.pod.name": fact.name,
+        "kubernetes.pod.uid": fact.uid,
+        "kubernetes.pod.ip": fact.ip,
+        "kubernetes.node.name": fact.node,
+        "container.image.name": fact.image,
+        "triton.phase": fact.phase,
+        "triton.revision": fact.revision,
+    }
 
 
 def _doing(fact: PodFact) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from services.planner.failed import told
 from services.planner.plan import Counts
 from services.planner.recovery import batch_pods, settle
 from services.planner.state import EARLIER, UNTOLD, CloneSet, Flow, Given, Instance, Pod, Step, Strategy
@@ -23,6 +24,8 @@ from shared.deployflow import (
     problems,
 )
 
+KEPT = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "asked")
+"""What a list of pods does not tell of one that `.status` knew."""
 REMEMBERED = 20
 """So many of an instance's releases that are over are known by their uid, should an old record come again."""
 
@@ -276,8 +279,7 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
             drained=seen.drained,
             ip=seen.ip,
             port=seen.port,
-            reason=seen.reason,
-            message=seen.message,
+            **told(seen, known),
             created_at=seen.created_at,
             batch=known.batch if known else UNTOLD,
             asked=known.asked if known else 0,
@@ -338,8 +340,8 @@ def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
         elif not known.created_at:
             # rebuilt from `.status`, and nothing heard of it since
             live = _from_list(ref, listed)
-            told = {"batch": known.batch, "ip": known.ip, "port": known.port, "reason": known.reason}
-            pods[ref.uid] = replace(live, phase=live.phase if live.containers_ready else known.phase, **told)
+            kept = {name: getattr(known, name) for name in KEPT}
+            pods[ref.uid] = replace(live, phase=live.phase if live.containers_ready else known.phase, **kept)
         elif known.batch == UNTOLD:
             pods[ref.uid] = replace(known, batch=listed)
     i = replace(i, given=given, pods=pods)

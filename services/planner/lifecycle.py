@@ -25,6 +25,7 @@ from services.planner.moves import (
     set_batch,
     set_flow,
 )
+from services.planner.out_of_traffic import closed, still_serving
 from services.planner.plan import (
     Counts,
     Current,
@@ -70,6 +71,10 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
             return fail(i, f, found, now)
         if f.batches[-1].failed_replicas < found.replicas:
             return Move(count_failed(i, f, found))
+        if uids := still_serving(i, found):
+            return give_command(i, give.pull_out, now, uids=uids)
+    if f.failed and (pulled_out := closed(i)) is not i:
+        return Move(pulled_out)
     if bad := spared(i, f, now):
         return spare(i, f, bad, now)
     if f.paused and not f.halted and f.step in {Step.SURGE, Step.RETIRE} and f.issued:

@@ -16,7 +16,7 @@ from services.planner.state import EARLIER, Batch, Flow, Instance, Pod, Step
 from services.planner.takeover import begun_before, inherited
 from services.planner.told import batch_of, milliseconds
 from shared import messages as m
-from shared.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase
+from shared.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase, PullInStatus
 from shared.topics import Key
 
 _STEP_OF = {
@@ -105,6 +105,12 @@ def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
             ip=pod.ip,
             port=pod.port,
             reason=pod.reason,
+            message=pod.message,
+            event=pod.event,
+            log=pod.log,
+            since=milliseconds(pod.since),
+            # it was let into traffic by a command whose sequence is not known any more
+            asked=1 if pod.pull_in_status == PullInStatus.FAILED else 0,
         )
         for condition in status.conditions
         for pod in condition.pods

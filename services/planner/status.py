@@ -7,6 +7,7 @@ from typing import Any
 
 from services.planner import freeze
 from services.planner.drained import draining
+from services.planner.failed import details, not_pulled_in
 from services.planner.gates import may_reach, may_start
 from services.planner.lifecycle import interval_end
 from services.planner.state import Batch, Flow, Instance, Pod, Step
@@ -61,6 +62,8 @@ def _time(milliseconds: int) -> str | None:
 
 
 def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
+    pods = {uid: pod for uid, pod in live.items() if pod.batch == batch.number}
+    of_failed = details(batch, pods.items())
     return {
         "batch": batch.number,
         "batchSize": batch.size,
@@ -68,9 +71,8 @@ def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
         "phase": batch.phase,
         "failedReplicas": batch.failed_replicas,
         "pods": [
-            _pod(uid, pod, batch)
-            for uid, pod in sorted(live.items(), key=lambda item: item[1].name)
-            if pod.batch == batch.number
+            _pod(uid, pod, batch, of_failed.get(uid, {}))
+            for uid, pod in sorted(pods.items(), key=lambda item: item[1].name)
         ],
         "reason": batch.reason,
         "message": batch.message,
@@ -80,13 +82,12 @@ def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
     }
 
 
-def _pod(uid: str, pod: Pod, batch: Batch) -> Json:
+def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
     pull_in = PullInStatus.NONE
-    if pod.gate == "open":
-        failed = batch.phase == BatchPhase.BAKE_FAILED and not pod.ready
-        pull_in = (
-            PullInStatus.FAILED if failed else PullInStatus.SUCCEEDED if pod.ready else PullInStatus.NONE
-        )
+    if not_pulled_in(batch, pod):
+        pull_in = PullInStatus.FAILED
+    elif pod.gate == "open" and pod.ready:
+        pull_in = PullInStatus.SUCCEEDED
     return {
         "name": pod.name,
         "ip": pod.ip,
@@ -95,6 +96,7 @@ def _pod(uid: str, pod: Pod, batch: Batch) -> Json:
         "pullInStatus": pull_in,
         "uid": uid,
         "reason": pod.reason if pod.phase == PodPhase.FAILED else "",
+        **detail,
     }
 
 

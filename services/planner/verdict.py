@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from services.planner.failed import NAMED, late, why
 from services.planner.state import Batch, Flow, Instance, Pod, Step
-from shared.deployflow import BatchPhase, PodPhase
-
-NAMED = 5
-"""How many pods a failure names; the events tell of all."""
+from shared.deployflow import BatchPhase, PodPhase, PullInStatus
 
 
 class Failure(NamedTuple):
@@ -104,11 +102,15 @@ def _smoke_bad(i: Instance, f: Flow, batch: Batch, now: int) -> tuple[dict[str, 
     """The pods that have failed, each with why, and the first one's reason."""
     pods = _pods(i, batch)
     limit = f.strategy.startup_timeout * 1000
-    bad = {uid: _why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
+    bad = {uid: why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
     if not bad and not f.paused:
         bad = {
-            uid: f"not ContainersReady within {f.strategy.startup_timeout} s ({pod.reason or pod.phase})"
+            uid: late(
+                f"not ContainersReady within {f.strategy.startup_timeout} s",
+                pod,
+                max(pod.created_at, batch.surged_at),
+            )
             for uid, pod in pods.items()
             if not pod.containers_ready and now >= max(pod.created_at, batch.surged_at) + limit
         }
@@ -122,8 +124,8 @@ def _smoke_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | No
     if _beyond(f, batch, bad):
         text = _told(batch, pods, bad)
         return Failure(BatchPhase.SMOKE_FAILED, reason or "PodsFailed", text, len(bad), ())
-    late = now >= batch.surged_at + f.strategy.startup_timeout * 1000
-    if late and not bad and not f.paused and len(pods) < batch.surge and f.step == Step.SURGE:
+    overdue = now >= batch.surged_at + f.strategy.startup_timeout * 1000
+    if overdue and not bad and not f.paused and len(pods) < batch.surge and f.step == Step.SURGE:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods were not made within {f.strategy.startup_timeout} s"
         return Failure(BatchPhase.SMOKE_FAILED, "StartupTimeout", text, missing, ())
@@ -133,13 +135,13 @@ def _smoke_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | No
 def _bake_bad(i: Instance, f: Flow, batch: Batch, now: int) -> tuple[dict[str, str], str]:
     """The same of pods that have traffic."""
     pods = _pods(i, batch)
-    bad = {uid: _why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
+    bad = {uid: why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
-    late = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000
-    if not bad and late and not f.paused:
-        reason = "PullInTimeout"
+    overdue = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000
+    if not bad and overdue and not f.paused:
+        reason = str(PullInStatus.FAILED)
         bad = {
-            uid: f"not Ready within {f.strategy.pull_in_timeout} s ({pod.reason or pod.phase})"
+            uid: late(f"not Ready within {f.strategy.pull_in_timeout} s", pod, batch.unready_since)
             for uid, pod in pods.items()
             if not pod.ready
         }
@@ -152,19 +154,15 @@ def _bake_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | Non
     if _beyond(f, batch, bad):
         text = _told(batch, pods, bad)
         return Failure(BatchPhase.BAKE_FAILED, reason or "PodsFailed", text, len(bad), tuple(bad))
-    late = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000
-    if late and not bad and not f.paused:
+    overdue = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000
+    if overdue and not bad and not f.paused:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods of batch {batch.number} are gone"
         return Failure(BatchPhase.BAKE_FAILED, "PodsMissing", text, missing, ())
     return None
 
 
-def _why(pod: Pod) -> str:
-    return f"{pod.reason}: {pod.message}" if pod.message else pod.reason or "failed"
-
-
 def _told(batch: Batch, pods: dict[str, Pod], bad: dict[str, str]) -> str:
-    named = [f"{pods[uid].name} ({why})" for uid, why in list(bad.items())[:NAMED]]
+    named = [f"{pods[uid].name} ({text})" for uid, text in list(bad.items())[:NAMED]]
     more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return f"{len(bad)} of {batch.surge} pods of batch {batch.number} failed: {', '.join(named)}{more}"

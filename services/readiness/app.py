@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.readiness.details import Details
 from services.readiness.drains import Drains
 from services.readiness.keeper import GateKeeper
 from services.readiness.telling import Telling
@@ -27,11 +28,14 @@ async def readiness(context: Context) -> AsyncIterator[None]:
         return commands.owns(str(key))
 
     def changed(old: Pod | None, new: Pod | None) -> None:
+        details.changed(old, new)
         telling.tell(old, new)
         keeper.changed(old, new)
         drains.changed(old, new)
 
     async def assigned(owned: frozenset[int]) -> None:  # noqa: ARG001 - the consumer knows it
+        for pod in pods.items.values():
+            details.changed(None, pod)
         telling.tell_all(pods.items.values())
         keeper.look_at_all()
         drains.look_at_all()
@@ -45,7 +49,8 @@ async def readiness(context: Context) -> AsyncIterator[None]:
         labels="managed-by=triton-io",
         silence_seconds=settings.watch_silence_seconds,
     )
-    telling = Telling(outgoing, owns, coalesce_ms=settings.phase_coalesce_ms)
+    details = Details(client, pods.items.get, owns, lambda pod: telling.tell(pod, pod))
+    telling = Telling(outgoing, owns, coalesce_ms=settings.phase_coalesce_ms, detail=details.of)
     keeper = GateKeeper(client, pods, owns)
     drains = Drains(client, pods, owns)
     commands = kafka.consume_by_key([topics.BATCH_COMMANDS], group="readiness", handle=keeper.handle)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from shared.deployflow import READINESS_GATE, PodPhase
-from shared.messages import PodFact
+from shared.messages import Gate, PodFact
 from shared.pods import ContainerStatus, Pod
 from shared.reflector import milliseconds
 
@@ -27,7 +27,17 @@ LONGEST_MESSAGE: Final = 400
 """Bytes; a container may say 4 KB at its end, and a thousand facts travel in one message of less than 1 MB."""
 
 
-def fact_of(pod: Pod) -> PodFact:
+class Detail(NamedTuple):
+    """What is told of a pod in trouble beside its status; empty where it is not known."""
+
+    event: str = ""
+    log: str = ""
+
+
+UNTOLD: Final = Detail()
+
+
+def fact_of(pod: Pod, detail: Detail = UNTOLD) -> PodFact:
     phase, reason, message = _phase(pod)
     ports = [port.container_port for container in pod.spec.containers for port in container.ports]
     meta = pod.metadata
@@ -49,9 +59,16 @@ def fact_of(pod: Pod) -> PodFact:
         restarts=sum(container.restart_count for container in pod.status.container_statuses),
         reason=reason,
         message=message.encode()[:LONGEST_MESSAGE].decode(errors="ignore"),
+        event=detail.event,
+        log=detail.log,
+        since=_troubled_since(pod, phase),
         created_at=milliseconds(meta.creation_timestamp),
         at=_since(pod, phase),
     )
+
+
+def failed(pod: Pod) -> bool:
+    return _phase(pod)[0] == PodPhase.FAILED
 
 
 def _phase(pod: Pod) -> tuple[PodPhase, str, str]:
@@ -65,13 +82,27 @@ def _phase(pod: Pod) -> tuple[PodPhase, str, str]:
     if pod.ready:
         return PodPhase.READY, "", ""
     if pod.containers_ready:
-        return PodPhase.CONTAINERS_READY, "", ""
+        return PodPhase.CONTAINERS_READY, *_kept_out(pod)
     scheduled = pod.condition("PodScheduled")
     if scheduled is not None and scheduled.status == "False":
         return PodPhase.PENDING, scheduled.reason, scheduled.message
     waits = next((c.state.waiting for c in status.container_statuses if c.state.waiting), None)
-    reason, message = (waits.reason, waits.message) if waits else ("", "")
+    reason, message = (waits.reason, waits.message) if waits else _kept_out(pod)
     return (PodPhase.RUNNING if status.phase == "Running" else PodPhase.PENDING), reason, message
+
+
+def _kept_out(pod: Pod) -> tuple[str, str]:
+    """Why a pod is not Ready though our gate is open."""
+    if pod.gate != Gate.OPEN:
+        return "", ""
+    contained = pod.condition("ContainersReady")
+    if not pod.containers_ready:
+        return (contained.reason, contained.message) if contained else ("", "")
+    gates = [gate.condition_type for gate in pod.spec.readiness_gates]
+    closed = [gate for gate in gates if not pod.is_true(gate)]
+    return (
+        ("ReadinessGatesNotReady", f"readiness gate {', '.join(closed)} is not open") if closed else ("", "")
+    )
 
 
 def _why(container: ContainerStatus) -> str:
@@ -91,6 +122,20 @@ _CONDITION_OF = {
     PodPhase.RUNNING: "Initialized",
     PodPhase.PENDING: "PodScheduled",
 }
+
+
+def _troubled_since(pod: Pod, phase: PodPhase) -> int:
+    """Since when its containers are not ready, or it takes no traffic though its gate is open; 0 while all is well."""
+    if phase == PodPhase.FAILED:
+        contained = pod.condition("ContainersReady")
+        if contained is not None and contained.status != "True" and contained.last_transition_time:
+            return milliseconds(contained.last_transition_time)
+        ends = [status.last_state.terminated for status in pod.status.container_statuses]
+        return max((milliseconds(end.finished_at) for end in ends if end), default=0) or _since(pod, phase)
+    if pod.gate != Gate.OPEN or pod.ready or pod.deleting:
+        return 0
+    conditions = (pod.condition("Ready"), pod.condition(READINESS_GATE))
+    return max(milliseconds(condition.last_transition_time) for condition in conditions if condition)
 
 
 def _since(pod: Pod, phase: PodPhase) -> int:

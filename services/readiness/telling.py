@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from services.readiness.facts import fact_of
+from services.readiness.facts import UNTOLD, Detail, fact_of
 from shared.messages import PodFact, PodGone, PodsSeen
 from shared.outgoing import Outgoing
 from shared.pods import Pod
@@ -25,9 +25,17 @@ SECONDS_PER_POD: Final = 0.0002
 class Telling:
     """Publishes what changed of the pods of this replica's instances, each fact once."""
 
-    def __init__(self, outgoing: Outgoing, owns: Callable[[Key], bool], *, coalesce_ms: int) -> None:
+    def __init__(
+        self,
+        outgoing: Outgoing,
+        owns: Callable[[Key], bool],
+        *,
+        coalesce_ms: int,
+        detail: Callable[[Pod], Detail] = lambda _: UNTOLD,
+    ) -> None:
         self._outgoing = outgoing
         self._owns = owns
+        self._detail = detail
         self._delay = coalesce_ms / 1000
         self._told: dict[Key, dict[str, PodFact]] = {}
         self._changed: dict[Key, dict[str, PodFact | PodGone]] = {}
@@ -44,7 +52,7 @@ class Telling:
             fact = PodGone(uid=uid, name=pod.metadata.name)
             told.pop(uid, None)
         else:
-            fact = fact_of(new)
+            fact = fact_of(new, self._detail(new))
             if told.get(uid) == fact:
                 return
             told[uid] = fact
@@ -68,7 +76,7 @@ class Telling:
         self._told.clear()
         for pod in pods:
             if pod.key.instance and self._owns(pod.key):
-                fact = fact_of(pod)
+                fact = fact_of(pod, self._detail(pod))
                 self._told.setdefault(pod.key, {})[fact.uid] = fact
                 instances.setdefault(pod.key, []).append(fact)
         for key, facts in instances.items():

@@ -12,7 +12,7 @@ from shared.event_store.interface import Stream, dataset
 
 Json = dict[str, Any]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raise it with every change below: a higher version replaces a lower one, never the other way round."""
 PRIORITY: Final = 300
 """Above Elastic's own `logs` template (100), below what an administrator may want to put above ours (500)."""
@@ -86,6 +86,9 @@ FIELDS: Final[dict[Stream, dict[str, Json]]] = {
         "triton.gate": KEYWORD,
         "triton.deleting": BOOLEAN,
         "triton.restarts": LONG,
+        "triton.warning": TEXT,
+        "triton.log": TEXT,
+        "triton.since": DATE,
         "triton.port": LONG,
         "triton.sequence": LONG,
     },

@@ -33,7 +33,7 @@ def test_containers_that_do_not_start_in_time_fail_the_batch() -> None:
     assert world.where(NEW) == "BatchStarted 1 SmokeFailed"
     assert reason(world) == "SmokeFailed"
     assert "2 of 2 pods of batch 1 failed" in message(world)
-    assert "new-101 (not ContainersReady within 30 s (Running))" in message(world)
+    assert "new-101 (not ContainersReady within 30 s (Running), since 00:16:40Z)" in message(world)
     assert (batch(world).reason, batch(world).failed_replicas) == ("StartupTimeout", 2)
 
 
@@ -112,7 +112,7 @@ def test_gates_that_do_not_open_in_time_fail_the_batch() -> None:
     assert world.where(NEW) == "BatchStarted 1 Baking"
     world.wait(1)
     assert world.where(NEW) == "BatchStarted 1 BakeFailed"
-    assert (batch(world).reason, batch(world).failed_replicas) == ("PullInTimeout", 2)
+    assert (batch(world).reason, batch(world).failed_replicas) == ("PullInFailed", 2)
 
 
 def test_a_pod_that_loses_ready_while_it_bakes_fails_the_batch_after_the_pull_in_time() -> None:

@@ -1,0 +1,71 @@
+"""A failure as the person sees it who asks `triton describe`: with the log, which only the sandbox's pods have."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+
+from cli import rendering
+from sandbox.environment import Sandbox
+from tests.system.releases import Releases, deployflow, until
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+LAST_WORDS = {"sandbox.triton.io/log": "reading the settings\nno database at db:5432"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def releases() -> AsyncIterator[Releases]:
+    async with Sandbox() as sandbox, Releases(sandbox) as client:
+        yield client
+
+
+async def _described(releases: Releases, name: str) -> str:
+    return "\n".join(rendering.describe(await releases.flow(name), datetime.now(UTC)))
+
+
+async def test_describe_shows_exit_code_last_event_and_last_lines_of_the_log(releases: Releases) -> None:
+    await releases.create("shown", 2)
+    await releases.apply(
+        deployflow("shown-2", "shown", image="nginx:crash", replicas=2, batchSize=1, annotations=LAST_WORDS)
+    )
+    await releases.batch_is("shown-2", 1, "SmokeFailed")
+
+    async def told() -> str:
+        text = await _described(releases, "shown-2")
+        return text if "last lines of its log" in text and "last event" in text else ""
+
+    text = await until("describe shows event and log", told)
+    assert (
+        "CrashLoopBackOff: container main: back-off restarting failed container (exit code 1, Error)" in text
+    )
+    assert "    last event: BackOff: Back-off restarting failed container main in pod shown-" in text
+    lines = text.splitlines()
+    at = lines.index("    last lines of its log:")
+    assert lines[at + 3 : at + 5] == ["      reading the settings", "      no database at db:5432"]
+    assert "fatal: exit code 1" in lines[at + 5]
+
+
+async def test_pods_that_never_get_ready_are_shown_with_their_probes_warning(releases: Releases) -> None:
+    await releases.create("probed", 2)
+    await releases.apply(
+        deployflow(
+            "probed-2",
+            "probed",
+            image="nginx:unready-in-traffic",
+            replicas=2,
+            batchSize=1,
+            pullInTimeoutSeconds=1,
+        )
+    )
+    await releases.batch_is("probed-2", 1, "BakeFailed")
+
+    async def told() -> str:
+        text = await _described(releases, "probed-2")
+        return text if "Unhealthy" in text else ""
+
+    text = await until("describe shows the probe's event", told, seconds=60)
+    assert "PullInFailed" in text
+    assert "    last event: Unhealthy: Readiness probe failed" in text
