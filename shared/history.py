@@ -52,7 +52,14 @@ def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None
         return named
     if not brought:
         raise Refusal("NoRelease", f"instanceName: {instance} has no release to go back to")
-    now = brought[-1]["spec"]["application"].get("template")
+    newest = brought[-1]
+    if newest["spec"]["action"] == df.Action.ROLLBACK and not (newest.get("status") or {}).get("finished"):
+        # two people who press it go back once
+        at = newest["metadata"]["name"]
+        raise Refusal(
+            "RollingBack", f"{instance} is being rolled back already by {at}; name a release to go elsewhere"
+        )
+    now = newest["spec"]["application"].get("template")
     for flow in reversed(brought):
         if is_good(flow) and flow["spec"]["application"].get("template") != now:
             return flow

@@ -110,7 +110,7 @@ def _batch_events(make: _Tell, old: Flow | None, new: Flow) -> Iterator[FlowEven
             yield make(
                 f"batch:{batch.number}:started",
                 "BatchStarted",
-                f"{kind} {batch.number} of {new.total}: {batch.surge} new pods",
+                f"{kind} {batch.number} of {new.total}: {_moves(batch)}",
                 batch,
             )
         if known is None or known.phase != batch.phase:
@@ -128,6 +128,10 @@ def _batch_events(make: _Tell, old: Flow | None, new: Flow) -> Iterator[FlowEven
             text = f"{kind} {batch.number} of {new.total} is finished"
             text += f": {batch.retire} old pods gone" if batch.retire else ""
             yield make(f"batch:{batch.number}:finished", "BatchFinished", text, batch, batch.started_at)
+
+
+def _moves(batch: Batch) -> str:
+    return f"{batch.surge} new pods" if batch.surge else f"{batch.retire} pods go"
 
 
 def _phase_event(make: _Tell, new: Flow) -> Iterator[FlowEvent]:
