@@ -122,8 +122,7 @@ def _smoke_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | No
     pods = _pods(i, batch)
     bad, reason = _smoke_bad(i, f, batch, now)
     if _beyond(f, batch, bad):
-        text = _told(batch, pods, bad)
-        return Failure(BatchPhase.SMOKE_FAILED, reason or "PodsFailed", text, len(bad), ())
+        return _of(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
     overdue = now >= batch.surged_at + f.strategy.startup_timeout * 1000
     if overdue and not bad and not f.paused and len(pods) < batch.surge and f.step == Step.SURGE:
         missing = batch.surge - len(pods)
@@ -152,14 +151,17 @@ def _bake_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | Non
     pods = _pods(i, batch)
     bad, reason = _bake_bad(i, f, batch, now)
     if _beyond(f, batch, bad):
-        text = _told(batch, pods, bad)
-        return Failure(BatchPhase.BAKE_FAILED, reason or "PodsFailed", text, len(bad), tuple(bad))
+        return _of(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))
     overdue = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000
     if overdue and not bad and not f.paused:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods of batch {batch.number} are gone"
         return Failure(BatchPhase.BAKE_FAILED, "PodsMissing", text, missing, ())
     return None
+
+
+def _of(phase: BatchPhase, batch: Batch, pods: dict[str, Pod], bad: dict[str, str], reason: str) -> Failure:
+    return Failure(phase, reason or "PodsFailed", _told(batch, pods, bad), len(bad), ())
 
 
 def _told(batch: Batch, pods: dict[str, Pod], bad: dict[str, str]) -> str:
