@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from cli.exits import BadInput, Failure
+from shared.deployflow import INSTANCE_LABEL
 from shared.errors import ConfigError, Unavailable
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client
 
 ANSWER_SECONDS: Final = 8.0
 """A person waits for the answer: an API server that takes longer counts as away."""
@@ -130,6 +131,12 @@ class Cluster:
             if error.code == 404:
                 return None
             raise
+
+    async def pods(self, instance: str) -> list[Json]:
+        """The pods of an instance, without those that are being deleted."""
+        labels = f"{INSTANCE_LABEL}={instance}"
+        pods = await self.ask(self.client.list(PODS, self.namespace, labels=labels))
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
 def _age_key(flow: Json) -> tuple[str, str]:
