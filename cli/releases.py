@@ -88,28 +88,37 @@ def plan(
         raise BadInput(msg)
     specs = [flow.spec() for flow in flows]
     assumptions = _assumptions(list(zip(flows, specs, strict=True)), kubeconfig, namespace)
-    plans = [
-        (spec, given, planning.make(spec, given)) for spec, given in zip(specs, assumptions, strict=True)
-    ]
+    refused: list[str] = []
+    objects: list[Json] = []
+    for document, spec, given in zip(flows, specs, assumptions, strict=True):
+        try:
+            made = planning.make(spec, given)
+        except ValueError as error:
+            refused.append(f"{document.where}: {error}")
+            objects.append(planning.refusal_object(spec, str(error)))
+            continue
+        if output is None:
+            print(*([""] if objects else []), *planning.plan_lines(spec, given, made), sep="\n")
+        objects.append(planning.plan_object(spec, given, made))
     if output is not None:
-        objects = [planning.plan_object(*made) for made in plans]
         show(objects[0] if len(objects) == 1 else objects, output)
-        return
-    for number, made in enumerate(plans):
-        print(*([""] if number else []), *planning.plan_lines(*made), sep="\n")
+    if refused:
+        raise BadInput("; ".join(refused))
 
 
 def _assumptions(
     flows: list[tuple[Document, DeployFlowSpec]], kubeconfig: Path | None, namespace: str | None
 ) -> list[Assumption]:
-    from cli.planning import assume
+    from cli.planning import assume, suppose
     from shared.errors import Unavailable
 
     async def work(cluster: Cluster) -> list[Assumption]:
         found = []
         for document, spec in flows:
             cluster.namespace = document.body["metadata"].get("namespace", cluster.namespace)
-            found.append(assume(spec, await cluster.cloneset(spec.application.instance_name)))
+            instance = spec.application.instance_name
+            pods = [] if spec.updating else await cluster.pods(instance)
+            found.append(assume(spec, await cluster.cloneset(instance), pods))
         return found
 
     try:
@@ -117,8 +126,10 @@ def _assumptions(
     except (Failure, Unavailable) as error:
         if kubeconfig is not None:
             raise
-        note(f"no cluster ({error}): assuming that there is no CloneSet yet")
-        return [assume(spec, None) for _, spec in flows]
+        assumed = all(spec.updating for _, spec in flows)
+        what = "assuming that there is no CloneSet yet" if assumed else "assuming what the file tells"
+        note(f"no cluster ({error}): {what}")
+        return [suppose(spec) for _, spec in flows]
 
 
 def get(
