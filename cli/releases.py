@@ -98,7 +98,11 @@ def plan(
             objects.append(planning.refusal_object(spec, str(error)))
             continue
         if output is None:
-            print(*([""] if objects else []), *planning.plan_lines(spec, given, made), sep="\n")
+            print(
+                *([""] if len(objects) > len(refused) else []),
+                *planning.plan_lines(spec, given, made),
+                sep="\n",
+            )
         objects.append(planning.plan_object(spec, given, made))
     if output is not None:
         show(objects[0] if len(objects) == 1 else objects, output)
