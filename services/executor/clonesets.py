@@ -10,6 +10,7 @@ import msgspec
 from prometheus_client import Counter
 
 from services.executor.change import Answer, BadTemplate, Create, Delete, Patch, change, trial
+from services.executor.extras import only_claims
 from services.executor.writing import guarded, same
 from shared import messages as m
 from shared.clonesets import CloneSet, facts_of
@@ -153,6 +154,8 @@ class CloneSets:
             return done
         tried = await self._client.patch(CLONESETS, command.namespace, command.instance, body, dry_run=True)
         same = tried["spec"]["template"] == live.spec.template
+        if same and (against := only_claims(live, tried)):
+            raise BadTemplate(against)
         return done.model_copy(update={"same_template": same})
 
     async def _live(self, command: m.Command) -> CloneSet | None:
