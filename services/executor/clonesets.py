@@ -198,6 +198,8 @@ class CloneSets:
         facts, uid = facts_of(cloneset), cloneset.metadata.uid
         if new is None:
             self._seen.pop(uid, None)
+            if cloneset.sequence:
+                self.outgoing.put(m.CloneSetSeen(**head, sequence=cloneset.sequence, cloneset=facts_of(None)))
         elif new.settled and new.sequence and self._seen.get(uid) != _gist(new):
             self._seen[uid] = _gist(new)
             self.outgoing.put(m.CloneSetSeen(**head, sequence=facts.sequence, cloneset=facts))

@@ -96,7 +96,9 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int) -> Move:
             drop, others = f.victims, others - batch.retire
         elif not batch.surge:
             # nothing is made in the place of those that were to go: they stay, with their traffic
-            back = tuple(uid for uid in f.victims if not gone(i, (uid,)) and i.pods[uid].gate == "closed")
+            # (also where the pull-out is still on its way)
+            there = (uid for uid in f.victims if not gone(i, (uid,)))
+            back = tuple(uid for uid in there if f.step == Step.PULL_OUT or i.pods[uid].gate == "closed")
         else:
             others -= len(drop := f.victims or choose_victims(i, f, retires(f, batch)))
     elif batch is not None:

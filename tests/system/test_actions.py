@@ -198,6 +198,15 @@ async def test_promote_lets_a_canary_go_to_its_end(releases: Releases, verb: Ver
     assert status["finishedBatches"] == 3
 
 
+async def test_a_release_whose_cloneset_is_deleted_while_it_waits_ends_at_once(releases: Releases) -> None:
+    await releases.create("torn", 2)
+    await releases.apply(deployflow("torn-2", "torn", image="nginx:2", replicas=2, canary=1))
+    await releases.batch_is("torn-2", 1, "Smoked")
+    await releases.client.delete(k8s.CLONESETS, releases.namespace, "torn")
+    status = await releases.finished("torn-2", "Failed")
+    assert (status["reason"], status["message"]) == ("NotFound", "CloneSet default/torn does not exist")
+
+
 # --- volume claims and the application's type ---
 
 
