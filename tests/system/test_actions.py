@@ -11,6 +11,7 @@ from sandbox.environment import Sandbox
 from shared import kubernetes as k8s
 from shared.kubernetes import ApiError
 from tests.system.history import recorded
+from tests.system.other_system import OtherSystem, press
 from tests.system.programs import START_SECONDS, printed, triton
 from tests.system.releases import Releases, deployflow, until
 
@@ -244,3 +245,31 @@ async def test_volume_claims_and_the_type_of_the_application_reach_the_cloneset(
     assert "application.volumeClaimTemplates: they only change together" in status["message"]
     assert await seen() == ("2Gi", "of-2Gi")
     assert await releases.client.list(k8s.PODS, "default", labels="app.kubernetes.io/instance=volumes") == []
+
+
+# --- asked for over Kafka ---
+
+
+async def test_a_way_back_and_a_promotion_can_be_asked_for_over_kafka(
+    releases: Releases, paas: OtherSystem
+) -> None:
+    async def asked(id: str, kind: str, **more: Any) -> str:
+        await paas.ask("bus", press(id, kind, "bus", requestedBy="paas", **more))
+        (reply,) = await paas.replies(id)
+        assert reply["result"] == "accepted", reply
+        return str(reply["deployFlow"])
+
+    await releases.create("bus", 2)
+    await releases.apply(
+        deployflow("bus-2", "bus", image="nginx:2", replicas=2, canary=1, batchSize=1, mode="manual")
+    )
+    await releases.batch_is("bus-2", 1, "Smoked")
+    assert await asked("bus-3", "promote") == "bus-2"
+    await releases.finished("bus-2", "Success")
+    back = await asked("bus-4", "rollback", deployFlow="bus-first")
+    status = await releases.finished(back, "Success")
+    assert status["requestedBy"] == "paas"
+    assert {pod["spec"]["containers"][0]["image"] for pod in await releases.pods("bus")} == {"nginx:1"}
+    await paas.ask("bus", press("bus-5", "retry", "bus"))
+    (reply,) = await paas.replies("bus-5")
+    assert (reply["result"], reply["reason"]) == ("refused", "Finished")
