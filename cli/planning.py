@@ -81,7 +81,7 @@ def has(live: Any, wanted: Any) -> bool:
 def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:
     """Raises `ValueError` where it can't be done."""
     instance = spec.application.instance_name
-    if assumption.asked and not spec.updating and not assumption.current.exists:
+    if assumption.asked and spec.action != Action.CREATE and not assumption.current.exists:
         msg = f"CloneSet {instance} does not exist: create the instance first (action create)"
         raise ValueError(msg)
     if not assumption.asked and spec.action == Action.SCALE_IN and not named(spec):

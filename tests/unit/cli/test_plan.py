@@ -182,10 +182,10 @@ def _flow(action: str, replicas: int) -> Json:
     }
 
 
-def test_an_action_on_what_does_not_exist_is_refused_where_the_cluster_says_so() -> None:
-    spec = _action("restart", 4)
-    with pytest.raises(ValueError, match="CloneSet 7-web does not exist: create the instance first"):
-        make(spec, assume(spec, None))
+def test_an_action_on_what_does_not_exist_is_refused_where_the_cluster_says_so(spec: Json) -> None:
+    for wanted in (_action("restart", 4), DeployFlowSpec.model_validate(spec)):
+        with pytest.raises(ValueError, match="CloneSet 7-web does not exist: create the instance first"):
+            make(wanted, assume(wanted, None))
 
 
 def test_without_a_cluster_a_scale_in_by_count_can_not_be_planned(
