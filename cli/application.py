@@ -8,7 +8,7 @@ from typing import Final
 
 import typer
 
-from cli import parts, releases
+from cli import actions, parts, releases
 
 app: Final = typer.Typer(
     name="triton",
@@ -55,6 +55,10 @@ def _root(context: typer.Context) -> None:
       triton watch NAME
       triton next NAME
 
+    What goes wrong, and what else there is to do with an instance:
+      triton retry NAME, triton cancel NAME, triton rollback INSTANCE
+      triton update, restart, scale, stop, start, delete INSTANCE
+
     Exit codes:
       0 success
       1 failed (also: a watched release that failed or was canceled)
@@ -92,7 +96,15 @@ _add("continue", releases.continue_)
 _add("pause", releases.pause)
 _add("resume", releases.resume)
 _add("cancel", releases.cancel)
-_add("update", releases.update)
+_add("retry", actions.retry)
+_add("promote", actions.promote)
+_add("update", actions.update)
+_add("rollback", actions.rollback)
+_add("restart", actions.restart)
+_add("scale", actions.scale)
+_add("stop", actions.stop)
+_add("start", actions.start)
+_add("delete", actions.delete)
 app.command("log", context_settings=_HANDED_ON)(_log)
 app.command("dead-letters", context_settings=_HANDED_ON)(_dead_letters)
 _add("sandbox", parts.sandbox)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from cli.exits import BadInput, Failure
-from shared.deployflow import FREEZE_WINDOWS
+from shared.deployflow import FREEZE_WINDOWS, INSTANCE_LABEL
 from shared.errors import ConfigError, Unavailable
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, NAMESPACES, ApiError, Client
+from shared.kubernetes import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiError, Client
 
 ANSWER_SECONDS: Final = 8.0
 """A person waits for the answer: an API server that takes longer counts as away."""
@@ -139,6 +139,12 @@ class Cluster:
         except ApiError:
             return ""
         return str((found["metadata"].get("annotations") or {}).get(FREEZE_WINDOWS, ""))
+
+    async def pods(self, instance: str) -> list[Json]:
+        """The pods of an instance, without those that are being deleted."""
+        labels = f"{INSTANCE_LABEL}={instance}"
+        pods = await self.ask(self.client.list(PODS, self.namespace, labels=labels))
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
 def _age_key(flow: Json) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""`next`, `continue`, `pause`, `resume`, `cancel`: what a person lets a running release do.
+"""`next`, `continue`, `pause`, `resume`, `cancel`, `retry`, `promote`: what a person lets a running release do.
 
 Each is an absolute change of the spec, guarded by the version that was read: pressed twice, or by two people
 at once, it takes effect once.
@@ -25,6 +25,8 @@ _SAID = {
     CommandType.PAUSE: "is paused: no new batch begins and no pod is made until `triton resume {name}`",
     CommandType.RESUME: "goes on",
     CommandType.CANCEL: "is being canceled: what was never baked goes, the rest keeps serving",
+    CommandType.RETRY: "starts its failed batch anew",
+    CommandType.PROMOTE: "goes on to its end: it asks nobody any more, `triton cancel {name}` still ends it",
 }
 
 

@@ -23,7 +23,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 
-def _in_cluster(kubeconfig: Path | None, namespace: str | None, work: Callable[[Cluster], Awaitable[T]]) -> T:
+def in_cluster(kubeconfig: Path | None, namespace: str | None, work: Callable[[Cluster], Awaitable[T]]) -> T:
+    """What `work` returns, done with the cluster that the options name."""
     from cli.connection import Place, connect
     from cli.interrupts import run
 
@@ -67,7 +68,7 @@ def apply(
         for document in documents:
             print(await manifests.apply(cluster, document, namespace_given=namespace is not None))
 
-    _in_cluster(kubeconfig, namespace, work)
+    in_cluster(kubeconfig, namespace, work)
 
 
 def plan(
@@ -93,40 +94,55 @@ def plan(
         raise BadInput(msg)
     specs = [flow.spec() for flow in flows]
     assumptions = _assumptions(list(zip(flows, specs, strict=True)), kubeconfig, namespace)
-    plans = [
-        (spec, given, planning.make(spec, given)) for spec, given in zip(specs, assumptions, strict=True)
-    ]
+    refused: list[str] = []
+    objects: list[Json] = []
+    for document, spec, given in zip(flows, specs, assumptions, strict=True):
+        try:
+            made = planning.make(spec, given)
+        except ValueError as error:
+            refused.append(f"{document.where}: {error}")
+            objects.append(planning.refusal_object(spec, str(error)))
+            continue
+        if output is None:
+            print(
+                *([""] if len(objects) > len(refused) else []),
+                *planning.plan_lines(spec, given, made),
+                sep="\n",
+            )
+        objects.append(planning.plan_object(spec, given, made))
     if output is not None:
-        objects = [planning.plan_object(*made) for made in plans]
         show(objects[0] if len(objects) == 1 else objects, output)
-        return
-    for number, made in enumerate(plans):
-        print(*([""] if number else []), *planning.plan_lines(*made), sep="\n")
+    if refused:
+        raise BadInput("; ".join(refused))
 
 
 def _assumptions(
     flows: list[tuple[Document, DeployFlowSpec]], kubeconfig: Path | None, namespace: str | None
 ) -> list[Assumption]:
-    from cli.planning import assume, held_back
+    from cli.planning import assume, held_back, suppose
     from shared.errors import Unavailable
 
     async def work(cluster: Cluster) -> list[Assumption]:
         found = []
         for document, spec in flows:
             cluster.namespace = document.body["metadata"].get("namespace", cluster.namespace)
-            found.append(assume(spec, await cluster.cloneset(spec.application.instance_name)))
+            instance = spec.application.instance_name
+            pods = [] if spec.updating else await cluster.pods(instance)
+            found.append(assume(spec, await cluster.cloneset(instance), pods))
             windows = await cluster.freeze_windows()
             if held := held_back(document.body["metadata"], spec, cluster.namespace, windows, now()):
                 note(f"{document.where}: {held}")
         return found
 
     try:
-        return _in_cluster(kubeconfig, namespace, work)
+        return in_cluster(kubeconfig, namespace, work)
     except (Failure, Unavailable) as error:
         if kubeconfig is not None:
             raise
-        note(f"no cluster ({error}): assuming that there is no CloneSet yet")
-        return [assume(spec, None) for _, spec in flows]
+        assumed = all(spec.updating for _, spec in flows)
+        what = "assuming that there is no CloneSet yet" if assumed else "assuming what the file tells"
+        note(f"no cluster ({error}): {what}")
+        return [suppose(spec) for _, spec in flows]
 
 
 def get(
@@ -149,7 +165,7 @@ def get(
     async def work(cluster: Cluster) -> list[Json]:
         return [await cluster.flow(name)] if name else await cluster.flows()
 
-    flows = _in_cluster(kubeconfig, namespace, work)
+    flows = in_cluster(kubeconfig, namespace, work)
     if output is not None:
         show(flows[0] if name else {"apiVersion": "v1", "kind": "List", "items": flows}, output)
     elif flows:
@@ -173,7 +189,7 @@ def describe(
     """
     from cli import rendering
 
-    flow = _in_cluster(kubeconfig, namespace, lambda cluster: cluster.flow(name))
+    flow = in_cluster(kubeconfig, namespace, lambda cluster: cluster.flow(name))
     if output is not None:
         show(flow, output)
     else:
@@ -206,11 +222,11 @@ def watch(
             show(await cluster.flow(found), output)
         return view.phase
 
-    if _in_cluster(kubeconfig, namespace, work) != "Success":
+    if in_cluster(kubeconfig, namespace, work) != "Success":
         raise typer.Exit(FAILED)
 
 
-def _control(
+def steer(
     name: str,
     kind: CommandType,
     kubeconfig: Path | None,
@@ -222,6 +238,7 @@ def _control(
     target: Target | None = None,
     output: Format | None = None,
 ) -> None:
+    """Let a running release do something, and say what it came to."""
     from cli import control
     from shared.commands import CommandType
 
@@ -238,7 +255,7 @@ def _control(
         else:
             show(await cluster.flow(flow["metadata"]["name"]), output)
 
-    _in_cluster(kubeconfig, namespace, work)
+    in_cluster(kubeconfig, namespace, work)
 
 
 def next_(
@@ -270,7 +287,7 @@ def next_(
         msg = "--stage needs --batch: the stage of which batch?"
         raise typer.BadParameter(msg)
     meant = _stage(stage)
-    _control(
+    steer(
         name, CommandType.NEXT, kubeconfig, namespace, requested_by, batch=batch, stage=meant, output=output
     )
 
@@ -301,7 +318,7 @@ def continue_(
         msg = "say how far: --batches N, --stage S, or both"
         raise typer.BadParameter(msg)
     target = Target(batches=batches, stage=_stage(stage))
-    _control(name, CommandType.CONTINUE, kubeconfig, namespace, requested_by, target=target, output=output)
+    steer(name, CommandType.CONTINUE, kubeconfig, namespace, requested_by, target=target, output=output)
 
 
 def _stage(text: str | None) -> BatchPhase | None:
@@ -334,7 +351,7 @@ def pause(
     """
     from shared.commands import CommandType
 
-    _control(name, CommandType.PAUSE, kubeconfig, namespace, requested_by, output=output)
+    steer(name, CommandType.PAUSE, kubeconfig, namespace, requested_by, output=output)
 
 
 def resume(
@@ -352,7 +369,7 @@ def resume(
     """
     from shared.commands import CommandType
 
-    _control(name, CommandType.RESUME, kubeconfig, namespace, requested_by, output=output)
+    steer(name, CommandType.RESUME, kubeconfig, namespace, requested_by, output=output)
 
 
 def cancel(
@@ -372,55 +389,4 @@ def cancel(
     """
     from shared.commands import CommandType
 
-    _control(name, CommandType.CANCEL, kubeconfig, namespace, requested_by, output=output)
-
-
-def update(
-    instance: Annotated[str, typer.Argument(metavar="NAME", help="The instance.", show_default=False)],
-    image: Annotated[str, typer.Option("--image", help="The new image.", show_default=False)],
-    container: Annotated[
-        str | None, typer.Option("--container", help="Needed where there are several.")
-    ] = None,
-    replicas: Annotated[int | None, typer.Option("--replicas", min=0)] = None,
-    batch_size: Annotated[
-        str | None, typer.Option("--batch-size", help="A count or a share: 2, 25%.")
-    ] = None,
-    canary: Annotated[int | None, typer.Option("--canary", help="Pods of the canary; 0: none.")] = None,
-    mode: Annotated[str | None, typer.Option("--mode", help="auto or manual.")] = None,
-    interval: Annotated[int | None, typer.Option("--interval", help="Seconds between batches.")] = None,
-    override_freeze: OverrideFreeze = None,
-    requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    output: Output = None,
-) -> None:
-    """Release a new image of an instance.
-
-    All else stays as in its last successful release. Prints the name of the new DeployFlow.
-
-    Examples:
-      triton update web --image registry.example.com/web:2.1
-      triton update web --image web:2.1 --batch-size 25% --canary 1 --mode auto
-
-    """
-    from cli import control, updating
-    from shared.kubernetes import DEPLOYFLOWS
-
-    wish = updating.Wish(image, container, replicas, batch_size, canary, mode, interval)
-
-    async def work(cluster: Cluster) -> Json:
-        base = updating.last_good(await cluster.releases(instance), instance)
-        body = updating.release(
-            updating.spec_for(base, wish),
-            namespace=cluster.namespace,
-            request_id=control.new_request_id(),
-            requested_by=control.requester(requested_by),
-            freeze_override=override_freeze or "",
-        )
-        return await cluster.ask(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
-
-    made = _in_cluster(kubeconfig, namespace, work)
-    if output is None:
-        print(made["metadata"]["name"])
-    else:
-        show(made, output)
+    steer(name, CommandType.CANCEL, kubeconfig, namespace, requested_by, output=output)

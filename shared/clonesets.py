@@ -20,6 +20,9 @@ OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
 """JSON of the updateStrategy to put back when the release is over."""
 STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
 """JSON of the template of the last successful release, while another is under way."""
+STABLE_CLAIMS: Final = "apps.triton.io/stable-claims"
+"""JSON of its volumeClaimTemplates, where the release under way changes them."""
+APPLICATION_TYPE: Final = "apps.triton.io/application-type"
 STOPPED: Final = "apps.triton.io/stopped-replicas"
 """The replicas before a stop: a start goes back to them."""
 NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
@@ -35,6 +38,7 @@ class Spec(msgspec.Struct, rename="camel", frozen=True):
     template: dict[str, Any] = {}
     update_strategy: dict[str, Any] = {}
     scale_strategy: dict[str, Any] = {}
+    volume_claim_templates: list[dict[str, Any]] = []
 
 
 class Status(msgspec.Struct, rename="camel", frozen=True):

@@ -6,13 +6,19 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from shared import deployflow as df
+from shared.clonesets import CloneSet
 from shared.commands import Refusal
 from shared.deployflow import FlowPhase
 
 Json = dict[str, Any]
 _OF_ONE_RELEASE: Final = ("batches", "stage", "paused", "canceled", "retries")
 """Strategy fields that say where a release stood; a new one starts from its beginning."""
+_OF_THE_APPLICATION: Final = ("startupTimeoutSeconds", "pullInTimeoutSeconds", "noPullIn")
+"""Strategy fields that tell of the application, whatever the release of it."""
+_IDENTITY: Final = ("appID", "groupID", "appName", "instanceName")
 
 
 def updates(releases: Sequence[Json]) -> list[Json]:
@@ -68,11 +74,52 @@ def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None
 
 def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
     """The count that an instance is meant to have: that of the release that changes it now, else of its CloneSet."""
-    begun = [flow for flow in updates(releases) if not (flow.get("status") or {}).get("finished")]
-    running = [flow for flow in begun if (flow.get("status") or {}).get("startedAt")]
-    if running:
-        return int(running[0]["spec"]["application"].get("replicas", 1))
-    return int(cloneset["spec"].get("replicas", 1)) if cloneset is not None else None
+    running = next((flow for flow in releases if _runs(flow)), None)
+    live = int(cloneset["spec"].get("replicas", 1)) if cloneset is not None else None
+    if running is None:
+        return live
+    action = running["spec"].get("action")
+    if action in {*df.UPDATING, df.Action.SCALE_IN, df.Action.SCALE_OUT}:
+        return int(running["spec"]["application"].get("replicas", 1))
+    if action in df.SHRINKING:
+        return 0
+    if cloneset is None:
+        return None
+    read = _read(cloneset)
+    # in the middle of a batch the pods that it makes are counted beside those that they replace
+    before = read.hold.updated + read.hold.others if read.hold else read.spec.replicas
+    return max(before, read.stopped) if action == df.Action.START else before
+
+
+def _runs(flow: Json) -> bool:
+    status = flow.get("status") or {}
+    return bool(status.get("startedAt")) and not status.get("finished")
+
+
+def stopped_from(cloneset: Json | None) -> int:
+    """The count that a stopped instance had before; 0 where nobody stopped it."""
+    return _read(cloneset).stopped if cloneset is not None else 0
+
+
+def _read(cloneset: Json) -> CloneSet:
+    return msgspec.convert({"metadata": {}, **cloneset}, CloneSet)
+
+
+def identity(releases: Sequence[Json], instance: str) -> Json:
+    """Whose instance it is, as its newest release has it: all that an action without a template tells of the
+    application. Raises `Refusal` where it never had a release.
+    """
+    if not releases:
+        raise Refusal("NoRelease", f"{instance} has no release: create it first (action create)")
+    newest = max(releases, key=lambda flow: (flow["metadata"]["creationTimestamp"], flow["metadata"]["name"]))
+    application = newest["spec"]["application"]
+    return {field: application[field] for field in _IDENTITY}
+
+
+def of_the_application(base: Json) -> Json:
+    """What the strategy of `base` says of the application rather than of that one release."""
+    strategy = base["spec"].get("updateStrategy") or {}
+    return {key: value for key, value in strategy.items() if key in _OF_THE_APPLICATION}
 
 
 def anew(base: Json, action: df.Action, replicas: int | None) -> Json:
@@ -90,6 +137,6 @@ def anew(base: Json, action: df.Action, replicas: int | None) -> Json:
 
 def rollback(base: Json, replicas: int | None, strategy: Json | None = None) -> df.DeployFlowSpec:
     """The spec of the way back to `base`: at once and all of it, but for what `strategy` says."""
-    fast: Json = {"mode": str(df.Mode.AUTO)}
+    fast: Json = {"mode": str(df.Mode.AUTO), **of_the_application(base)}
     spec = anew(base, df.Action.ROLLBACK, replicas) | {"updateStrategy": fast | (strategy or {})}
     return df.DeployFlowSpec.model_validate(spec)

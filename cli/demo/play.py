@@ -20,8 +20,10 @@ from cli.manifests import Document, apply
 from cli.output import Format
 from cli.planning import assume, make, plan_lines
 from cli.rendering import progress, status_of
-from cli.updating import Wish, last_good, release, spec_for
+from cli.specs import release
+from cli.updating import Wish, spec_for
 from cli.watching import follow
+from shared import history
 from shared.commands import CommandType
 from shared.event_store import EventStore, Query, Stream, open_store
 from shared.kubernetes import CLONESETS, DEPLOYFLOWS
@@ -203,7 +205,7 @@ class Demo:
         """What `triton update` does; returns the new DeployFlow's name."""
         from cli.control import new_request_id
 
-        base = last_good(await self._cluster.releases(apps.WEB), apps.WEB)
+        base = history.last_good(await self._cluster.releases(apps.WEB), apps.WEB)
         spec = spec_for(base, Wish(image, batch_size=str(apps.BATCH_SIZE), mode="auto"))
         assumption = assume(spec, await self._cluster.cloneset(apps.WEB))
         self._stage.lines(plan_lines(spec, assumption, make(spec, assumption)))

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from services.executor import extras
 from shared import clonesets as cs
 from shared import deployflow as df
 from shared import messages as m
@@ -136,6 +137,7 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
 def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) -> None:
     spec["scaleStrategy"] = {"podsToDelete": []}
     annotations |= {cs.HOLD: None, cs.STABLE_TEMPLATE: None}
+    extras.forget(live, annotations)
     if not command.mixed:
         owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
         spec["updateStrategy"] = {**RELEASED_STRATEGY, **owner, "partition": 0, "paused": False}
@@ -161,6 +163,7 @@ def _write_template(application: Json, live: CloneSet, body: Json) -> None:
     body["metadata"]["labels"] = Application.model_validate(application).labels()
     if cs.STABLE_TEMPLATE not in live.metadata.annotations:
         body["metadata"]["annotations"][cs.STABLE_TEMPLATE] = json.dumps(live.spec.template)
+    extras.write(Application.model_validate(application), live, body)
 
 
 def _named(uids: Sequence[str], live: CloneSet, pods: Sequence[m.PodRef]) -> list[str]:
@@ -184,6 +187,7 @@ def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: J
     annotations, spec = body["metadata"]["annotations"], body["spec"]
     if restored:
         spec["template"] = replacing(live.spec.template, json.loads(stable or "{}"))
+        extras.restore(live, body)
     others = command.keep - command.baked if command.restore_template else 0
     # where no template is known to restore, an old pod that goes by itself still comes back as what it was
     _write_strategy(live, annotations, spec, command.baked if restored else others)
@@ -191,6 +195,7 @@ def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: J
     drop = set(command.drop)
     spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
     annotations |= {cs.HOLD: None, cs.STABLE_TEMPLATE: None}
+    extras.forget(live, annotations)
 
 
 def replacing(live: Any, wanted: Any) -> Any:
@@ -253,8 +258,7 @@ def _new(command: m.Surge) -> Json:
             "updateStrategy": {**TRITON_STRATEGY, "partition": command.partition},
         },
     }
-    if application.volume_claim_templates:
-        body["spec"]["volumeClaimTemplates"] = application.volume_claim_templates
+    extras.write(application, None, body)
     return body
 
 
@@ -265,5 +269,5 @@ def trial(command: m.Observe, live: CloneSet | None) -> Json:
         hold = m.Hold(flow=command.flow.uid, batch=0, surge=0, updated=0, others=0)
         head = command.model_dump(include={"namespace", "instance", "sequence", "flow"})
         return _new(m.Surge(**head, replicas=0, partition=0, hold=hold, application=application, create=True))
-    wanted = template_of(Application.model_validate(application))
-    return {"spec": {"template": replacing(live.spec.template, wanted)}}
+    given = Application.model_validate(application)
+    return {"spec": {"template": replacing(live.spec.template, template_of(given)), **extras.tried(given)}}

@@ -10,6 +10,7 @@ import msgspec
 from prometheus_client import Counter
 
 from services.executor.change import Answer, BadTemplate, Create, Delete, Patch, change, trial
+from services.executor.extras import only_claims
 from services.executor.hooks import with_hooks
 from services.executor.writing import guarded, same
 from shared import messages as m
@@ -157,6 +158,8 @@ class CloneSets:
             return done
         tried = await self._client.patch(CLONESETS, command.namespace, command.instance, body, dry_run=True)
         same = tried["spec"]["template"] == live.spec.template
+        if same and (against := only_claims(live, tried)):
+            raise BadTemplate(against)
         return done.model_copy(update={"same_template": same})
 
     async def _live(self, command: m.Command) -> CloneSet | None:
@@ -199,6 +202,8 @@ class CloneSets:
         facts, uid = facts_of(cloneset), cloneset.metadata.uid
         if new is None:
             self._seen.pop(uid, None)
+            if cloneset.sequence:
+                self.outgoing.put(m.CloneSetSeen(**head, sequence=cloneset.sequence, cloneset=facts_of(None)))
         elif new.settled and new.sequence and self._seen.get(uid) != _gist(new):
             self._seen[uid] = _gist(new)
             self.outgoing.put(m.CloneSetSeen(**head, sequence=facts.sequence, cloneset=facts))

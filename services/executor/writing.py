@@ -40,6 +40,7 @@ def guarded(live: CloneSet, body: Json) -> list[Json]:
         "template": live.spec.template,
         "updateStrategy": live.spec.update_strategy,
         "scaleStrategy": live.spec.scale_strategy,
+        "volumeClaimTemplates": live.spec.volume_claim_templates,
     }
     for name, value in body["spec"].items():
         changes += _set(f"/spec/{name}", merged(now[name], value))

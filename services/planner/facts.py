@@ -61,6 +61,9 @@ def absorb(i: Instance, fact: Fact, now: int) -> Instance:
         case m.Superseded() if fact.current > i.sequence or fact.sequence == given.sequence:
             again = replace(i, sequence=max(i.sequence, fact.current), given=None)
             return _with(again, resync=True, issued=False)
+        case m.CloneSetSeen() if not fact.cloneset.exists and given.kind not in _OF_THEIR_OWN:
+            # told by a watch, which may be behind: the look says whether another has taken its place
+            return _with(i, resync=True, issued=False)
         case _ if fact.sequence != given.sequence:
             return i
         case m.Done():
@@ -86,6 +89,10 @@ def absorb(i: Instance, fact: Fact, now: int) -> Instance:
                 message=fact.message,
             )
     return i
+
+
+_OF_THEIR_OWN = {"remove", "observe", "cancel", "finish"}
+"""Commands whose own answer says it where the CloneSet is gone."""
 
 
 def _with(i: Instance, **fields: Any) -> Instance:

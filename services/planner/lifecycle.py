@@ -39,7 +39,7 @@ from services.planner.plan import (
     retire_after,
     share_of,
 )
-from services.planner.setbacks import count_failed, fail, refused, resync, retry, spare
+from services.planner.setbacks import count_failed, fail, give_up, lost, refused, resync, retry, spare
 from services.planner.state import EARLIER, UNTOLD, Batch, Flow, Instance, Step
 from services.planner.turns import activate, cancel, close, drop_waiting, end, ending_of
 from services.planner.verdict import failure, spared
@@ -60,6 +60,8 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
         return refused(i, f, now)
     if f.resync:
         return resync(i, f, now, resend_ms)
+    if lost(i, f):
+        return give_up(i, f)
     if (told := _tell_pods(i, f)) is not i:
         return Move(told)
     if (ending := ending_of(i, f)) is not None:

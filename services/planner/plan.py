@@ -157,7 +157,7 @@ def plan(spec: DeployFlowSpec, current: Current) -> Plan:
         number = len(batches) + 1
         is_canary = bool(canary) and number == 1
         surge, retire = next_batch(wanted, counts, canary if is_canary else size)
-        gates = _gates(number, has_canary=bool(canary), mode=strategy.mode)
+        gates = _gates(number, strategy, has_canary=bool(canary))
         batches.append(PlannedBatch(number, surge, retire, is_canary, gates))
         counts = after(counts, surge, retire)
     warnings = (canary_warning(asked, to_process),) if asked and not canary else ()
@@ -171,9 +171,14 @@ def canary_warning(asked: int, to_process: int) -> str:
     )
 
 
-def _gates(number: int, *, has_canary: bool, mode: Mode) -> tuple[str, ...]:
-    if has_canary and number == 1:
+def _gates(number: int, strategy: UpdateStrategy | NonUpdateStrategy, *, has_canary: bool) -> tuple[str, ...]:
+    stage = strategy.stage if isinstance(strategy, UpdateStrategy) else None
+    held = stage if number == strategy.batches else None
+    if (has_canary and number == 1) or held == BatchPhase.SMOKED:
         return (str(BatchPhase.SMOKED), str(BatchPhase.BAKING))
-    if (has_canary and number == 2) or (mode == Mode.MANUAL and number > 1):
+    if held == BatchPhase.BAKING:
+        return (str(BatchPhase.BAKING),)
+    beyond = stage is not None and number > strategy.batches
+    if (has_canary and number == 2) or (strategy.mode == Mode.MANUAL and number > 1) or beyond:
         return ("Start",)
     return ()

@@ -17,6 +17,23 @@ def resync(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
     return give_command(i, give.observe, now)
 
 
+def lost(i: Instance, f: Flow) -> bool:
+    """Whether somebody has deleted the CloneSet in the middle of the release."""
+    began = f.batches and (f.action != Action.CREATE or f.batches[0].told)
+    return bool(began) and not i.cloneset.exists and f.step not in _WITHOUT
+
+
+_WITHOUT = {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER, Step.CANCEL, Step.FINISH, Step.DONE}
+"""Steps that begin without a CloneSet, or learn by their own command that it is gone."""
+
+
+def give_up(i: Instance, f: Flow) -> Move:
+    """Nothing of the instance is left to release."""
+    outcome = FlowPhase.SUCCESS if f.action == Action.DELETE else FlowPhase.FAILED
+    text = f"CloneSet {i.key} does not exist"
+    return Move(set_flow(i, f, step=Step.DONE, outcome=outcome, reason="NotFound", message=text))
+
+
 def refused(i: Instance, f: Flow, now: int) -> Move:
     i = replace(i, given=None)
     if f.step == Step.CANCEL or (f.reason == "NotFound" and f.batches):

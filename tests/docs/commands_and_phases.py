@@ -139,13 +139,17 @@ def _effect(world: World, act: Callable[[], None]) -> str:
         world.go_on()
         said.append(f"{world.flow(RELEASE).phase}")
     if not said:
-        return "noted" if after.strategy.batches != before.strategy.batches else "done"
+        raised = (after.strategy.batches, after.strategy.mode) != (
+            before.strategy.batches,
+            before.strategy.mode,
+        )
+        return "noted" if raised else "done"
     return f"done: {', '.join(said)}"
 
 
-def _new_release(state: State) -> str:
+def _new_release(state: State, **kind: Any) -> str:
     world = state.build()
-    world.apply("newer", {"mode": "auto", "batchSize": SIZE})
+    world.apply("newer", {"mode": "auto", "batchSize": SIZE}, **kind)
     if state.phase.finished:
         return "begins"
     begins = world.flow("newer").phase != FlowPhase.PENDING
@@ -162,7 +166,7 @@ def _batch_size(state: State) -> str:
     if state.phase.finished:
         return "no effect"
     world.change(RELEASE, {"batchSize": OTHER_SIZE})
-    flow = _finish(world)
+    flow = _retried(world)
     later = [batch.size for batch in flow.batches[begun:]]
     if OTHER_SIZE not in later:
         return "no effect"
@@ -173,7 +177,7 @@ def _scaled(state: State) -> str:
     world = state.build()
     stopped = world.flow(RELEASE).failed or state.title == "being canceled"
     world.scale(ADDED)
-    flow = _finish(world)
+    flow = _retried(world)
     if flow.phase == FlowPhase.CANCELED and not stopped:
         return f"undone, and the batch fails: {flow.batches[-1].reason}"
     if world.facts.replicas == REPLICAS + ADDED:
@@ -181,6 +185,46 @@ def _scaled(state: State) -> str:
     if world.facts.replicas == REPLICAS:
         return "undone: the count of the spec comes back"
     raise AssertionError(f"{state}: {world.facts.replicas} replicas, {flow.phase}")
+
+
+def _retried(world: World) -> Flow:
+    """To its end; a batch that has failed is made anew."""
+    world.go_on()
+    if world.flow(RELEASE).failed:
+        world.steer(RELEASE, CommandType.RETRY)
+    return _finish(world)
+
+
+def _roll_back(state: State) -> str:
+    return _new_release(state, action="rollback", revision="old")
+
+
+def _pod_deleted(state: State) -> str:
+    """A pod that the release has made, or one from before where it has made none."""
+    world = state.build()
+    was = world.flow(RELEASE)
+    live = [pod for pod in world.pods if pod.revision == RELEASE] or world.pods
+    world.vanish(live[-1])
+    flow = _finish(world)
+    served = world.cluster.serving()
+    assert served == REPLICAS, (state, flow.phase, served)
+    if state.phase.finished:
+        return "another takes its place, with traffic"
+    if flow.phase == FlowPhase.SUCCESS:
+        return "another takes its place, and the release goes on"
+    assert flow.phase == FlowPhase.CANCELED, (state, flow.phase, flow.reason)
+    return "the batch stays failed" if was.failed else "the cancel goes on"
+
+
+def _cloneset_deleted(state: State) -> str:
+    world = state.build()
+    world.delete_cloneset()
+    at_once = world.flow(RELEASE).phase
+    flow = _finish(world)
+    if state.phase.finished:
+        return "no effect"
+    when = "at once" if at_once.finished else "with the answer to its command"
+    return f"{flow.phase} {when}: {flow.reason}"
 
 
 def _deleted(state: State) -> str:
@@ -216,9 +260,14 @@ COMMANDS: dict[str, Callable[[State], str]] = {
     "pause": _command(CommandType.PAUSE),
     "resume": _command(CommandType.RESUME),
     "cancel": _command(CommandType.CANCEL),
-    "another batch size": _batch_size,
+    "promote": _command(CommandType.PROMOTE),
+    "retry": _command(CommandType.RETRY),
+    "rollback": _roll_back,
     "a new release of the instance": _new_release,
+    "another batch size": _batch_size,
     "replicas set by somebody else": _scaled,
+    "a pod of the batch deleted": _pod_deleted,
+    "the CloneSet deleted": _cloneset_deleted,
     "the DeployFlow deleted": _deleted,
 }
 

@@ -151,7 +151,7 @@ def test_the_demo_and_the_tests_are_targets_that_ci_runs() -> None:
 
 @pytest.mark.usefixtures("sandbox")
 def test_the_tour_of_the_readme(terminal: Terminal) -> None:
-    for mark in ("first look", "next", "update", "failure"):
+    for mark in ("first look", "next", "update", "failure", "actions"):
         outputs = terminal.follow(block(mark))
         if mark == "next":
             endpoints = outputs["kubectl get endpoints sample-12122-svc"].splitlines()[1].split()[1]
@@ -232,6 +232,7 @@ TESTED = (
     "next",
     "update",
     "failure",
+    "actions",
     "settings",
     "install and run",
 )

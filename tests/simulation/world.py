@@ -143,6 +143,15 @@ class World:
         self.cluster.pods = [pod for pod in self.pods if pod not in pods]
         self._tell_all(self._settled())
 
+    def delete_cloneset(self) -> None:
+        """Somebody deletes the CloneSet, and its pods with it; the executor's watch tells it."""
+        sequence = self.facts.sequence
+        self.cluster.body, self.cluster.pods = None, []
+        if sequence:
+            gone = m.CloneSetFacts(exists=False)
+            self.tell(m.CloneSetSeen(**HEAD, sequence=sequence, cloneset=gone))
+        self.tell_pods()
+
     def statuses(self) -> dict[str, Json]:
         """The `.status` of every DeployFlow, as it would be written now."""
         return {name: status_of(self.instance, self.flow(name)) for name in self.flows}

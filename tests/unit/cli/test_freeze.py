@@ -11,7 +11,7 @@ import pytest
 
 from cli.manifests import Document
 from cli.planning import held_back
-from cli.updating import release
+from cli.specs import release
 from shared.deployflow import DeployFlowSpec
 
 Json = dict[str, Any]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 COMMANDS = [
-    "apply", "plan", "get", "describe", "watch", "next", "continue", "pause", "resume", "cancel", "update",
+    "apply", "plan", "get", "describe", "watch", "next", "continue", "pause", "resume", "cancel", "retry",
+    "promote", "update", "rollback", "restart", "scale", "stop", "start", "delete",
     "sandbox", "demo", "run", "planner", "executor", "readiness", "events", "crd",
 ]  # fmt: skip
 
@@ -23,7 +24,9 @@ def test_each_command_shows_an_example_of_itself(command: str, triton: Callable[
     assert f"triton {command}" in examples
 
 
-@pytest.mark.parametrize("command", ["describe", "watch", "next", "continue", "pause", "resume", "cancel"])
+@pytest.mark.parametrize(
+    "command", ["describe", "watch", "next", "continue", "pause", "resume", "cancel", "retry", "promote"]
+)
 def test_commands_on_a_release_say_that_an_instance_may_be_named(
     command: str, triton: Callable[..., Any]
 ) -> None:
@@ -56,6 +59,9 @@ def test_log_and_dead_letters_have_their_own_help(triton: Callable[..., Any]) ->
         ),
         (["next", "web", "--stage", "Smoked"], "--stage needs --batch"),
         (["update", "web"], "Missing option '--image'"),
+        (["scale", "web"], "Missing option '--replicas'"),
+        (["restart", "web", "--interval", "-1"], "Invalid value for '--interval'"),
+        (["delete", "web"], "--yes: there is no terminal to ask on"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_one_line_that_says_what(

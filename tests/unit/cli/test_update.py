@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from cli.exits import BadInput, Failure
-from cli.updating import Wish, last_good, release, spec_for
+from cli.exits import BadInput
+from cli.specs import release
+from cli.updating import Wish, spec_for
+from shared.commands import Refusal
+from shared.history import last_good
 
 Json = dict[str, Any]
 
@@ -32,9 +35,9 @@ def test_the_newest_successful_release_is_the_base(flow: Json) -> None:
 
 
 def test_without_a_successful_release_there_is_nothing_to_update(flow: Json) -> None:
-    with pytest.raises(Failure, match="7-web has no successful release to update from: create it"):
+    with pytest.raises(Refusal, match="7-web has no successful release: create it"):
         last_good([], "7-web")
-    with pytest.raises(Failure, match="its first one is not finished"):
+    with pytest.raises(Refusal, match="its first one is not finished"):
         last_good([flow], "7-web")
 
 
@@ -60,6 +63,11 @@ def test_the_strategy_can_be_changed(spec: Json) -> None:
     assert (made.update_strategy.batch_size, made.update_strategy.canary) == ("25%", 0)
     assert (made.update_strategy.mode, made.update_strategy.batch_interval_seconds) == ("manual", 30)
     assert made.application.replicas == 6
+
+
+def test_an_update_keeps_the_count_that_runs(spec: Json) -> None:
+    assert spec_for({"spec": spec}, Wish("web:2", "web"), 9).application.replicas == 9
+    assert spec_for({"spec": spec}, Wish("web:2", "web", replicas=2), 9).application.replicas == 2
 
 
 def test_with_several_containers_one_must_be_named(spec: Json) -> None:

@@ -467,6 +467,7 @@ async def test_a_deleted_cloneset_is_told(
     await given(executor, kafka, create(flow))
     await api.delete(CLONESETS, "default", "web")
     await until(lambda: any(event.reason == "Deleted" for event in kafka.of(m.CloneSetEvent)))
+    await until(lambda: any(not seen.cloneset.exists for seen in kafka.of(m.CloneSetSeen)))
 
 
 async def test_a_replica_tells_nothing_of_instances_that_are_not_its_own_until_it_is_given_them(

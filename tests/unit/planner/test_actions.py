@@ -220,8 +220,7 @@ def test_delete_drains_every_pod_and_then_removes_the_cloneset() -> None:
 def test_a_delete_is_done_where_somebody_else_has_deleted_the_cloneset() -> None:
     world = World(3)
     world.apply(RUN, {"batchSize": 1}, action="delete")
-    world.cluster.body, world.cluster.pods = None, []
-    world.steer(RUN, CommandType.PROMOTE)
+    world.delete_cloneset()
     assert world.flow(RUN).phase == "Success"
 
 
@@ -462,3 +461,13 @@ def test_blue_green_holds_before_the_traffic_and_before_the_old_pods_go() -> Non
     assert (world.where("green"), world.cluster.serving()) == ("BatchStarted 1 Baking", 8)
     world.steer("green", CommandType.NEXT)
     assert (world.where("green"), revisions(world)) == ("Success 1 Baked", {"green": 4})
+
+
+def test_a_cancel_that_comes_before_the_pull_out_is_carried_out_still_gives_the_traffic_back() -> None:
+    world = World(2)
+    world.gates_move = False
+    world.apply(RUN, {"mode": "auto", "pullOutSeconds": 5}, replicas=1, action="scale_in")
+    world.steer(RUN, CommandType.CANCEL)
+    world.go_on()
+    assert world.flow(RUN).phase == "Canceled"
+    assert world.cluster.serving() == 2
