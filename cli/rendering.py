@@ -127,14 +127,20 @@ def waits_for(flow: Json) -> str:
     conditions = status.get("conditions") or []
     if conditions and conditions[-1]["phase"] in _FAILED:
         why = message or conditions[-1].get("message", "")
-        return f"stopped, {conditions[-1]['phase']}: {why} → triton cancel {name}"
+        return f"stopped, {conditions[-1]['phase']}: {why} → triton retry {name}, triton cancel {name} or {_back(flow)}"
     if reason == "WaitingForNext":
         return f"{message} → triton next {name}"
+    if status.get("paused") and reason == "ProgressDeadlineExceeded":
+        return f"stopped: {message} → triton retry {name}, triton cancel {name} or {_back(flow)}"
     if reason == "Paused" or status.get("paused"):
         return f"{message or 'paused'} → triton resume {name}"
     if reason and reason != "Warning":
         return message or reason
     return ""
+
+
+def _back(flow: Json) -> str:
+    return f"triton rollback {flow['spec']['application']['instanceName']}"
 
 
 def heading(view: Progress) -> str:

@@ -119,6 +119,7 @@ def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
         hold=cloneset.hold,
         owner=cloneset.owner,
         stopped=cloneset.stopped,
+        no_pull_in=NO_PULL_IN in cloneset.metadata.annotations,
         status_replicas=status.replicas,
         ready_replicas=status.ready_replicas,
         available_replicas=status.available_replicas,

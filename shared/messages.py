@@ -200,7 +200,7 @@ class PodRef(Value):
 class CloneSetFacts(Value):
     """A CloneSet as it is. `sequence`: the last command written into it. `partition` as a count. `owner`: the uid of
     the DeployFlow for which Triton 0.1.x claimed it, until this one writes it. `stopped`: the replicas that it had
-    before it was stopped; 0 where it was not.
+    before it was stopped; 0 where it was not. `no_pull_in`: somebody else opens the gates of its pods.
     """
 
     exists: bool = True
@@ -214,6 +214,7 @@ class CloneSetFacts(Value):
     hold: Hold | None = None
     owner: str = ""
     stopped: int = 0
+    no_pull_in: bool = False
     status_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0

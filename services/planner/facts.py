@@ -144,6 +144,8 @@ def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
                 flow, generation=fact.generation, deleting=fact.deleting, warnings=(problems(error, "spec"),)
             )
         strategy = strategy_of(spec)
+        if not flow.updating:
+            strategy = replace(strategy, no_pull_in=flow.strategy.no_pull_in)
         if flow.strategy.paused and not strategy.paused:
             flow = _times_anew(flow, now)
         return replace(
@@ -319,6 +321,7 @@ def _cloneset(i: Instance, facts: m.CloneSetFacts) -> Instance:
         exists=facts.exists,
         update_revision=facts.update_revision,
         stopped=facts.stopped,
+        no_pull_in=facts.no_pull_in,
     )
     return i if known == i.cloneset else replace(i, cloneset=known)
 

@@ -151,6 +151,8 @@ def _aim(i: Instance, f: Flow) -> Move:
         others=others,
         target_revision=i.cloneset.update_revision,
         stopped=replicas if f.action == Action.STOP else 0,
+        # whoever opens the gates of its pods goes on doing it
+        strategy=replace(f.strategy, no_pull_in=i.cloneset.no_pull_in),
     )
     return Move(replace(i, active=planned(f)))
 

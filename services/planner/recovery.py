@@ -178,7 +178,8 @@ def _aimed(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
         begun = flow.started_at // 1000 * 1000
         leaving = tuple(p.uid for p in fact.pods if p.uid not in made and p.created_at < begun)
     stopped = flow.to_process if flow.action == Action.STOP else 0
-    return replace(flow, wanted=wanted, leaving=leaving, stopped=stopped)
+    strategy = replace(flow.strategy, no_pull_in=live.no_pull_in)
+    return replace(flow, wanted=wanted, leaving=leaving, stopped=stopped, strategy=strategy)
 
 
 def _under_way(flow: Flow, hold: m.Hold) -> Flow:

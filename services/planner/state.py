@@ -256,6 +256,7 @@ class CloneSet(Value, frozen=True):
     update_revision: str = ""
     stopped: int = 0
     """The replicas to which a start goes back; 0 where nobody stopped it."""
+    no_pull_in: bool = False
 
 
 class Instance(Value, frozen=True):

@@ -51,7 +51,10 @@ def test_a_waiting_release_says_what_to_press(flow: Json) -> None:
 
 def test_a_failed_batch_says_why_and_how_to_end_it(flow: Json) -> None:
     waits = rendering.waits_for(_failed(flow))
-    assert waits == "stopped, SmokeFailed: 1 of 1 pods failed: ImagePullBackOff → triton cancel 7-web-bcdfg"
+    assert waits == (
+        "stopped, SmokeFailed: 1 of 1 pods failed: ImagePullBackOff → "
+        "triton retry 7-web-bcdfg, triton cancel 7-web-bcdfg or triton rollback 7-web"
+    )
 
 
 def test_a_paused_release_says_how_to_resume_it(flow: Json) -> None:

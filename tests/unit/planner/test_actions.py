@@ -164,6 +164,22 @@ def test_a_scale_that_contradicts_itself_says_so_before_anything_moves(
     assert names(world) == OLD
 
 
+def test_who_opens_the_gates_goes_on_doing_it() -> None:
+    world = World(2)
+    world.apply("new", {"mode": "auto", "noPullIn": True})
+    world.start(*world.pods)
+    for pod in world.cluster.live:
+        pod.open = True
+    world.tell_pods()
+    assert world.where("new") == "Success 1 Baked"
+    pulled_in = world.kinds.count("pull_in")
+    world.apply(RUN, {"mode": "auto"}, replicas=3, action="scale_out")
+    world.change(RUN, {"batchSize": 1})
+    assert world.flow(RUN).phase == "Success"
+    assert world.kinds.count("pull_in") == pulled_in
+    assert last(world, m.Surge).no_pull_in
+
+
 # --- stop, start, delete ---
 
 
