@@ -14,6 +14,8 @@ Json = dict[str, Any]
 
 OPENED = "PulledIn"
 CLOSED = "PulledOut"
+UNCLAIMED = "Unclaimed"
+"""Why a gate is open that no command opened."""
 
 
 def commanded(pod: Pod, *, opened: bool, sequence: int) -> bool:
@@ -43,8 +45,10 @@ def waits(pod: Pod) -> bool:
     return pod.gate == Gate.CLOSED and pod.containers_ready and not pod.deleting and not pulled_out
 
 
-def patch(pod: Pod, *, opened: bool, sequence: int, now: datetime) -> Json:
-    """A strategic merge patch of `pods/status`, for this very pod as it was read."""
+def patch(pod: Pod, *, opened: bool, sequence: int, now: datetime, reason: str = "") -> Json:
+    """A strategic merge patch of `pods/status`, for this very pod as it was read; `reason`: of a gate that no command
+    moves.
+    """
     return {
         "metadata": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version},
         "status": {
@@ -52,7 +56,7 @@ def patch(pod: Pod, *, opened: bool, sequence: int, now: datetime) -> Json:
                 {
                     "type": READINESS_GATE,
                     "status": "True" if opened else "False",
-                    "reason": OPENED if opened else CLOSED,
+                    "reason": reason or (OPENED if opened else CLOSED),
                     "message": gate_message(sequence),
                     "lastTransitionTime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 }

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from prometheus_client import Counter
 
-from services.readiness.gates import commanded, patch, unclaimed, waits
+from services.readiness.gates import UNCLAIMED, commanded, patch, unclaimed, waits
 from shared import messages as m
 from shared.clonesets import CloneSet
 from shared.errors import Unavailable
@@ -82,15 +82,16 @@ class GateKeeper:
         for _ in range(CONFLICTS):
             if pod is None or not commanded(pod, opened=opened, sequence=sequence):
                 return
-            if await self._patch(pod, opened=opened, sequence=sequence, why="command"):
+            if await self._patch(pod, opened=opened, sequence=sequence):
                 return
             pod = await self._fresh(pod)
         msg = f"pod {uid} keeps changing"
         raise Unavailable(msg)
 
-    async def _patch(self, pod: Pod, *, opened: bool, sequence: int, why: str) -> bool:
+    async def _patch(self, pod: Pod, *, opened: bool, sequence: int, claimed: bool = True) -> bool:
         """False: the pod has changed since it was read."""
-        body = patch(pod, opened=opened, sequence=sequence, now=datetime.now(UTC))
+        reason, why = ("", "command") if claimed else (UNCLAIMED, "unclaimed")
+        body = patch(pod, opened=opened, sequence=sequence, now=datetime.now(UTC), reason=reason)
         meta = pod.metadata
         try:
             written = await self._client.patch(
@@ -151,7 +152,7 @@ class GateKeeper:
                         pod.metadata.name,
                         extra={"triton.key": str(key)},
                     )
-                    await self._patch(pod, opened=True, sequence=cloneset.sequence, why="unclaimed")
+                    await self._patch(pod, opened=True, sequence=cloneset.sequence, claimed=False)
         except (ApiError, Unavailable) as error:
             _log.warning("pods of %s wait: %s", key, error, extra={"triton.key": str(key)})
 

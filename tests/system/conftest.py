@@ -21,6 +21,8 @@ from tests.system.other_system import OtherSystem
 from tests.system.releases import Releases
 from tests.system.said import add_logs
 
+pytest.register_assert_rewrite("tests.system.whole_releases", "tests.system.history")
+
 REAL = os.environ.get("TRITON_TEST_STACK") == "real"
 SETTINGS = {"TRITON_RESEND_SECONDS": "3"}
 

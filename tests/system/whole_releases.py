@@ -64,7 +64,7 @@ class Scene:
             await self.first(Action.UPDATE, replicas=there, image="nginx:2")
         if self.action == Action.START:
             await self.first(Action.STOP)
-        await self.stands(self.way.before)
+        await stands(self.releases, self.way.before)
         pods = await self.releases.pods(INSTANCE)
         self.before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
 
@@ -193,7 +193,7 @@ class Scene:
 
     async def settles(self, history: History) -> None:
         kept, fresh = self.ends()
-        await self.stands(kept + fresh)
+        await stands(self.releases, kept + fresh)
         gone = len(self.before) - kept
         await until(f"{gone} old pods are gone", lambda: len(self.gone(history)) >= gone)
 
@@ -208,7 +208,7 @@ class Scene:
         assert len(old) == kept
         assert len(self.gone(history)) == len(self.before) - kept
         for pod in await self.fresh():
-            assert pod["spec"]["containers"][0]["image"] == self.image()
+            assert image_of(pod) == self.image()
         if self.outcome in {matrix.SUCCESS, matrix.CANCEL_BAKED} and self.action in RETIRING:
             history.pulled_out_first()
         try:
@@ -235,16 +235,22 @@ class Scene:
         """Of the pods that the release makes."""
         return "nginx:2" if self.action in {Action.CREATE, Action.UPDATE} else "nginx:1"
 
-    async def stands(self, number: int) -> None:
-        """Wait until so many pods are all that there is, each of them Ready and with traffic, its gate open."""
 
-        async def stand() -> bool:
-            labels = f"app.kubernetes.io/instance={INSTANCE}"
-            pods = await self.releases.client.list(k8s.PODS, self.releases.namespace, labels=labels)
-            names = {pod["metadata"]["name"] for pod in pods if is_ready(pod) and _gate(pod) == "True"}
-            return len(names) == len(pods) == number and await self.releases.endpoints(INSTANCE) == names
+async def stands(releases: Releases, number: int, *, image: str = "") -> None:
+    """Wait until so many pods are all that there is, each of them Ready and with traffic, its gate open."""
 
-        await until(f"{number} pods are all that there is, and serve", stand)
+    async def stand() -> bool:
+        labels = f"app.kubernetes.io/instance={INSTANCE}"
+        pods = await releases.client.list(k8s.PODS, releases.namespace, labels=labels)
+        fits = [pod for pod in pods if is_ready(pod) and _gate(pod) == "True" and image in image_of(pod)]
+        names = {pod["metadata"]["name"] for pod in fits}
+        return len(names) == len(pods) == number and await releases.endpoints(INSTANCE) == names
+
+    await until(f"{number} pods {image} are all that there is, and serve", stand)
+
+
+def image_of(pod: Json) -> str:
+    return str(pod["spec"]["containers"][0]["image"])
 
 
 def _gate(pod: Json) -> str:
