@@ -22,7 +22,7 @@ from tests.system.by_hand import BY_HAND, Do, by_hand, crashed, report
 from tests.system.history import is_ready, recorded
 from tests.system.matrix import TALLY
 from tests.system.releases import Releases, deployflow, until
-from tests.system.whole_releases import AT_ONCE, INSTANCE, stands
+from tests.system.whole_releases import INSTANCE, SOON, stands
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
@@ -41,11 +41,11 @@ async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
         yield client
 
 
-def release(name: str, *, annotations: Json = AT_ONCE, **fields: Any) -> Json:
+def release(name: str, *, annotations: Json = SOON, **fields: Any) -> Json:
     return deployflow(name, INSTANCE, annotations=annotations, **fields)
 
 
-async def create(releases: Releases, replicas: int, annotations: Json = AT_ONCE) -> None:
+async def create(releases: Releases, replicas: int, annotations: Json = SOON) -> None:
     await releases.apply(release("first", action="create", replicas=replicas, annotations=annotations))
     await releases.finished("first", "Success")
     await stands(releases, replicas)
@@ -130,7 +130,7 @@ async def test_pods_that_a_drain_takes_in_the_middle_of_a_release_are_replaced_a
     releases: Releases, phase: str, strategy: Json
 ) -> None:
     held = phase == "Smoking"
-    notes = BY_HAND if held else AT_ONCE
+    notes = BY_HAND if held else SOON
     async with by_hand(releases) as hand:
         await create(releases, 4, notes)
         before = {pod["metadata"]["name"] for pod in await releases.pods(INSTANCE)}

@@ -21,7 +21,7 @@ RUN: Final = "run"
 """The release that is looked at."""
 LONG: Final = 300
 """Seconds of a wait that a test does not wait for."""
-AT_ONCE: Final = {"sandbox.triton.io/start-seconds": "0-0.1", "sandbox.triton.io/stop-seconds": "0-0.1"}
+SOON: Final = {"sandbox.triton.io/start-seconds": "0.2-0.4", "sandbox.triton.io/stop-seconds": "0-0.1"}
 HELD: Final = (matrix.SMOKE_FAILURE, matrix.CANCEL_SMOKING, matrix.CANCEL_SMOKED)
 """Outcomes for which the test says when containers start."""
 RETIRING: Final = tuple(action for action in matrix.ACTIONS if action not in ADDING)
@@ -49,7 +49,7 @@ class Scene:
         self.hand = hand
         self.action, self.outcome = cell
         self.way: Way = WAYS[cell.action]
-        self.annotations = BY_HAND if self.outcome in HELD else AT_ONCE
+        self.annotations = BY_HAND if self.outcome in HELD else SOON
         self.before: dict[str, str] = {}
         """The pods before the release: uids by their names."""
 
@@ -169,7 +169,7 @@ class Scene:
             # without a stage to wait at: paused while its containers start
             await self.hand.shall(Do.WAIT)
             await self.begin()
-            await until("a pod is made", self.fresh)
+            await self.releases.until_status(RUN, "its pod is told", _told)
             await self.steer(paused=True)
             await self.releases.until_status(RUN, "paused", lambda s: s.get("reason") == "Paused")
             await self.hand.shall(Do.START)
@@ -218,8 +218,13 @@ class Scene:
             return
         assert (self.action, self.outcome) != (Action.DELETE, matrix.SUCCESS)
         assert cloneset["spec"]["replicas"] == kept + fresh
+        assert image_of(cloneset["spec"]["template"]) == self.image_at_rest()
         assert "apps.triton.io/hold" not in cloneset["metadata"]["annotations"]
-        assert not cloneset["spec"].get("scaleStrategy", {}).get("podsToDelete")
+        await until("nobody is named to be deleted any more", self.nobody_named)
+
+    async def nobody_named(self) -> bool:
+        cloneset = await self.releases.cloneset(INSTANCE)
+        return not cloneset["spec"].get("scaleStrategy", {}).get("podsToDelete")
 
     def ends(self) -> tuple[int, int]:
         """How many pods from before stay, and how many of the release: after no batch, one, or both."""
@@ -235,6 +240,12 @@ class Scene:
         """Of the pods that the release makes."""
         return "nginx:2" if self.action in {Action.CREATE, Action.UPDATE} else "nginx:1"
 
+    def image_at_rest(self) -> str:
+        """Of the template that the CloneSet is left with: what an update or rollback brought only where it succeeded."""
+        if self.action == Action.ROLLBACK and self.outcome != matrix.SUCCESS:
+            return "nginx:2"
+        return "nginx:1" if self.action == Action.UPDATE and self.outcome != matrix.SUCCESS else self.image()
+
 
 async def stands(releases: Releases, number: int, *, image: str = "") -> None:
     """Wait until so many pods are all that there is, each of them Ready and with traffic, its gate open."""
@@ -247,6 +258,10 @@ async def stands(releases: Releases, number: int, *, image: str = "") -> None:
         return len(names) == len(pods) == number and await releases.endpoints(INSTANCE) == names
 
     await until(f"{number} pods {image} are all that there is, and serve", stand)
+
+
+def _told(status: Json) -> bool:
+    return any(condition["pods"] for condition in status.get("conditions") or [])
 
 
 def image_of(pod: Json) -> str:
