@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, NamedTuple
 
-from shared.deployflow import SHRINKING, UPDATING, Action
+from shared.deployflow import NAMING, SHRINKING, UPDATING, Action
 
 SUCCESS: Final = "success"
 SMOKE_FAILURE: Final = "smoke-failure"
@@ -48,11 +48,14 @@ _RETIRES_NONE: Final = (
 
 
 class Cell(NamedTuple):
+    """`named`: another release of the same cell, of pods that the release names."""
+
     action: Action
     outcome: str
+    named: bool = False
 
     def __str__(self) -> str:
-        return f"{self.action}-{self.outcome}"
+        return f"{self.action}-{self.outcome}{'-named' if self.named else ''}"
 
 
 class Way(NamedTuple):
@@ -83,7 +86,8 @@ REASONS: Final = {
 }
 """Why a cell is empty."""
 CELLS: Final = [
-    cell for action in ACTIONS for outcome in OUTCOMES if (cell := Cell(action, outcome)) not in REASONS
+    *(cell for action in ACTIONS for outcome in OUTCOMES if (cell := Cell(action, outcome)) not in REASONS),
+    *(Cell(action, SUCCESS, named=True) for action in NAMING),
 ]
 
 
@@ -97,6 +101,9 @@ class Tally:
     def __init__(self) -> None:
         self.whole: Counter[Cell] = Counter()
         self.measured: list[str] = []
+
+    def count(self, action: Action, outcome: str) -> None:
+        self.whole[Cell(action, outcome)] += 1
 
     def lines(self) -> list[str]:
         """The matrix as it is printed; nothing where no release of it was run."""

@@ -38,7 +38,7 @@ async def run(sandbox: Sandbox, cell: Cell) -> None:
                 await scene.play()
                 await scene.settles(history)
             await scene.check(history)
-    TALLY.whole[cell] += 1
+    TALLY.count(cell.action, cell.outcome)
 
 
 class Scene:
@@ -47,11 +47,13 @@ class Scene:
     def __init__(self, releases: Releases, hand: Hand, cell: Cell) -> None:
         self.releases = releases
         self.hand = hand
-        self.action, self.outcome = cell
+        self.action, self.outcome, self.names_pods = cell
         self.way: Way = WAYS[cell.action]
         self.annotations = BY_HAND if self.outcome in HELD else SOON
         self.before: dict[str, str] = {}
         """The pods before the release: uids by their names."""
+        self.named: list[str] = []
+        """Those of them that the release names."""
 
     # --- before it ---
 
@@ -67,12 +69,15 @@ class Scene:
         await stands(self.releases, self.way.before)
         pods = await self.releases.pods(INSTANCE)
         self.before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+        if self.names_pods:
+            # of equally old ones the first by name would go else
+            self.named = sorted(self.before)[-max(self.way.before - self.way.after, 1) :]
 
     async def first(self, action: Action, **fields: Any) -> None:
         name = str(action)
         await self.apply(name, action, {}, **fields)
         await self.releases.finished(name, "Success")
-        TALLY.whole[Cell(action, matrix.SUCCESS)] += 1
+        TALLY.count(action, matrix.SUCCESS)
 
     async def apply(self, name: str, action: Action, strategy: Json, **fields: Any) -> None:
         body = deployflow(name, INSTANCE, action=action, annotations=self.annotations, **fields, **strategy)
@@ -84,7 +89,7 @@ class Scene:
     # --- the release ---
 
     async def begin(self, **strategy: Any) -> None:
-        strategy = {"batchSize": 1, **strategy}
+        strategy = {"batchSize": 1, **strategy, **({"podsToDelete": self.named} if self.named else {})}
         if self.action != Action.ROLLBACK:
             await self.apply(RUN, self.action, strategy, replicas=self.way.after, image="nginx:2")
             return
@@ -105,7 +110,7 @@ class Scene:
                 await self.begin(pullOutSeconds=1 if self.action in RETIRING else 0)
                 status = await self.releases.finished(RUN, "Success")
                 assert {c["phase"] for c in status["conditions"]} == {"Baked"}
-                assert status["finishedBatches"] == status["batches"] == 2
+                assert status["finishedBatches"] == status["batches"] == (len(self.named) or 2)
                 return
             case matrix.SMOKE_FAILURE:
                 await self.hand.shall(Do.CRASH)
@@ -206,6 +211,7 @@ class Scene:
         history.check(self.way.least, served_before=self.way.least > 0)
         old = {pod["metadata"]["name"] for pod in await self.releases.pods(INSTANCE)} & set(self.before)
         assert len(old) == kept
+        assert not old & set(self.named)
         assert len(self.gone(history)) == len(self.before) - kept
         for pod in await self.fresh():
             assert image_of(pod) == self.image()
@@ -228,7 +234,7 @@ class Scene:
 
     def ends(self) -> tuple[int, int]:
         """How many pods from before stay, and how many of the release: after no batch, one, or both."""
-        finished = {matrix.SUCCESS: 2, matrix.CANCEL_BETWEEN: 1}.get(self.outcome, 0)
+        finished = {matrix.SUCCESS: len(self.named) or 2, matrix.CANCEL_BETWEEN: 1}.get(self.outcome, 0)
         if self.outcome == matrix.CANCEL_BAKED and self.action not in SHRINKING:
             # what is baked serves: it stays, and those that were pulled out for it go
             finished = 1
