@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from services.readiness.gates import UNCLAIMED
 from shared.deployflow import READINESS_GATE, PodPhase
 from shared.messages import Gate, PodFact
 from shared.pods import ContainerStatus, Pod
@@ -80,6 +81,9 @@ def _phase(pod: Pod) -> tuple[PodPhase, str, str]:
         if waiting is not None and waiting.reason in FAILED_WAITING:
             return PodPhase.FAILED, waiting.reason, _why(container)
     if pod.ready:
+        gate = pod.condition(READINESS_GATE)
+        if gate is not None and gate.reason == UNCLAIMED:
+            return PodPhase.READY, UNCLAIMED, "no release claims it, its gate was opened for want of one"
         return PodPhase.READY, "", ""
     if pod.containers_ready:
         return PodPhase.CONTAINERS_READY, *_kept_out(pod)

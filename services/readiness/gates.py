@@ -15,6 +15,8 @@ Json = dict[str, Any]
 
 OPENED = "PulledIn"
 CLOSED = "PulledOut"
+UNCLAIMED = "Unclaimed"
+"""Why a gate is open that no command opened."""
 
 
 def commanded(pod: Pod, *, opened: bool, sequence: int) -> bool:
@@ -44,14 +46,16 @@ def waits(pod: Pod) -> bool:
     return pod.gate == Gate.CLOSED and pod.containers_ready and not pod.deleting and not pulled_out
 
 
-def patch(pod: Pod, *, opened: bool, sequence: int, now: datetime, drain_after: int = 0) -> Json:
-    """A strategic merge patch of `pods/status`, for this very pod as it was read.
+def patch(
+    pod: Pod, *, opened: bool, sequence: int, now: datetime, reason: str = "", drain_after: int = 0
+) -> Json:
+    """A strategic merge patch of `pods/status`, for this very pod as it was read; `reason`: of a gate that no command
+    moves.
 
     With its gate a pod that tells of its connections begins to drain.
     """
-    conditions = [
-        condition_of(READINESS_GATE, opened, OPENED if opened else CLOSED, gate_message(sequence), now)
-    ]
+    why = reason or (OPENED if opened else CLOSED)
+    conditions = [condition_of(READINESS_GATE, opened, why, gate_message(sequence), now)]
     if not opened and pod.drain is not None:
         conditions.append(condition_of(DRAINED, False, CLOSED, drain_message(drain_after), now))
     return status_patch(pod, conditions)

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from prometheus_client import Counter
 
-from services.readiness.gates import commanded, patch, unclaimed, waits
+from services.readiness.gates import UNCLAIMED, commanded, patch, unclaimed, waits
 from shared import messages as m
 from shared.clonesets import CloneSet
 from shared.errors import Unavailable
@@ -154,7 +154,9 @@ class GateKeeper:
                         pod.metadata.name,
                         extra={"triton.key": str(key)},
                     )
-                    body = patch(pod, opened=True, sequence=cloneset.sequence, now=datetime.now(UTC))
+                    body = patch(
+                        pod, opened=True, sequence=cloneset.sequence, now=datetime.now(UTC), reason=UNCLAIMED
+                    )
                     await self._patch(pod, body, "open", "unclaimed")
         except (ApiError, Unavailable) as error:
             _log.warning("pods of %s wait: %s", key, error, extra={"triton.key": str(key)})

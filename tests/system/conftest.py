@@ -16,9 +16,12 @@ import pytest_asyncio
 from sandbox.embedded import EmbeddedStack
 from sandbox.environment import SERVICES, Sandbox, Stack
 from sandbox.real.stack import RealStack
+from tests.system.matrix import TALLY
 from tests.system.other_system import OtherSystem
 from tests.system.releases import Releases
 from tests.system.said import add_logs
+
+pytest.register_assert_rewrite("tests.system.whole_releases", "tests.system.history")
 
 REAL = os.environ.get("TRITON_TEST_STACK") == "real"
 SETTINGS = {"TRITON_RESEND_SECONDS": "3"}
@@ -63,3 +66,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     add_logs(item, report)
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := TALLY.lines():
+        terminalreporter.section(f"whole releases on {'the real parts' if REAL else 'the sandbox'}")
+        for line in lines:
+            terminalreporter.write_line(line)

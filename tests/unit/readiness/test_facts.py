@@ -175,6 +175,16 @@ def test_a_fact_tells_the_gate_and_which_command_wrote_it(
     assert (fact.gate, fact.sequence) == told
 
 
+def test_a_ready_pod_says_that_no_release_claimed_it() -> None:
+    status = {"phase": "Running", "conditions": conditions(ContainersReady=True, Ready=True)}
+    ours, nobodys = (
+        fact_of(pod(gate="open", status=status, reason=why)) for why in ("PulledIn", "Unclaimed")
+    )
+    assert (ours.phase, ours.reason, ours.message) == ("Ready", "", "")
+    assert (nobodys.phase, nobodys.reason) == ("Ready", "Unclaimed")
+    assert "no release claims it" in nobodys.message
+
+
 @pytest.mark.parametrize(
     "scribble", ["sequence", "sequence ", "sequence x", "sequence -1", "sequence ²", "hello"]
 )

@@ -317,6 +317,7 @@ async def test_a_pod_that_no_release_claims_is_opened_without_any_command(
     await opened(api, 2)
     pods = await api.list(PODS, "default")
     assert {condition(pod)["message"] for pod in pods} == {"sequence 4"}
+    assert {condition(pod)["reason"] for pod in pods} == {"Unclaimed"}
     await contained(readiness, 2)
 
 
