@@ -36,7 +36,7 @@ def read(body: str) -> m.Command:
 def observe(i: Instance, sequence: int) -> m.Command:
     f = _flow(i)
     # what Triton 0.1.x has begun has its template in the CloneSet: there is none to try
-    tried = f.updating and f.step != Step.TAKE_OVER
+    tried = f.updating and f.step not in {Step.TAKE_OVER, Step.CANCEL}
     return m.Observe(**_head(i, sequence), application=FILLED_IN if tried else None)
 
 

@@ -71,7 +71,8 @@ def absorb(i: Instance, fact: Fact, now: int) -> Instance:
         case m.CloneSetSeen():
             # a count that somebody else set is not taken for ours: the next write is answered ReplicasChanged
             facts = fact.cloneset.model_copy(update={"replicas": i.cloneset.replicas})
-            return replace(_cloneset(i, facts), given=_seen(given, fact.cloneset))
+            seen = replace(_cloneset(i, facts), given=_seen(given, fact.cloneset))
+            return _surged_before(seen, given, fact.cloneset)
         case m.VictimsGone():
             pods = {uid: pod for uid, pod in i.pods.items() if uid not in set(fact.gone)}
             dropped = tuple(uid for uid in i.active.dropped if uid in pods)
@@ -93,6 +94,19 @@ def absorb(i: Instance, fact: Fact, now: int) -> Instance:
 
 _OF_THEIR_OWN = {"remove", "observe", "cancel", "finish"}
 """Commands whose own answer says it where the CloneSet is gone."""
+
+
+def _surged_before(i: Instance, given: Given, facts: m.CloneSetFacts) -> Instance:
+    """With the batch's surge told where a pause came before its answer: the hold says that it was written."""
+    flow = i.active
+    batch = flow.open_batch if flow is not None else None
+    hold = facts.hold
+    if given.kind != "halt" or flow is None or batch is None or batch.told or hold is None:
+        return i
+    if not facts.settled or (hold.flow, hold.batch) != (flow.uid, batch.number):
+        return i
+    batches = (*flow.batches[:-1], replace(batch, told=True))
+    return _with(i, batches=batches, target_revision=facts.update_revision)
 
 
 def _with(i: Instance, **fields: Any) -> Instance:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from services.planner import commands as give
 from services.planner.moves import Move, again, give_command, mine, set_batch, set_flow
 from services.planner.state import EARLIER, Flow, Instance, Step
+from services.planner.turns import leave_unbaked
 from services.planner.verdict import Failure
 from shared.deployflow import Action, BatchPhase, FlowPhase
 
@@ -36,6 +37,9 @@ def give_up(i: Instance, f: Flow) -> Move:
 
 def refused(i: Instance, f: Flow, now: int) -> Move:
     i = replace(i, given=None)
+    if f.step == Step.CANCEL and not f.issued:
+        # it was a look at the pods
+        return leave_unbaked(i, f, now)
     if f.step == Step.CANCEL or (f.reason == "NotFound" and f.batches):
         gone = FlowPhase.SUCCESS if f.action == Action.DELETE else FlowPhase.FAILED
         outcome = f.outcome or gone

@@ -86,58 +86,69 @@ _ENDED = {
 
 
 def end(i: Instance, f: Flow, outcome: FlowPhase, now: int, resend_ms: int) -> Move | None:
+    """End it before its time. What is under way is waited for first where it decides on which pods go."""
     reason, message = _ENDED[outcome]
     if f.message and f.failed:
         message = f"{message}: {f.message}"
+    ending = replace(f, step=Step.CANCEL, outcome=outcome, reason=reason, message=message, issued=True)
     if not f.batches and f.step not in {Step.PREPARE, Step.TAKE_OVER}:
-        return Move(set_flow(i, f, step=Step.DONE, outcome=outcome, reason=reason, message=message))
+        return Move(replace(i, active=replace(ending, step=Step.DONE)))
     batch = f.open_batch
-    others = f.others
-    drop: tuple[str, ...] = ()
-    back: tuple[str, ...] = ()
-    baked = f.updated
-    if batch is not None and batch.baked:
-        baked += batch.surge
-        if f.step == Step.RETIRE and f.issued:
-            # of those that go, some or all are gone already: nobody goes in their place
-            drop, others = f.victims, others - batch.retire
-        elif not batch.surge:
-            # nothing is made in the place of those that were to go: they stay, with their traffic
-            kept = tuple(uid for uid in f.victims if not gone(i, (uid,)))
-            if f.step == Step.PULL_OUT and any(i.pods[uid].gate == "open" for uid in kept):
-                # what closes their gates is under way: it is waited for, and then taken back
-                moving = replace(f, strategy=replace(f.strategy, paused=False), failed=False)
-                return again(i, moving, now, resend_ms)
-            back = tuple(uid for uid in kept if i.pods[uid].gate == "closed")
-        else:
-            others -= len(drop := f.victims or choose_victims(i, f, retires(f, batch)))
-    elif batch is not None:
-        # with what the batch before it replaced, should that not be gone yet
-        drop = (*(uid for uid, _ in mine(i, batch)), *(uid for uid in f.victims if not gone(i, (uid,))))
+    moving = replace(f, strategy=replace(f.strategy, paused=False), failed=False)
+    if f.step == Step.SURGE and batch is not None and not (batch.told and len(mine(i, batch)) >= batch.surge):
+        if i.given is not None and not (i.given.answered and i.given.seen):
+            return again(i, moving, now, resend_ms)
+        # only pods that are known go by name: any other would be OpenKruise's choice
+        return give_command(replace(i, active=replace(ending, issued=False)), give.observe, now)
+    baked, others = f.updated, f.others
+    if batch is None:
+        return _leave(i, ending, baked, others, (), now)
+    if not batch.baked:
+        return _leave(i, ending, baked, others, _unbaked(i, f), now)
+    if f.step == Step.RETIRE and f.issued:
+        # of those that go, some or all are gone already: nobody goes in their place
+        return _leave(i, ending, baked + batch.surge, others - batch.retire, f.victims, now)
+    if batch.surge:
+        drop = f.victims or choose_victims(i, f, retires(f, batch))
+        return _leave(i, ending, baked + batch.surge, others - len(drop), drop, now)
+    # nothing is made in the place of those that were to go: they stay, with their traffic
+    kept = tuple(uid for uid in f.victims if not gone(i, (uid,)))
+    if f.step == Step.PULL_OUT and any(i.pods[uid].gate == "open" for uid in kept):
+        # what closes their gates is under way: it is waited for, and then taken back
+        return again(i, moving, now, resend_ms)
+    back = tuple(uid for uid in kept if i.pods[uid].gate == "closed")
+    if back:
+        return ask_in(replace(i, active=replace(ending, victims=())), now, back)
+    return _leave(i, ending, baked, others, (), now)
+
+
+def leave_unbaked(i: Instance, f: Flow, now: int) -> Move:
+    """End it without the batch under way, as far as its pods are known."""
+    return _leave(i, f, f.updated, f.others, _unbaked(i, f), now)
+
+
+def _unbaked(i: Instance, f: Flow) -> tuple[str, ...]:
+    """The pods of the batch, and what the batch before it replaced, should that not be gone yet."""
+    batch = f.open_batch
+    made = [uid for uid, _ in mine(i, batch)] if batch is not None else []
+    return (*made, *(uid for uid in f.victims if not gone(i, (uid,))))
+
+
+def _leave(i: Instance, f: Flow, baked: int, others: int, drop: tuple[str, ...], now: int) -> Move:
+    """Give the command that ends it: so many pods go on serving, these go."""
     drop = tuple(dict.fromkeys((*drop, *f.dropped)))
-    if f.updating and baked and others > 0:
+    restored = f.updating and others > 0
+    message = f.message
+    if restored and baked:
         names = [
             pod.name
             for uid, pod in sorted(i.pods.items())
             if pod.batch > EARLIER and pod.gate == "open" and uid not in drop
         ]
         message += f"; {baked} pods of {f.target_revision} go on serving: {', '.join(names[:20])}"
-    canceled = set_flow(
-        i,
-        f,
-        step=Step.CANCEL,
-        outcome=outcome,
-        reason=reason,
-        message=message,
-        victims=drop,
-        issued=True,
-    )
-    if back:
-        return ask_in(canceled, now, back)
     keep = baked + others
-    restored = f.updating and others > 0
     return give_command(
-        canceled,
+        set_flow(i, f, message=message, victims=drop, issued=True),
         give.cancel,
         now,
         keep=keep,
@@ -148,11 +159,10 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int, resend_ms: int) -> M
 
 
 def cancel(i: Instance, f: Flow, now: int) -> Move | None:
+    if carried_out(i, "observe"):
+        return leave_unbaked(i, f, now)
     if carried_out(i, "pull_in"):
-        keep = f.updated + f.others
-        return give_command(
-            i, give.cancel, now, keep=keep, baked=keep, drop=f.victims, restore_template=False
-        )
+        return _leave(i, f, f.updated, f.others, (), now)
     if carried_out(i, "finish"):
         return Move(set_flow(i, f, step=Step.DONE))
     if carried_out(i, "cancel") and gone(i, f.victims):

@@ -290,6 +290,29 @@ def test_a_release_in_manual_mode_set_to_auto_goes_on_by_itself() -> None:
 # --- cancel ----------------------------------------------------------------------------------------------
 
 
+def test_a_pause_that_comes_before_the_surge_is_answered_still_knows_the_pods_of_its_batch() -> None:
+    world = World(4)
+    world.silent = {"surge", "halt"}
+    world.apply(NEW, {"mode": "auto", "batchSize": 2})
+    world.steer(NEW, CommandType.PAUSE)
+    world.go_on()
+    assert len(world.status(NEW)["conditions"][0]["pods"]) == 2
+    world.crash(world.cluster.of(NEW)[0])
+    assert world.where(NEW) == "BatchStarted 1 SmokeFailed"
+
+
+def test_a_cancel_that_comes_before_the_surge_is_answered_takes_its_pods_and_no_sick_old_one() -> None:
+    world = World(4)
+    world.crash(world.pods[0])
+    world.silent = {"surge"}
+    world.containers_start = False
+    world.apply(NEW, {"mode": "auto", "batchSize": 2})
+    world.steer(NEW, CommandType.CANCEL)
+    world.go_on()
+    assert world.where(NEW).startswith("Canceled")
+    assert {pod.name for pod in world.cluster.live} == {f"old-{number}" for number in range(4)}
+
+
 def test_cancel_is_one_write() -> None:
     world = starting(4)
     made = [pod.uid for pod in world.cluster.of(NEW)]
