@@ -10,6 +10,7 @@ import pytest
 from shared import messages as m
 from shared.commands import CommandType, Refusal, Target
 from shared.deployflow import BatchPhase
+from shared.topics import BATCH_RESULTS, PLANNER_FACTS
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.world import World
 from tests.unit.planner.releases import (
@@ -302,15 +303,21 @@ def test_a_pause_that_comes_before_the_surge_is_answered_still_knows_the_pods_of
 
 
 def test_a_cancel_that_comes_before_the_surge_is_answered_takes_its_pods_and_no_sick_old_one() -> None:
-    world = World(4)
-    world.crash(world.pods[0])
-    world.silent = {"surge"}
-    world.containers_start = False
-    world.apply(NEW, {"mode": "auto", "batchSize": 2})
-    world.steer(NEW, CommandType.CANCEL)
-    world.go_on()
-    assert world.where(NEW).startswith("Canceled")
-    assert {pod.name for pod in world.cluster.live} == {f"old-{number}" for number in range(4)}
+    around = Surroundings(3)
+    name = around.apply({"mode": "auto", "batchSize": 1}, 3, "restart")
+    around.takes(PLANNER_FACTS)
+    around.executor_works()
+    around.takes(BATCH_RESULTS)
+    around.executor_works()
+    around.kruise_works()
+    sick, *_, fresh = around.cluster.live
+    around.start(fresh)
+    around.crash(sick)
+    around.change(name, {"canceled": True})
+    around.takes(PLANNER_FACTS)
+    around.settles()
+    assert around.written[name]["phase"] == "Canceled"
+    assert {pod.name for pod in around.cluster.live} == {"old-0", "old-1", "old-2"}
 
 
 def test_cancel_is_one_write() -> None:
