@@ -90,6 +90,11 @@ class Surroundings:
         ref = m.FlowRef(name=name, uid=f"uid-{name}")
         return m.SpecObserved(**HEAD, flow=ref, status=status or {}, **self.flows[name])
 
+    @property
+    def given(self) -> list[m.Command]:
+        """The commands so far, each once."""
+        return list(self._given.values())
+
     def unfinished(self) -> list[str]:
         return [name for name in self.flows if not self.written.get(name, {}).get("finished")]
 

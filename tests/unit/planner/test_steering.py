@@ -317,6 +317,8 @@ def test_a_cancel_that_comes_before_the_surge_is_answered_takes_its_pods_and_no_
     around.takes(PLANNER_FACTS)
     around.settles()
     assert around.written[name]["phase"] == "Canceled"
+    (ended,) = [command for command in around.given if isinstance(command, m.Cancel)]
+    assert ended.drop == [fresh.uid]
     assert {pod.name for pod in around.cluster.live} == {"old-0", "old-1", "old-2"}
 
 
