@@ -35,7 +35,7 @@ def log_text(pod: Json, query: Mapping[str, str]) -> str:
     lines += annotations_of(pod).get(LOG, "").splitlines()
     if not running:
         lines.append(
-            f"{ended['finishedAt']} fatal: exit code {ended['exitCode']}: {ended['message']} (simulated)"
+            f"{ended['finishedAt']} fatal: exit code {ended['exitCode']}: {ended.get('message', '')} (simulated)"
         )
     tail = number(query, "tailLines")
     text = "".join(f"{line}\n" for line in (lines if tail is None else lines[max(len(lines) - tail, 0) :]))

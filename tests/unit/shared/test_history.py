@@ -66,6 +66,14 @@ def test_a_rollback_goes_to_the_last_good_release_with_another_template(
     assert rollback_to(list(reversed(releases)), "web")["metadata"]["name"] == goes_to
 
 
+def test_of_two_made_in_the_same_second_the_one_that_began_first_is_older() -> None:
+    first, second = release(2, "web:1", action="create"), release(1, "web:2")
+    for flow, began in ((first, "00.100Z"), (second, "00.900Z")):
+        flow["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        flow["status"]["startedAt"] = f"2026-01-01T00:00:{began}"
+    assert rollback_to([second, first], "web") is first
+
+
 def test_a_rollback_goes_to_the_release_that_is_named() -> None:
     releases = [FIRST, release(2, "web:2"), release(3, "web:3")]
     assert rollback_to(releases, "web", "r1") is releases[0]
