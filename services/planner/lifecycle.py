@@ -75,7 +75,7 @@ def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
             return Move(count_failed(i, f, found))
         if uids := still_serving(i, found):
             return give_command(i, give.pull_out, now, uids=uids)
-    if f.failed and (pulled_out := closed(i)) is not i:
+    if (f.failed or f.step == Step.PULL_IN) and (pulled_out := closed(i)) is not i:
         return Move(pulled_out)
     if bad := spared(i, f, now):
         return spare(i, f, bad, now)
