@@ -18,7 +18,13 @@ _OF_ONE_RELEASE: Final = ("batches", "stage", "paused", "canceled", "retries")
 def updates(releases: Sequence[Json]) -> list[Json]:
     """The releases that brought a template, oldest first."""
     found = [flow for flow in releases if flow["spec"].get("action") in df.UPDATING]
-    return sorted(found, key=lambda flow: (flow["metadata"]["creationTimestamp"], flow["metadata"]["name"]))
+    return sorted(found, key=_age)
+
+
+def _age(flow: Json) -> tuple[str, str, str]:
+    """Creation times are whole seconds: of two made in the same one, the first that began is older."""
+    began = (flow.get("status") or {}).get("startedAt") or "later"
+    return flow["metadata"]["creationTimestamp"], began, flow["metadata"]["name"]
 
 
 def is_good(flow: Json) -> bool:

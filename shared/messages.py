@@ -290,7 +290,8 @@ class PodFact(Value):
     """The state of one pod. `sequence`: of the gate command that was carried out last on it.
 
     `at`: when the pod came into this state, by its own conditions where they tell. `drained`: out of traffic it may
-    go, as far as its connections are concerned; True too for one that names no path for them.
+    go, as far as its connections are concerned; True too for one that names no path for them. `version`: higher in what
+    is told of a later state of the same pod; 0 where it is not known.
     """
 
     uid: str
@@ -312,6 +313,7 @@ class PodFact(Value):
     message: str = ""
     created_at: int
     at: int
+    version: int = 0
 
 
 class PodGone(Value):
