@@ -67,9 +67,11 @@ class Ending:
         assert self._armed is not None
         _, point = self._armed
         async with self._turn:
-            self._seen += 1
-            if self._seen != point.number:
-                return await write()
+            if self._seen + 1 != point.number:
+                answer = await write()
+                # one that was refused does not count
+                self._seen += 1
+                return answer
             if point.moment == "amid":
                 assert part is not None, "this write has no parts"
                 await part()
