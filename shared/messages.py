@@ -294,6 +294,7 @@ class PodFact(Value):
     go, as far as its connections are concerned; True too for one that names no path for them.
     Of a pod that has failed, or takes no traffic though its gate is open: `since` when, and, once they are known, its
     last warning `event` and the last lines of its `log`.
+    `version`: higher in what is told of a later state of the same pod; 0 where it is not known.
     """
 
     uid: str
@@ -318,6 +319,7 @@ class PodFact(Value):
     since: int = 0
     created_at: int
     at: int
+    version: int = 0
 
 
 class PodGone(Value):

@@ -290,6 +290,8 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
     pods = dict(i.pods)
     for seen in fact.pods:
         known = pods.get(seen.uid)
+        if known is not None and 0 < seen.version < known.version:
+            continue  # a replica that has lost the partition had more to tell than it could
         pods[seen.uid] = Pod(
             name=seen.name,
             revision=seen.revision,
@@ -306,6 +308,7 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
             created_at=seen.created_at,
             batch=known.batch if known else UNTOLD,
             asked=known.asked if known else 0,
+            version=seen.version,
         )
     for pod in fact.gone:
         pods.pop(pod.uid, None)

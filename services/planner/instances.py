@@ -90,7 +90,7 @@ class Instances:
     async def handle(self, name: str, records: list[Record]) -> None:
         """Work on the facts of one instance."""
         key = Key.parse(name)
-        facts = [decode(record) for record in records]
+        facts = [fact for fact in map(decode, records) if not self._is_outlived(fact)]
         for _ in range(CONFLICTS):
             held = self._held.get(key) or await self._load(key, facts)
             windows = self._windows(key.namespace)
@@ -102,6 +102,13 @@ class Instances:
             self._held.pop(key, None)
         msg = f"{key}: somebody else keeps writing this instance"
         raise Unavailable(msg)
+
+    def _is_outlived(self, fact: Fact) -> bool:
+        """Told before its release was over: where Redis has been lost nothing else says so, and it would begin anew."""
+        if not isinstance(fact, SpecObserved) or fact.status.get("finished"):
+            return False
+        flow = self._flows.get(fact.namespace, fact.flow.name)
+        return flow is not None and flow.metadata.uid == fact.flow.uid and flow.finished
 
     async def _load(self, key: Key, facts: Sequence[Fact]) -> Held:
         stored = await self._store.load(key)

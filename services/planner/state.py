@@ -64,6 +64,8 @@ class Pod(Value, frozen=True):
     batch: int = UNTOLD
     asked: int = 0
     """The sequence of the pull_in that named it."""
+    version: int = 0
+    """Of what is known; 0 for what was not told, but listed."""
 
 
 class Strategy(Value, frozen=True):

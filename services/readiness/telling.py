@@ -56,6 +56,7 @@ class Telling:
             if told.get(uid) == fact:
                 return
             told[uid] = fact
+            fact = _dated(fact, new)
         if key not in self._changed:
             self._changed[key] = {}
             delay = self._delay + SECONDS_PER_POD * len(told)
@@ -78,7 +79,7 @@ class Telling:
             if pod.key.instance and self._owns(pod.key):
                 fact = fact_of(pod, self._detail(pod))
                 self._told.setdefault(pod.key, {})[fact.uid] = fact
-                instances.setdefault(pod.key, []).append(fact)
+                instances.setdefault(pod.key, []).append(_dated(fact, pod))
         for key, facts in instances.items():
             self._publish(key, facts, [], complete=len(facts) <= LARGEST)
 
@@ -95,3 +96,9 @@ class Telling:
                     at=at,
                 )
             )
+
+
+def _dated(fact: PodFact, pod: Pod) -> PodFact:
+    """With the version of the pod, by which a fact that comes late is known; a version alone is no news."""
+    version = pod.metadata.resource_version
+    return fact.model_copy(update={"version": int(version)}) if version.isdecimal() else fact

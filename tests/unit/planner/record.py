@@ -14,6 +14,7 @@ from typing import Any
 
 from shared import messages as m
 from shared.commands import CommandType
+from tests.simulation.cluster import OLD
 from tests.simulation.world import Told, World
 from tests.unit.planner.releases import NEW, create, press_next, starting, update
 
@@ -72,6 +73,59 @@ def scaled_by_somebody_else() -> World:
     return world
 
 
+def act(action: str, there: int, **strategy: Any) -> World:
+    """An action but create and update, to its end or to where it waits for somebody."""
+    replicas = strategy.pop("replicas", None)
+    world = World(there)
+    world.apply(NEW, {"mode": "auto", **strategy}, replicas=replicas, action=action)
+    return world
+
+
+def restart_of_named_pods() -> World:
+    return act("restart", 3, podsToDelete=["old-0", "old-2"], batchSize=1)
+
+
+def scale_in_of_named_pods() -> World:
+    return act("scale_in", 4, replicas=2, podsToDelete=["old-1", "old-3"], batchSize=1)
+
+
+def scale_out() -> World:
+    return act("scale_out", 2, replicas=4, batchSize=1)
+
+
+def stop_and_start() -> World:
+    world = act("stop", 2, batchSize=1)
+    world.apply("start", {"mode": "auto"}, action="start")
+    return world
+
+
+def delete() -> World:
+    return act("delete", 2)
+
+
+def rollback_in_the_middle_of_an_update() -> World:
+    world = update(3, batchSize=1, mode="manual")
+    world.apply("back", {"mode": "auto"}, action="rollback", revision=OLD)
+    return world
+
+
+def retry_after_a_failure() -> World:
+    world = starting(2)
+    world.fail()
+    world.containers_start = True
+    world.steer(NEW, CommandType.RETRY)
+    return world
+
+
+def failure_below_the_threshold() -> World:
+    world = starting(3, batchSize=3, failureThreshold=1)
+    bad, *good = world.cluster.of(NEW)
+    world.crash(bad)
+    world.containers_start = True
+    world.start(*good)
+    return world
+
+
 HISTORIES: tuple[Callable[[], World], ...] = (
     create_with_canary,
     update_10_in_5,
@@ -80,6 +134,14 @@ HISTORIES: tuple[Callable[[], World], ...] = (
     pause_and_resume,
     takeover,
     scaled_by_somebody_else,
+    restart_of_named_pods,
+    scale_in_of_named_pods,
+    scale_out,
+    stop_and_start,
+    delete,
+    rollback_in_the_middle_of_an_update,
+    retry_after_a_failure,
+    failure_below_the_threshold,
 )
 
 

@@ -142,3 +142,15 @@ async def test_a_window_of_no_time_tells_at_once() -> None:
     async with asyncio.timeout(1):
         await told.next()
     assert names(told.messages[0]) == ["a"]
+
+
+async def test_a_fact_has_the_version_of_its_pod_and_a_new_version_alone_is_not_told() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a", resourceVersion="7"))
+    told.telling.tell_all([pod("b", resourceVersion="8")])
+    messages = await told.next(2)
+    assert sorted(fact.version for message in messages for fact in message.pods) == [7, 8]
+    told.telling.tell(None, pod("b", resourceVersion="9"))
+    told.telling.tell(None, pod("b", READY, resourceVersion="10"))
+    messages = await told.next(3)
+    assert [(len(message.pods), message.pods[0].version) for message in messages[2:]] == [(1, 10)]
