@@ -36,6 +36,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120
 Json = dict[str, Any]
 THERE: Final = 3
 """Pods of an instance before what is looked at begins."""
+GROWN: Final = frozenset({"BatchStarted", "BatchSmoked", "BatchBaked", "BatchFinished"})
+SHRUNK: Final = frozenset({"BatchStarted", "BatchFinished"})
 REACHED_SECONDS: Final = 30.0
 SESSION: Final = {} if REAL else {"TRITON_KAFKA_SESSION_TIMEOUT_MS": "2000"}
 """A group of the embedded broker settles this long, less a second, after a member has gone."""
@@ -66,6 +68,8 @@ class Expected(NamedTuple):
     served: bool = True
     """Never did fewer pods serve than wanted."""
     exists: bool = True
+    told: frozenset[str] = GROWN
+    """Reasons that the log has of every batch."""
     twice: frozenset[str] = frozenset()
     """Reasons that the log has more than once of one batch."""
 
@@ -166,9 +170,15 @@ async def retry(ground: Ground) -> tuple[str, Ended]:
         flow = await ground.releases.flow(name)
         assert flow["spec"]["updateStrategy"]["retries"] == 1
         await ground.releases.strategy(name, canceled=True)
-        twice = frozenset({"BatchSmokeFailed"})
+        failures = frozenset({"BatchSmokeFailed"})
         return Expected(
-            image="nginx:1", phase="Canceled", batches=1, kept=tuple(there), gone=tuple(first), twice=twice
+            image="nginx:1",
+            phase="Canceled",
+            batches=1,
+            kept=tuple(there),
+            gone=tuple(first),
+            told=failures,
+            twice=failures,
         )
 
     return name, ended
@@ -184,9 +194,9 @@ class Case(NamedTuple):
 WAITING: Final = update(batchIntervalSeconds=1)
 PULLING_OUT: Final = update(pullOutSeconds=1)
 RESTART: Final = act("restart", named=2, batches=1)
-SCALE_IN: Final = act("scale_in", replicas=1, named=2, pods=1, batches=1, served=False)
-STOP: Final = act("stop", pods=0, served=False)
-DELETE: Final = act("delete", pods=0, served=False, exists=False)
+SCALE_IN: Final = act("scale_in", replicas=1, named=2, pods=1, batches=1, served=False, told=SHRUNK)
+STOP: Final = act("stop", pods=0, served=False, told=SHRUNK)
+DELETE: Final = act("delete", pods=0, served=False, exists=False, told=SHRUNK)
 
 SURGE: Final = r'^patch clonesets .*1hold", "value": "\{'
 RETIRE: Final = r'^patch clonesets .*1hold", "value": "".*"podsToDelete": \["'
@@ -369,6 +379,8 @@ async def _whole(ground: Ground, name: str, history: History, expected: Expected
     )
     assert {reason for (_, reason), count in told.items() if count > 1} <= expected.twice, told
     assert told[0, expected.phase] == 1
+    numbers = range(1, expected.batches + 1)
+    assert {(number, reason) for number in numbers for reason in expected.told} <= set(told), told
 
 
 async def _let_go(releases: Releases, name: str) -> bool:
