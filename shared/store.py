@@ -22,6 +22,9 @@ from shared.topics import Key
 FIRING_MS: Final = 1_000
 """A deadline that was published comes again after this time, unless its owner has set the next one."""
 
+CONNECTIONS: Final = 50
+"""Calls under way at once; Redis does one at a time."""
+
 _COMMIT = """
 local version = redis.call('HGET', KEYS[1], 'version')
 if (version or '0') ~= ARGV[1] then return 0 end
@@ -56,7 +59,11 @@ class StatusStore:
     def __init__(self, url: str, prefix: str) -> None:
         self._url = url
         self._prefix = prefix
-        self._redis: Any = redis.asyncio.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+        # many instances at once, as at a start, wait for a connection instead of being refused one
+        pool: Any = redis.asyncio.BlockingConnectionPool.from_url(
+            url, max_connections=CONNECTIONS, timeout=20, socket_timeout=5, socket_connect_timeout=5
+        )
+        self._redis: Any = redis.asyncio.Redis.from_pool(pool)
         self._commit = self._redis.register_script(_COMMIT)
         self._published = self._redis.register_script(_PUBLISHED)
         self._fire = self._redis.register_script(_FIRE)

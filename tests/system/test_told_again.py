@@ -31,39 +31,39 @@ FLOW_TOPICS: Final = [name for name in topics.ALL if name != topics.DEAD_LETTERS
 async def test_a_release_that_waits_or_is_over_or_is_forgotten_is_not_moved_by_its_own_messages(
     sandbox: Sandbox, releases: Releases, paas: OtherSystem
 ) -> None:
-    await releases.service("again")
-    await _ask(paas, "again-1", action="create")
-    first = await _made(paas, "again-1")
+    await releases.service("told")
+    await _ask(paas, "told-1", action="create")
+    first = await _made(paas, "told-1")
     await releases.finished(first, "Success")
-    await releases.serves("again", 3)
-    async with recorded(releases, "again") as history:
-        await _ask(paas, "again-2", image="nginx:2", canary=1, batchSize=1)
-        name = await _made(paas, "again-2")
+    await releases.serves("told", 3)
+    async with recorded(releases, "told") as history:
+        await _ask(paas, "told-2", image="nginx:2", canary=1, batchSize=1)
+        name = await _made(paas, "told-2")
         await releases.until_status(name, "waits", lambda status: status.get("reason") == "WaitingForNext")
-        await _nothing_moves(sandbox, releases, "again")
-        await paas.ask("again", press("again-3", "next", "again", batch=1, stage="Smoked"))
+        await _nothing_moves(sandbox, releases, "told")
+        await paas.ask("told", press("told-3", "next", "told", batch=1, stage="Smoked"))
         await releases.batch_is(name, 1, "Baking")
-        await paas.ask("again", press("again-4", "promote", "again"))
+        await paas.ask("told", press("told-4", "promote", "told"))
         await releases.finished(name, "Success")
     history.check(3)
-    await _nothing_moves(sandbox, releases, "again")
+    await _nothing_moves(sandbox, releases, "told")
     await sandbox.stop("planner")
     async with redis.asyncio.from_url(sandbox.redis_url) as state:
         await state.flushall()
     await sandbox.start("planner")
-    await _nothing_moves(sandbox, releases, "again")
-    await _ask(paas, "again-5", image="nginx:3", batchSize=2)
-    await releases.finished(await _made(paas, "again-5"), "Success")
-    assert {pod["spec"]["containers"][0]["image"] for pod in await releases.pods("again")} == {"nginx:3"}
-    await releases.serves("again", 3)
-    assert len(await releases.names("again")) == 3
+    await _nothing_moves(sandbox, releases, "told")
+    await _ask(paas, "told-5", image="nginx:3", batchSize=2)
+    await releases.finished(await _made(paas, "told-5"), "Success")
+    assert {pod["spec"]["containers"][0]["image"] for pod in await releases.pods("told")} == {"nginx:3"}
+    await releases.serves("told", 3)
+    assert len(await releases.names("told")) == 3
 
 
 async def _ask(
     paas: OtherSystem, id: str, *, action: str = "update", image: str = "nginx:1", **strategy: Any
 ) -> None:
-    spec = deployflow("", "again", action=action, image=image, replicas=3, **strategy)["spec"]
-    await paas.ask("again", {"id": id, "type": "deploy", "replyTo": REPLIES, "spec": spec})
+    spec = deployflow("", "told", action=action, image=image, replicas=3, **strategy)["spec"]
+    await paas.ask("told", {"id": id, "type": "deploy", "replyTo": REPLIES, "spec": spec})
 
 
 async def _made(paas: OtherSystem, id: str) -> str:
