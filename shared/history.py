@@ -117,7 +117,7 @@ def identity(releases: Sequence[Json], instance: str) -> Json:
     """
     if not releases:
         raise Refusal("NoRelease", f"{instance} has no release: create it first (action create)")
-    newest = max(releases, key=lambda flow: (flow["metadata"]["creationTimestamp"], flow["metadata"]["name"]))
+    newest = max(releases, key=_age)
     application = newest["spec"]["application"]
     return {field: application[field] for field in _IDENTITY}
 

@@ -122,9 +122,7 @@ def cancel(
 def finish(i: Instance, sequence: int) -> m.Command:
     f = _flow(i)
     # another release leaves what an ended update left: its own pods all have the CloneSet's template
-    mixed = not f.updating and any(
-        pod.revision != i.cloneset.update_revision for pod in i.pods.values() if not pod.deleting
-    )
+    mixed = not f.updating and i.mixed
     return m.Finish(**_head(i, sequence), mixed=mixed, stopped=f.stopped if f.outcome is None else 0)
 
 

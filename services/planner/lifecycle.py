@@ -139,9 +139,8 @@ def _aim(i: Instance, f: Flow) -> Move:
         return Move(_not_begun(i, f, "PodNotFound", text))
     if isinstance(aim, str):
         return Move(_not_begun(i, f, "NotPossible", aim))
-    leaving = tuple(uids[name] for name in named)
-    if f.action == Action.RESTART and not named:
-        leaving = tuple(uids.values())
+    everyone = f.action == Action.RESTART and not named
+    leaving = frozenset(uids.values() if everyone else (uids[name] for name in named))
     others = min(len(leaving), replicas)
     f = replace(
         f,

@@ -44,11 +44,11 @@ def ask_in(i: Instance, now: int, uids: tuple[str, ...]) -> Move:
     return give_command(replace(i, pods=pods), give.pull_in, now, uids=uids)
 
 
-def again(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
-    """The unanswered command once more, with the same sequence."""
+def again(i: Instance, f: Flow, now: int, resend_ms: int, *, anyway: bool = False) -> Move | None:
+    """The unanswered command once more, with the same sequence; `anyway`: also while the release stands still."""
     given = i.given
     stands = f.paused and not f.halted and f.step not in {Step.CANCEL, Step.TAKE_OVER}
-    if given is None or now < given.sent_at + resend_ms or stands:
+    if given is None or now < given.sent_at + resend_ms or (stands and not anyway):
         return None
     if given.answered and given.seen:
         return None

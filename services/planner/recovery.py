@@ -163,7 +163,7 @@ def _aimed(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     """With what an action that keeps the template leads to, which `.status` does not say."""
     live, hold = fact.cloneset, fact.cloneset.hold
     named = flow.strategy.pods_to_delete
-    leaving: tuple[str, ...] = ()
+    leaving: frozenset[str] = frozenset()
     wanted = flow.wanted
     match flow.action:
         case Action.STOP | Action.DELETE:
@@ -173,10 +173,10 @@ def _aimed(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
         case Action.RESTART:
             wanted = hold.updated + hold.others if hold is not None else live.replicas
     if named:
-        leaving = tuple(pod.uid for pod in fact.pods if pod.name in named)
+        leaving = frozenset(pod.uid for pod in fact.pods if pod.name in named)
     elif flow.action == Action.RESTART:
         begun = flow.started_at // 1000 * 1000
-        leaving = tuple(p.uid for p in fact.pods if p.uid not in made and p.created_at < begun)
+        leaving = frozenset(p.uid for p in fact.pods if p.uid not in made and p.created_at < begun)
     stopped = flow.to_process if flow.action == Action.STOP else 0
     strategy = replace(flow.strategy, no_pull_in=live.no_pull_in)
     return replace(flow, wanted=wanted, leaving=leaving, stopped=stopped, strategy=strategy)

@@ -14,7 +14,7 @@ from shared.deployflow import Action, BatchPhase, FlowPhase
 
 def resync(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
     if i.given is not None and i.given.kind == "observe":
-        return again(i, replace(f, strategy=replace(f.strategy, paused=False), failed=False), now, resend_ms)
+        return again(i, f, now, resend_ms, anyway=True)
     return give_command(i, give.observe, now)
 
 
@@ -30,9 +30,13 @@ _WITHOUT = {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER, Step.CANCEL, Step.FINISH
 
 def give_up(i: Instance, f: Flow) -> Move:
     """Nothing of the instance is left to release."""
-    outcome = FlowPhase.SUCCESS if f.action == Action.DELETE else FlowPhase.FAILED
     text = f"CloneSet {i.key} does not exist"
-    return Move(set_flow(i, f, step=Step.DONE, outcome=outcome, reason="NotFound", message=text))
+    return Move(set_flow(i, f, step=Step.DONE, outcome=_without_it(f), reason="NotFound", message=text))
+
+
+def _without_it(f: Flow) -> FlowPhase:
+    """What a release comes to whose CloneSet is gone."""
+    return FlowPhase.SUCCESS if f.action == Action.DELETE else FlowPhase.FAILED
 
 
 def refused(i: Instance, f: Flow, now: int) -> Move:
@@ -41,9 +45,7 @@ def refused(i: Instance, f: Flow, now: int) -> Move:
         # it was a look at the pods
         return leave_unbaked(i, f, now)
     if f.step == Step.CANCEL or (f.reason == "NotFound" and f.batches):
-        gone = FlowPhase.SUCCESS if f.action == Action.DELETE else FlowPhase.FAILED
-        outcome = f.outcome or gone
-        return Move(set_flow(i, f, step=Step.DONE, outcome=outcome))
+        return Move(set_flow(i, f, step=Step.DONE, outcome=f.outcome or _without_it(f)))
     batch = f.open_batch
     if batch is None or (batch.number == 1 and not i.cloneset.exists):
         # nothing has moved yet

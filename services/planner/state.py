@@ -172,7 +172,7 @@ class Flow(Value, frozen=True):
     rebuilt: bool = False
     named: dict[str, int] = {}
     keeps_template: bool = False
-    leaving: tuple[str, ...] = ()
+    leaving: frozenset[str] = frozenset()
     dropped: tuple[str, ...] = ()
     planned: int = 0
     retries: int = 0
@@ -282,6 +282,12 @@ class Instance(Value, frozen=True):
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether pods live that the CloneSet's own update strategy would go on updating."""
+        revision = self.cloneset.update_revision
+        return any(pod.revision != revision for pod in self.pods.values() if not pod.deleting)
 
     @property
     def flows(self) -> tuple[Flow, ...]:

@@ -94,10 +94,9 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int, resend_ms: int) -> M
     if not f.batches and f.step not in {Step.PREPARE, Step.TAKE_OVER}:
         return Move(replace(i, active=replace(ending, step=Step.DONE)))
     batch = f.open_batch
-    moving = replace(f, strategy=replace(f.strategy, paused=False), failed=False)
     if f.step == Step.SURGE and batch is not None and not (batch.told and len(mine(i, batch)) >= batch.surge):
         if i.given is not None and not (i.given.answered and i.given.seen):
-            return again(i, moving, now, resend_ms)
+            return again(i, f, now, resend_ms, anyway=True)
         # only pods that are known go by name: any other would be OpenKruise's choice
         return give_command(replace(i, active=replace(ending, issued=False)), give.observe, now)
     baked, others = f.updated, f.others
@@ -115,7 +114,7 @@ def end(i: Instance, f: Flow, outcome: FlowPhase, now: int, resend_ms: int) -> M
     kept = tuple(uid for uid in f.victims if not gone(i, (uid,)))
     if f.step == Step.PULL_OUT and any(i.pods[uid].gate == "open" for uid in kept):
         # what closes their gates is under way: it is waited for, and then taken back
-        return again(i, moving, now, resend_ms)
+        return again(i, f, now, resend_ms, anyway=True)
     back = tuple(uid for uid in kept if i.pods[uid].gate == "closed")
     if back:
         return ask_in(replace(i, active=replace(ending, victims=())), now, back)
@@ -175,4 +174,4 @@ def _mixed(i: Instance) -> bool:
     command = give.read(i.given.body) if i.given else None
     if isinstance(command, Cancel) and 0 < command.baked < command.keep:
         return True
-    return any(pod.revision != i.cloneset.update_revision for pod in i.pods.values() if not pod.deleting)
+    return i.mixed

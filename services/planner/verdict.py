@@ -39,11 +39,12 @@ def spared(i: Instance, f: Flow, now: int) -> tuple[str, ...]:
     if none or batch is None or not batch.surge or f.resync or f.paused:
         return ()
     if f.step == Step.SURGE and f.issued:
-        bad = _smoke_bad(i, f, batch, now)[0]
-        ready = sum(1 for pod in _pods(i, batch).values() if pod.containers_ready)
+        pods = _pods(i, batch)
+        bad = _smoke_bad(f, batch, pods, now)[0]
+        ready = sum(1 for pod in pods.values() if pod.containers_ready)
         return tuple(bad) if ready + len(bad) >= batch.surge else ()
     if f.step == Step.PULL_IN:
-        return tuple(_bake_bad(i, f, batch, now)[0])
+        return tuple(_bake_bad(f, batch, _pods(i, batch), now)[0])
     return ()
 
 
@@ -98,9 +99,8 @@ def _pods(i: Instance, batch: Batch) -> dict[str, Pod]:
     return {uid: pod for uid, pod in i.pods.items() if pod.batch == batch.number and not pod.deleting}
 
 
-def _smoke_bad(i: Instance, f: Flow, batch: Batch, now: int) -> tuple[dict[str, str], str]:
+def _smoke_bad(f: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[dict[str, str], str]:
     """The pods that have failed, each with why, and the first one's reason."""
-    pods = _pods(i, batch)
     limit = f.strategy.startup_timeout * 1000
     bad = {uid: why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
@@ -120,7 +120,7 @@ def _smoke_bad(i: Instance, f: Flow, batch: Batch, now: int) -> tuple[dict[str, 
 
 def _smoke_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | None:
     pods = _pods(i, batch)
-    bad, reason = _smoke_bad(i, f, batch, now)
+    bad, reason = _smoke_bad(f, batch, pods, now)
     if _beyond(f, batch, bad):
         return _of(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
     overdue = now >= batch.surged_at + f.strategy.startup_timeout * 1000
@@ -131,9 +131,8 @@ def _smoke_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | No
     return None
 
 
-def _bake_bad(i: Instance, f: Flow, batch: Batch, now: int) -> tuple[dict[str, str], str]:
+def _bake_bad(f: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[dict[str, str], str]:
     """The same of pods that have traffic."""
-    pods = _pods(i, batch)
     bad = {uid: why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
     overdue = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000
@@ -149,7 +148,7 @@ def _bake_bad(i: Instance, f: Flow, batch: Batch, now: int) -> tuple[dict[str, s
 
 def _bake_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | None:
     pods = _pods(i, batch)
-    bad, reason = _bake_bad(i, f, batch, now)
+    bad, reason = _bake_bad(f, batch, pods, now)
     if _beyond(f, batch, bad):
         return _of(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))
     overdue = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000

@@ -239,7 +239,8 @@ async def test_of_many_failing_pods_a_few_of_each_revision_are_asked_about_a_few
         ward.put(crashed(f"old-{n:02}", labels={**pod().metadata.labels, "controller-revision-hash": "old"}))
     enough = 2 * PODS_OF_A_REVISION * module.LOOKS
     await until(lambda: len(ward.cluster.asked) >= enough)
-    await asyncio.sleep(10 * SCALED_DOWN)
+    await until(lambda: not ward.details._timers)
+    await ward.details._looks.drain(5)
     assert len(ward.cluster.asked) == enough
     assert len(set(ward.cluster.asked)) == 2 * PODS_OF_A_REVISION
     assert ward.cluster.most <= module.AT_ONCE
@@ -287,8 +288,8 @@ async def test_pods_of_other_replicas_are_not_asked_about() -> None:
     ward.put(crashed("mine"))
     ward.mine = False
     ward.put(crashed("theirs"))
+    await until(lambda: not ward.details._timers)
     await ward.details._looks.drain(5)
-    await asyncio.sleep(5 * SCALED_DOWN)
     assert ward.cluster.asked == []
 
 
