@@ -16,8 +16,8 @@ from cli.releases import in_cluster, steer
 
 if TYPE_CHECKING:
     from cli.connection import Cluster
-    from cli.specs import Known
     from shared.deployflow import DeployFlowSpec
+    from shared.releases import Known
 
 Json = dict[str, Any]
 
@@ -34,7 +34,7 @@ Pods = Annotated[
 
 
 async def _look(cluster: Cluster, instance: str, *, pods: bool = False) -> Known:
-    from cli.specs import Known
+    from shared.releases import Known
 
     releases, cloneset = await cluster.releases(instance), await cluster.cloneset(instance)
     there = await cluster.pods(instance) if pods else []
@@ -53,14 +53,15 @@ def _start(
     freeze_override: str = "",
 ) -> None:
     """Make the DeployFlow of what `build` says, if it says anything, and print its name."""
-    from cli import control, specs
+    from cli import control
+    from shared import releases
     from shared.kubernetes import DEPLOYFLOWS
 
     async def work(cluster: Cluster) -> Json | None:
         spec = build(await _look(cluster, instance, pods=pods))
         if spec is None:
             return None
-        body = specs.release(
+        body = releases.release(
             spec,
             namespace=cluster.namespace,
             request_id=control.new_request_id(),
@@ -106,14 +107,13 @@ def update(
       triton update web --image web:2.1 --batch-size 25% --canary 1 --mode auto
 
     """
-    from cli import updating
-    from shared import history
+    from cli.strategy import paced
+    from shared import releases
 
-    wish = updating.Wish(image, container, replicas, batch_size, canary, mode, interval)
+    wish = releases.Wish(image, container, replicas, paced(batch_size, mode, interval, canary=canary))
 
     def build(known: Known) -> DeployFlowSpec:
-        base = history.last_good(known.releases, instance)
-        return updating.spec_for(base, wish, history.replicas_now(known.releases, known.cloneset))
+        return releases.update(known, wish)
 
     override = override_freeze or ""
     _start(instance, build, kubeconfig, namespace, requested_by, output, freeze_override=override)
@@ -142,13 +142,14 @@ def rollback(
       triton rollback web --to web-kvnpb --batch-size 25%
 
     """
-    from cli import specs
+    from cli.strategy import paced
+    from shared import releases
 
-    asked = specs.Asked(batch_size, mode, interval)
+    asked = paced(batch_size, mode, interval)
 
     def build(known: Known) -> DeployFlowSpec:
-        base, spec = specs.rollback(known, to, asked)
-        note(f"{instance} goes back to {specs.title(base)}")
+        base, spec = releases.rollback(known, to, asked)
+        note(f"{instance} goes back to {releases.title(base)}")
         return spec
 
     _start(instance, build, kubeconfig, namespace, requested_by, output)
@@ -174,12 +175,13 @@ def restart(
       triton restart web --pod web-zh98f --pod web-k2x4d
 
     """
-    from cli import specs
+    from cli.strategy import paced
+    from shared import releases
 
-    asked = specs.Asked(batch_size, mode, interval, tuple(pods or ()))
+    asked = paced(batch_size, mode, interval, podsToDelete=pods)
 
     def build(known: Known) -> DeployFlowSpec:
-        return specs.restart(known, asked)
+        return releases.restart(known, asked)
 
     _start(instance, build, kubeconfig, namespace, requested_by, output, pods=bool(pods))
 
@@ -207,12 +209,13 @@ def scale(
       triton scale web --replicas 2 --pod web-zh98f
 
     """
-    from cli import specs
+    from cli.strategy import paced
+    from shared import releases
 
-    asked = specs.Asked(batch_size, mode, interval, tuple(pods or ()))
+    asked = paced(batch_size, mode, interval, podsToDelete=pods)
 
     def build(known: Known) -> DeployFlowSpec | None:
-        spec = specs.scale(known, replicas, asked)
+        spec = releases.scale(known, replicas, asked)
         if spec is None:
             note(f"{instance} has {replicas} replicas already: nothing to do")
         return spec
@@ -239,10 +242,11 @@ def stop(
       triton stop web --batch-size 25% --interval 60
 
     """
-    from cli import specs
+    from cli.strategy import paced
+    from shared import releases
 
-    asked = specs.Asked(batch_size, mode, interval)
-    _start(instance, lambda known: specs.stop(known, asked), kubeconfig, namespace, requested_by, output)
+    asked = paced(batch_size, mode, interval)
+    _start(instance, lambda known: releases.stop(known, asked), kubeconfig, namespace, requested_by, output)
 
 
 def start(
@@ -264,10 +268,11 @@ def start(
       triton start web --batch-size 2
 
     """
-    from cli import specs
+    from cli.strategy import paced
+    from shared import releases
 
-    asked = specs.Asked(batch_size, mode, interval)
-    _start(instance, lambda known: specs.start(known, asked), kubeconfig, namespace, requested_by, output)
+    asked = paced(batch_size, mode, interval)
+    _start(instance, lambda known: releases.start(known, asked), kubeconfig, namespace, requested_by, output)
 
 
 def delete(
@@ -290,20 +295,21 @@ def delete(
       triton delete web --yes --batch-size 25%
 
     """
-    from cli import specs
+    from cli.strategy import paced
+    from shared import releases
 
-    asked = specs.Asked(batch_size, mode, interval)
+    asked = paced(batch_size, mode, interval)
     if not yes:
         if not sys.stdin.isatty():
             msg = "--yes: there is no terminal to ask on, and a delete can't be undone"
             raise BadInput(msg)
         known = in_cluster(kubeconfig, namespace, lambda cluster: _look(cluster, instance))
         if not typer.confirm(
-            f"Delete {instance} with its {specs.replicas_of(known)} pods for good?", err=True
+            f"Delete {instance} with its {releases.replicas_of(known)} pods for good?", err=True
         ):
             note("nothing is deleted")
             raise typer.Exit(FAILED)
-    _start(instance, lambda known: specs.delete(known, asked), kubeconfig, namespace, requested_by, output)
+    _start(instance, lambda known: releases.delete(known, asked), kubeconfig, namespace, requested_by, output)
 
 
 def retry(

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+_OPTIONS: Final = {"podsToDelete": "--pod", "container": "--container", "deployName": "--to"}
+"""What a field of the wire is called on the command line."""
 SERVICES: Final = ("planner", "executor", "readiness", "events")
 
 
@@ -64,7 +66,11 @@ def _known(error: Exception) -> tuple[str, bool] | None:
     from shared.deployflow import problems
     from shared.errors import ConfigError, Unavailable
     from shared.kubernetes import ApiError
+    from shared.releases import Unfit
 
+    if isinstance(error, Unfit):
+        option = _OPTIONS.get(error.field)
+        return (f"{option}: {error.problem}" if option else str(error)), True
     if isinstance(error, ValidationError):
         return problems(error), True
     if isinstance(error, ApiError):

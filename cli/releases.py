@@ -15,7 +15,7 @@ from cli.output import Format, note, now, show
 if TYPE_CHECKING:
     from cli.connection import Cluster
     from cli.manifests import Document
-    from cli.planning import Assumption
+    from services.planner.preview import Assumption
     from shared.commands import CommandType, Target
     from shared.deployflow import BatchPhase, DeployFlowSpec
 
@@ -87,6 +87,7 @@ def plan(
 
     """
     from cli import manifests, planning
+    from services.planner import preview
 
     flows = [document for document in manifests.read(filename) if document.is_flow]
     if not flows:
@@ -98,10 +99,10 @@ def plan(
     objects: list[Json] = []
     for document, spec, given in zip(flows, specs, assumptions, strict=True):
         try:
-            made = planning.make(spec, given)
+            made = preview.make(spec, given)
         except ValueError as error:
             refused.append(f"{document.where}: {error}")
-            objects.append(planning.refusal_object(spec, str(error)))
+            objects.append(preview.refusal_object(spec, str(error)))
             continue
         if output is None:
             print(
@@ -109,7 +110,7 @@ def plan(
                 *planning.plan_lines(spec, given, made),
                 sep="\n",
             )
-        objects.append(planning.plan_object(spec, given, made))
+        objects.append(preview.plan_object(spec, given, made))
     if output is not None:
         show(objects[0] if len(objects) == 1 else objects, output)
     if refused:
@@ -119,7 +120,8 @@ def plan(
 def _assumptions(
     flows: list[tuple[Document, DeployFlowSpec]], kubeconfig: Path | None, namespace: str | None
 ) -> list[Assumption]:
-    from cli.planning import assume, held_back, suppose
+    from cli.planning import held_back
+    from services.planner.preview import assume, suppose
     from shared.errors import Unavailable
 
     async def work(cluster: Cluster) -> list[Assumption]:

@@ -18,15 +18,16 @@ from cli.demo.witness import Witness
 from cli.exits import Failure
 from cli.manifests import Document, apply
 from cli.output import Format
-from cli.planning import assume, make, plan_lines
+from cli.planning import plan_lines
 from cli.rendering import progress, status_of
-from cli.specs import release
-from cli.updating import Wish, spec_for
+from cli.strategy import paced
 from cli.watching import follow
+from services.planner.preview import assume, make
 from shared import history
 from shared.commands import CommandType
 from shared.event_store import EventStore, Query, Stream, open_store
 from shared.kubernetes import CLONESETS, DEPLOYFLOWS
+from shared.releases import Wish, release, updated
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class Demo:
         from cli.control import new_request_id
 
         base = history.last_good(await self._cluster.releases(apps.WEB), apps.WEB)
-        spec = spec_for(base, Wish(image, batch_size=str(apps.BATCH_SIZE), mode="auto"))
+        spec = updated(base, Wish(image, strategy=paced(str(apps.BATCH_SIZE), "auto")))
         assumption = assume(spec, await self._cluster.cloneset(apps.WEB))
         self._stage.lines(plan_lines(spec, assumption, make(spec, assumption)))
         body = release(spec, namespace="default", request_id=new_request_id(), requested_by=REQUESTED_BY)

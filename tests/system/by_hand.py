@@ -34,11 +34,12 @@ class Hand:
     def __init__(self, releases: Releases) -> None:
         self._releases = releases
         self._do = Do.START
+        self._image = ""
         self._waiting: dict[str, Json] = {}
 
-    async def shall(self, do: Do) -> None:
-        """From now on, and for those that wait."""
-        self._do = do
+    async def shall(self, do: Do, *, image: str = "") -> None:
+        """From now on, and for those that wait; pods of another image than the one named start."""
+        self._do, self._image = do, image
         waiting, self._waiting = self._waiting, {}
         for pod in waiting.values():
             await self._begin(pod)
@@ -70,7 +71,8 @@ class Hand:
                 await asyncio.sleep(0.05)
 
     async def _begin(self, pod: Json) -> None:
-        match self._do:
+        other = bool(self._image) and self._image != pod["spec"]["containers"][0]["image"]
+        match Do.START if other else self._do:
             case Do.START:
                 await report(self._releases, pod, started(pod))
             case Do.CRASH:

@@ -19,6 +19,8 @@ Json = dict[str, Any]
 SERVICES = Resource("/api/v1", "services")
 NAMESPACES = Resource("/api/v1", "namespaces")
 NAMESPACE = "default"
+LONGEST = 60
+"""Seconds that a test waits for what takes milliseconds: machines that build and test at once stall."""
 
 
 def deployflow(
@@ -54,7 +56,7 @@ def deployflow(
     }
 
 
-async def until(what: str, condition: Callable[[], Any], seconds: float = 30) -> Any:
+async def until(what: str, condition: Callable[[], Any], seconds: float = LONGEST) -> Any:
     """Wait for a condition (a function, or one that returns an awaitable); fails naming what was awaited."""
     deadline = time.monotonic() + seconds
     while True:
@@ -135,7 +137,7 @@ class Releases:
         await self.client.patch(k8s.DEPLOYFLOWS, self.namespace, name, {"spec": {"updateStrategy": fields}})
 
     async def until_status(
-        self, name: str, what: str, condition: Callable[[Json], Any], seconds: float = 30
+        self, name: str, what: str, condition: Callable[[Json], Any], seconds: float = LONGEST
     ) -> Json:
         last: Json = {}
 
@@ -159,7 +161,7 @@ class Releases:
         assert status["phase"] == phase, (status["phase"], status["reason"], status["message"])
         return status
 
-    async def batch_is(self, name: str, number: int, *phases: str, seconds: float = 30) -> Json:
+    async def batch_is(self, name: str, number: int, *phases: str, seconds: float = LONGEST) -> Json:
         def reached(status: Json) -> bool:
             conditions = status.get("conditions") or []
             return len(conditions) >= number and conditions[number - 1]["phase"] in phases

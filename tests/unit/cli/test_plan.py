@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli.planning import assume, make, plan_lines
+from cli.planning import plan_lines
+from services.planner.preview import assume, make
 from shared.deployflow import DeployFlowSpec
 
 Json = dict[str, Any]

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from cli.exits import BadInput
-from cli.specs import release
-from cli.updating import Wish, spec_for
+from cli.strategy import paced
 from shared.commands import Refusal
 from shared.history import last_good
+from shared.releases import Unfit, Wish, release, updated
 
 Json = dict[str, Any]
 
@@ -42,7 +41,7 @@ def test_without_a_successful_release_there_is_nothing_to_update(flow: Json) -> 
 
 
 def test_only_the_image_changes(spec: Json) -> None:
-    made = spec_for({"spec": spec}, Wish("web:2", container="web"))
+    made = updated({"spec": spec}, Wish("web:2", container="web"))
     containers = made.model_dump(mode="json")["application"]["template"]["spec"]["containers"]
     assert containers == [{"name": "web", "image": "web:2"}, {"name": "proxy", "image": "proxy:1"}]
     assert made.application.replicas == 4
@@ -51,14 +50,14 @@ def test_only_the_image_changes(spec: Json) -> None:
 
 def test_the_new_release_starts_from_its_beginning(spec: Json) -> None:
     spec["updateStrategy"] |= {"paused": True, "canceled": True}
-    made = spec_for({"spec": spec}, Wish("web:2", container="web"))
+    made = updated({"spec": spec}, Wish("web:2", container="web"))
     strategy = made.model_dump(mode="json", exclude_unset=True)["updateStrategy"]
     assert strategy == {"batchSize": 2, "canary": 1, "mode": "auto"}
 
 
 def test_the_strategy_can_be_changed(spec: Json) -> None:
-    wish = Wish("web:2", "web", replicas=6, batch_size="25%", canary=0, mode="manual", interval=30)
-    made = spec_for({"spec": spec}, wish)
+    wish = Wish("web:2", "web", 6, paced("25%", "manual", 30, canary=0))
+    made = updated({"spec": spec}, wish)
     assert made.update_strategy is not None
     assert (made.update_strategy.batch_size, made.update_strategy.canary) == ("25%", 0)
     assert (made.update_strategy.mode, made.update_strategy.batch_interval_seconds) == ("manual", 30)
@@ -66,33 +65,33 @@ def test_the_strategy_can_be_changed(spec: Json) -> None:
 
 
 def test_an_update_keeps_the_count_that_runs(spec: Json) -> None:
-    assert spec_for({"spec": spec}, Wish("web:2", "web"), 9).application.replicas == 9
-    assert spec_for({"spec": spec}, Wish("web:2", "web", replicas=2), 9).application.replicas == 2
+    assert updated({"spec": spec}, Wish("web:2", "web"), 9).application.replicas == 9
+    assert updated({"spec": spec}, Wish("web:2", "web", replicas=2), 9).application.replicas == 2
 
 
 def test_with_several_containers_one_must_be_named(spec: Json) -> None:
-    with pytest.raises(BadInput, match="--container: say which container gets the image, one of web, proxy"):
-        spec_for({"spec": spec}, Wish("web:2"))
-    with pytest.raises(BadInput, match="--container: there is no db, only web, proxy"):
-        spec_for({"spec": spec}, Wish("web:2", "db"))
+    with pytest.raises(Unfit, match="container: say which container gets the image, one of web, proxy"):
+        updated({"spec": spec}, Wish("web:2"))
+    with pytest.raises(Unfit, match="container: there is no db, only web, proxy"):
+        updated({"spec": spec}, Wish("web:2", "db"))
 
 
 @pytest.mark.parametrize(
     ("wish", "field"),
     [
-        (Wish("web:2", "web", batch_size="0"), "spec.updateStrategy.batchSize"),
-        (Wish("web:2", "web", batch_size="many"), "spec.updateStrategy.batchSize"),
-        (Wish("web:2", "web", canary=-1), "spec.updateStrategy.canary"),
-        (Wish("web:2", "web", mode="fast"), "spec.updateStrategy.mode"),
+        (Wish("web:2", "web", strategy=paced("0")), "spec.updateStrategy.batchSize"),
+        (Wish("web:2", "web", strategy=paced("many")), "spec.updateStrategy.batchSize"),
+        (Wish("web:2", "web", strategy=paced(canary=-1)), "spec.updateStrategy.canary"),
+        (Wish("web:2", "web", strategy=paced(mode="fast")), "spec.updateStrategy.mode"),
     ],
 )
 def test_what_does_not_fit_is_named(wish: Wish, field: str, spec: Json) -> None:
-    with pytest.raises(BadInput, match=field):
-        spec_for({"spec": spec}, wish)
+    with pytest.raises(Unfit, match=field):
+        updated({"spec": spec}, wish)
 
 
 def test_the_release_carries_its_request_and_who_made_it(spec: Json) -> None:
-    made = spec_for({"spec": spec}, Wish("web:2", "web"))
+    made = updated({"spec": spec}, Wish("web:2", "web"))
     body = release(made, namespace="shop", request_id="r1", requested_by="ann")
     again = release(made, namespace="shop", request_id="r1", requested_by="ann")
     assert body["metadata"]["name"] == again["metadata"]["name"]
