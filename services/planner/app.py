@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.planner.changes import Changes
 from services.planner.clock import fire_forever, look_forever
 from services.planner.flows import FlowCache
 from services.planner.instances import Instances
@@ -41,9 +42,9 @@ async def planner(context: Context) -> AsyncIterator[None]:
         group="planner",
         handle=instances.handle,
     )
-    kafka.consume_by_key(
-        [topics.DEPLOY_COMMANDS], group="planner-intake", handle=Intake(client, kafka, flows).handle
-    )
+    changes = Changes(client, flows)
+    intake = Intake(changes, kafka)
+    kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)
     facts.on_assigned = flows.assigned
     await context.follow("the list of DeployFlows", flows.reflector)
