@@ -27,6 +27,7 @@ from shared.errors import Unavailable
 from shared.history import replicas_now, rollback, rollback_to
 from shared.kubernetes import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client
 from shared.releases import Known, Unfit
+from shared.topics import Key
 
 CONFLICTS: Final = 10
 Json = dict[str, Any]
@@ -179,11 +180,7 @@ class Changes:
         """The DeployFlow that a command means: by its name, or the release of the instance named."""
         name = command.deploy_flow
         if name is None:
-            flows = [
-                flow
-                for flow in self._flows.reflector.items.values()
-                if flow.key == (command.namespace, command.instance_name)
-            ]
+            flows = self._flows.releases(Key(command.namespace, str(command.instance_name)))
             if not flows:
                 text = f"instanceName: {command.namespace}/{command.instance_name} has no DeployFlow"
                 raise Refusal("NotFound", text)
