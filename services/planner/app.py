@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.planner.api.serving import apis
 from services.planner.changes import Changes
 from services.planner.clock import fire_forever, look_forever
 from services.planner.flows import FlowCache
@@ -52,7 +53,8 @@ async def planner(context: Context) -> AsyncIterator[None]:
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
     context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
     context.spawn(look_forever(store, instances, flows, facts), "second look", publishes=True)
-    yield
+    async with apis(context, store, client, flows, changes):
+        yield
     await writer.stop()
 
 
