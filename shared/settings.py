@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import freeze
@@ -64,6 +65,24 @@ class Settings(BaseSettings):
     health_port: int = Field(0, ge=0, le=65535)
     """`/healthz`, `/readyz` and `/metrics`; 0: any free port."""
 
+    api_auth: Literal["none", "kubernetes"] = "none"
+    """`kubernetes`: bearer tokens of the cluster and its RBAC; `none`: everybody may do everything."""
+    api_host: str = Field("", validate_default=True)
+    """Where REST and gRPC listen; empty: everywhere with a login, on this machine alone without one."""
+    api_port: int = Field(8088, ge=0, le=65535)
+    """REST; 0: any free port."""
+    grpc_port: int = Field(8099, ge=0, le=65535)
+    """gRPC; 0: any free port."""
+    api_auth_cache_seconds: float = Field(10, ge=0)
+    """How long an answer of the cluster about a token or a right is believed."""
+    api_tls_cert_file: Path | None = None
+    api_tls_key_file: Path | None = Field(None, validate_default=True)
+    """Certificate chain and key of REST and gRPC, as PEM; read again when they change."""
+    api_requests_per_second: float = Field(200, gt=0)
+    """Of each caller, at each replica; bursts of one second's worth are let through."""
+    api_body_bytes: int = Field(1_048_576, ge=1024)
+    """The largest request."""
+
     phase_coalesce_ms: int = Field(20, ge=0)
     """Pod facts of one instance within this time travel in one message; of a large one within a little longer."""
     graceful_shutdown: bool = False
@@ -90,11 +109,36 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(problems))
         return windows
 
+    @field_validator("api_host")
+    @classmethod
+    def _where(cls, host: str, info: ValidationInfo) -> str:
+        if info.data.get("api_auth") == "kubernetes":
+            return host or "0.0.0.0"
+        if host and "api_auth" in info.data and not _on_this_machine(host):
+            raise ValueError("without a login only this machine may call: set TRITON_API_AUTH=kubernetes")
+        return host or "127.0.0.1"
+
+    @field_validator("api_tls_key_file")
+    @classmethod
+    def _both(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("api_tls_cert_file") is None):
+            raise ValueError(
+                "certificate and key go together: give both of TRITON_API_TLS_CERT_FILE and …_KEY_FILE, or none"
+            )
+        return key
+
     def topic(self, name: str) -> str:
         return f"{self.prefix}.{name}"
 
     def group(self, service: str) -> str:
         return f"{self.prefix}.{service}"
+
+
+def _on_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def unfit(error: ValidationError) -> str:
