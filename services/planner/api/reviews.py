@@ -1,0 +1,191 @@
+"""Login and rights are the cluster's own: it is asked whose a token is, and what that account may do.
+
+So a right in Triton is the same right as with kubectl, is given by the same RBAC, and ends where that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from time import monotonic
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from services.planner.api.access import DELETE, GET, LIST, WATCH, Access, Caller, Right
+from services.planner.api.problem import Kind, Problem
+from shared.errors import Unavailable
+from shared.kubernetes import DEPLOYFLOWS, ApiError, Client, Resource
+
+TOKEN_REVIEWS: Final = Resource("/apis/authentication.k8s.io/v1", "tokenreviews")
+ACCESS_REVIEWS: Final = Resource("/apis/authorization.k8s.io/v1", "subjectaccessreviews")
+GROUP, VERSION = DEPLOYFLOWS.api.split("/")[2:]
+
+REFUSED_SECONDS: Final = 2.0
+"""So long a refusal is believed, at most: a right that was just given shall soon count."""
+_ANSWER_SECONDS: Final = 10.0
+_MOST_KEPT: Final = 10_000
+_MOST_ASKED: Final = 256
+"""Answers kept, and questions asked at a time, of each kind: somebody with ever new tokens costs no more."""
+_LONGEST_TOKEN: Final = 16_384
+
+Json = dict[str, Any]
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class _Kept(NamedTuple, Generic[T]):
+    answer: T
+    until: float
+
+
+class _Answers(Generic[T]):
+    """What the cluster said, for a time. Who asks the same meanwhile waits for the same answer."""
+
+    def __init__(self, seconds: Callable[[T], float]) -> None:
+        self._seconds = seconds
+        self._kept: OrderedDict[Hashable, _Kept[T]] = OrderedDict()
+        self._asked: dict[Hashable, asyncio.Task[T]] = {}
+        self._said = ""
+
+    async def get(self, question: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
+        """Raises `Problem` when the cluster can't be asked."""
+        kept = self._kept.get(question)
+        if kept and monotonic() < kept.until:
+            return kept.answer
+        if not (asked := self._asked.get(question)):
+            if len(self._asked) >= _MOST_ASKED:
+                msg = "too many callers are being looked up: come again"
+                raise Problem(Kind.TOO_MANY, "TooManyRequests", msg, retry_after=1)
+            asked = self._asked[question] = asyncio.create_task(self._ask(question, ask))
+            asked.add_done_callback(_looked_at)
+        try:
+            # who goes away takes the answer from nobody else
+            return await asyncio.shield(asked)
+        except TimeoutError as error:
+            raise _away(f"no answer within {_ANSWER_SECONDS:g} s") from error
+        except Unavailable as error:
+            # its words have addresses that are nobody's business
+            raise _away("the API server does not answer") from error
+        except ApiError as error:
+            raise _away(str(error.waited_for("planner")) if error.rights_missing else str(error)) from error
+
+    async def _ask(self, question: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                answer = await ask()
+        except (Unavailable, ApiError) as error:
+            if str(error) != self._said:
+                _log.warning("callers can't be looked up: %s", error)
+            self._said = str(error)
+            raise
+        finally:
+            del self._asked[question]
+        self._said = ""
+        self._kept[question] = _Kept(answer, monotonic() + self._seconds(answer))
+        self._kept.move_to_end(question)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        return answer
+
+
+def _looked_at(asked: asyncio.Task[Any]) -> None:
+    """Of an answer that nobody waits for any more."""
+    if not asked.cancelled():
+        asked.exception()
+
+
+def _away(why: str) -> Problem:
+    return Problem(
+        Kind.UNAVAILABLE, "LoginUnavailable", f"who calls can't be looked up now: {why}", retry_after=1
+    )
+
+
+class Reviewed(Access):
+    """TokenReview and SubjectAccessReview. `seconds`: how long an answer is believed, a refusal 2 s at most.
+
+    Give it a client of its own: what callers ask then takes nothing from the releases' requests.
+    """
+
+    def __init__(self, client: Client, *, seconds: float) -> None:
+        self._client = client
+        refused = min(seconds, REFUSED_SECONDS)
+        self._callers = _Answers[Caller | None](lambda caller: seconds if caller else refused)
+        self._rights = _Answers[bool](lambda allowed: seconds if allowed else refused)
+        self._salt = os.urandom(32)
+
+    async def caller(self, token: str | None, claimed: str = "") -> Caller:  # noqa: ARG002
+        if not token:
+            msg = (
+                "log in: a bearer token of the cluster is needed, as `kubectl create token ACCOUNT` makes it"
+            )
+            raise Problem(Kind.UNAUTHENTICATED, "NoToken", msg)
+        caller = None
+        if len(token) <= _LONGEST_TOKEN:
+            # in the place of the token, which is kept nowhere
+            digest = hashlib.blake2b(token.encode(errors="surrogatepass"), key=self._salt).digest()
+            caller = await self._callers.get(digest, lambda: self._whose(token))
+        if caller is None:
+            msg = "the cluster does not know this token: it is not its own, is over, or for others; make a new one"
+            raise Problem(Kind.UNAUTHENTICATED, "BadToken", msg)
+        return caller
+
+    async def _whose(self, token: str) -> Caller | None:
+        status = await self._reviewed(TOKEN_REVIEWS, "TokenReview", {"token": token})
+        if not status.get("authenticated"):
+            _log.info("a login was refused: %s", status.get("error") or "unknown token")
+            return None
+        user = status["user"]
+        extra = {name: tuple(values or ()) for name, values in (user.get("extra") or {}).items()}
+        return Caller(
+            user["username"], tuple(user.get("groups") or ()), user.get("uid") or "", tuple(extra.items())
+        )
+
+    async def allow(self, caller: Caller, right: Right, namespace: str, name: str = "") -> None:
+        question = (caller, right, namespace, name)
+        if not await self._rights.get(question, lambda: self._may(*question)):
+            raise Problem(Kind.FORBIDDEN, "Forbidden", forbidden(caller, right, namespace, name))
+
+    async def _may(self, caller: Caller, right: Right, namespace: str, name: str) -> bool:
+        spec = {
+            "user": caller.name,
+            "groups": caller.groups,
+            "uid": caller.uid,
+            "extra": dict(caller.extra),
+            "resourceAttributes": {
+                "group": GROUP,
+                "version": VERSION,
+                "resource": DEPLOYFLOWS.plural,
+                "subresource": right.subresource,
+                "verb": right.verb,
+                "namespace": namespace,
+                "name": name,
+            },
+        }
+        status = await self._reviewed(ACCESS_REVIEWS, "SubjectAccessReview", spec)
+        return bool(status.get("allowed")) and not status.get("denied")
+
+    async def _reviewed(self, resource: Resource, kind: str, spec: Json) -> Json:
+        review = {"apiVersion": resource.api.removeprefix("/apis/"), "kind": kind, "spec": spec}
+        status: Json = (await self._client.create(resource, None, review))["status"]
+        return status
+
+
+def forbidden(caller: Caller, right: Right, namespace: str, name: str = "") -> str:
+    """What is missing, in the words of the API server, and which role has it."""
+    which = f'deployflows.{GROUP} "{name}" is' if name else f"deployflows.{GROUP} is"
+    resource = "/".join(part for part in (DEPLOYFLOWS.plural, right.subresource) if part)
+    where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    return (
+        f'{which} forbidden: User "{caller.name}" cannot {right.verb} resource "{resource}" '
+        f'in API group "{GROUP}" {where}: somebody has to give it the ClusterRole {role_for(right)} there'
+    )
+
+
+def role_for(right: Right) -> str:
+    """The least of the roles of deploy/rbac that has it."""
+    if right in {GET, LIST, WATCH}:
+        return "triton-viewer"
+    return "triton-admin" if right == DELETE else "triton-operator"
