@@ -43,8 +43,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
         group="planner",
         handle=instances.handle,
     )
-    changes = Changes(client, flows)
-    intake = Intake(changes, kafka)
+    intake = Intake(Changes(client, flows), kafka)
     kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)
     facts.on_assigned = flows.assigned
@@ -53,7 +52,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
     context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
     context.spawn(look_forever(store, instances, flows, facts), "second look", publishes=True)
-    async with apis(context, store, client, flows, changes):
+    async with apis(context, store, flows):
         yield
     await writer.stop()
 

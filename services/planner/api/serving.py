@@ -13,14 +13,16 @@ import uvicorn
 from services.planner.api import rest
 from services.planner.api.access import Access, Open
 from services.planner.api.calls import Calls
+from services.planner.api.limits import Limits
 from services.planner.api.reading import Reading
+from services.planner.api.reviews import Reviewed
 from services.planner.api.streams import Streams
 from services.planner.api.tail import Tail
+from services.planner.api.tls import Certificate
 from services.planner.changes import Changes
 from services.planner.flows import FlowCache
 from shared.errors import ConfigError
 from shared.event_store import open_store
-from shared.kubernetes import Client
 from shared.service import Context
 from shared.settings import Settings
 from shared.store import StatusStore
@@ -32,11 +34,11 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def apis(
-    context: Context, store: StatusStore, client: Client, flows: FlowCache, changes: Changes
-) -> AsyncIterator[None]:
+async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncIterator[None]:
     """REST and gRPC, until the end of the block. Raises `ConfigError` where they can't listen."""
     settings = context.settings
+    # of its own: what callers ask for takes nothing from the releases' requests
+    client = await context.kubernetes()
     reading = Reading(store, flows, client)
     streams = Streams(reading, flows)
     tail = Tail(settings)
@@ -44,32 +46,37 @@ async def apis(
     tail.restarted = streams.look_at_all
     events = open_store(settings)
     context.stack.push_async_callback(events.close)
-    calls = Calls(access(settings, client), reading, changes, streams, client, events)
+    access: Access = Open()
+    if settings.api_auth == "kubernetes":
+        access = Reviewed(client, seconds=settings.api_auth_cache_seconds)
+    calls = Calls(access, reading, Changes(client, flows), streams, client, events)
+    limits = Limits(settings.api_requests_per_second)
+    certificate = None
+    if settings.api_tls_cert_file and settings.api_tls_key_file:
+        certificate = Certificate(settings.api_tls_cert_file, settings.api_tls_key_file)
+        context.spawn(certificate.follow(), "following the certificate")
     context.spawn(tail.run(), "following Kafka")
     context.spawn(streams.look_forever(), "looking at what is watched")
-    app = rest.application(calls, limits=rest.Unlimited(), body_bytes=settings.api_body_bytes)
+    app = rest.application(calls, limits=limits, body_bytes=settings.api_body_bytes)
     listening = listen(settings.api_host, settings.api_port, "TRITON_API_PORT")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
     )
+    if certificate is not None:
+        config.load()
+        config.ssl = certificate.context
+    server = uvicorn.Server(config)
     context.spawn(server._serve(sockets=[listening]), "REST server")
     _log.info("REST at %s:%s%s", *listening.getsockname()[:2], _who(settings))
     try:
         yield
     finally:
         server.should_exit = True
-
-
-def access(settings: Settings, client: Client) -> Access:  # noqa: ARG001
-    """Who may do what, by the settings."""
-    return Open()
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
