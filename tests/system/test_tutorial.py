@@ -32,7 +32,7 @@ CANARY_BY_GRPC: Json = {
     "replicas": 3,
     "action": "create",
     "updatedReplicas": 1,
-    "updateRevision": r"^[a-z0-9]{10}$",
+    "updateRevision": r"^[a-z0-9]{6,10}$",
     "conditions": [
         {
             "batch": 1,
