@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -139,7 +139,7 @@ class Calls:
             async for state in stream:
                 yield state
 
-    async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncIterator[list[Json]]:
+    async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncGenerator[list[Json]]:
         """All that there are, newest first, then each that has changed, for ever."""
         await self._may(who, access.WATCH, wanted.namespace)
         with self._streams.of_all(wanted) as stream:
