@@ -55,7 +55,7 @@ def sandbox(
         stack = _stack(real=real)
         note(f"starting a sandbox ({stack.played}) ...")
         counts = dict.fromkeys(SERVICES, replicas)
-        async with Sandbox(state, replicas=counts, stack=stack, say=note) as running:
+        async with Sandbox(state, replicas=counts, stack=stack, api_ports=(8088, 8099), say=note) as running:
             seconds = time.monotonic() - began
             _introduce(running, seconds, await stack.versions(), output)
             await running.lost()
@@ -90,6 +90,8 @@ def _introduce(running: Sandbox, seconds: float, versions: dict[str, str], outpu
         f"  Redis         {running.redis_url}",
         f"  event store   {running.event_store}",
         *([f"  versions      {told}"] if told else []),
+        *(f"  REST          {url}/api/v1" for url in running.rest_urls.values()),
+        *(f"  gRPC          {address}" for address in running.grpc_addresses.values()),
         *(f"  {name:<13} {url}/metrics" for name, url in running.health_urls.items()),
         f"  all settings  set -a; . {running.env_file}; set +a",
         f"  state, logs   {running.state}",
@@ -108,6 +110,8 @@ def _addresses(running: Sandbox) -> Json:
         "kafka": running.kafka_bootstrap,
         "redis": running.redis_url,
         "eventStore": running.event_store,
+        "rest": list(running.rest_urls.values()),
+        "grpc": list(running.grpc_addresses.values()),
         "services": running.health_urls,
         "settings": str(running.env_file),
         "state": str(running.state),

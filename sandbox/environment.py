@@ -29,6 +29,8 @@ SERVICES: Final = ("planner", "executor", "readiness", "events")
 
 READY_SECONDS: Final = 60.0
 """For each part; far above the second or two that it takes, because CI machines stall."""
+_ANY_PORT: Final = {"TRITON_API_PORT": "0", "TRITON_GRPC_PORT": "0"}
+"""For planners beside those of the sandbox."""
 _OWN_FILES: Final = ("events.db", "events.db-wal", "events.db-shm", "sandbox.env", "kubeconfig")
 
 
@@ -52,7 +54,8 @@ class Sandbox:
     `state` is the directory for logs, kubeconfig, events and `sandbox.env`; without one a temporary directory
     is made, and removed again when the block ends well. `replicas` says how many processes a service has;
     with more than one they are named `planner-1`, `planner-2`; `scale` changes it later. `settings` are
-    TRITON_… variables that go before the sandbox's own. `say` gets a line for each restart.
+    TRITON_… variables that go before the sandbox's own. `say` gets a line for each restart. `api_ports` are those of
+    REST and gRPC of the first planner, where they are free; any others are as good.
 
     `stack` is what the services work with, the embedded one if not given: that keeps its state in memory, and is
     lost when it is killed. `kill(name, SIGSTOP)` and `kill(name, SIGCONT)` make a part go away for a while, and
@@ -66,6 +69,7 @@ class Sandbox:
         replicas: Mapping[str, int] | None = None,
         settings: Mapping[str, str] | None = None,
         stack: Stack | None = None,
+        api_ports: tuple[int, int] = (0, 0),
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._temporary = state is None
@@ -89,6 +93,9 @@ class Sandbox:
         self._guard = Guard()
         self._parts: dict[str, Part] = {}
         self._ports: dict[str, int] = {}
+        self._api_ports: dict[str, tuple[int, int]] = {}
+        """REST and gRPC, of each planner."""
+        self._wanted_ports = api_ports
         self._lock: IO[str] | None = None
         self._lost: asyncio.Future[None] | None = None
 
@@ -141,6 +148,16 @@ class Sandbox:
     def health_urls(self) -> dict[str, str]:
         """Where each process of a service answers `/healthz`, `/readyz` and `/metrics`."""
         return {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
+
+    @property
+    def rest_urls(self) -> dict[str, str]:
+        """Where each planner answers REST."""
+        return {name: f"http://127.0.0.1:{rest}" for name, (rest, _) in self._api_ports.items()}
+
+    @property
+    def grpc_addresses(self) -> dict[str, str]:
+        """Where each planner answers gRPC, as host and port."""
+        return {name: f"127.0.0.1:{grpc}" for name, (_, grpc) in self._api_ports.items()}
 
     @property
     def parts(self) -> frozenset[str]:
@@ -206,7 +223,7 @@ class Sandbox:
         self._prepare_state()
         await self._guard.start(sys.executable)
         settings, self._kubeconfigs = await self._stack.start(self, self.state, self.kubeconfig)
-        self.environment = {**settings, **_kubeconfig(self.kubeconfig), **self._settings}
+        self.environment = {**_ANY_PORT, **settings, **_kubeconfig(self.kubeconfig), **self._settings}
         self.env_file.write_text(
             "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.environment.items())
         )
@@ -222,12 +239,18 @@ class Sandbox:
         await asyncio.gather(*(self._parts[name].stop() for name in names[count:]))
         for name in names[count:]:
             del self._parts[name], self._ports[name]
+            self._api_ports.pop(name, None)
         names[:] = [*names[:count], *new]
 
     def _add_service(self, service: str, name: str) -> Part:
         port = self._ports[name] = free_port()
         health = {"TRITON_HEALTH_PORT": str(port), "TRITON_HEALTH_HOST": "127.0.0.1"}
         environment = _inherited() | self.environment_of(service) | health
+        if service == "planner":
+            rest, grpc = (free_port(wanted) for wanted in self._wanted_ports)
+            self._wanted_ports = (0, 0)
+            self._api_ports[name] = rest, grpc
+            environment |= {"TRITON_API_PORT": str(rest), "TRITON_GRPC_PORT": str(grpc)}
         command = [sys.executable, "-m", "cli.main", service]
         return self._add(name, command, environment, probe=_answers_ready(port), restarts=True)
 

@@ -247,14 +247,14 @@ class Parts(Protocol):
 _given: set[int] = set()
 
 
-def free_port() -> int:
+def free_port(wanted: int = 0) -> int:
     """A port that nobody uses, below the range from which the system itself gives ports to clients.
 
-    No port is given twice in one process. Raises `SandboxError`.
+    The one wanted, if it is free. No port is given twice in one process. Raises `SandboxError`.
     """
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        port = random.randrange(20_000, 32_000)
+        port, wanted = wanted or random.randrange(20_000, 32_000), 0
         with socket.socket() as attempt, contextlib.suppress(OSError):
             attempt.bind(("127.0.0.1", port))
             if port not in _given:

@@ -82,6 +82,14 @@ class StatusStore:
         )
         return None if version is None else Stored(int(version), state, outbox or b"")
 
+    async def states(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """The states that Redis has, None where it has none."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hget(self._name(key), "state")
+        found: list[bytes | None] = await self._answer(pipeline.execute())
+        return found
+
     async def versions(self, keys: Sequence[Key]) -> list[int]:
         """The versions that Redis has, 0 where it has none."""
         pipeline = self._redis.pipeline(transaction=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.planner.api.serving import apis
+from services.planner.changes import Changes
 from services.planner.clock import fire_forever, look_forever
 from services.planner.flows import FlowCache
 from services.planner.instances import Instances
@@ -41,9 +43,8 @@ async def planner(context: Context) -> AsyncIterator[None]:
         group="planner",
         handle=instances.handle,
     )
-    kafka.consume_by_key(
-        [topics.DEPLOY_COMMANDS], group="planner-intake", handle=Intake(client, kafka, flows).handle
-    )
+    intake = Intake(Changes(client, flows), kafka)
+    kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)
     facts.on_assigned = flows.assigned
     await context.follow("the list of DeployFlows", flows.reflector)
@@ -51,7 +52,8 @@ async def planner(context: Context) -> AsyncIterator[None]:
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
     context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
     context.spawn(look_forever(store, instances, flows, facts), "second look", publishes=True)
-    yield
+    async with apis(context, store, flows):
+        yield
     await writer.stop()
 
 

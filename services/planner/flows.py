@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -65,6 +66,10 @@ class FlowCache:
     def __init__(self, client: Client, kafka: Kafka, settings: Settings) -> None:
         self._client = client
         self._consumer: Consumer | None = None
+        self._by_key: dict[Key, dict[str, DeployFlow]] = {}
+        """By instance, then by uid."""
+        self.changed: Callable[[Key, str], None] = lambda *_: None
+        """Told of every change of a DeployFlow, whoever made it; with its uid where it is gone."""
         self.outgoing = Outgoing(kafka)
         self.reflector = Reflector(
             client,
@@ -82,11 +87,19 @@ class FlowCache:
         return self.reflector.get(namespace, name)
 
     def of_instance(self, key: Key) -> list[SpecObserved]:
-        return [observed(flow) for flow in self.reflector.items.values() if flow.key == key]
+        return [observed(flow) for flow in self.releases(key)]
+
+    def releases(self, key: Key) -> list[DeployFlow]:
+        """All DeployFlows of an instance, in no order."""
+        return list(self._by_key.get(key, {}).values())
 
     def unfinished(self) -> list[DeployFlow]:
         """The unfinished flows of this replica's partitions."""
         return [flow for flow in self.reflector.items.values() if not flow.finished and self._mine(flow)]
+
+    def unfinished_anywhere(self) -> list[DeployFlow]:
+        """Those of all replicas."""
+        return [flow for flow in self.reflector.items.values() if not flow.finished]
 
     async def application(self, namespace: str, name: str) -> dict[str, Any] | None:
         """What a DeployFlow releases; None when it is gone."""
@@ -122,7 +135,16 @@ class FlowCache:
 
     def _changed(self, old: DeployFlow | None, new: DeployFlow | None) -> None:
         flow = new or old
-        if flow is None or not flow.key.instance or not self._mine(flow):
+        if flow is None or not flow.key.instance:
+            return
+        if new is not None:
+            self._by_key.setdefault(flow.key, {})[flow.metadata.uid] = new
+        elif (known := self._by_key.get(flow.key)) is not None:
+            known.pop(flow.metadata.uid, None)
+            if not known:
+                del self._by_key[flow.key]
+        self.changed(flow.key, "" if new else flow.metadata.uid)
+        if not self._mine(flow):
             return
         if new is None:
             ref = FlowRef(name=flow.metadata.name, uid=flow.metadata.uid)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from services.planner.changes import Changes
 from services.planner.flows import FlowCache
 from services.planner.intake import Intake
 from shared.errors import Poison, Unavailable
@@ -31,7 +32,7 @@ class Refusing:
 
 async def given(refusal: ApiError) -> None:
     client, kafka = cast("Client", Refusing(refusal)), MemoryKafka().kafka
-    intake = Intake(client, kafka, FlowCache(client, kafka, Settings()))
+    intake = Intake(Changes(client, FlowCache(client, kafka, Settings())), kafka)
     await intake.handle("key", [Record(DEPLOY_COMMANDS, "key", json.dumps(NEXT).encode(), {}, 0, 0, 0)])
 
 

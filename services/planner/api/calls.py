@@ -1,0 +1,498 @@
+"""Every call of the APIs, whatever the protocol: who may make it, what it does, what comes of it.
+
+Each raises `Problem`. A `request` names the request: the same one again is done once. Where none is given, each call is
+one of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from prometheus_client import Counter
+from pydantic import ValidationError
+
+from services.planner import preview
+from services.planner.api import access
+from services.planner.api.access import Access, Caller, Right
+from services.planner.api.problem import Kind, Problem
+from services.planner.api.reading import Reading, Wanted
+from services.planner.api.streams import Streams
+from services.planner.changes import Changes
+from shared import deployflow as df
+from shared import releases
+from shared.commands import CommandType, DeployCommand, Refusal, Target, deployflow_name
+from shared.errors import Unavailable
+from shared.event_store.interface import EventStore, Query
+from shared.kubernetes import CLONESETS, PODS, ApiError, Client
+from shared.releases import Known, Unfit, Wish
+
+_AHEAD = (CommandType.NEXT, CommandType.CONTINUE, CommandType.PROMOTE)
+"""The commands that let a release go ahead."""
+_OF_GOING_AHEAD = frozenset({"batches", "stage", "mode"})
+"""The strategy fields that do the same."""
+
+_changes = Counter("triton_api_changes_total", "Changes asked for through the APIs", ["what"])
+_log = logging.getLogger(__name__)
+Json = dict[str, Any]
+
+
+class Request(NamedTuple):
+    """Who asks for a change, and how it is known.
+
+    `id`: the same one of the same caller again is done once; empty: this one is another than all others. `match`: the
+    `ETag` that the DeployFlow must still have; empty: any.
+    """
+
+    caller: Caller
+    id: str = ""
+    match: str = ""
+
+    @property
+    def key(self) -> str:
+        """The id that the DeployFlow remembers. Two callers' ids have nothing to do with each other."""
+        if not self.id:
+            return uuid.uuid4().hex
+        return hashlib.sha256(f"{self.caller.name}\n{self.id}".encode()).hexdigest()[:32]
+
+
+class Release(NamedTuple):
+    """What a new release came to."""
+
+    flow: Json
+    back_to: str = ""
+    """The release that a rollback goes back to."""
+
+
+class Calls:
+    """What callers can do. A DeployFlow in an answer is as `Reading` has it."""
+
+    def __init__(
+        self,
+        access: Access,
+        reading: Reading,
+        changes: Changes,
+        streams: Streams,
+        client: Client,
+        events: EventStore,
+    ) -> None:
+        self.access = access
+        self._reading = reading
+        self._changes = changes
+        self._streams = streams
+        self._client = client
+        self._events = events
+
+    # --- reading ---
+
+    async def flow(self, who: Caller, namespace: str, name: str) -> Json:
+        await self.access.allow(who, access.GET, namespace, name)
+        with _problems():
+            return await self._reading.flow(namespace, name)
+
+    async def flows(self, who: Caller, wanted: Wanted) -> list[Json]:
+        """Newest first."""
+        await self.access.allow(who, access.LIST, wanted.namespace)
+        with _problems():
+            return await self._reading.flows(wanted)
+
+    async def watch(self, who: Caller, namespace: str, name: str) -> AsyncIterator[Json]:
+        """Its state now and after every change, until it is deleted."""
+        await self.access.allow(who, access.WATCH, namespace, name)
+        with _problems():
+            flow = await self._reading.flow(namespace, name)
+        with self._streams.of(flow) as stream:
+            async for state in stream:
+                yield state
+
+    async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncIterator[list[Json]]:
+        """All that there are, newest first, then each that has changed, for ever."""
+        await self.access.allow(who, access.WATCH, wanted.namespace)
+        with self._streams.of_all(wanted) as stream:
+            with _problems():
+                yield await self._reading.flows(wanted)
+            async for state in stream:
+                yield [state]
+
+    async def instance(self, who: Caller, namespace: str, name: str) -> Json:
+        """Its CloneSet."""
+        await self.access.allow(who, access.GET, namespace)
+        with _problems():
+            found = await self._changes.cloneset(namespace, name)
+        if found is None or not _is_ours(found):
+            text = f"there is no instance {name} in namespace {namespace}"
+            raise Problem(Kind.NOT_FOUND, "NotFound", text)
+        return found
+
+    async def instances(self, who: Caller, namespace: str, labels: str = "") -> list[Json]:
+        """The CloneSets that Triton made, by name; those with such labels, as `kubectl -l` takes them."""
+        await self.access.allow(who, access.LIST, namespace)
+        ours = ",".join(f"{name}={value}" for name, value in df.MANAGED_BY.items())
+        with _problems():
+            found = await self._client.list(
+                CLONESETS, namespace, labels=",".join(filter(None, [ours, labels]))
+            )
+        return sorted(found, key=lambda cloneset: str(cloneset["metadata"]["name"]))
+
+    async def pod(self, who: Caller, namespace: str, name: str) -> Json:
+        await self.access.allow(who, access.GET, namespace)
+        with _problems():
+            found = await self._client.get(PODS, namespace, name)
+        if not _is_ours(found):
+            raise Problem(
+                Kind.NOT_FOUND, "NotFound", f"{name} in namespace {namespace} is no pod of Triton's"
+            )
+        return found
+
+    async def pods(self, who: Caller, namespace: str, instance: str = "", ip: str = "") -> list[Json]:
+        """Those of instances that Triton looks after, oldest first."""
+        await self.access.allow(who, access.LIST, namespace)
+        labels = df.MANAGED_BY | ({df.INSTANCE_LABEL: instance} if instance else {})
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        with _problems():
+            found = await self._client.list(PODS, namespace or None, labels=selector)
+        found = [pod for pod in found if ip in {"", (pod.get("status") or {}).get("podIP")}]
+        return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+
+    async def history(
+        self,
+        who: Caller,
+        namespace: str,
+        instance: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 1000,
+    ) -> list[Json]:
+        """What the release log says of an instance, oldest first; the newest `limit` events."""
+        await self.access.allow(who, access.LIST, namespace)
+        query = Query(namespace=namespace, instance=instance, since=since, until=until, limit=limit)
+        with _problems():
+            return await self._events.search(query)
+
+    async def plan(self, who: Caller, namespace: str, spec: Json) -> Json:
+        """The batches that a release of this spec would have now; nothing is started."""
+        await self.access.allow(who, access.GET, namespace)
+        with _problems():
+            wanted = releases.checked(spec)
+            instance = wanted.application.instance_name
+            known = await self._changes.known(namespace, instance)
+            pods = await self._client.list(PODS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
+            given = preview.assume(wanted, known.cloneset, pods)
+            try:
+                return preview.plan_object(wanted, given, preview.make(wanted, given))
+            except ValueError as error:
+                raise Problem(Kind.UNPROCESSABLE, "NoPlan", str(error)) from error
+
+    # --- new releases ---
+
+    async def deploy(
+        self,
+        by: Request,
+        namespace: str,
+        spec: df.DeployFlowSpec,
+        *,
+        name: str = "",
+        queue: bool = False,
+        freeze_override: str = "",
+    ) -> Json:
+        """A release of any action. `queue`: it may wait for one that runs, else that is a conflict."""
+        await self._may_release(by.caller, namespace, spec.action)
+        instance = spec.application.instance_name
+        key = by.key
+        made = name or deployflow_name(instance, key)
+        with _problems():
+            if not queue and (running := await self._in_the_way(namespace, spec, made)):
+                text = (
+                    f"{running['metadata']['name']} is releasing {instance} ({running['status']['phase']}): "
+                    "wait for its end, cancel it, or pause it"
+                )
+                raise Problem(Kind.CONFLICT, "InProgress", text)
+            command = DeployCommand(
+                id=key,
+                type=CommandType.DEPLOY,
+                namespace=namespace,
+                deploy_flow=name or None,
+                spec=spec,
+                requested_by=by.caller.name,
+                freeze_override=freeze_override,
+            )
+            return await self._made(by, spec.action, await self._changes.carry_out(command))
+
+    async def release(self, by: Request, namespace: str, application: Json, strategy: Json | None) -> Json:
+        """A create where the instance does not exist, else an update."""
+        await self.access.allow(by.caller, access.CREATE, namespace)
+        with _problems():
+            instance = str(application.get("instanceName", ""))
+            exists = bool(instance) and await self._changes.cloneset(namespace, instance) is not None
+            action = df.Action.UPDATE if exists else df.Action.CREATE
+            spec = {"action": action, "application": application, "updateStrategy": strategy}
+            wanted = releases.checked({key: value for key, value in spec.items() if value is not None})
+        return await self.deploy(by, namespace, wanted)
+
+    async def update(
+        self,
+        by: Request,
+        namespace: str,
+        instance: str,
+        wish: Wish,
+        *,
+        queue: bool = False,
+        freeze_override: str = "",
+    ) -> Json:
+        """Another image; all else as its last successful release has it."""
+        return await self._start(
+            by,
+            namespace,
+            instance,
+            lambda known: releases.update(known, wish),
+            queue=queue,
+            freeze_override=freeze_override,
+        )
+
+    async def rollback(
+        self, by: Request, namespace: str, instance: str, to: str | None, strategy: Json | None
+    ) -> Release:
+        """To the release named, else the last successful one before this; whatever runs is taken over."""
+        back: list[str] = []
+
+        def build(known: Known) -> df.DeployFlowSpec:
+            base, spec = releases.rollback(known, to, strategy or {})
+            back.append(base["metadata"]["name"])
+            return spec
+
+        flow = await self._start(by, namespace, instance, build, queue=True)
+        return Release(flow, back[-1] if back else "")
+
+    async def restart(
+        self, by: Request, namespace: str, instance: str, strategy: Json, *, queue: bool = False
+    ) -> Json:
+        return await self._start(
+            by, namespace, instance, lambda known: releases.restart(known, strategy), queue=queue
+        )
+
+    async def scale(
+        self,
+        by: Request,
+        namespace: str,
+        instance: str,
+        replicas: int,
+        strategy: Json,
+        *,
+        queue: bool = False,
+    ) -> Json:
+        """In or out; a `Problem` where it has that many already."""
+
+        def build(known: Known) -> df.DeployFlowSpec:
+            spec = releases.scale(known, replicas, strategy)
+            if spec is None:
+                raise Refusal("NothingToDo", f"{instance} has {replicas} replicas already")
+            return spec
+
+        return await self._start(by, namespace, instance, build, queue=queue)
+
+    async def stop(
+        self, by: Request, namespace: str, instance: str, strategy: Json, *, queue: bool = False
+    ) -> Json:
+        return await self._start(
+            by, namespace, instance, lambda known: releases.stop(known, strategy), queue=queue
+        )
+
+    async def start(
+        self, by: Request, namespace: str, instance: str, strategy: Json, *, queue: bool = False
+    ) -> Json:
+        return await self._start(
+            by, namespace, instance, lambda known: releases.start(known, strategy), queue=queue
+        )
+
+    async def remove(
+        self, by: Request, namespace: str, instance: str, strategy: Json, *, queue: bool = False
+    ) -> Json:
+        """All its pods, drained, then its CloneSet; its DeployFlows stay."""
+        return await self._start(
+            by, namespace, instance, lambda known: releases.delete(known, strategy), queue=queue
+        )
+
+    # --- a release under way ---
+
+    async def command(
+        self,
+        by: Request,
+        namespace: str,
+        name: str,
+        kind: CommandType,
+        *,
+        target: Target | None = None,
+        batch: int | None = None,
+        stage: df.BatchPhase | None = None,
+    ) -> Json:
+        """next, continue, promote, pause, resume, cancel or retry."""
+        right = access.PROMOTE if kind in _AHEAD else access.PATCH
+        await self.access.allow(by.caller, right, namespace, name)
+        with _problems():
+            command = DeployCommand(
+                id=by.key,
+                type=kind,
+                namespace=namespace,
+                deploy_flow=name,
+                target=target,
+                batch=batch,
+                stage=stage,
+                requested_by=by.caller.name,
+            )
+            look = await self._guard(by, namespace, name)
+            return await self._made(by, kind, await self._changes.carry_out(command, look))
+
+    async def patch(self, by: Request, namespace: str, name: str, fields: Json) -> Json:
+        """Change its strategy; a field that is null is taken away."""
+        await self.access.allow(by.caller, access.PATCH, namespace, name)
+        if _OF_GOING_AHEAD & fields.keys():
+            await self.access.allow(by.caller, access.PROMOTE, namespace, name)
+        with _problems():
+            look = await self._guard(by, namespace, name)
+            changed = await self._changes.steer(
+                namespace, name, fields, request_id=by.key, requested_by=by.caller.name, look=look
+            )
+            return await self._made(by, "patch", changed)
+
+    async def delete(self, by: Request, namespace: str, name: str) -> None:
+        """A release that is over, from the list of releases."""
+        await self.access.allow(by.caller, access.DELETE, namespace, name)
+        with _problems():
+            flow = await self._reading.flow(namespace, name)
+            if not flow["status"]["finished"]:
+                text = f"{name} is not over ({flow['status']['phase']}): cancel it first"
+                raise Problem(Kind.CONFLICT, "InProgress", text)
+            command = DeployCommand(
+                id=by.key,
+                type=CommandType.DELETE,
+                namespace=namespace,
+                deploy_flow=name,
+                requested_by=by.caller.name,
+            )
+            look = await self._guard(by, namespace, name)
+            await self._made(by, CommandType.DELETE, await self._changes.carry_out(command, look))
+
+    # ---
+
+    async def _start(
+        self,
+        by: Request,
+        namespace: str,
+        instance: str,
+        build: Callable[[Known], df.DeployFlowSpec],
+        *,
+        queue: bool = False,
+        freeze_override: str = "",
+    ) -> Json:
+        await self.access.allow(by.caller, access.CREATE, namespace)
+        with _problems():
+            known = await self._changes.known(namespace, instance, pods=True)
+            if by.id and (made := _made_before(known, by.key)):
+                return await self._reading.of(made)
+            spec = build(known)
+        return await self.deploy(by, namespace, spec, queue=queue, freeze_override=freeze_override)
+
+    async def _may_release(self, who: Caller, namespace: str, action: str) -> None:
+        await self.access.allow(who, access.CREATE, namespace)
+        if action == df.Action.DELETE:
+            await self.access.allow(who, access.DELETE, namespace)
+
+    async def _in_the_way(self, namespace: str, spec: df.DeployFlowSpec, made: str) -> Json | None:
+        """The release that the new one, of the name `made`, would have to wait for."""
+        for flow in await self._reading.flows(Wanted(namespace, spec.application.instance_name)):
+            status = flow["status"]
+            taken_over = spec.updating and status.get("paused")
+            if not (status["finished"] or taken_over or flow["metadata"]["name"] == made):
+                return flow
+        return None
+
+    async def _guard(self, by: Request, namespace: str, name: str) -> Callable[[Json], None] | None:
+        """Refuses a DeployFlow that is not any more what the caller has seen."""
+        if not by.match:
+            return None
+        shown = await self._reading.flow(namespace, name)
+        told = Problem(
+            Kind.CHANGED,
+            "Changed",
+            f"{name} has changed since it was read: read it again (If-Match {by.match})",
+        )
+        if etag(shown) not in by.match and by.match != "*":
+            raise told
+
+        def look(live: Json) -> None:
+            if live["metadata"]["generation"] != shown["metadata"]["generation"]:
+                raise told
+
+        return look
+
+    async def _made(self, by: Request, what: str, flow: Json) -> Json:
+        _changes.labels(what).inc()
+        name = flow["metadata"]["name"]
+        about = {"triton.deployflow": name, "user.name": by.caller.name}
+        _log.info("%s by %s", what, by.caller.name or "somebody", extra=about)
+        return await self._reading.of(flow)
+
+
+def etag(flow: Json) -> str:
+    """What tells two states of a DeployFlow apart (RFC 9110, strong)."""
+    told = json.dumps([flow["metadata"], flow["spec"], flow["status"]], sort_keys=True, default=str)
+    return f'"{hashlib.blake2b(told.encode(), digest_size=12).hexdigest()}"'
+
+
+def _made_before(known: Known, key: str) -> Json | None:
+    name = deployflow_name(known.instance, key)
+    return next((flow for flow in known.releases if flow["metadata"]["name"] == name), None)
+
+
+def _is_ours(item: Json) -> bool:
+    labels = item["metadata"].get("labels") or {}
+    return df.MANAGED_BY.items() <= labels.items()
+
+
+_REFUSED = {
+    "NotFound": Kind.NOT_FOUND,
+    "NoRelease": Kind.NOT_FOUND,
+    "InvalidArgument": Kind.INVALID,
+}
+"""All other refusals are conflicts with the state of the release."""
+
+
+@contextmanager
+def _problems() -> Iterator[None]:
+    """What goes wrong below, as callers are told of it."""
+    try:
+        yield
+    except Refusal as error:
+        kind = _REFUSED.get(error.reason, Kind.CONFLICT)
+        raise Problem(kind, error.reason, str(error)) from error
+    except Unfit as error:
+        raise Problem(Kind.INVALID, "Invalid", str(error)) from error
+    except ValidationError as error:
+        raise Problem(Kind.INVALID, "Invalid", df.problems(error)) from error
+    except ApiError as error:
+        raise _of_cluster(error) from error
+    except Unavailable as error:
+        raise Problem(Kind.UNAVAILABLE, "Unavailable", str(error), retry_after=1) from error
+
+
+def _of_cluster(error: ApiError) -> Problem:
+    if error.rights_missing:
+        return Problem(Kind.UNAVAILABLE, "RightsMissing", str(error.waited_for("planner")))
+    kinds = {
+        404: Kind.NOT_FOUND,
+        409: Kind.CONFLICT,
+        403: Kind.FORBIDDEN,
+        422: Kind.INVALID,
+        413: Kind.TOO_LARGE,
+    }
+    return Problem(kinds.get(error.code, Kind.INVALID), error.reason, f"Kubernetes refused: {error}")
+
+
+__all__ = ["Calls", "Release", "Request", "Right", "Target", "Wanted", "etag"]

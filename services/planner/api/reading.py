@@ -1,0 +1,148 @@
+"""What the APIs show: DeployFlows with the status that Redis has now, which is ahead of the resource's own.
+
+Every replica reads the same. While Redis is away the resource's `.status` is shown, which is a moment behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from services.planner.api.problem import Kind, Problem
+from services.planner.flows import DeployFlow, FlowCache
+from services.planner.state import load
+from services.planner.status import status_of
+from shared import deployflow as df
+from shared.errors import Unavailable
+from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
+from shared.reflector import milliseconds
+from shared.store import StatusStore
+from shared.topics import Key
+
+AT_ONCE = 200
+"""States that are asked of Redis in one go."""
+
+_log = logging.getLogger(__name__)
+Json = dict[str, Any]
+
+
+class Wanted(NamedTuple):
+    """Which DeployFlows; what is left empty does not restrict. `after`: last changed (else made) then or later."""
+
+    namespace: str = ""
+    instance: str = ""
+    action: str = ""
+    phase: str = ""
+    after: datetime | None = None
+
+    def has(self, flow: Json) -> bool:
+        """Whether it is one of them."""
+        spec, status = flow["spec"], flow["status"]
+        changed = milliseconds(status.get("updatedAt") or flow["metadata"]["creationTimestamp"])
+        return (
+            self.namespace in {"", flow["metadata"]["namespace"]}
+            and self.instance in {"", spec["application"]["instanceName"]}
+            and self.action in {"", spec["action"]}
+            and self.phase in {"", status.get("phase")}
+            and (self.after is None or changed >= self.after.timestamp() * 1000)
+        )
+
+
+class Reading:
+    """DeployFlows as they are. A resource has `apiVersion`, `kind`, `metadata`, `spec` and `status`, as in the cluster."""
+
+    def __init__(self, store: StatusStore, flows: FlowCache, client: Client) -> None:
+        self._store = store
+        self._flows = flows
+        self._client = client
+        self._away = False
+
+    async def flow(self, namespace: str, name: str) -> Json:
+        """Raises `Problem` where there is none."""
+        found = self._flows.get(namespace, name)
+        if found is None:
+            # another replica may have made it a moment ago
+            try:
+                found = msgspec.convert(await self._client.get(DEPLOYFLOWS, namespace, name), DeployFlow)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+                text = f"there is no DeployFlow {name} in namespace {namespace}"
+                raise Problem(Kind.NOT_FOUND, "NotFound", text) from error
+        (shown,) = await self._with_status([found])
+        return shown
+
+    async def of(self, made: Json) -> Json:
+        """One that the API server has just told of."""
+        (shown,) = await self._with_status([msgspec.convert(made, DeployFlow)])
+        return shown
+
+    async def flows(self, wanted: Wanted) -> list[Json]:
+        """Newest first."""
+        if wanted.namespace and wanted.instance:
+            found: Iterable[DeployFlow] = self._flows.releases(Key(wanted.namespace, wanted.instance))
+        else:
+            found = self._flows.reflector.items.values()
+        fitting = [flow for flow in found if flow.key.instance and _may_be(wanted, flow)]
+        shown = [flow for flow in await self._with_status(fitting) if wanted.has(flow)]
+        shown.sort(key=_age, reverse=True)
+        return shown
+
+    async def _with_status(self, flows: list[DeployFlow]) -> list[Json]:
+        keys = list({flow.key for flow in flows if not flow.finished})
+        told: dict[str, Json] = {}
+        for start in range(0, len(keys), AT_ONCE):
+            told |= await self._told(keys[start : start + AT_ONCE])
+        return [_resource(flow, told.get(flow.metadata.uid)) for flow in flows]
+
+    async def _told(self, keys: list[Key]) -> dict[str, Json]:
+        """By the flow's uid."""
+        try:
+            states = await self._store.states(keys)
+        except Unavailable as error:
+            if not self._away:
+                _log.warning("showing .status, which may be a moment behind: %s", error)
+            self._away = True
+            return {}
+        self._away = False
+        instances = [load(state) for state in states if state is not None]
+        return {flow.uid: status_of(i, flow) for i in instances for flow in i.flows}
+
+
+def _may_be(wanted: Wanted, flow: DeployFlow) -> bool:
+    return (
+        wanted.namespace in {"", flow.metadata.namespace}
+        and wanted.instance in {"", flow.key.instance}
+        and wanted.action in {"", flow.spec.get("action")}
+    )
+
+
+def _resource(flow: DeployFlow, told: Json | None) -> Json:
+    meta = flow.metadata
+    status = told if told is not None and told["version"] >= flow.version else flow.status
+    return {
+        "apiVersion": df.API_VERSION,
+        "kind": df.KIND,
+        "metadata": {
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+            "generation": meta.generation,
+            "creationTimestamp": meta.creation_timestamp,
+            **({"deletionTimestamp": meta.deletion_timestamp} if meta.deletion_timestamp else {}),
+            "labels": meta.labels,
+            "annotations": meta.annotations,
+        },
+        "spec": flow.spec,
+        "status": {"phase": str(df.FlowPhase.PENDING), "finished": False, **status},
+    }
+
+
+def _age(flow: Json) -> tuple[str, str, str]:
+    # creation times are whole seconds; within one, releases of an instance start one after another
+    meta = flow["metadata"]
+    return meta["creationTimestamp"], flow["status"].get("startedAt") or "~", meta["name"]

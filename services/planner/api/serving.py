@@ -1,0 +1,95 @@
+"""Starts the servers of the APIs in the planner's process, and stops them with it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import uvicorn
+
+from services.planner.api import rest
+from services.planner.api.access import Access, Open
+from services.planner.api.calls import Calls
+from services.planner.api.limits import Limits
+from services.planner.api.reading import Reading
+from services.planner.api.reviews import Reviewed
+from services.planner.api.streams import Streams
+from services.planner.api.tail import Tail
+from services.planner.api.tls import Certificate
+from services.planner.changes import Changes
+from services.planner.flows import FlowCache
+from shared.errors import ConfigError
+from shared.event_store import open_store
+from shared.service import Context
+from shared.settings import Settings
+from shared.store import StatusStore
+
+BACKLOG: Final = 1024
+STOP_SECONDS: Final = 2
+"""For the calls under way; open streams are cut then, and their clients go on with another replica."""
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncIterator[None]:
+    """REST and gRPC, until the end of the block. Raises `ConfigError` where they can't listen."""
+    settings = context.settings
+    # of its own: what callers ask for takes nothing from the releases' requests
+    client = await context.kubernetes()
+    reading = Reading(store, flows, client)
+    streams = Streams(reading, flows)
+    tail = Tail(settings)
+    tail.listeners.append(streams.heard)
+    tail.restarted = streams.look_at_all
+    events = open_store(settings)
+    context.stack.push_async_callback(events.close)
+    access: Access = Open()
+    if settings.api_auth == "kubernetes":
+        access = Reviewed(client, seconds=settings.api_auth_cache_seconds)
+    calls = Calls(access, reading, Changes(client, flows), streams, client, events)
+    limits = Limits(settings.api_requests_per_second)
+    certificate = None
+    if settings.api_tls_cert_file and settings.api_tls_key_file:
+        certificate = Certificate(settings.api_tls_cert_file, settings.api_tls_key_file)
+        context.spawn(certificate.follow(), "following the certificate")
+    context.spawn(tail.run(), "following Kafka")
+    context.spawn(streams.look_forever(), "looking at what is watched")
+    app = rest.application(calls, limits=limits, body_bytes=settings.api_body_bytes)
+    listening = listen(settings.api_host, settings.api_port, "TRITON_API_PORT")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    if certificate is not None:
+        config.load()
+        config.ssl = certificate.context
+    server = uvicorn.Server(config)
+    context.spawn(server._serve(sockets=[listening]), "REST server")
+    _log.info("REST at %s:%s%s", *listening.getsockname()[:2], _who(settings))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A socket that listens; raises `ConfigError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        msg = f"{setting}: can't listen at {host}:{port} ({error.strerror}): give a port that is free, or 0 for any"
+        raise ConfigError(msg) from error
+
+
+def _who(settings: Settings) -> str:
+    if settings.api_auth == "kubernetes":
+        return ", for the accounts of the cluster"
+    return ", for this machine alone: nobody has to log in (TRITON_API_AUTH=kubernetes)"

@@ -1,0 +1,162 @@
+"""Open streams: each is told of the releases that it watches, at once and after every change.
+
+A change of an instance is read once, whoever many watch it, and every stream keeps only the newest state of each
+release that it has not sent yet: one that is never read costs no more than one that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from services.planner.api.reading import Reading, Wanted
+from services.planner.flows import FlowCache
+from shared.errors import Unavailable
+from shared.lanes import Record
+from shared.marks import Marks
+from shared.topics import PHASE_EVENTS, Key
+
+AFTER_POD_SECONDS: Final = 0.1
+"""From what is told of pods until what the planner made of it can be read."""
+LOOK_SECONDS: Final = 5.0
+"""So often the watched ones are looked at without any news."""
+
+_log = logging.getLogger(__name__)
+Json = dict[str, Any]
+
+
+class Stream:
+    """What one caller watches: iterate for the changes, until the release (`uid`, "" for all that fit) is deleted."""
+
+    def __init__(self, fits: Callable[[Json], bool], uid: str = "") -> None:
+        self.uid = uid
+        self._fits = fits
+        self._pending: dict[str, Json] = {}
+        self._sent: dict[str, str] = {}
+        """Of each release, by uid, what tells its states apart."""
+        self._news = asyncio.Event()
+        self._over = False
+
+    def put(self, flow: Json, state: str) -> None:
+        uid = flow["metadata"]["uid"]
+        if self._sent.get(uid) != state and self._fits(flow):
+            self._pending[uid] = flow
+            self._sent[uid] = state
+            self._news.set()
+
+    def gone(self, uid: str) -> None:
+        """That release is deleted."""
+        self._sent.pop(uid, None)
+        if uid == self.uid:
+            self._over = True
+            self._news.set()
+
+    def __aiter__(self) -> AsyncIterator[Json]:
+        return self
+
+    async def __anext__(self) -> Json:
+        await self._news.wait()
+        if not self._pending:
+            raise StopAsyncIteration
+        flow = self._pending.pop(next(iter(self._pending)))
+        if not self._pending and not self._over:
+            self._news.clear()
+        return flow
+
+
+class Streams:
+    """All open streams of this replica."""
+
+    def __init__(self, reading: Reading, flows: FlowCache) -> None:
+        self._reading = reading
+        self._flows = flows
+        self._of: dict[Key, set[Stream]] = {}
+        self._of_all: set[Stream] = set()
+        self._marks = Marks(self._tell)
+        flows.changed = self._changed
+
+    def __len__(self) -> int:
+        return len(self._of_all) + sum(len(streams) for streams in self._of.values())
+
+    @contextmanager
+    def of(self, flow: Json) -> Iterator[Stream]:
+        """A stream of one release, which begins with the state given."""
+        uid = flow["metadata"]["uid"]
+        key = Key(flow["metadata"]["namespace"], flow["spec"]["application"]["instanceName"])
+        stream = Stream(lambda other: bool(other["metadata"]["uid"] == uid), uid)
+        stream.put(flow, _state(flow))
+        self._of.setdefault(key, set()).add(stream)
+        try:
+            # what has changed since it was read
+            self._marks.mark(key)
+            yield stream
+        finally:
+            self._of[key].discard(stream)
+            if not self._of[key]:
+                del self._of[key]
+
+    @contextmanager
+    def of_all(self, wanted: Wanted) -> Iterator[Stream]:
+        """A stream of the changes of all that are wanted, from now on."""
+        stream = Stream(wanted.has)
+        self._of_all.add(stream)
+        try:
+            yield stream
+        finally:
+            self._of_all.discard(stream)
+
+    def heard(self, record: Record) -> None:
+        """Of a record of Kafka."""
+        key = Key.parse(record.key)
+        if not self._watched(key):
+            return
+        if record.topic == PHASE_EVENTS:
+            asyncio.get_running_loop().call_later(AFTER_POD_SECONDS, self._changed, key)
+        else:
+            self._marks.mark(key)
+
+    def look_at_all(self) -> None:
+        """Something may have been missed."""
+        for key in self._of:
+            self._marks.mark(key)
+        if self._of_all:
+            for flow in self._flows.unfinished_anywhere():
+                self._marks.mark(flow.key)
+
+    async def look_forever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look_at_all()
+
+    def _watched(self, key: Key) -> bool:
+        return bool(self._of_all) or key in self._of
+
+    def _changed(self, key: Key, gone: str = "") -> None:
+        if not self._watched(key):
+            return
+        if gone:
+            for stream in (*self._of.get(key, ()), *self._of_all):
+                stream.gone(gone)
+        self._marks.mark(key)
+
+    async def _tell(self, key: Key) -> None:
+        streams = [*self._of.get(key, ()), *self._of_all]
+        if not streams:
+            return
+        try:
+            flows = await self._reading.flows(Wanted(key.namespace, key.instance))
+        except Unavailable as error:
+            _log.warning("streams of %s: %s", key, error)
+            return
+        for flow in flows:
+            state = _state(flow)
+            for stream in streams:
+                stream.put(flow, state)
+
+
+def _state(flow: Json) -> str:
+    """What differs between any two states that are worth sending."""
+    return f"{flow['metadata']['generation']} {flow['status']}"

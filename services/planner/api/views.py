@@ -1,0 +1,163 @@
+"""DeployFlows, instances and pods as the first version of the API shows them. Pure.
+
+Every key is always there, and nothing more; what is not known is a zero value, a time too, as Go's JSON has it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from shared import deployflow as df
+
+NEVER: Final = "0001-01-01T00:00:00Z"
+"""Go's zero time."""
+Json = dict[str, Any]
+
+_COUNTS: Final = (
+    "availableReplicas",
+    "updatedReplicas",
+    "updatedReadyReplicas",
+    "batches",
+    "finishedBatches",
+    "finishedReplicas",
+    "failedReplicas",
+)
+_TIMES: Final = ("startedAt", "finishedAt", "updatedAt")
+
+
+def deploy(flow: Json) -> Json:
+    """A DeployFlow of `Reading`."""
+    spec, status = flow["spec"], flow["status"]
+    application = spec["application"]
+    return {
+        "name": flow["metadata"]["name"],
+        "appID": application.get("appID", 0),
+        "groupID": application.get("groupID", 0),
+        "namespace": flow["metadata"]["namespace"],
+        "appName": application.get("appName", ""),
+        "instanceName": application.get("instanceName", ""),
+        "replicas": application.get("replicas", 1),
+        "action": spec["action"],
+        "mode": strategy_of(flow).get("mode", str(df.Mode.MANUAL)),
+        **{name: status.get(name) or 0 for name in _COUNTS},
+        "updateRevision": revision(status.get("updateRevision") or ""),
+        "conditions": [_condition(batch) for batch in status.get("conditions") or []],
+        "paused": bool(status.get("paused")),
+        "phase": str(status["phase"]),
+        "finished": bool(status["finished"]),
+        **{name: moment(status.get(name)) for name in _TIMES},
+    }
+
+
+def _condition(batch: Json) -> Json:
+    return {
+        "batch": batch["batch"],
+        "batchSize": batch.get("batchSize", 0),
+        "canary": bool(batch.get("canary")),
+        "phase": str(batch["phase"]),
+        "failedReplicas": batch.get("failedReplicas", 0),
+        "pods": [
+            {
+                "name": pod["name"],
+                "ip": pod.get("ip") or "",
+                "port": pod.get("port") or 0,
+                "phase": str(pod.get("phase") or ""),
+                "pullInStatus": str(pod.get("pullInStatus") or ""),
+            }
+            for pod in batch.get("pods") or []
+        ],
+        **{name: moment(batch.get(name)) for name in ("startedAt", "pulledInAt", "finishedAt")},
+    }
+
+
+def strategy_of(flow: Json) -> Json:
+    """The strategy that its action has, as it was given."""
+    field = "updateStrategy" if flow["spec"]["action"] in df.UPDATING else "nonUpdateStrategy"
+    return flow["spec"].get(field) or {}
+
+
+def revision(name: str) -> str:
+    """The hash of a revision named `<instance>-<hash>`."""
+    return name.rpartition("-")[2]
+
+
+def moment(time: str | None) -> str:
+    """A time in whole seconds."""
+    if not time:
+        return NEVER
+    return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def instance(cloneset: Json) -> Json:
+    """An instance, by its CloneSet. `status` is Ready once as many pods as wanted are updated and Ready."""
+    meta, spec = cloneset["metadata"], cloneset["spec"]
+    status = cloneset.get("status") or {}
+    labels = meta.get("labels") or {}
+    replicas, ready = spec.get("replicas", 1), status.get("updatedReadyReplicas", 0)
+    container = _container(spec["template"]["spec"])
+    return {
+        "name": meta["name"],
+        "namespace": meta["namespace"],
+        "availableReplicas": ready,
+        "replicas": replicas,
+        "status": "Ready" if replicas == ready else "InProgress",
+        "appID": _number(labels.get("app")),
+        "groupID": _number(labels.get("group")),
+        **_resources(container),
+        "image": container.get("image", ""),
+        "publicNetwork": False,
+        "updateRevision": revision(status.get("updateRevision") or ""),
+    }
+
+
+def pod(item: Json) -> Json:
+    """A pod, with the container that is the application's: the first."""
+    meta, spec = item["metadata"], item["spec"]
+    status = item.get("status") or {}
+    labels = meta.get("labels") or {}
+    container = _container(spec)
+    return {
+        "namespace": meta["namespace"],
+        "name": meta["name"],
+        "instanceName": labels.get(df.INSTANCE_LABEL, ""),
+        **_resources(container),
+        "image": container.get("image", ""),
+        "publicNetwork": bool(spec.get("hostNetwork")),
+        "containerName": container.get("name", ""),
+        "podIP": status.get("podIP", ""),
+        "status": pod_phase(item),
+        "hostIP": status.get("hostIP", ""),
+        "updateRevision": revision(labels.get("controller-revision-hash", "")),
+        "creationTimestamp": meta["creationTimestamp"],
+    }
+
+
+def pod_phase(item: Json) -> str:
+    """How far a pod is: Pending, Running, ContainersReady, Ready or Failed."""
+    status = item.get("status") or {}
+    there = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+    for phase in (df.PodPhase.READY, df.PodPhase.CONTAINERS_READY):
+        if str(phase) in there:
+            return str(phase)
+    return str(status.get("phase") or df.PodPhase.PENDING)
+
+
+def _container(spec: Json) -> Json:
+    containers: list[Json] = spec.get("containers") or [{}]
+    return containers[0]
+
+
+def _resources(container: Json) -> Json:
+    resources = container.get("resources") or {}
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    return {
+        "cpu": str(limits.get("cpu", "")),
+        "memory": str(limits.get("memory", "")),
+        "guaranteedCPU": str(requests.get("cpu", "")),
+        "guaranteedMemory": str(requests.get("memory", "")),
+    }
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
