@@ -22,7 +22,7 @@ NAMESPACE = "triton-system"
 Json = dict[str, Any]
 
 EGRESS = {
-    "planner": {53, 9092, 6379, 443, 6443},
+    "planner": {53, 9092, 6379, 9200, 443, 6443},
     "executor": {53, 9092, 443, 6443},
     "readiness": {53, 9092, 443, 6443},
     "events": {53, 9092, 9200},
