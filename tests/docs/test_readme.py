@@ -15,64 +15,11 @@ import pytest
 
 from shared.settings import Settings
 from tests.docs.blocks import ROOT, Block, blocks, seen
+from tests.docs.terminal import Terminal
 
 README = ROOT / "README.md"
 READY_SECONDS = 60
-COMMAND_SECONDS = 120
 STOP_SECONDS = 20
-
-
-class Terminal:
-    """A shell in a folder that looks like the repository; variables stay from command to command."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._exports = folder / ".exports"
-        self._exports.touch()
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("TRITON_", "KUBE", "MAKE", "MFLAGS"))
-        }
-
-    def run(self, command: str) -> str:
-        """What it prints; it has to end with 0."""
-        script = f". ./.exports; set -a\n{command}\nended=$?; export -p > .exports; exit $ended"
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
-        return done.stdout
-
-    def follow(self, block: Block) -> dict[str, str]:
-        """Run a block's commands; each has to show what the document shows below it."""
-        outputs = {}
-        for step in block.steps:
-            output = outputs[step.command] = self.run(step.command)
-            for shown in step.shown:
-                assert seen(shown, output), f"$ {step.command}\nsaid:\n{output}\nand not: {shown}"
-        return outputs
-
-    def start(self, command: str) -> subprocess.Popen[str]:
-        """A command that stays until it is interrupted."""
-        return subprocess.Popen(
-            ["bash", "-c", f". ./.exports; exec {command}"],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
 
 
 def stop(process: subprocess.Popen[str]) -> str:
@@ -113,10 +60,7 @@ def recipe(target: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
-    folder = tmp_path_factory.mktemp("repository")
-    for path in ROOT.iterdir():
-        (folder / path.name).symlink_to(path)
-    return Terminal(folder)
+    return Terminal(tmp_path_factory.mktemp("repository"))
 
 
 @pytest.fixture(scope="module")

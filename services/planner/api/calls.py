@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -102,7 +102,7 @@ class Calls:
         with _problems():
             return await self._reading.flows(wanted)
 
-    async def watch(self, who: Caller, namespace: str, name: str) -> AsyncIterator[Json]:
+    async def watch(self, who: Caller, namespace: str, name: str) -> AsyncGenerator[Json]:
         """Its state now and after every change, until it is deleted."""
         await self.access.allow(who, access.WATCH, namespace, name)
         with _problems():
@@ -111,7 +111,7 @@ class Calls:
             async for state in stream:
                 yield state
 
-    async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncIterator[list[Json]]:
+    async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncGenerator[list[Json]]:
         """All that there are, newest first, then each that has changed, for ever."""
         await self.access.allow(who, access.WATCH, wanted.namespace)
         with self._streams.of_all(wanted) as stream:

@@ -1,0 +1,247 @@
+"""The gRPC API: its server, and what every call goes through first.
+
+A call is known by its metadata: `authorization: Bearer …`, `x-requested-by` (who calls, where nobody has to log in),
+`idempotency-key` (the same one again is done once). What is refused has its reason in the trailing metadata
+`triton-reason`, and in `retry-after` the seconds after which it is worth coming again.
+"""
+# ruff: noqa: N802 - the methods have the names that the protocol gives them
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from prometheus_client import Counter
+
+from services.planner.api.access import Caller
+from services.planner.api.calls import Calls, Request
+from services.planner.api.grpc_services import Application, DeployFlow, Pod
+from services.planner.api.problem import Kind, Problem
+from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
+
+STREAMS_PER_CONNECTION: Final = 1000
+HEALTH_SECONDS: Final = 1.0
+"""So often those who watch the health are told of a change."""
+DETAIL_BYTES: Final = 2000
+"""Metadata of more than 8 KiB is not delivered, and what is not ASCII comes three times as long."""
+
+_SERVICES: Final = (
+    (deployflow_pb2.DESCRIPTOR.services_by_name["DeployFlow"], DeployFlow),
+    (application_pb2.DESCRIPTOR.services_by_name["Application"], Application),
+    (pod_pb2.DESCRIPTOR.services_by_name["Pod"], Pod),
+)
+_HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"]
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Behaviour = Callable[[Any, Request], Any]
+
+_requests = Counter("triton_grpc_requests_total", "Requests to the gRPC API", ["method", "code"])
+_log = logging.getLogger(__name__)
+
+
+class Limiter(Protocol):
+    def take(self, who: str, now: float) -> None:
+        """Raises `Problem` for a caller that asks too often. Seconds of a clock that only goes forward."""
+
+
+async def start(
+    calls: Calls,
+    *,
+    host: str,
+    port: int,
+    body_bytes: int,
+    limits: Limiter | None = None,
+    credentials: grpc.ServerCredentials | None = None,
+    ready: Callable[[], bool] = lambda: True,
+) -> tuple[grpc.aio.Server, int]:
+    """A server that runs, with its port; `port` 0: any that is free. `body_bytes`: the largest message that is read.
+
+    `credentials`: for TLS, without them plaintext. `ready`: what the health service says. Ended by `stop(seconds)`.
+    Raises `RuntimeError` where the address can't be had.
+    """
+    server = grpc.aio.server(options=_options(body_bytes))
+    edge = _Edge(calls, limits)
+    names = [descriptor.full_name for descriptor, _ in _SERVICES]
+    handlers = [edge.service(descriptor, kind(calls)) for descriptor, kind in _SERVICES]
+    handlers += [edge.service(_HEALTH, _Health(ready, names), open_to_all=True)]
+    server.add_generic_rpc_handlers(
+        [*handlers, *_reflection([*names, _HEALTH.full_name, reflection.SERVICE_NAME])]
+    )
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    await server.start()
+    return server, bound
+
+
+def _options(body_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", body_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+        # two servers of one port would share its calls
+        ("grpc.so_reuseport", 0),
+        # a stream may be quiet for long: who is gone is found out, and who asks whether we are may do so
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+class _Edge:
+    """Between gRPC and the services: who calls, what they say, and what went wrong."""
+
+    def __init__(self, calls: Calls, limits: Limiter | None) -> None:
+        self._calls = calls
+        self._limits = limits
+
+    def service(
+        self, descriptor: Any, methods: object, *, open_to_all: bool = False
+    ) -> grpc.GenericRpcHandler:
+        """`methods` has a method for each of the service's, of a request and who makes it. `open_to_all`: nobody has
+        to log in.
+        """
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for method in descriptor.methods:
+            kind = GetMessageClass(method.input_type)
+            behaviour = getattr(methods, method.name)
+            serve = self._stream if method.server_streaming else self._answer
+            handler = (
+                grpc.unary_stream_rpc_method_handler
+                if method.server_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            handlers[method.name] = handler(
+                serve(kind, behaviour, open_to_all), response_serializer=Message.SerializeToString
+            )
+        return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+
+    def _answer(
+        self, kind: type[Message], behaviour: _Behaviour, open_to_all: bool
+    ) -> Callable[[bytes, _Context], Awaitable[Message]]:
+        async def answer(raw: bytes, context: _Context) -> Message:
+            async with _told(kind, context):
+                by = await self._by(context, open_to_all)
+                reply: Message = await behaviour(_parsed(kind, raw), by)
+                return reply
+
+        return answer
+
+    def _stream(
+        self, kind: type[Message], behaviour: _Behaviour, open_to_all: bool
+    ) -> Callable[[bytes, _Context], Awaitable[None]]:
+        async def stream(raw: bytes, context: _Context) -> None:
+            async with _told(kind, context):
+                by = await self._by(context, open_to_all)
+                async with aclosing(behaviour(_parsed(kind, raw), by)) as replies:
+                    async for reply in replies:
+                        await context.write(reply)
+
+        return stream
+
+    async def _by(self, context: _Context, open_to_all: bool) -> Request:
+        if open_to_all:
+            return Request(Caller(""))
+        told = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        scheme, _, token = told.get("authorization", "").partition(" ")
+        bearer = token.strip() if scheme.lower() == "bearer" else None
+        caller = await self._calls.access.caller(bearer, told.get("x-requested-by", ""))
+        if self._limits is not None:
+            # without the port, which every connection has another of
+            self._limits.take(caller.name or context.peer().rpartition(":")[0], time.monotonic())
+        return Request(caller, told.get("idempotency-key", ""))
+
+
+def _parsed(kind: type[Message], raw: bytes) -> Message:
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        text = f"the bytes are no {kind.DESCRIPTOR.full_name}"
+        raise Problem(Kind.INVALID, "Malformed", text) from error
+
+
+@asynccontextmanager
+async def _told(kind: type[Message], context: _Context) -> AsyncGenerator[None]:
+    """What goes wrong inside is told to the caller."""
+    try:
+        yield
+    except Problem as problem:
+        retry = problem.retry_after
+        await context.abort(
+            problem.kind.grpc,
+            str(problem).encode()[:DETAIL_BYTES].decode(errors="ignore"),
+            (
+                ("triton-reason", problem.reason),
+                *((("retry-after", f"{retry:.3f}"),) if retry is not None else ()),
+            ),
+        )
+    except grpc.aio.BaseError:
+        # the caller is gone
+        raise
+    except Exception:
+        _log.exception("a %s could not be answered", kind.DESCRIPTOR.full_name)
+        await context.abort(grpc.StatusCode.INTERNAL, "it went wrong here; the planner's log says more")
+
+
+class _Health:
+    """What grpc.health.v1 asks: of the server as a whole, and of each service, which is as healthy as that."""
+
+    def __init__(self, ready: Callable[[], bool], services: list[str]) -> None:
+        self._ready = ready
+        self._names = ["", *services]
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, _: Request) -> Message:
+        if request.service not in self._names:
+            raise Problem(Kind.NOT_FOUND, "NotFound", f"service: there is no {request.service[:100]!r}")
+        return self._of(request.service)
+
+    async def List(self, _request: Message, _: Request) -> Message:
+        statuses = {name: self._of(name) for name in self._names}
+        reply: Message = health_pb2.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]
+        return reply
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, _: Request) -> AsyncIterator[Message]:
+        last = None
+        while True:
+            now = self._of(request.service)
+            if now != last:
+                yield now
+            last = now
+            await asyncio.sleep(HEALTH_SECONDS)
+
+    def _of(self, name: str) -> health_pb2.HealthCheckResponse:
+        status = "SERVICE_UNKNOWN"
+        if name in self._names:
+            status = "SERVING" if self._ready() else "NOT_SERVING"
+        return health_pb2.HealthCheckResponse(status=status)
+
+
+def _reflection(names: list[str]) -> list[grpc.GenericRpcHandler]:
+    """Both versions of the reflection service: on the wire they are the same."""
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=_question,
+        response_serializer=Message.SerializeToString,
+    )
+    return [
+        grpc.method_handlers_generic_handler(
+            f"grpc.reflection.{version}.ServerReflection", {"ServerReflectionInfo": handler}
+        )
+        for version in ("v1", "v1alpha")
+    ]
+
+
+def _question(raw: bytes) -> reflection_pb2.ServerReflectionRequest:
+    """What can't be read asks for nothing, and is answered so."""
+    try:
+        return reflection_pb2.ServerReflectionRequest.FromString(raw)
+    except DecodeError:
+        return reflection_pb2.ServerReflectionRequest()

@@ -1,0 +1,181 @@
+"""The three services of the gRPC API, as `protos/` describes them: each call is one of `Calls`."""
+# ruff: noqa: N802 - the methods have the names that the protocol gives them
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from services.planner.api import grpc_messages as messages
+from services.planner.api.calls import Calls, Request
+from services.planner.api.grpc_messages import Named, named
+from services.planner.api.problem import Kind, Problem
+from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
+from services.planner.api.targets import desired, is_at, reached
+from shared.commands import CommandType
+from shared.deployflow import FlowPhase
+
+Json = dict[str, Any]
+DeployReplies = AsyncIterator[deployflow_pb2.DeployReply]
+
+
+class DeployFlow:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def Get(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> deployflow_pb2.DeployReply:
+        return _reply(await self._calls.flow(by.caller, *named(request.deploy, "deploy")))
+
+    async def Gets(self, request: deployflow_pb2.DeploysRequest, by: Request) -> deployflow_pb2.DeploysReply:
+        page = messages.page(request.filter)
+        found = await self._calls.flows(by.caller, messages.wanted(request.filter))
+        return _replies(found[page])
+
+    def Cancel(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> DeployReplies:
+        return self._until(request, by, CommandType.CANCEL, lambda s: s["phase"] == FlowPhase.CANCELED)
+
+    def Pause(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> DeployReplies:
+        return self._until(request, by, CommandType.PAUSE, lambda s: bool(s.get("paused")))
+
+    def Resume(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> DeployReplies:
+        return self._until(request, by, CommandType.RESUME, lambda s: not s.get("paused"))
+
+    async def Continue(
+        self, request: deployflow_pb2.ContinueRequest, by: Request
+    ) -> deployflow_pb2.DeployReply:
+        about, target = named(request.deploy, "deploy"), messages.target(request.target)
+        if target is None:
+            text = "target: continue needs a target (batches, stage or both)"
+            raise Problem(Kind.INVALID, "Invalid", text)
+        return _reply(await self._calls.command(by, *about, CommandType.CONTINUE, target=target))
+
+    async def Next(self, request: deployflow_pb2.NextRequest, by: Request) -> deployflow_pb2.DeployReply:
+        return _reply(await self._calls.command(by, *named(request.deploy, "deploy"), CommandType.NEXT))
+
+    async def Delete(
+        self, request: deployflow_pb2.DeployMetaRequest, by: Request
+    ) -> deployflow_pb2.EmptyReply:
+        about = named(request.deploy, "deploy")
+        try:
+            await self._calls.delete(by, *about)
+        except Problem as problem:
+            if problem.kind != Kind.NOT_FOUND:
+                raise
+        return deployflow_pb2.EmptyReply()
+
+    async def Watch(self, request: deployflow_pb2.WatchRequest, by: Request) -> DeployReplies:
+        about, place = named(request.deploy, "deploy"), messages.place(request.target)
+        async with aclosing(self._calls.watch(by.caller, *about)) as states:
+            async for flow in states:
+                yield _reply(flow)
+                if place is not None and not place.batch:
+                    place = place._replace(batch=is_at(flow))
+                if reached(flow, place or desired(flow)):
+                    return
+
+    async def ListAndWatch(
+        self, request: deployflow_pb2.DeploysRequest, by: Request
+    ) -> AsyncIterator[deployflow_pb2.DeploysReply]:
+        wanted = messages.wanted(request.filter)
+        async with aclosing(self._calls.watch_all(by.caller, wanted)) as changes:
+            async for flows in changes:
+                yield _replies(flows)
+
+    async def _until(
+        self,
+        request: deployflow_pb2.DeployMetaRequest,
+        by: Request,
+        kind: CommandType,
+        done: Callable[[Json], bool],
+    ) -> DeployReplies:
+        """Carry it out and tell what comes of it, until the status has it."""
+        about = named(request.deploy, "deploy")
+        await self._calls.command(by, *about, kind)
+        async with aclosing(self._calls.watch(by.caller, *about)) as states:
+            async for flow in states:
+                yield _reply(flow)
+                if flow["status"]["finished"] or done(flow["status"]):
+                    return
+
+
+class Application:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def Get(
+        self, request: application_pb2.InstanceMetaRequest, by: Request
+    ) -> application_pb2.InstanceReply:
+        found = await self._calls.instance(by.caller, *_instance(request))
+        return application_pb2.InstanceReply(instance=messages.instance(found))
+
+    async def Gets(self, request: application_pb2.GetsRequest, by: Request) -> application_pb2.InstancesReply:
+        namespace = messages.scope(request.filter.namespace, "filter.namespace")
+        found = await self._calls.instances(by.caller, namespace)
+        return application_pb2.InstancesReply(instances=map(messages.instance, found))
+
+    async def Restart(
+        self, request: application_pb2.RestartRequest, by: Request
+    ) -> application_pb2.RestartReply:
+        flow = await self._calls.restart(by, *_instance(request), messages.strategy(request.strategy))
+        return application_pb2.RestartReply(deployName=flow["metadata"]["name"])
+
+    async def Scale(self, request: application_pb2.ScaleRequest, by: Request) -> application_pb2.ScaleReply:
+        about = _instance(request)
+        if not request.HasField("replicas"):
+            raise Problem(Kind.INVALID, "Invalid", "replicas: it is missing (to have none, say 0)")
+        flow = await self._calls.scale(by, *about, request.replicas, messages.strategy(request.strategy))
+        return application_pb2.ScaleReply(deployName=flow["metadata"]["name"])
+
+    async def Rollback(
+        self, request: application_pb2.RollbackRequest, by: Request
+    ) -> application_pb2.RollbackReply:
+        to = messages.scope(request.deployName, "deployName") or None
+        made = await self._calls.rollback(by, *_instance(request), to, messages.strategy(request.strategy))
+        return application_pb2.RollbackReply(
+            deployName=made.flow["metadata"]["name"], rollbackTo=made.back_to
+        )
+
+    async def Delete(
+        self, request: application_pb2.InstanceMetaRequest, by: Request
+    ) -> application_pb2.EmptyReply:
+        about = _instance(request)
+        try:
+            await self._calls.remove(by, *about, {})
+        except Problem as problem:
+            if problem.kind != Kind.NOT_FOUND:
+                raise
+        return application_pb2.EmptyReply()
+
+
+class Pod:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def Get(self, request: pod_pb2.PodMetaRequest, by: Request) -> pod_pb2.PodReply:
+        found = await self._calls.pod(by.caller, *named(request.pod, "pod"))
+        return pod_pb2.PodReply(pod=messages.pod(found))
+
+    async def Gets(self, request: pod_pb2.GetsRequest, by: Request) -> pod_pb2.PodsReply:
+        wanted = request.filter
+        namespace = messages.scope(wanted.namespace, "filter.namespace")
+        instance = messages.scope(wanted.instanceName, "filter.instanceName")
+        found = await self._calls.pods(by.caller, namespace, instance, wanted.ip)
+        return pod_pb2.PodsReply(pods=map(messages.pod, found))
+
+
+def _instance(
+    request: application_pb2.InstanceMetaRequest
+    | application_pb2.RestartRequest
+    | application_pb2.ScaleRequest
+    | application_pb2.RollbackRequest,
+) -> Named:
+    return named(request.instance, "instance")
+
+
+def _reply(flow: Json) -> deployflow_pb2.DeployReply:
+    return deployflow_pb2.DeployReply(deploy=messages.deploy(flow))
+
+
+def _replies(flows: list[Json]) -> deployflow_pb2.DeploysReply:
+    return deployflow_pb2.DeploysReply(deploys=map(messages.deploy, flows))

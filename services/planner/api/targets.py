@@ -1,0 +1,46 @@
+"""How far a release has come, for those who watch it up to somewhere. Pure; a DeployFlow is as `Reading` has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.planner.api.grpc_messages import STAGES, Place
+from services.planner.api.views import strategy_of
+from shared.commands import cursor
+from shared.deployflow import BatchPhase, Mode
+
+Json = dict[str, Any]
+
+
+def is_at(flow: Json) -> int:
+    """The number of the batch that it is at; before the first, the first."""
+    conditions = flow["status"].get("conditions") or []
+    return int(conditions[-1]["batch"]) if conditions else 1
+
+
+def reached(flow: Json, place: Place | None) -> bool:
+    """Whether it is there, or past it. None is its end; to be done with the last batch is to be at the end."""
+    status = flow["status"]
+    conditions = status.get("conditions") or []
+    if status["finished"] or place is None or not conditions:
+        return bool(status["finished"])
+    at = conditions[-1]
+    if at["batch"] != place.batch:
+        return bool(at["batch"] > place.batch)
+    stage = place.stage or (BatchPhase.SMOKED if at.get("canary") else BatchPhase.BAKED)
+    if stage == BatchPhase.BAKED and place.batch >= status["batches"]:
+        return False
+    # a batch that failed is nowhere; somebody may start it anew
+    return at["phase"] in STAGES and STAGES.index(at["phase"]) >= STAGES.index(stage)
+
+
+def desired(flow: Json) -> Place | None:
+    """How far its strategy lets it go; None: to its end."""
+    strategy = strategy_of(flow)
+    conditions = flow["status"].get("conditions") or []
+    canary = bool(conditions[0].get("canary") if conditions else strategy.get("canary"))
+    stage = strategy.get("stage")
+    batches, stage = cursor(strategy.get("batches", 1), BatchPhase(stage) if stage else None, canary=canary)
+    if stage is None and strategy.get("mode") == Mode.AUTO:
+        return None
+    return Place(batches, stage or BatchPhase.BAKED)
