@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -33,13 +34,13 @@ if __name__ == "__main__":
 
 import grpc.aio
 import httpx
-from services.planner.api.protos import deployflow_pb2 as pb
-from services.planner.api.protos.deployflow_pb2_grpc import DeployFlowStub
 
 from bench.errors import BenchError
 from bench.progress import say
 from sandbox.environment import Sandbox
 from sandbox.process import SandboxError, free_port
+from services.planner.api.protos import deployflow_pb2 as pb
+from services.planner.api.protos.deployflow_pb2_grpc import DeployFlowStub
 from shared import kubernetes as k8s
 from shared.kubernetes import Client
 
@@ -257,7 +258,7 @@ async def told(sandbox: Sandbox, name: str, open_one: Callable[[Heard], Awaitabl
                 (await http.patch(url, json={"paused": paused})).raise_for_status()
                 await _soon(
                     "all streams have heard of it",
-                    lambda paused=paused: all((paused in {p for p, _ in heard.at}) for heard in each),
+                    functools.partial(_all_told, each, paused),
                     tasks,
                 )
                 taken += [next(at for p, at in heard.at if p == paused) - began for heard in each]
@@ -266,6 +267,10 @@ async def told(sandbox: Sandbox, name: str, open_one: Callable[[Heard], Awaitabl
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return Times.of(taken)
+
+
+def _all_told(each: Sequence[Heard], paused: bool) -> bool:
+    return all(any(told == paused for told, _ in heard.at) for heard in each)
 
 
 async def _soon(what: str, condition: Callable[[], bool], tasks: Sequence[asyncio.Future[None]]) -> None:
@@ -345,13 +350,14 @@ async def measure(flows: int, seconds: float) -> Json:
                 httpx.AsyncClient(base_url=rest, timeout=None, limits=limits) as http,  # noqa: S113
                 grpc.aio.insecure_channel(sandbox.grpc_addresses["planner"]) as channel,
             ):
-                stub = DeployFlowStub(channel)  # type: ignore[no-untyped-call]
-                for api, open_one in (
-                    ("grpc", lambda name, heard: _by_grpc(stub, name, heard)),
-                    ("rest", lambda name, heard: _by_rest(http, name, heard)),
-                ):
+                stub = DeployFlowStub(channel)
+                ways: dict[str, Callable[[str, Heard], Awaitable[None]]] = {
+                    "grpc": functools.partial(_by_grpc, stub),
+                    "rest": functools.partial(_by_rest, http),
+                }
+                for api, open_one in ways.items():
                     say(f"{WATCHERS} streams of one release, {api} ...")
-                    heard = await told(sandbox, names[0], lambda heard, to=open_one: to(names[0], heard))
+                    heard = await told(sandbox, names[0], functools.partial(open_one, names[0]))
                     say(f"{IDLE} idle streams, {api} ...")
                     idle = await idle_mib(sandbox, names[1:], open_one)
                     result[api] = {"told": heard._asdict(), "idleMiB": idle}

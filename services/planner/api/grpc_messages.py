@@ -24,7 +24,6 @@ from shared.commands import Target
 PAGE: Final = 10
 """So many where a request does not say how many."""
 _TIMES: Final = frozenset({"startedAt", "finishedAt", "updatedAt", "creationTimestamp"})
-_DEFAULTS: Final = df.UpdateStrategy()
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _COUNT = re.compile(r"[0-9]{1,10}")
@@ -143,8 +142,8 @@ def deploy(flow: Json) -> deployflow_pb2.Deploy:
             "conditions": [_message(deployflow_pb2.Batch, batch) for batch in view["conditions"]],
             "batchSize": df.count_of(given.get("batchSize") or None, view["replicas"]),
             "batchIntervalSeconds": given.get("batchIntervalSeconds", 0),
-            "timeoutSeconds": given.get("startupTimeoutSeconds", _DEFAULTS.startup_timeout_seconds),
-            "gracefulPeriodSeconds": given.get("pullOutSeconds", _DEFAULTS.pull_out_seconds),
+            "timeoutSeconds": given.get("startupTimeoutSeconds", 0),
+            "gracefulPeriodSeconds": given.get("pullOutSeconds", 0),
             "canary": given.get("canary", 0),
         },
     )

@@ -119,19 +119,17 @@ class _Edge:
                 if method.server_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            handlers[method.name] = handler(
-                serve(kind, behaviour, open_to_all), response_serializer=Message.SerializeToString
-            )
+            handlers[method.name] = handler(serve(kind, behaviour, open_to_all))
         return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
 
     def _answer(
         self, kind: type[Message], behaviour: _Behaviour, open_to_all: bool
-    ) -> Callable[[bytes, _Context], Awaitable[Message]]:
-        async def answer(raw: bytes, context: _Context) -> Message:
+    ) -> Callable[[bytes, _Context], Awaitable[bytes]]:
+        async def answer(raw: bytes, context: _Context) -> bytes:
             async with _told(kind, context):
                 by = await self._by(context, open_to_all)
                 reply: Message = await behaviour(_parsed(kind, raw), by)
-                return reply
+                return reply.SerializeToString()
 
         return answer
 
@@ -143,7 +141,7 @@ class _Edge:
                 by = await self._by(context, open_to_all)
                 async with aclosing(behaviour(_parsed(kind, raw), by)) as replies:
                     async for reply in replies:
-                        await context.write(reply)
+                        await context.write(reply.SerializeToString())
 
         return stream
 
@@ -229,7 +227,7 @@ def _reflection(names: list[str]) -> list[grpc.GenericRpcHandler]:
     handler = grpc.stream_stream_rpc_method_handler(
         reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
         request_deserializer=_question,
-        response_serializer=Message.SerializeToString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return [
         grpc.method_handlers_generic_handler(

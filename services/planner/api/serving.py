@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import grpc.aio
 import uvicorn
 
-from services.planner.api import rest
+from services.planner.api import grpc_server, rest
 from services.planner.api.access import Access, Open
 from services.planner.api.calls import Calls
 from services.planner.api.limits import Limits
@@ -23,6 +24,7 @@ from services.planner.changes import Changes
 from services.planner.flows import FlowCache
 from shared.errors import ConfigError
 from shared.event_store import open_store
+from shared.health import Health
 from shared.service import Context
 from shared.settings import Settings
 from shared.store import StatusStore
@@ -72,11 +74,30 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
         config.ssl = certificate.context
     server = uvicorn.Server(config)
     context.spawn(server._serve(sockets=[listening]), "REST server")
-    _log.info("REST at %s:%s%s", *listening.getsockname()[:2], _who(settings))
+    by_grpc, port = await _grpc(settings, calls, limits, certificate, context.health)
+    at = (*listening.getsockname()[:2], port)
+    _log.info("REST at %s:%s, gRPC at port %s, %s", *at, _who(settings))
     try:
         yield
     finally:
         server.should_exit = True
+        await by_grpc.stop(STOP_SECONDS)
+
+
+async def _grpc(
+    settings: Settings, calls: Calls, limits: Limits, certificate: Certificate | None, health: Health
+) -> tuple[grpc.aio.Server, int]:
+    # its own error does not say which setting it is about
+    listen(settings.api_host, settings.grpc_port, "TRITON_GRPC_PORT").close()
+    return await grpc_server.start(
+        calls,
+        host=settings.api_host,
+        port=settings.grpc_port,
+        body_bytes=settings.api_body_bytes,
+        limits=limits,
+        credentials=certificate.grpc() if certificate else None,
+        ready=lambda: health.ready,
+    )
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
@@ -91,5 +112,5 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 
 def _who(settings: Settings) -> str:
     if settings.api_auth == "kubernetes":
-        return ", for the accounts of the cluster"
-    return ", for this machine alone: nobody has to log in (TRITON_API_AUTH=kubernetes)"
+        return "for the accounts of the cluster"
+    return "for this machine alone: nobody has to log in (TRITON_API_AUTH=kubernetes)"
