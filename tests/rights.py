@@ -1,4 +1,4 @@
-"""What each service may ask of the API server: verbs by `group/resource`, in every namespace."""
+"""What each service, and each role for people, may ask of the API server: verbs by `group/resource`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ RIGHTS: Final[dict[str, Rights]] = {
     "planner": {
         "apps.triton.io/deployflows": {"get", "list", "watch", "create", "patch", "delete"},
         "apps.triton.io/deployflows/status": {"patch"},
-        "apps.kruise.io/clonesets": {"get"},
+        "apps.kruise.io/clonesets": {"get", "list"},
+        "/pods": {"get", "list"},
         "/namespaces": {"list", "watch"},
+        "authentication.k8s.io/tokenreviews": {"create"},
+        "authorization.k8s.io/subjectaccessreviews": {"create"},
     },
     "executor": {
         "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch", "delete"},
@@ -26,4 +29,22 @@ RIGHTS: Final[dict[str, Rights]] = {
         "apps.kruise.io/clonesets": {"get"},
     },
     "events": {},
+}
+
+_SEES: Final[Rights] = {
+    "apps.kruise.io/clonesets": {"get", "list", "watch"},
+    "/pods": {"get", "list", "watch"},
+    "/namespaces": {"get"},
+}
+_VIEWS: Final = {"get", "list", "watch"}
+_PROMOTES: Final[Rights] = {"apps.triton.io/deployflows/promote": {"create"}}
+
+ROLES: Final[dict[str, Rights]] = {
+    "triton-viewer": {"apps.triton.io/deployflows": _VIEWS, **_SEES},
+    "triton-operator": {"apps.triton.io/deployflows": {*_VIEWS, "create", "patch"}, **_PROMOTES, **_SEES},
+    "triton-admin": {
+        "apps.triton.io/deployflows": {*_VIEWS, "create", "patch", "delete"},
+        **_PROMOTES,
+        **_SEES,
+    },
 }

@@ -56,7 +56,8 @@ class _Answers(Generic[T]):
         if kept and monotonic() < kept.until:
             return kept.answer
         if not (asked := self._asked.get(question)):
-            if len(self._asked) >= _MOST_ASKED:
+            # who was let in a moment ago is asked for all the same: a flood of others locks nobody out
+            if len(self._asked) >= _MOST_ASKED and not (kept and kept.answer):
                 msg = "too many callers are being looked up: come again"
                 raise Problem(Kind.TOO_MANY, "TooManyRequests", msg, retry_after=1)
             asked = self._asked[question] = asyncio.create_task(self._ask(question, ask))

@@ -121,7 +121,12 @@ def test_every_setting_given_is_one_that_the_services_take(
     for name, value in environment.items():
         assert name.removeprefix("TRITON_").lower() in Settings.model_fields, name
         monkeypatch.setenv(name, value)
-    assert Settings().health_port == 8080
+    settings = Settings()
+    assert settings.health_port == 8080
+    # what is published is listened at, from outside of the container
+    if ports := CONTAINERS[service].get("ports"):
+        assert settings.api_host == "0.0.0.0"
+        assert ports == [f"127.0.0.1:{port}:{port}" for port in (settings.api_port, settings.grpc_port)]
     test = CONTAINERS[service]["healthcheck"]["test"]
     assert "http://127.0.0.1:8080/readyz" in test[-1]
 

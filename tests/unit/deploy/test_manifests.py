@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from services.planner.api import access
+from services.planner.api.reviews import role_for
 from shared.crd import crd
 from shared.service import STOP_SECONDS
 from shared.settings import Settings
-from tests.rights import RIGHTS
+from tests.rights import RIGHTS, ROLES, Rights
 
 ROOT = Path(__file__).parents[3]
 SERVICES = ("planner", "executor", "readiness", "events")
@@ -20,10 +22,16 @@ NAMESPACE = "triton-system"
 Json = dict[str, Any]
 
 EGRESS = {
-    "planner": {53, 9092, 6379, 443, 6443},
+    "planner": {53, 9092, 6379, 9200, 443, 6443},
     "executor": {53, 9092, 443, 6443},
     "readiness": {53, 9092, 443, 6443},
     "events": {53, 9092, 9200},
+}
+PORTS = {
+    "planner": {"metrics": 8080, "rest": 8088, "grpc": 8099},
+    "executor": {"metrics": 8080},
+    "readiness": {"metrics": 8080},
+    "events": {"metrics": 8080},
 }
 
 
@@ -85,22 +93,49 @@ def test_a_service_may_do_what_it_does_and_no_more(service: str) -> None:
     roles = [
         binding["roleRef"] for binding in of(rbac, "ClusterRoleBinding") if account in binding["subjects"]
     ]
-    rights: dict[str, set[str]] = {}
-    for reference in roles:
-        assert reference["kind"] == "ClusterRole"
-        (role,) = (role for role in of(rbac, "ClusterRole") if role["metadata"]["name"] == reference["name"])
+    assert {reference["kind"] for reference in roles} <= {"ClusterRole"}
+    assert rights_of(rbac, *(reference["name"] for reference in roles)) == RIGHTS[service]
+
+
+def rights_of(rbac: list[Json], *roles: str) -> Rights:
+    rights: Rights = {}
+    for name in roles:
+        (role,) = (role for role in of(rbac, "ClusterRole") if role["metadata"]["name"] == name)
         for rule in role["rules"]:
             assert set(rule) == {"apiGroups", "resources", "verbs"}
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
                     rights.setdefault(f"{group}/{resource}", set()).update(rule["verbs"])
-    assert rights == RIGHTS[service]
+    return rights
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_for_people_lets_them_do_what_its_name_says_and_no_more(role: str) -> None:
+    rbac = rendered("deploy/rbac")
+    assert rights_of(rbac, role) == ROLES[role]
+    # more of it is never less
+    for less, more in (("triton-viewer", "triton-operator"), ("triton-operator", "triton-admin")):
+        assert all(verbs <= ROLES[more][resource] for resource, verbs in ROLES[less].items())
+    for right in (
+        access.GET,
+        access.LIST,
+        access.WATCH,
+        access.CREATE,
+        access.PATCH,
+        access.DELETE,
+        access.PROMOTE,
+    ):
+        resource = "/".join(["apps.triton.io/deployflows", *filter(None, [right.subresource])])
+        has = [name for name in ROLES if right.verb in ROLES[name].get(resource, set())]
+        assert has[0] == role_for(right)
 
 
 def test_nobody_else_is_given_a_right() -> None:
     rbac = rendered("deploy/rbac")
     subjects = [s["name"] for binding in of(rbac, "ClusterRoleBinding") for s in binding["subjects"]]
     assert sorted(subjects) == ["triton-executor", "triton-planner", "triton-readiness"]
+    roles = [role["metadata"]["name"] for role in of(rbac, "ClusterRole")]
+    assert sorted(roles) == sorted([*subjects, *ROLES])
     assert {item["kind"] for item in rbac} == {
         "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"
     }  # fmt: skip
@@ -128,10 +163,19 @@ def test_a_container_has_probes_and_bounds(manifests: list[Json], service: str) 
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
     assert container["resources"]["requests"].keys() == {"cpu", "memory"}
     assert container["resources"]["limits"]["memory"]
-    (port,) = container["ports"]
-    assert port == {"name": "metrics", "containerPort": 8080}
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == PORTS[service]
     environment = {variable["name"]: variable["value"] for variable in container["env"]}
-    assert environment == {"TRITON_HEALTH_HOST": "0.0.0.0", "TRITON_HEALTH_PORT": "8080"}
+    apis = {
+        "TRITON_API_AUTH": "kubernetes",
+        "TRITON_API_HOST": "0.0.0.0",
+        "TRITON_API_PORT": "8088",
+        "TRITON_GRPC_PORT": "8099",
+    }
+    assert environment == {
+        "TRITON_HEALTH_HOST": "0.0.0.0",
+        "TRITON_HEALTH_PORT": "8080",
+        **(apis if service == "planner" else {}),
+    }
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -165,19 +209,20 @@ def test_all_that_selects_pods_selects_those_of_one_service(manifests: list[Json
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_is_reached_at_its_health_port_and_reaches_what_it_needs(
+def test_a_service_is_reached_at_its_ports_and_reaches_what_it_needs(
     manifests: list[Json], service: str
 ) -> None:
     policy = one(manifests, "NetworkPolicy", service)["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": "metrics"}]}]
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": name} for name in PORTS[service]]}]
     anywhere = [rule["ports"] for rule in policy["egress"] if "to" not in rule]
     assert {port["port"] for ports in anywhere for port in ports} == EGRESS[service]
     # it asks pods for their connections
     pods = [{"to": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP"}]}]
     assert [rule for rule in policy["egress"] if "to" in rule] == (pods if service == "readiness" else [])
-    (port,) = one(manifests, "Service", service)["spec"]["ports"]
-    assert port["targetPort"] == "metrics"
+    assert one(manifests, "Service", service)["spec"]["ports"] == [
+        {"name": name, "port": port, "targetPort": name} for name, port in PORTS[service].items()
+    ]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -341,6 +341,27 @@ async def test_a_flood_of_tokens_is_bounded_in_questions_and_in_memory(
     assert not login._callers._asked
 
 
+async def test_a_flood_locks_nobody_out_who_was_let_in_before(
+    cluster: Cluster, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "_MOST_ASKED", 10)
+    login = cluster.login(seconds=10)
+    cluster.tokens["newcomer"] = JANE
+    await login.caller(TOKEN)
+    clock(11)
+    cluster.go.clear()
+    flood = [asyncio.create_task(login.caller(f"t{number}")) for number in range(10)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await refused(login.caller("newcomer"), Kind.TOO_MANY, "TooManyRequests")
+    known = asyncio.create_task(login.caller(TOKEN))
+    await asyncio.sleep(0)
+    cluster.go.set()
+    assert await known == CALLER
+    await asyncio.gather(*flood, return_exceptions=True)
+    assert await login.caller("newcomer") == CALLER
+
+
 async def test_a_token_is_kept_and_logged_nowhere(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     login = cluster.login()

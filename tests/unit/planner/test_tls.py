@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import httpx
@@ -18,30 +18,13 @@ import uvicorn
 
 from services.planner.api.tls import Certificate
 from shared.errors import ConfigError
+from tests.certificates import Files
 from tests.unit.plumbing.parts import until
-
-KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
-NAMES = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-
-
-class Files(NamedTuple):
-    chain: Path
-    key: Path
-
-    def renew(self) -> bytes:
-        """A new pair that trusts itself."""
-        command = ["openssl", "req", "-x509", *KEY, "-days", "2", "-subj", "/CN=localhost", *NAMES]
-        subprocess.run(
-            [*command, "-keyout", str(self.key), "-out", str(self.chain)], check=True, capture_output=True
-        )
-        return self.chain.read_bytes()
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    files = Files(tmp_path / "tls.crt", tmp_path / "tls.key")
-    files.renew()
-    return files
+    return Files.made(tmp_path)
 
 
 async def _hello(scope: Any, receive: Any, send: Any) -> None:

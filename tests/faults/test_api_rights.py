@@ -1,0 +1,338 @@
+"""Login and rights of the planner's APIs, by the tokens and the RBAC of a real API server."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, Final
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from sandbox.environment import Sandbox, _answers_ready
+from sandbox.process import free_port
+from services.planner.api import access
+from services.planner.api.access import Caller, Right
+from services.planner.api.problem import Kind, Problem
+from services.planner.api.reviews import Reviewed, forbidden
+from shared.kubernetes import Client
+from shared.settings import Settings
+from tests.certificates import Files
+from tests.contract.kube import Kube, read_kubeconfig
+from tests.rights import ROLES
+from tests.system.releases import Releases, deployflow, until
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+
+Json = dict[str, Any]
+HERE: Final = "api-rights"
+NAME: Final = "planner-with-login"
+NO_ROLE: Final = "no-role"
+VIEWER, OPERATOR, ADMIN = ROLES
+RIGHTS: Final = (
+    access.GET,
+    access.LIST,
+    access.WATCH,
+    access.CREATE,
+    access.PATCH,
+    access.DELETE,
+    access.PROMOTE,
+)
+CORE: Final = f"/api/v1/namespaces/{HERE}"
+RBAC: Final = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{HERE}"
+
+
+class Accounts:
+    """Service accounts in one namespace, and what they are bound to there."""
+
+    def __init__(self, admin: Kube) -> None:
+        self.admin = admin
+
+    async def make(self, account: str) -> None:
+        await self.admin.made(f"{CORE}/serviceaccounts", {"metadata": {"name": account}})
+
+    async def bind(self, account: str, role: str, kind: str = "ClusterRole") -> None:
+        body = {
+            "metadata": {"name": account},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": HERE}],
+        }
+        await self.admin.made(f"{RBAC}/rolebindings", body)
+
+    async def token(self, account: str, **spec: Any) -> str:
+        made = await self.admin.made(f"{CORE}/serviceaccounts/{account}/token", {"spec": spec})
+        token: str = made["status"]["token"]
+        return token
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def here(sandbox: Sandbox) -> AsyncIterator[Releases]:
+    async with Releases(sandbox, HERE) as releases:
+        await releases.make_namespace()
+        yield releases
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def accounts(sandbox: Sandbox, here: Releases) -> AsyncIterator[Accounts]:
+    """One for each role of deploy/rbac, named as it is, and one without."""
+    connection = read_kubeconfig(sandbox.kubeconfig)
+    async with aiohttp.ClientSession(headers=connection.headers) as session:
+        accounts = Accounts(Kube(session, connection, here.namespace))
+        await accounts.make(NO_ROLE)
+        for role in ROLES:
+            await accounts.make(role)
+            await accounts.bind(role, role)
+        yield accounts
+
+
+async def _client(sandbox: Sandbox, service: str) -> Client:
+    settings = Settings(kubeconfig=sandbox.environment_of(service)["TRITON_KUBECONFIG"])
+    return await Client.connect(settings.kubeconfig, agent="test")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def login(sandbox: Sandbox) -> AsyncIterator[Reviewed]:
+    """With the planner's own account; it remembers nothing."""
+    client = await _client(sandbox, "planner")
+    yield Reviewed(client, seconds=0)
+    await client.close()
+
+
+async def refused(call: Awaitable[object], kind: Kind) -> Problem:
+    with pytest.raises(Problem) as problem:
+        await call
+    assert problem.value.kind is kind, problem.value
+    return problem.value
+
+
+async def may(login: Reviewed, caller: Caller, right: Right, namespace: str, name: str = "") -> bool:
+    try:
+        await login.allow(caller, right, namespace, name)
+    except Problem as problem:
+        assert (problem.kind, str(problem)) == (Kind.FORBIDDEN, forbidden(caller, right, namespace, name))
+        return False
+    return True
+
+
+@pytest.mark.parametrize("account", [*ROLES, NO_ROLE])
+async def test_an_account_may_what_its_role_says_in_its_namespace_and_nothing_elsewhere(
+    account: str, accounts: Accounts, login: Reviewed
+) -> None:
+    caller = await login.caller(await accounts.token(account))
+    assert caller.name == f"system:serviceaccount:{HERE}:{account}"
+    assert f"system:serviceaccounts:{HERE}" in caller.groups
+    role = ROLES.get(account, {})
+
+    def in_role(right: Right) -> bool:
+        resource = "apps.triton.io/deployflows" + (f"/{right.subresource}" if right.subresource else "")
+        return right.verb in role.get(resource, set())
+
+    async def all_of_it() -> bool:
+        # a new binding takes a moment
+        return all([await may(login, caller, right, HERE, "web") for right in RIGHTS if in_role(right)])
+
+    await until(f"{account} may do what its role says", all_of_it)
+    for right in RIGHTS:
+        assert await may(login, caller, right, HERE) is in_role(right), right
+        assert not await may(login, caller, right, "default"), right
+        assert not await may(login, caller, right, ""), right
+
+
+async def test_a_right_by_name_is_one_for_that_name(accounts: Accounts, login: Reviewed) -> None:
+    rule = {
+        "apiGroups": ["apps.triton.io"],
+        "resources": ["deployflows/promote"],
+        "resourceNames": ["web-df"],
+        "verbs": ["create"],
+    }
+    await accounts.admin.made(f"{RBAC}/roles", {"metadata": {"name": "presser"}, "rules": [rule]})
+    await accounts.make("presser")
+    await accounts.bind("presser", "presser", "Role")
+    caller = await login.caller(await accounts.token("presser"))
+    await until("it may", lambda: may(login, caller, access.PROMOTE, HERE, "web-df"))
+    assert not await may(login, caller, access.PROMOTE, HERE, "api-df")
+    assert not await may(login, caller, access.PROMOTE, HERE)
+    assert not await may(login, caller, access.PATCH, HERE, "web-df")
+
+
+async def test_a_right_ends_with_its_binding_and_a_token_with_its_account(
+    accounts: Accounts, login: Reviewed
+) -> None:
+    await accounts.make("leaver")
+    await accounts.bind("leaver", VIEWER)
+    token = await accounts.token("leaver")
+    caller = await login.caller(token)
+    await until("it may", lambda: may(login, caller, access.GET, HERE))
+    assert (await accounts.admin.delete(f"{RBAC}/rolebindings/leaver")).code == 200
+
+    async def may_no_more() -> bool:
+        return not await may(login, caller, access.GET, HERE)
+
+    await until("it may no more", may_no_more)
+    # the API server itself remembers for ten seconds a token that it was shown
+    unused = await accounts.token("leaver")
+    assert (await accounts.admin.delete(f"{CORE}/serviceaccounts/leaver")).code == 200
+
+    async def unknown() -> bool:
+        try:
+            await login.caller(unused)
+        except Problem as problem:
+            return problem.kind is Kind.UNAUTHENTICATED
+        return False
+
+    await until("its token is worth nothing", unknown)
+
+
+async def test_a_token_for_others_or_of_nobody_is_none(accounts: Accounts, login: Reviewed) -> None:
+    for token in (await accounts.token(ADMIN, audiences=["elsewhere"]), "nonsense", "a.b.c"):
+        assert (await refused(login.caller(token), Kind.UNAUTHENTICATED)).reason == "BadToken"
+
+
+async def test_a_planner_without_the_rights_of_its_account_lets_nobody_in_and_says_why(
+    sandbox: Sandbox, accounts: Accounts
+) -> None:
+    client = await _client(sandbox, "executor")
+    try:
+        login = Reviewed(client, seconds=0)
+        problem = await refused(login.caller(await accounts.token(ADMIN)), Kind.UNAVAILABLE)
+        assert 'cannot create resource "tokenreviews" in API group "authentication.k8s.io"' in str(problem)
+        assert "give the planner the rights of deploy/rbac" in str(problem)
+        problem = await refused(login.allow(Caller("jane"), access.GET, HERE), Kind.UNAVAILABLE)
+        assert 'cannot create resource "subjectaccessreviews"' in str(problem)
+    finally:
+        await client.close()
+
+
+class Planner:
+    """One with login and TLS, beside that of the sandbox: where it is, and whom to trust."""
+
+    def __init__(self, files: Files) -> None:
+        self.rest, self.grpc, self.health = free_port(), free_port(), free_port()
+        self._files = files
+        self.tls = ssl.create_default_context(cafile=files.chain)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "TRITON_API_AUTH": "kubernetes",
+            "TRITON_API_HOST": "127.0.0.1",
+            "TRITON_API_PORT": str(self.rest),
+            "TRITON_GRPC_PORT": str(self.grpc),
+            "TRITON_API_TLS_CERT_FILE": str(self._files.chain),
+            "TRITON_API_TLS_KEY_FILE": str(self._files.key),
+            "TRITON_HEALTH_PORT": str(self.health),
+        }
+
+    async def ask(
+        self, token: str | None, method: str, path: str, body: Json | None = None, namespace: str = HERE
+    ) -> tuple[int, str]:
+        """The status, and what the answer says where it is a refusal."""
+        url = f"https://localhost:{self.rest}/api/v1/namespaces/{namespace}/{path}"
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(method, url, json=body, ssl=self.tls) as response,
+        ):
+            answer: Json = await response.json() if response.status != 204 else {"msg": ""}
+            return response.status, answer["msg"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def planner(
+    sandbox: Sandbox, accounts: Accounts, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Planner]:
+    planner = Planner(Files.made(tmp_path_factory.mktemp("tls")))
+    environment = sandbox.environment_of("planner") | planner.settings
+    command = [sys.executable, "-m", "cli.main", "planner"]
+    await sandbox.run(NAME, command, _answers_ready(planner.health), environment)
+    yield planner
+    await sandbox.stop(NAME)
+
+
+def release(instance: str) -> Json:
+    spec = deployflow("", instance, replicas=1)["spec"]
+    return {"applicationSpec": spec["application"], "updateStrategy": {"batchSize": 1, "mode": "auto"}}
+
+
+READS: Final = ("deployflows", "deployflows/web-first", "instances", "instances/web")
+CHANGES: Final[list[tuple[str, str, Json | None, Right, str]]] = [
+    ("POST", "deployflows", release("other"), access.CREATE, ""),
+    ("PATCH", "deployflows/web-first", {"paused": True}, access.PATCH, "web-first"),
+    ("PATCH", "deployflows/web-first", {"batches": 2}, access.PATCH, "web-first"),
+    ("DELETE", "deployflows/web-first", None, access.DELETE, "web-first"),
+    ("POST", "instances/web/rollbacks", {}, access.CREATE, ""),
+    ("POST", "instances/web/restarts", {}, access.CREATE, ""),
+    ("POST", "instances/web/scales", {"replicas": 2}, access.CREATE, ""),
+    ("DELETE", "instances/web", None, access.CREATE, ""),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def web(here: Releases) -> Releases:
+    """An instance that runs."""
+    await here.create("web", 1)
+    return here
+
+
+async def test_without_a_token_or_with_a_bad_one_nothing_is_answered(planner: Planner, web: Releases) -> None:
+    for token, reason in ((None, "log in: "), ("nonsense", "the cluster does not know this token")):
+        for method, path, body in [("GET", path, None) for path in READS] + [
+            (method, path, body) for method, path, body, *_ in CHANGES
+        ]:
+            status, said = await planner.ask(token, method, path, body)
+            assert (status, reason in said) == (401, True), (method, path, said)
+    assert await web.names() == ["web-first"]
+
+
+async def test_a_viewer_sees_and_cannot_change_and_is_told_what_is_missing(
+    planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
+) -> None:
+    token = await accounts.token(VIEWER)
+    caller = await login.caller(token)
+
+    async def sees() -> bool:
+        return (await planner.ask(token, "GET", "deployflows"))[0] == 200
+
+    await until("the viewer sees", sees)
+    for path in READS:
+        assert (await planner.ask(token, "GET", path))[0] == 200, path
+    before = (await web.flow("web-first"))["metadata"]["generation"]
+    for method, path, body, right, name in CHANGES:
+        missing = forbidden(caller, right, HERE, name)
+        assert f'User "{caller.name}" cannot {right.verb} resource "deployflows"' in missing
+        assert await planner.ask(token, method, path, body) == (403, missing)
+    assert await web.names() == ["web-first"]
+    assert (await web.flow("web-first"))["metadata"]["generation"] == before
+    assert len(await web.pods("web")) == 1
+    # and only where its role is bound
+    assert await planner.ask(token, "GET", "deployflows", namespace="default") == (
+        403,
+        forbidden(caller, access.LIST, "default"),
+    )
+
+
+async def test_an_operator_releases_and_its_name_is_kept_but_it_deletes_nothing(
+    sandbox: Sandbox, planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
+) -> None:
+    token = await accounts.token(OPERATOR)
+    caller = await login.caller(token)
+
+    async def released() -> bool:
+        return (await planner.ask(token, "POST", "deployflows", release("by-operator")))[0] == 201
+
+    await until("the operator releases", released)
+    (name,) = await web.names("by-operator")
+    status = await web.finished(name, "Success")
+    assert status["requestedBy"] == caller.name
+    assert caller.name in {event.get("user", {}).get("name") for event in await web.events(name)}
+    assert f'"create by {caller.name}"' in sandbox.log(NAME).read_text()
+    for path, right, which in (
+        (f"deployflows/{name}", access.DELETE, name),
+        ("instances/by-operator", access.DELETE, ""),
+    ):
+        assert await planner.ask(token, "DELETE", path) == (403, forbidden(caller, right, HERE, which))
+    assert await web.names("by-operator") == [name]
+    as_admin = await accounts.token(ADMIN)
+    assert (await planner.ask(as_admin, "DELETE", f"deployflows/{name}"))[0] == 204
