@@ -32,6 +32,11 @@ class DeployFlow(msgspec.Struct, frozen=True):
         return bool(self.status.get("finished"))
 
     @property
+    def held(self) -> bool:
+        """Whether our finalizer keeps it."""
+        return df.FINALIZER in self.metadata.finalizers
+
+    @property
     def version(self) -> int:
         return int(self.status.get("version") or 0)
 
@@ -87,6 +92,12 @@ class FlowCache:
     def unfinished(self) -> list[DeployFlow]:
         """The unfinished flows of this replica's partitions."""
         return [flow for flow in self.reflector.items.values() if not flow.finished and self._mine(flow)]
+
+    def ended(self) -> list[DeployFlow]:
+        """Of this replica's partitions: those whose release is over, and that the finalizer still keeps."""
+        return [
+            flow for flow in self.reflector.items.values() if flow.finished and flow.held and self._mine(flow)
+        ]
 
     async def application(self, namespace: str, name: str) -> dict[str, Any] | None:
         """What a DeployFlow releases; None when it is gone."""

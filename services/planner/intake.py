@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 
 from services.planner.flows import FlowCache
+from services.planner.replies import send
 from shared import deployflow as df
 from shared.commands import (
     CommandType,
@@ -30,6 +31,7 @@ from shared.history import replicas_now, rollback, rollback_to
 from shared.kafka import LARGEST_MESSAGE, Kafka
 from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client
 from shared.lanes import Record
+from shared.replies import DeployCommandReply, Result
 
 CONFLICTS: Final = 10
 _commands = Counter("triton_deploy_commands_total", "Commands from other systems", ["type", "result"])
@@ -65,9 +67,10 @@ class Intake:
         )
         if not command.reply_to:
             return
-        body = {"id": command.id, "result": result, "deployFlow": name, "reason": reason, "message": message}
-        headers = {"ce_specversion": "1.0", "ce_id": f"{command.id}:{result}", "ce_type": "io.triton.reply"}
-        await self._kafka.reply(command.reply_to, command.id, json.dumps(body).encode(), headers)
+        reply = DeployCommandReply(
+            id=command.id, result=Result(result), deploy_flow=name, reason=reason, message=message
+        )
+        await send(self._kafka, command.reply_to, reply)
 
     async def _carry_out(self, command: DeployCommand) -> str:
         if command.type == CommandType.DEPLOY:
@@ -126,6 +129,7 @@ class Intake:
             request_id=command.id,
             requested_by=command.requested_by,
             freeze_override=command.freeze_override,
+            reply_to=command.reply_to,
         )
         try:
             self._seen(await self._client.create(DEPLOYFLOWS, command.namespace, body))
