@@ -14,11 +14,11 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120
 async def test_a_deploy_is_answered_again_when_its_release_is_over(
     releases: Releases, paas: OtherSystem
 ) -> None:
-    await paas.ask("ended", deploy("ended-1", "ended"))
-    accepted, finished = await paas.messages("ended-1", 2)
+    await paas.ask("fin-ended", deploy("fin-ended-1", "fin-ended"))
+    accepted, finished = await paas.messages("fin-ended-1", 2)
     name = accepted.body["deployFlow"]
     assert finished.body == {
-        "id": "ended-1",
+        "id": "fin-ended-1",
         "result": "finished",
         "deployFlow": name,
         "phase": "Success",
@@ -28,41 +28,41 @@ async def test_a_deploy_is_answered_again_when_its_release_is_over(
     status = await releases.status(name)
     assert finished.headers == {
         "content-type": "application/json",
-        "correlation_id": "ended-1",
+        "correlation_id": "fin-ended-1",
         "ce_specversion": "1.0",
-        "ce_id": "ended-1:finished",
+        "ce_id": "fin-ended-1:finished",
         "ce_type": "io.triton.reply",
         "ce_source": "/triton/planner",
-        "ce_subject": "ended-1",
+        "ce_subject": "fin-ended-1",
         "ce_time": status["finishedAt"],
     }
     assert accepted.headers.keys() == finished.headers.keys()
-    assert accepted.headers["ce_id"] == "ended-1:accepted"
+    assert accepted.headers["ce_id"] == "fin-ended-1:accepted"
 
 
 async def test_a_release_that_is_canceled_ends_for_who_asked_for_it_not_for_who_canceled_it(
     releases: Releases, paas: OtherSystem
 ) -> None:
-    await paas.ask("halfway", deploy("halfway-1", "halfway", canary=1, replicas=2))
-    (accepted,) = await paas.replies("halfway-1")
+    await paas.ask("fin-halfway", deploy("fin-halfway-1", "fin-halfway", canary=1, replicas=2))
+    (accepted,) = await paas.replies("fin-halfway-1")
     await releases.batch_is(accepted["deployFlow"], 1, "Smoked")
-    await paas.ask("halfway", press("halfway-2", "cancel", "halfway"))
-    _, finished = await paas.replies("halfway-1", 2)
+    await paas.ask("fin-halfway", press("fin-halfway-2", "cancel", "fin-halfway"))
+    _, finished = await paas.replies("fin-halfway-1", 2)
     assert (finished["phase"], finished["reason"]) == ("Canceled", "Canceled")
     assert finished["message"]
     # the next one of the same instance is answered later than all that could still come
-    await paas.ask("halfway", deploy("halfway-3", "halfway"))
-    await paas.replies("halfway-3", 2)
-    assert [reply["result"] for reply in await paas.replies("halfway-2")] == ["accepted"]
+    await paas.ask("fin-halfway", deploy("fin-halfway-3", "fin-halfway"))
+    await paas.replies("fin-halfway-3", 2)
+    assert [reply["result"] for reply in await paas.replies("fin-halfway-2")] == ["accepted"]
 
 
 async def test_a_rollback_is_answered_when_it_is_over(releases: Releases, paas: OtherSystem) -> None:
-    await paas.ask("wayback", deploy("wayback-1", "wayback"))
-    await paas.replies("wayback-1", 2)
-    await paas.ask("wayback", deploy("wayback-2", "wayback", image="web:2.0"))
-    await paas.replies("wayback-2", 2)
-    await paas.ask("wayback", press("wayback-3", "rollback", "wayback"))
-    accepted, finished = await paas.replies("wayback-3", 2)
+    await paas.ask("fin-wayback", deploy("fin-wayback-1", "fin-wayback"))
+    await paas.replies("fin-wayback-1", 2)
+    await paas.ask("fin-wayback", deploy("fin-wayback-2", "fin-wayback", image="web:2.0"))
+    await paas.replies("fin-wayback-2", 2)
+    await paas.ask("fin-wayback", press("fin-wayback-3", "rollback", "fin-wayback"))
+    accepted, finished = await paas.replies("fin-wayback-3", 2)
     assert (finished["result"], finished["phase"]) == ("finished", "Success")
     assert finished["deployFlow"] == accepted["deployFlow"]
 
@@ -70,32 +70,32 @@ async def test_a_rollback_is_answered_when_it_is_over(releases: Releases, paas: 
 async def test_a_release_that_is_deleted_does_not_go_before_its_end_is_told(
     releases: Releases, paas: OtherSystem
 ) -> None:
-    await paas.ask("taken", deploy("taken-1", "taken", canary=1, replicas=2))
-    (accepted,) = await paas.replies("taken-1")
+    await paas.ask("fin-taken", deploy("fin-taken-1", "fin-taken", canary=1, replicas=2))
+    (accepted,) = await paas.replies("fin-taken-1")
     await releases.batch_is(accepted["deployFlow"], 1, "Smoked")
-    await paas.ask("taken", press("taken-2", "delete", "taken"))
-    _, finished = await paas.replies("taken-1", 2)
+    await paas.ask("fin-taken", press("fin-taken-2", "delete", "fin-taken"))
+    _, finished = await paas.replies("fin-taken-1", 2)
     assert finished["phase"] == "Canceled"
 
     async def gone() -> bool:
-        return await releases.names("taken") == []
+        return await releases.names("fin-taken") == []
 
     await until("its DeployFlow is gone", gone)
 
 
 async def test_a_release_that_is_over_as_soon_as_it_is_seen_is_answered(paas: OtherSystem) -> None:
-    await paas.ask("hollow", deploy("hollow-1", "hollow", canceled=True))
-    assert (await paas.end("hollow-1"))["phase"] == "Canceled"
+    await paas.ask("fin-hollow", deploy("fin-hollow-1", "fin-hollow", canceled=True))
+    assert (await paas.end("fin-hollow-1"))["phase"] == "Canceled"
 
 
 async def test_an_end_while_no_planner_runs_is_told_by_the_next_one(
     sandbox: Sandbox, releases: Releases, paas: OtherSystem
 ) -> None:
-    await paas.ask("orphan", deploy("orphan-1", "orphan", canary=1, replicas=2))
-    (accepted,) = await paas.replies("orphan-1")
+    await paas.ask("fin-orphan", deploy("fin-orphan-1", "fin-orphan", canary=1, replicas=2))
+    (accepted,) = await paas.replies("fin-orphan-1")
     await releases.batch_is(accepted["deployFlow"], 1, "Smoked")
     await sandbox.stop("planner")
     await releases.strategy(accepted["deployFlow"], canceled=True)
     await sandbox.start("planner")
-    _, finished = await paas.replies("orphan-1", 2)
+    _, finished = await paas.replies("fin-orphan-1", 2)
     assert finished["phase"] == "Canceled"
