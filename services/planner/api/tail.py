@@ -30,7 +30,6 @@ class Tail:
         self._settings = settings
         self.listeners: list[Callable[[Record], None]] = []
         self.lost: list[Callable[[], None]] = []
-        """The same, for more of them: each is called too."""
         self.follows = asyncio.Event()
         """Set once records arrive."""
 

@@ -149,7 +149,7 @@ async def test_what_is_not_known_of_a_release_is_a_zero_value(world: World, api:
         "Pending",
         "manual",
         3,
-        600,
+        0,
     )
     assert (deploy.batches, deploy.canary, deploy.updateRevision, list(deploy.conditions)) == (0, 0, "", [])
 
