@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import itertools
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, cast
+
+import grpc
 
 from services.planner.api.access import Access, Caller, Open, Right
 from services.planner.api.calls import Calls
+from services.planner.api.grpc_server import start
+from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Reading
 from services.planner.api.streams import Streams
 from services.planner.changes import Changes
@@ -147,17 +152,25 @@ class Named(Open):
         self._may = may
 
     async def caller(self, token: str | None, claimed: str = "") -> Caller:
-        from services.planner.api.problem import Kind, Problem
-
         if token != "secret":
             raise Problem(Kind.UNAUTHENTICATED, "Unauthenticated", "no such token")
         return Caller("ada")
 
     async def allow(self, caller: Caller, right: Right, namespace: str, name: str = "") -> None:
-        from services.planner.api.problem import Kind, Problem
-
         if right not in self._may:
             raise Problem(Kind.FORBIDDEN, "Forbidden", f"{caller.name} may not {right.verb}")
 
 
-__all__ = ["Cluster", "Named", "World", "aclosing", "batch"]
+@asynccontextmanager
+async def served(world: World, **options: Any) -> AsyncGenerator[grpc.aio.Channel]:
+    """A channel to a server of its own."""
+    server, port = await start(
+        world.calls, **{"host": "127.0.0.1", "port": 0, "body_bytes": 100_000, **options}
+    )
+    # each a connection of its own
+    alone = [("grpc.use_local_subchannel_pool", 1)]
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=alone) as channel:
+            yield channel
+    finally:
+        await server.stop(0)

@@ -1,0 +1,75 @@
+"""How far a release has come for those who watch it up to somewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.planner.api.grpc_messages import Place
+from services.planner.api.targets import desired, is_at, reached
+from shared.deployflow import BatchPhase
+from tests.unit.planner.api.surroundings import batch
+
+CANARY = batch(1, "Smoked", canary=True)
+
+
+def flow(*conditions: Any, action: str = "update", finished: bool = False, **strategy: Any) -> Any:
+    field = "updateStrategy" if action == "update" else "nonUpdateStrategy"
+    return {
+        "spec": {"action": action, field: strategy},
+        "status": {"batches": 3, "conditions": list(conditions), "finished": finished},
+    }
+
+
+@pytest.mark.parametrize(
+    ("conditions", "place", "there"),
+    [
+        ([], Place(1, BatchPhase.SMOKED), False),
+        ([batch(1, "Smoking")], Place(1, BatchPhase.SMOKED), False),
+        ([batch(1, "Smoking")], Place(1, BatchPhase.SMOKING), True),
+        ([batch(1, "Baking")], Place(1, BatchPhase.SMOKED), True),
+        ([batch(1, "SmokeFailed")], Place(1, BatchPhase.SMOKED), False),
+        ([batch(1, "BakeFailed")], Place(1, BatchPhase.SMOKED), False),
+        ([batch(2, "Pending")], Place(1, BatchPhase.BAKED), True),
+        ([batch(2, "Baked")], Place(3, BatchPhase.SMOKED), False),
+        # a stage that is not said
+        ([CANARY], Place(1, None), True),
+        ([batch(1, "Smoked")], Place(1, None), False),
+        ([batch(1, "Baked")], Place(1, None), True),
+        # to be done with the last batch is to be at the end
+        ([batch(3, "Baking")], Place(3, BatchPhase.BAKING), True),
+        ([batch(3, "Baked")], Place(3, BatchPhase.BAKED), False),
+        ([batch(3, "Baked")], Place(3, None), False),
+        ([batch(3, "Baked")], Place(4, BatchPhase.SMOKED), False),
+        ([batch(3, "Baked")], None, False),
+    ],
+)
+def test_a_place_is_reached(conditions: list[Any], place: Place | None, there: bool) -> None:
+    assert reached(flow(*conditions), place) is there
+    assert reached(flow(*conditions, finished=True), place)
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        (flow(), Place(1, BatchPhase.BAKED)),
+        (flow(batches=2), Place(2, BatchPhase.BAKED)),
+        (flow(batches=2, stage="Smoked", mode="auto"), Place(2, BatchPhase.SMOKED)),
+        (flow(mode="auto"), None),
+        (flow(canary=1, mode="auto"), Place(1, BatchPhase.SMOKED)),
+        (flow(canary=1, batches=2, mode="auto"), None),
+        # the plan made no canary of it
+        (flow(batch(1, "Smoking"), canary=1, mode="auto"), None),
+        (flow(CANARY, canary=1), Place(1, BatchPhase.SMOKED)),
+        (flow(action="restart", mode="auto"), None),
+        (flow(action="restart", batches=2), Place(2, BatchPhase.BAKED)),
+    ],
+)
+def test_a_strategy_lets_it_go_so_far(given: Any, place: Place | None) -> None:
+    assert desired(given) == place
+
+
+def test_the_batch_that_it_is_at() -> None:
+    assert is_at(flow()) == 1
+    assert is_at(flow(CANARY, batch(2, "Smoking"))) == 2
