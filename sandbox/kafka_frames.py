@@ -15,6 +15,12 @@ _SYNC_GROUP: Final = 14
 _PRODUCE_VERSIONS: Final = range(3, 9)
 _FETCH_VERSION: Final = 11
 _SYNC_GROUP_VERSIONS: Final = range(4)
+NEWEST: Final = {
+    _PRODUCE: _PRODUCE_VERSIONS[-1],
+    _FETCH: _FETCH_VERSION,
+    _SYNC_GROUP: _SYNC_GROUP_VERSIONS[-1],
+}
+"""The newest version of each that is read."""
 _STATIC_MEMBERS_SINCE: Final = 3
 _FETCHED_PARTITION: Final = struct.Struct(">iiqqi")
 """In a request: partition, leader epoch, offset, log start, most bytes."""

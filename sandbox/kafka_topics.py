@@ -1,6 +1,7 @@
 """Topics that are made while the broker runs, as Kafka makes them on request: the mock broker cannot.
 
-Only the versions that aiokafka speaks are read and written.
+Only the versions that aiokafka speaks are read and written; other clients ask the broker for its versions first,
+and are told of those.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sandbox.kafka_frames import number, text
+from sandbox.kafka_frames import NEWEST, number, text
 
 _BROKER: Final = 1
 """The mock's only broker; as the controller it names 0, which is none."""
 _METADATA: Final = 3, 5
-_API_VERSIONS: Final = 18, 0
+_API_VERSIONS: Final = 18
+_NEWEST_API_VERSIONS: Final = 2
+_UNSUPPORTED_VERSION: Final = 35
+_VERSIONS: Final = struct.Struct(">hhh")
 _CREATE_TOPICS: Final = 19, 3
 _LEGAL: Final = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
 _INVALID_TOPIC, _INVALID_PARTITIONS, _INVALID_REPLICATION = 17, 37, 38
@@ -67,12 +71,17 @@ def answer(frame: bytes, topics: Sequence[NewTopic], codes: Sequence[int]) -> by
 
 
 def mended(frame: bytes, answered: bytes) -> bytes:
-    """The mock's answer to a request, with what makes a client ask for topics: that it may, and whom."""
+    """The mock's answer to a request, with what makes a client ask for topics: that it may, and whom.
+
+    Clients are told of no version that the proxy does not read.
+    """
     kind = struct.unpack_from(">hh", frame)
-    if kind == _API_VERSIONS:
-        api, version = _CREATE_TOPICS
-        count = struct.pack(">i", number(answered, 6) + 1)
-        return answered[:6] + count + answered[10:] + struct.pack(">hhh", api, version, version)
+    if kind[0] == _API_VERSIONS:
+        if kind[1] > _NEWEST_API_VERSIONS:
+            # the mock says so in a form that only librdkafka reads
+            told = struct.pack(">hihhh", _UNSUPPORTED_VERSION, 1, _API_VERSIONS, 0, _NEWEST_API_VERSIONS)
+            return answered[:4] + told
+        return _versions(answered)
     if kind == _METADATA:
         at = 12
         for _ in range(number(answered, 8)):
@@ -81,3 +90,17 @@ def mended(frame: bytes, answered: bytes) -> bytes:
         _, at = text(answered, at)
         return answered[:at] + struct.pack(">i", _BROKER) + answered[at + 4 :]
     return answered
+
+
+def _versions(answered: bytes) -> bytes:
+    """The mock's answer to the question for its versions: error, (api, first, last) of each, perhaps more."""
+    count = number(answered, 6)
+    end = 10 + _VERSIONS.size * count
+    told = [
+        (api, first, min(last, NEWEST.get(api, last)))
+        for api, first, last in _VERSIONS.iter_unpack(answered[10:end])
+    ]
+    api, version = _CREATE_TOPICS
+    told.append((api, version, version))
+    parts = [_VERSIONS.pack(*each) for each in told]
+    return answered[:6] + struct.pack(">i", len(told)) + b"".join(parts) + answered[end:]

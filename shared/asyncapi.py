@@ -19,6 +19,7 @@ from shared import messages as m
 from shared import topics
 from shared.commands import DeployCommand
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.replies import DeployCommandReply, Result
 from shared.settings import Settings
 
 Json = dict[str, Any]
@@ -101,25 +102,42 @@ _DEAD_LETTER: Final[Json] = {
         "triton_truncated": {"type": "string", "description": "How many bytes it had, if not all were kept."},
     },
 }
-_REPLY: Final[Json] = {
+_REPLY_HEADERS: Final[Json] = {
     "type": "object",
-    "required": ["id", "result", "deployFlow", "reason", "message"],
+    "description": "CloudEvents 1.0 attributes, Kafka protocol binding in binary mode, and the command's id.",
+    "required": [
+        *("content-type", "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time"),
+        "correlation_id",
+    ],
     "properties": {
-        "id": {"type": "string", "description": "That of the command."},
-        "result": {"type": "string", "enum": ["accepted", "refused"]},
-        "deployFlow": {
+        "content-type": {"type": "string", "const": "application/json"},
+        "ce_specversion": {"type": "string", "const": "1.0"},
+        "ce_id": {
             "type": "string",
-            "description": "The DeployFlow made or changed; empty when refused.",
+            "description": "`<id of the command>:<result>`: the same each time that an answer is sent.",
+            "examples": ["req-deploy-1:finished"],
         },
-        "reason": {"type": "string", "description": "One word in CamelCase; empty when accepted."},
-        "message": {"type": "string", "description": "For people; empty when accepted."},
+        "ce_type": {"type": "string", "const": "io.triton.reply"},
+        "ce_source": {"type": "string", "const": "/triton/planner"},
+        "ce_subject": {"type": "string", "description": "The command's id."},
+        "ce_time": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When it was taken or refused, or when the release ended.",
+        },
+        "correlation_id": {"type": "string", "description": "The command's id."},
     },
 }
+_REPLY: Final = DeployCommandReply.__name__
+_COMMAND_ID: Final = "the id of the command"
+REPLIES: Final = "deploy-command-replies"
+"""The channel of the answers: each command names its topic."""
 
 
 # --- examples -----------------------------------------------------------------------------------------------
 
 _FLOW = m.FlowRef(name="web-kvn6b", uid="8d0f0f4e-5f3a-4c43-9f0e-0d5d3a9a6f10")
+_TOPIC: Final = "paas.replies"
 _WHO: Final[Json] = {"namespace": "shop", "instance": "web"}
 _ORDER: Final[Json] = {**_WHO, "sequence": 7, "flow": _FLOW}
 _AT: Final = 1_763_720_000_000
@@ -149,11 +167,22 @@ def _commands() -> Iterator[tuple[str, Json]]:
             "requestedBy": "anna",
         }
 
-    yield command("deploy", spec=_SPEC, replyTo="paas.replies")
+    yield command("deploy", spec=_SPEC, replyTo=_TOPIC)
     yield command("next", instanceName="web", batch=1, stage="Smoked")
     yield command("continue", deployFlow=_FLOW.name, target={"batches": 2, "stage": "Smoked"})
     for kind in ("pause", "resume", "cancel"):
         yield command(kind, deployFlow=_FLOW.name)
+
+
+def _replies() -> Iterator[tuple[str, DeployCommandReply]]:
+    def reply(result: Result, flow: str = "", **fields: Any) -> tuple[str, DeployCommandReply]:
+        about: Json = {"reason": "", "message": ""} | fields
+        return str(result), DeployCommandReply(id="req-deploy-1", result=result, deploy_flow=flow, **about)
+
+    text = "web-kvn6b exists already and releases something else; choose another name"
+    yield reply(Result.ACCEPTED, _FLOW.name)
+    yield reply(Result.REFUSED, reason="AlreadyExists", message=f"deployFlow: {text}")
+    yield reply(Result.FINISHED, _FLOW.name, phase=FlowPhase.SUCCESS)
 
 
 def _messages() -> tuple[m.Message, ...]:
@@ -236,14 +265,22 @@ def document() -> Json:
         },
         "defaultContentType": "application/json",
         "servers": {"kafka": {"host": settings.kafka_bootstrap, "protocol": "kafka"}},
-        "channels": {name: _channel(name, channel, settings) for name, channel in CHANNELS.items()},
+        "channels": {
+            **{name: _channel(name, channel, settings) for name, channel in CHANNELS.items()},
+            REPLIES: {
+                "address": None,
+                "description": "The answers to deploy commands, on the topic that the command names. Triton does not "
+                "make it: where it does not exist there is no answer.",
+                "messages": {_REPLY: {"$ref": f"#/components/messages/{_REPLY}"}},
+            },
+        },
         "operations": dict(_operations()),
         "components": {
             "schemas": {
                 **_schemas(),
                 "CloudEventHeaders": _CLOUD_EVENT,
                 "DeadLetterHeaders": _DEAD_LETTER,
-                "DeployCommandReply": _REPLY,
+                "DeployCommandReplyHeaders": _REPLY_HEADERS,
             },
             "messages": dict(_message_objects()),
         },
@@ -290,8 +327,14 @@ def _operations() -> Iterator[tuple[str, Json]]:
                 }
                 if name == topics.DEPLOY_COMMANDS:
                     operation["description"] = (
-                        "Where `replyTo` names a topic, a DeployCommandReply goes there, its key the command's id."
+                        "Where `replyTo` names a topic, `accepted` or `refused` goes there, and `finished` when the "
+                        "release is over that a deploy or a rollback made."
                     )
+                    operation["reply"] = {
+                        "address": {"location": "$message.payload#/replyTo"},
+                        "channel": {"$ref": f"#/channels/{REPLIES}"},
+                        "messages": [{"$ref": f"#/channels/{REPLIES}/messages/{_REPLY}"}],
+                    }
                 yield f"{service}.{action}.{name}", operation
 
 
@@ -308,7 +351,20 @@ def _read(service: str, topic: str) -> list[str]:
 
 def _message_objects() -> Iterator[tuple[str, Json]]:
     commands = [{"name": name, "payload": payload} for name, payload in _commands()]
-    yield DeployCommand.__name__, _message(DeployCommand, INSTANCE_KEY, commands)
+    command = _message(DeployCommand, INSTANCE_KEY, commands)
+    yield DeployCommand.__name__, command | {"correlationId": {"location": "$message.payload#/id"}}
+    replies = [
+        {"name": name, "payload": reply.model_dump(mode="json", exclude_none=True)}
+        for name, reply in _replies()
+    ]
+    yield (
+        _REPLY,
+        _message(DeployCommandReply, _COMMAND_ID, replies)
+        | {
+            "headers": {"$ref": f"{SCHEMAS}DeployCommandReplyHeaders"},
+            "correlationId": {"location": "$message.payload#/id"},
+        },
+    )
     examples = {type(message): message for message in _messages()}
     for model, topic in m.TOPIC_OF.items():
         payload = examples[model].model_dump(mode="json", exclude_defaults=True)
@@ -327,7 +383,9 @@ def _message_objects() -> Iterator[tuple[str, Json]]:
     )
 
 
-def _message(model: type[m.Message | DeployCommand], key: str, examples: list[Json]) -> Json:
+def _message(
+    model: type[m.Message | DeployCommand | DeployCommandReply], key: str, examples: list[Json]
+) -> Json:
     title, _, rest = inspect.cleandoc(model.__dict__.get("__doc__") or "").partition("\n\n")
     about = {"summary": " ".join(title.split()), "description": " ".join(rest.split())}
     return {
@@ -346,7 +404,7 @@ def _key(description: str) -> Json:
 
 def _schemas() -> Json:
     """Of everything that is read; `type` tells the messages of a topic apart, so none of ours goes without."""
-    models: list[type[BaseModel]] = [DeployCommand, *m.TOPIC_OF]
+    models: list[type[BaseModel]] = [DeployCommand, DeployCommandReply, *m.TOPIC_OF]
     _, schema = models_json_schema(
         [(model, "validation") for model in models], ref_template=f"{SCHEMAS}{{model}}"
     )

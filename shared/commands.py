@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
@@ -24,7 +24,8 @@ Json = dict[str, Any]
 FlowName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
 ]
-TopicName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
+TOPIC_NAME: Final = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+TopicName = Annotated[str, StringConstraints(pattern=TOPIC_NAME, max_length=249)]
 
 
 class CommandType(StrEnum):
@@ -57,6 +58,31 @@ class Target(df.Wire):
         return self
 
 
+def _needs(field: str) -> Json:
+    """A JSON Schema: the field is there and says something."""
+    return {"required": [field], "properties": {field: {"not": {"enum": [None, ""]}}}}
+
+
+def _where(types: Sequence[CommandType], then: Json, otherwise: Json | None = None) -> Json:
+    condition = {"properties": {"type": {"enum": [str(kind) for kind in types]}}}
+    return {"if": condition, "then": then} | ({"else": otherwise} if otherwise else {})
+
+
+_RULES: Final[Json] = {
+    "allOf": [
+        _where([CommandType.DEPLOY], _needs("spec"), {"properties": {"freezeOverride": {"maxLength": 0}}}),
+        _where([CommandType.CONTINUE], _needs("target")),
+        _where([CommandType.ROLLBACK], _needs("instanceName")),
+        _where(
+            [CommandType.DEPLOY, CommandType.ROLLBACK],
+            {},
+            {"anyOf": [_needs("deployFlow"), _needs("instanceName")]},
+        ),
+    ]
+}
+"""What `DeployCommand._complete` asks for, as JSON Schema."""
+
+
 class DeployCommand(df.Wire):
     """What other systems publish on `triton.deploy-commands`, key `<namespace>/<instanceName>`.
 
@@ -66,7 +92,7 @@ class DeployCommand(df.Wire):
     `freeze_override` of a `deploy` says why it shall begin in a freeze window too.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_RULES)
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     type: CommandType
@@ -132,8 +158,12 @@ def manifest(
     request_id: str,
     requested_by: str,
     freeze_override: str = "",
+    reply_to: str | None = None,
 ) -> Json:
-    """The DeployFlow to make for a deploy command."""
+    """The DeployFlow to make for a deploy command; `reply_to` is told its end."""
+    annotations = requested(request_id, requested_by, freeze_override)
+    if reply_to:
+        annotations |= {df.REPLY_TO: reply_to, df.REPLY_ID: request_id}
     return {
         "apiVersion": df.API_VERSION,
         "kind": df.KIND,
@@ -141,7 +171,7 @@ def manifest(
             "name": name,
             "namespace": namespace,
             "labels": spec.application.labels(),
-            "annotations": requested(request_id, requested_by, freeze_override),
+            "annotations": annotations,
         },
         "spec": spec.model_dump(mode="json", exclude_unset=True, exclude_none=True),
     }

@@ -27,6 +27,8 @@ FINALIZER = "apps.triton.io/deployflow"
 LAST_REQUEST = "apps.triton.io/last-request"
 REQUESTS = "apps.triton.io/requests"
 REQUESTED_BY = "apps.triton.io/requested-by"
+REPLY_TO = "apps.triton.io/reply-to"
+REPLY_ID = "apps.triton.io/reply-id"
 FREEZE_WINDOWS = "apps.triton.io/freeze-windows"
 FREEZE_OVERRIDE = "apps.triton.io/freeze-override"
 

@@ -93,6 +93,12 @@ def decode(record: Record) -> Any:
         raise Poison("InvalidMessage", problems(error)) from error
 
 
+def timestamp() -> str:
+    """Now, as CloudEvents write it."""
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+
+
 def partition_of(key: str, partitions: int) -> int:
     """The partition that Kafka's default partitioner gives to a key."""
     return int((murmur2(key.encode()) & 0x7FFFFFFF) % partitions)
@@ -299,23 +305,14 @@ class Kafka:
 
     async def send(self, records: Sequence[tuple[str, str, bytes]]) -> None:
         """Publish (topic, key, value) records, each with CloudEvents headers."""
-        now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+        stamp = timestamp()
         with _as_unavailable(self.settings):
             futures = [
                 await self.broker.publish(
                     value,
                     self.settings.topic(topic),
                     key=key.encode(),
-                    headers={
-                        "content-type": "application/json",
-                        "ce_specversion": "1.0",
-                        "ce_id": str(uuid.uuid4()),
-                        "ce_type": f"io.triton.{topic}",
-                        "ce_source": f"/triton/{self.service}",
-                        "ce_subject": key,
-                        "ce_time": stamp,
-                    },
+                    headers=self.cloud_event(str(uuid.uuid4()), topic, key, stamp),
                     no_confirm=True,
                 )
                 for topic, key, value in records
@@ -323,6 +320,18 @@ class Kafka:
             await asyncio.gather(*futures)
         for topic, _, _ in records:
             _published.labels(topic).inc()
+
+    def cloud_event(self, id: str, kind: str, subject: str, at: str) -> dict[str, str]:
+        """The headers of a JSON message as a CloudEvent in Kafka's binary mode."""
+        return {
+            "content-type": "application/json",
+            "ce_specversion": "1.0",
+            "ce_id": id,
+            "ce_type": f"io.triton.{kind}",
+            "ce_source": f"/triton/{self.service}",
+            "ce_subject": subject,
+            "ce_time": at,
+        }
 
     async def reply(self, topic: str, key: str, value: bytes, headers: dict[str, str]) -> None:
         """Publish to a topic that somebody else named; raises `Unavailable`.

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from services.planner.api.serving import apis
 from services.planner.changes import Changes
 from services.planner.clock import fire_forever, look_forever
+from services.planner.ends import Ends
 from services.planner.flows import FlowCache
 from services.planner.instances import Instances
 from services.planner.intake import Intake
@@ -28,7 +29,8 @@ async def planner(context: Context) -> AsyncIterator[None]:
     flows = FlowCache(client, kafka, settings)
     windows = FreezeWindows(client, flows, settings)
 
-    writer = StatusWriter(client, flows, rate=settings.status_writes_per_second)
+    ends = Ends(client, kafka, flows)
+    writer = StatusWriter(client, flows, ends.begin, rate=settings.status_writes_per_second)
     instances = Instances(
         store,
         kafka,
@@ -52,9 +54,12 @@ async def planner(context: Context) -> AsyncIterator[None]:
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
     context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
     context.spawn(look_forever(store, instances, flows, facts), "second look", publishes=True)
+    context.spawn(ends.look_forever(), "ends", publishes=True)
     async with apis(context, store, flows):
         yield
+    ends.kafka_stopped()
     await writer.stop()
+    await ends.stop()
 
 
 def main() -> None:

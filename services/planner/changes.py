@@ -157,6 +157,7 @@ class Changes:
             request_id=command.id,
             requested_by=command.requested_by,
             freeze_override=command.freeze_override,
+            reply_to=command.reply_to,
         )
         try:
             made = await self._client.create(DEPLOYFLOWS, command.namespace, body)

@@ -33,6 +33,11 @@ class DeployFlow(msgspec.Struct, frozen=True):
         return bool(self.status.get("finished"))
 
     @property
+    def held(self) -> bool:
+        """Whether our finalizer keeps it."""
+        return df.FINALIZER in self.metadata.finalizers
+
+    @property
     def version(self) -> int:
         return int(self.status.get("version") or 0)
 
@@ -100,6 +105,12 @@ class FlowCache:
     def unfinished_anywhere(self) -> list[DeployFlow]:
         """Those of all replicas."""
         return [flow for flow in self.reflector.items.values() if not flow.finished]
+
+    def ended(self) -> list[DeployFlow]:
+        """Of this replica's partitions: those whose release is over, and that the finalizer still keeps."""
+        return [
+            flow for flow in self.reflector.items.values() if flow.finished and flow.held and self._mine(flow)
+        ]
 
     async def application(self, namespace: str, name: str) -> dict[str, Any] | None:
         """What a DeployFlow releases; None when it is gone."""

@@ -13,12 +13,14 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 
 from services.planner.changes import Changes
+from services.planner.replies import send
 from shared.commands import DeployCommand, Refusal
 from shared.deployflow import problems
 from shared.errors import Poison
 from shared.kafka import LARGEST_MESSAGE, Kafka
 from shared.kubernetes import ApiError
 from shared.lanes import Record
+from shared.replies import DeployCommandReply, Result
 
 _commands = Counter("triton_deploy_commands_total", "Commands from other systems", ["type", "result"])
 _log = logging.getLogger(__name__)
@@ -51,9 +53,10 @@ class Intake:
         )
         if not command.reply_to:
             return
-        body = {"id": command.id, "result": result, "deployFlow": name, "reason": reason, "message": message}
-        headers = {"ce_specversion": "1.0", "ce_id": f"{command.id}:{result}", "ce_type": "io.triton.reply"}
-        await self._kafka.reply(command.reply_to, command.id, json.dumps(body).encode(), headers)
+        reply = DeployCommandReply(
+            id=command.id, result=Result(result), deploy_flow=name, reason=reason, message=message
+        )
+        await send(self._kafka, command.reply_to, reply)
 
 
 def _read(record: Record) -> DeployCommand:

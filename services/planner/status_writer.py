@@ -6,7 +6,7 @@ their status costs less than their pods.
 
 Guarded by version: the write carries the resourceVersion of the object whose older version was read, so a
 replica that has lost the instance never writes over a newer status. The finalizer, which keeps an unfinished
-DeployFlow from vanishing, comes with the first status and goes with the last.
+DeployFlow from vanishing, comes with the first status and goes after the last (`services.planner.ends`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from services.planner.flows import DeployFlow, FlowCache
@@ -51,12 +52,15 @@ NEVER: Final = Written(None, None, 0.0)
 class StatusWriter:
     """`mark` what changed; the latest of each instance is written.
 
-    `rate`: how many writes a second, of all flows together, there are of what nobody waits for.
+    `over` is told of each whose last status is written. `rate`: how many writes a second, of all flows together, there are of what nobody waits for.
     """
 
-    def __init__(self, client: Client, flows: FlowCache, *, rate: float) -> None:
+    def __init__(
+        self, client: Client, flows: FlowCache, over: Callable[[DeployFlow], None], *, rate: float
+    ) -> None:
         self._client = client
         self._flows = flows
+        self._over = over
         self._gap = 1 / rate
         self._turn = 0.0
         """When the next write may be (monotonic seconds)."""
@@ -146,7 +150,7 @@ class StatusWriter:
         item = await self._keep(item, flow)
         if item is not None and await self._status(item, instance, status_of(instance, flow)):
             if flow.phase.finished:
-                await self._release(instance.namespace, flow)
+                self._release(instance.namespace, flow)
             written[flow.uid] = Written(gist, _awaited(instance, flow), time.monotonic())
 
     async def _keep(self, item: DeployFlow, flow: Flow) -> DeployFlow | None:
@@ -162,19 +166,18 @@ class StatusWriter:
         labels = {name: value for name, value in wanted.items() if meta.labels.get(name) != value}
         if flow.reason == "InvalidSpec":
             labels = {}
-        adopt = (
-            df.FINALIZER not in meta.finalizers and not flow.phase.finished and not meta.deletion_timestamp
-        )
+        # of one that fails as soon as it is seen, somebody may wait for the end too
+        begins = not flow.phase.finished or (df.REPLY_TO in meta.annotations and not item.finished)
+        adopt = begins and not item.held and not meta.deletion_timestamp
         if not adopt and (not labels or flow.phase.finished):
             return item
         finalizers = [*meta.finalizers, df.FINALIZER] if adopt else meta.finalizers
         return await self._metadata(item, {"labels": labels, "finalizers": finalizers})
 
-    async def _release(self, namespace: str, flow: Flow) -> None:
+    def _release(self, namespace: str, flow: Flow) -> None:
         item = self._flows.get(namespace, flow.name)
-        if item is not None and df.FINALIZER in item.metadata.finalizers:
-            finalizers = [name for name in item.metadata.finalizers if name != df.FINALIZER]
-            await self._metadata(item, {"finalizers": finalizers})
+        if item is not None and item.held:
+            self._over(item)
 
     async def _metadata(self, item: DeployFlow, metadata: Json) -> DeployFlow | None:
         body = {"metadata": {**metadata, "resourceVersion": item.metadata.resource_version}}

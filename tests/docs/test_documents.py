@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from shared import clonesets, commands, deployflow, freeze, graceful
+from shared import clonesets, commands, deployflow, freeze, graceful, replies
 from shared.settings import Settings
 from tests.docs import commands_and_phases
 from tests.docs.blocks import ROOT, seen
@@ -77,7 +77,9 @@ def test_the_commands_and_phases_are_as_the_planner_decides() -> None:
 @pytest.mark.parametrize("table", _marked("fields"), ids=str)
 def test_every_field_is_described(table: Table) -> None:
     (model,) = (
-        found for module in (deployflow, commands, freeze) if (found := vars(module).get(table.argument))
+        found
+        for module in (deployflow, commands, freeze, replies)
+        if (found := vars(module).get(table.argument))
     )
     inherited: set[str] = set()
     if table.argument == "NonUpdateStrategy":
@@ -198,6 +200,8 @@ def test_the_examples_are_valid(what: str, body: str) -> None:
     match what:
         case "DeployCommand":
             commands.DeployCommand.model_validate(value)
+        case "DeployCommandReply":
+            replies.DeployCommandReply.model_validate(value, extra="forbid")
         case "freezeWindows":
             windows, problems = freeze.read(body)
             assert windows

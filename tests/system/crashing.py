@@ -131,9 +131,10 @@ class Ending:
     def _reply(self, reply: Method) -> Method:
         """To who asked for a release."""
 
-        async def wrapped(kafka: Kafka, topic: str, key: str, *rest: Any) -> Any:
-            write = partial(reply, kafka, topic, key, *rest)
-            return await (self.around(write) if self.meant("reply", f"{topic} {key}") else write())
+        async def wrapped(kafka: Kafka, topic: str, key: str, value: bytes, headers: Any) -> Any:
+            text = f"{topic} {key} {value.decode(errors='replace')}"
+            write = partial(reply, kafka, topic, key, value, headers)
+            return await (self.around(write) if self.meant("reply", text) else write())
 
         return wrapped
 

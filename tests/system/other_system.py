@@ -118,10 +118,22 @@ class OtherSystem:
 
     async def replies(self, id: str, number: int = 1) -> Sequence[Json]:
         """The answers to a command, once so many are there."""
-        found = await self._wait(
+        return [message.body for message in await self.messages(id, number)]
+
+    async def end(self, id: str) -> Json:
+        """The answer that says how the release ended which a command made."""
+        (message, *_) = await self._wait(
+            f"the end of {id}",
+            1,
+            lambda m: m.topic == REPLIES and m.key == id and m.body["result"] == "finished",
+        )
+        return message.body
+
+    async def messages(self, id: str, number: int) -> Sequence[Message]:
+        """The records that the answers came in."""
+        return await self._wait(
             f"{number} replies to {id}", number, lambda m: m.topic == REPLIES and m.key == id
         )
-        return [message.body for message in found]
 
     async def dead_letters(self, instance: str, number: int = 1) -> Sequence[Message]:
         """What was put aside of an instance's commands, once so many are there."""

@@ -142,8 +142,11 @@ async def _asked(ground: Ground, command: Json, expected: Expected) -> tuple[str
     name = deployflow_name(ground.instance, command["id"])
 
     async def ended() -> Expected:
-        replies = await ground.paas.replies(command["id"])
-        assert {(reply["result"], reply["deployFlow"]) for reply in replies} == {("accepted", name)}
+        end = await ground.paas.end(command["id"])
+        assert (end["deployFlow"], end["phase"]) == (name, expected.phase)
+        replies = await ground.paas.replies(command["id"], 2)
+        told = {(reply["result"], reply["deployFlow"]) for reply in replies}
+        assert told == {("accepted", name), ("finished", name)}
         return expected
 
     await ground.paas.ask(ground.instance, command)
@@ -220,6 +223,8 @@ CASES: Final = [
     Case("deadline-passed-not-published", "planner", Point("messages", "before", '"type":"due"'), WAITING),
     Case("deploy-made-not-answered", "planner", Point("objects", "after", "^create deployflows"), deploy),
     Case("deploy-answered-not-committed", "planner", Point("reply", "after"), deploy),
+    Case("over-who-asked-not-told", "planner", Point("objects", "after", OVER), deploy),
+    Case("end-told-still-held", "planner", Point("reply", "after", '"result":"finished"'), deploy),
     Case("rollback-made-not-answered", "planner", Point("objects", "after", "^create deployflows"), rollback),
     Case("retry-written-not-answered", "planner", Point("objects", "after", '^patch .*"retries"'), retry),
     # the executor: the CloneSet, the answer, the offset of the command

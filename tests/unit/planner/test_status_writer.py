@@ -34,7 +34,7 @@ class Server:
         self._keep({"metadata": {}, "status": {}})
 
     def writer(self, rate: float) -> StatusWriter:
-        return StatusWriter(cast("Client", self), self.flows, rate=rate)
+        return StatusWriter(cast("Client", self), self.flows, lambda _: None, rate=rate)
 
     async def patch(
         self, _resource: object, _namespace: str, _name: str, body: Json, *, subresource: str | None

@@ -15,6 +15,7 @@ from shared.commands import DeployCommand
 from shared.kafka import decode
 from shared.lanes import Record
 from shared.messages import TOPIC_OF
+from shared.replies import DeployCommandReply
 
 DOCUMENT = asyncapi.document()
 MESSAGES = DOCUMENT["components"]["messages"]
@@ -71,9 +72,9 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_topic_is_a_channel_with_its_address_and_every_message_is_in_one() -> None:
-    assert {channel["address"] for channel in DOCUMENT["channels"].values()} == {
-        f"triton.{name}" for name in topics.ALL
-    }
+    addresses = {channel["address"] for channel in DOCUMENT["channels"].values()}
+    # each command says where its answers go to
+    assert addresses == {f"triton.{name}" for name in topics.ALL} | {None}
     in_channels = {name for channel in DOCUMENT["channels"].values() for name in channel["messages"]}
     assert in_channels == set(MESSAGES)
     assert {model.__name__ for model in TOPIC_OF} < in_channels
@@ -92,6 +93,9 @@ def test_an_example_fits_its_schema(name: str, payload: Any) -> None:
 def test_an_example_is_read_by_the_services_as_what_it_says(name: str, payload: Any) -> None:
     if name == "DeployCommand":
         assert DeployCommand.model_validate(payload).type == payload["type"]
+        return
+    if name == "DeployCommandReply":
+        assert DeployCommandReply.model_validate(payload).result == payload["result"]
         return
     topic = next(topic for model, topic in TOPIC_OF.items() if model.__name__ == name)
     value = json.dumps(payload).encode()
@@ -126,6 +130,15 @@ def test_a_service_is_shown_with_what_it_sends_and_receives() -> None:
         "events.receive.cloneset-events",
         "events.receive.deployflow-events",
     }
+
+
+def test_a_deploy_command_has_its_answers_on_the_topic_that_it_names_with_its_id() -> None:
+    reply = DOCUMENT["operations"]["planner.receive.deploy-commands"]["reply"]
+    assert reply["address"]["location"] == "$message.payload#/replyTo"
+    (message,) = (resolve(resolve(ref["$ref"])["$ref"]) for ref in reply["messages"])
+    command = MESSAGES["DeployCommand"]
+    assert message["correlationId"] == command["correlationId"] == {"location": "$message.payload#/id"}
+    assert [example["name"] for example in message["examples"]] == ["accepted", "refused", "finished"]
 
 
 def test_deploy_commands_have_cloudevents_headers_and_say_what_their_key_is() -> None:

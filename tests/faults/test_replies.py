@@ -1,0 +1,58 @@
+"""Answers to deploy commands on a broker that makes no topic by itself, and the example in Java, which such a one takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from sandbox.environment import Sandbox
+from sandbox.real.java import KAFKA_JAVA, java, kafka
+from shared.commands import deployflow_name
+from tests.system.examples import KAFKA, answers
+from tests.system.other_system import COMMANDS, OtherSystem, deploy
+from tests.system.releases import Releases, deployflow, until
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+
+
+async def test_a_topic_of_answers_that_is_missing_holds_up_nothing(
+    sandbox: Sandbox, releases: Releases
+) -> None:
+    command = deploy("unheard-1", "unheard") | {"namespace": "default", "replyTo": "nobody.made"}
+    producer = Producer({"bootstrap.servers": sandbox.kafka_bootstrap, "log_level": 0})
+    producer.produce(COMMANDS, json.dumps(command), "default/unheard")
+    assert await asyncio.to_thread(producer.flush, 10) == 0
+    name = deployflow_name("unheard", "unheard-1")
+
+    async def made() -> bool:
+        return name in await releases.names("unheard")
+
+    await until(f"{name} is made", made)
+    await releases.finished(name, "Success")
+    update = await releases.apply(deployflow("unheard-2", "unheard", image="web:2.0", replicas=1))
+    await releases.finished(update, "Success")
+
+    async def let_go() -> bool:
+        return not (await releases.flow(name))["metadata"].get("finalizers")
+
+    await until("nothing holds its DeployFlow", let_go)
+
+
+async def test_the_example_in_java_publishes_a_deploy_and_is_told_its_end(
+    sandbox: Sandbox, releases: Releases
+) -> None:
+    await OtherSystem.makes_topic(sandbox.kafka_bootstrap)
+    jars = await kafka(print)
+    program: list[str | Path] = [
+        await java(KAFKA_JAVA, print),
+        "-cp",
+        f"{jars}/*",
+        KAFKA / "java" / "Deploy.java",
+    ]
+    accepted, finished = await answers(sandbox, [*program, "example-java", "shop:1.0"])
+    assert (accepted["result"], finished["result"], finished["phase"]) == ("accepted", "finished", "Success")
+    assert (await releases.status(finished["deployFlow"]))["requestedBy"] == "paas"
