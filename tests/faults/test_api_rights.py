@@ -331,6 +331,20 @@ async def test_without_a_token_or_with_a_bad_one_no_call_is_answered(
     assert await web.names("web") == ["web-first"]
 
 
+async def test_an_account_without_a_role_reads_nothing(
+    planner: Planner, web: Releases, accounts: Accounts
+) -> None:
+    async with planner.session(await accounts.token(NO_ROLE)) as session:
+        async with session.get("/openapi.json") as response:
+            paths = (await response.json())["paths"]
+        reads = [path for path, methods in paths.items() if "get" in methods]
+        assert len(reads) > len(READS)
+        for path in reads:
+            named = path.replace("{namespace}", HERE).replace("deployflows/{name}", "deployflows/web-first")
+            async with session.get(re.sub(r"{\w+}", "web", named)) as response:
+                assert response.status == 403, (path, await response.text())
+
+
 async def test_a_viewer_sees_and_cannot_change_and_is_told_what_is_missing(
     planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
 ) -> None:
