@@ -17,6 +17,7 @@ from services.planner.api.calls import Calls
 from services.planner.api.limits import Limits
 from services.planner.api.reading import Reading
 from services.planner.api.reviews import Reviewed
+from services.planner.api.stories import Stories
 from services.planner.api.streams import Streams
 from services.planner.api.tail import Tail
 from services.planner.api.tls import Certificate
@@ -45,13 +46,14 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
     streams = Streams(reading, flows)
     tail = Tail(settings)
     tail.listeners.append(streams.heard)
-    tail.restarted = streams.look_at_all
+    tail.lost.append(streams.look_at_all)
     events = open_store(settings)
     context.stack.push_async_callback(events.close)
     access: Access = Open()
     if settings.api_auth == "kubernetes":
         access = Reviewed(client, seconds=settings.api_auth_cache_seconds)
-    calls = Calls(access, reading, Changes(client, flows), streams, client, events)
+    stories = Stories(settings, tail)
+    calls = Calls(access, reading, Changes(client, flows), streams, client, events, stories)
     limits = Limits(settings.api_requests_per_second)
     certificate = None
     if settings.api_tls_cert_file and settings.api_tls_key_file:

@@ -24,12 +24,11 @@ _log = logging.getLogger(__name__)
 
 
 class Tail:
-    """`listeners` get each record; `restarted` is called when some may have been missed."""
+    """`listeners` get each record; those of `lost` are called when some may have been missed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.listeners: list[Callable[[Record], None]] = []
-        self.restarted: Callable[[], None] = lambda: None
         self.lost: list[Callable[[], None]] = []
         """The same, for more of them: each is called too."""
         self.follows = asyncio.Event()
@@ -59,7 +58,6 @@ class Tail:
             for partition in consumer.assignment():
                 await consumer.position(partition)
             self.follows.set()
-            self.restarted()
             for lost in self.lost:
                 lost()
             async for raw in consumer:
