@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
+import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 
 from sandbox.environment import Sandbox, _answers_ready
 from sandbox.process import free_port
 from services.planner.api import access
 from services.planner.api.access import Caller, Right
 from services.planner.api.problem import Kind, Problem
+from services.planner.api.protos import application_pb2 as apps
+from services.planner.api.protos import deployflow_pb2 as flows
+from services.planner.api.protos import pod_pb2 as pods
 from services.planner.api.reviews import Reviewed, forbidden
 from shared.kubernetes import Client
 from shared.settings import Settings
 from tests.certificates import Files
 from tests.contract.kube import Kube, read_kubeconfig
 from tests.rights import ROLES
-from tests.system.releases import Releases, deployflow, until
+from tests.system.releases import LONGEST, Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -205,6 +212,12 @@ async def test_a_planner_without_the_rights_of_its_account_lets_nobody_in_and_sa
         await client.close()
 
 
+class Said(NamedTuple):
+    code: grpc.StatusCode
+    text: str = ""
+    reason: str = ""
+
+
 class Planner:
     """One with login and TLS, beside that of the sandbox: where it is, and whom to trust."""
 
@@ -225,18 +238,34 @@ class Planner:
             "TRITON_HEALTH_PORT": str(self.health),
         }
 
+    def session(self, token: str | None) -> aiohttp.ClientSession:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        trusting = aiohttp.TCPConnector(ssl=self.tls)
+        return aiohttp.ClientSession(f"https://localhost:{self.rest}", headers=headers, connector=trusting)
+
     async def ask(
         self, token: str | None, method: str, path: str, body: Json | None = None, namespace: str = HERE
     ) -> tuple[int, str]:
         """The status, and what the answer says where it is a refusal."""
-        url = f"https://localhost:{self.rest}/api/v1/namespaces/{namespace}/{path}"
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        async with (
-            aiohttp.ClientSession(headers=headers) as session,
-            session.request(method, url, json=body, ssl=self.tls) as response,
-        ):
+        url = f"/api/v1/namespaces/{namespace}/{path}"
+        async with self.session(token) as session, session.request(method, url, json=body) as response:
             answer: Json = await response.json() if response.status != 204 else {"msg": ""}
             return response.status, answer["msg"]
+
+    async def call(self, token: str | None, method: str, request: Message) -> Said:
+        """By gRPC, until the first message of the answer."""
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        credentials = grpc.ssl_channel_credentials(self._files.chain.read_bytes())
+        async with grpc.aio.secure_channel(f"localhost:{self.grpc}", credentials) as channel:
+            # on the wire, one message is a short stream
+            ask: Any = channel.unary_stream(f"/{method}")
+            call = ask(request.SerializeToString(), metadata=metadata, timeout=LONGEST)
+            try:
+                await call.read()
+            except grpc.aio.AioRpcError as error:
+                told = dict(error.trailing_metadata() or ())
+                return Said(error.code(), error.details() or "", str(told.get("triton-reason", "")))
+            return Said(grpc.StatusCode.OK)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -256,6 +285,8 @@ def release(instance: str) -> Json:
     return {"applicationSpec": spec["application"], "updateStrategy": {"batchSize": 1, "mode": "auto"}}
 
 
+FIRST: Final = flows.DeployMeta(namespace=HERE, name="web-first")
+WEB: Final = apps.InstanceMeta(namespace=HERE, name="web")
 READS: Final = ("deployflows", "deployflows/web-first", "instances", "instances/web")
 CHANGES: Final[list[tuple[str, str, Json | None, Right, str]]] = [
     ("POST", "deployflows", release("other"), access.CREATE, ""),
@@ -276,14 +307,42 @@ async def web(here: Releases) -> Releases:
     return here
 
 
-async def test_without_a_token_or_with_a_bad_one_nothing_is_answered(planner: Planner, web: Releases) -> None:
-    for token, reason in ((None, "log in: "), ("nonsense", "the cluster does not know this token")):
-        for method, path, body in [("GET", path, None) for path in READS] + [
-            (method, path, body) for method, path, body, *_ in CHANGES
-        ]:
-            status, said = await planner.ask(token, method, path, body)
-            assert (status, reason in said) == (401, True), (method, path, said)
-    assert await web.names() == ["web-first"]
+@pytest.mark.parametrize("token", [None, "nonsense"])
+async def test_without_a_token_or_with_a_bad_one_no_call_is_answered(
+    token: str | None, planner: Planner, web: Releases
+) -> None:
+    async with planner.session(token) as session:
+        async with session.get("/openapi.json") as response:
+            paths = (await response.json())["paths"]
+        asked = 0
+        for path, methods in paths.items():
+            for method in methods.keys() & {"get", "post", "put", "patch", "delete"}:
+                async with session.request(method, re.sub(r"{\w+}", "web", path), json={}) as response:
+                    assert response.status == 401, (method, path, await response.text())
+                    assert response.headers["WWW-Authenticate"] == "Bearer"
+                asked += 1
+    assert asked > len(CHANGES)
+    for proto in (flows, apps, pods):
+        for service in proto.DESCRIPTOR.services_by_name.values():
+            for called in service.methods:
+                said = await planner.call(token, f"{service.full_name}/{called.name}", Empty())
+                expected = "BadToken" if token else "NoToken"
+                assert (said.code, said.reason) == (grpc.StatusCode.UNAUTHENTICATED, expected), called.name
+    assert await web.names("web") == ["web-first"]
+
+
+async def test_an_account_without_a_role_reads_nothing(
+    planner: Planner, web: Releases, accounts: Accounts
+) -> None:
+    async with planner.session(await accounts.token(NO_ROLE)) as session:
+        async with session.get("/openapi.json") as response:
+            paths = (await response.json())["paths"]
+        reads = [path for path, methods in paths.items() if "get" in methods]
+        assert len(reads) > len(READS)
+        for path in reads:
+            named = path.replace("{namespace}", HERE).replace("deployflows/{name}", "deployflows/web-first")
+            async with session.get(re.sub(r"{\w+}", "web", named)) as response:
+                assert response.status == 403, (path, await response.text())
 
 
 async def test_a_viewer_sees_and_cannot_change_and_is_told_what_is_missing(
@@ -303,7 +362,7 @@ async def test_a_viewer_sees_and_cannot_change_and_is_told_what_is_missing(
         missing = forbidden(caller, right, HERE, name)
         assert f'User "{caller.name}" cannot {right.verb} resource "deployflows"' in missing
         assert await planner.ask(token, method, path, body) == (403, missing)
-    assert await web.names() == ["web-first"]
+    assert await web.names("web") == ["web-first"]
     assert (await web.flow("web-first"))["metadata"]["generation"] == before
     assert len(await web.pods("web")) == 1
     # and only where its role is bound
@@ -336,3 +395,74 @@ async def test_an_operator_releases_and_its_name_is_kept_but_it_deletes_nothing(
     assert await web.names("by-operator") == [name]
     as_admin = await accounts.token(ADMIN)
     assert (await planner.ask(as_admin, "DELETE", f"deployflows/{name}"))[0] == 204
+
+
+GRPC_READS: Final[list[tuple[str, Message]]] = [
+    ("deployflow.DeployFlow/Get", flows.DeployMetaRequest(deploy=FIRST)),
+    ("deployflow.DeployFlow/Gets", flows.DeploysRequest(filter=flows.DeployFilter(namespace=HERE))),
+    ("deployflow.DeployFlow/Watch", flows.WatchRequest(deploy=FIRST)),
+    ("deployflow.DeployFlow/ListAndWatch", flows.DeploysRequest(filter=flows.DeployFilter(namespace=HERE))),
+    ("application.Application/Get", apps.InstanceMetaRequest(instance=WEB)),
+    ("pod.Pod/Gets", pods.GetsRequest(filter=pods.PodFilter(namespace=HERE))),
+]
+GRPC_CHANGES: Final[list[tuple[str, Message, Right, str]]] = [
+    ("deployflow.DeployFlow/Next", flows.NextRequest(deploy=FIRST), access.PROMOTE, "web-first"),
+    ("deployflow.DeployFlow/Pause", flows.DeployMetaRequest(deploy=FIRST), access.PATCH, "web-first"),
+    ("deployflow.DeployFlow/Resume", flows.DeployMetaRequest(deploy=FIRST), access.PATCH, "web-first"),
+    ("deployflow.DeployFlow/Cancel", flows.DeployMetaRequest(deploy=FIRST), access.PATCH, "web-first"),
+    ("deployflow.DeployFlow/Delete", flows.DeployMetaRequest(deploy=FIRST), access.DELETE, "web-first"),
+    ("application.Application/Restart", apps.RestartRequest(instance=WEB), access.CREATE, ""),
+    ("application.Application/Scale", apps.ScaleRequest(instance=WEB, replicas=2), access.CREATE, ""),
+    ("application.Application/Rollback", apps.RollbackRequest(instance=WEB), access.CREATE, ""),
+    ("application.Application/Delete", apps.InstanceMetaRequest(instance=WEB), access.CREATE, ""),
+]
+
+
+async def test_a_viewer_sees_by_grpc_and_cannot_change(
+    planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
+) -> None:
+    token = await accounts.token(VIEWER)
+    caller = await login.caller(token)
+
+    async def sees() -> bool:
+        return (await planner.call(token, *GRPC_READS[0])).code is grpc.StatusCode.OK
+
+    await until("the viewer sees", sees)
+    for method, request in GRPC_READS:
+        assert (await planner.call(token, method, request)).code is grpc.StatusCode.OK, method
+    before = (await web.flow("web-first"))["metadata"]["generation"]
+    for method, request, right, name in GRPC_CHANGES:
+        said = await planner.call(token, method, request)
+        missing = forbidden(caller, right, HERE, name)
+        assert said == (grpc.StatusCode.PERMISSION_DENIED, missing, "Forbidden"), method
+    assert await web.names("web") == ["web-first"]
+    assert (await web.flow("web-first"))["metadata"]["generation"] == before
+
+
+async def test_who_may_promote_alone_lets_a_release_go_ahead_and_does_nothing_else(
+    planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
+) -> None:
+    rule = {"apiGroups": ["apps.triton.io"], "resources": ["deployflows/promote"], "verbs": ["create"]}
+    await accounts.admin.made(f"{RBAC}/roles", {"metadata": {"name": "button"}, "rules": [rule]})
+    await accounts.make("button")
+    await accounts.bind("button", "button", "Role")
+    token = await accounts.token("button")
+    caller = await login.caller(token)
+    await web.apply(deployflow("gated", "gated", action="create", replicas=2, batchSize=1, canary=1))
+    await web.batch_is("gated", 1, "Smoked")
+    gated = flows.DeployMeta(namespace=HERE, name="gated")
+
+    async def pressed() -> bool:
+        next_ = flows.NextRequest(deploy=gated)
+        return (await planner.call(token, "deployflow.DeployFlow/Next", next_)).code is grpc.StatusCode.OK
+
+    await until("it may press", pressed)
+    status = await web.batch_is("gated", 1, "Baking", "Baked")
+    assert status["requestedBy"] == caller.name
+    for method, right in (("Pause", access.PATCH), ("Cancel", access.PATCH), ("Get", access.GET)):
+        said = await planner.call(
+            token, f"deployflow.DeployFlow/{method}", flows.DeployMetaRequest(deploy=gated)
+        )
+        assert said[:2] == (grpc.StatusCode.PERMISSION_DENIED, forbidden(caller, right, HERE, "gated"))
+    await web.strategy("gated", canceled=True)
+    await web.finished("gated", "Canceled")
