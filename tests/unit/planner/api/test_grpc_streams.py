@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from services.planner.api import grpc_messages
+from services.planner.api.grpc_server import start
 from services.planner.api.protos import deployflow_pb2 as df
 from services.planner.api.protos.deployflow_pb2_grpc import DeployFlowStub
 from shared.kubernetes import DEPLOYFLOWS
@@ -210,4 +211,17 @@ async def test_who_is_cut_off_while_it_does_not_read_leaves_nothing_behind(world
     deaf = flows.Watch(df.WatchRequest(deploy=MINE))
     await eventually(lambda: len(world.streams) == 1)
     deaf.cancel()
+    await eventually(lambda: not len(world.streams))
+
+
+async def test_a_server_that_stops_ends_its_streams(world: World) -> None:
+    world.flow("web-aaaaa", status={"phase": "Pending"})
+    server, port = await start(world.calls, host="127.0.0.1", port=0, body_bytes=1000)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stream = DeployFlowStub(channel).Watch(df.WatchRequest(deploy=MINE))
+        assert await phase(stream) == "Pending"
+        await server.stop(0)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stream.read()
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE
     await eventually(lambda: not len(world.streams))
