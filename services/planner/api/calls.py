@@ -144,7 +144,9 @@ class Calls:
         await self._may(who, access.WATCH, wanted.namespace)
         with self._streams.of_all(wanted) as stream:
             with _problems():
-                yield await self._reading.flows(wanted)
+                found = await self._reading.flows(wanted)
+            self._streams.listed(found)
+            yield found
             async for state in stream:
                 yield [state]
 

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -96,6 +96,15 @@ def _options(body_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
+class _Method(NamedTuple):
+    """`name` is `package.Service/Method`, `kind` its request, `open_to_all`: nobody has to log in."""
+
+    name: str
+    kind: type[Message]
+    behaviour: _Behaviour
+    open_to_all: bool
+
+
 class _Edge:
     """Between gRPC and the services: who calls, what they say, and what went wrong."""
 
@@ -111,42 +120,42 @@ class _Edge:
         """
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in descriptor.methods:
-            kind = GetMessageClass(method.input_type)
-            behaviour = getattr(methods, method.name)
+            about = _Method(
+                f"{descriptor.full_name}/{method.name}",
+                GetMessageClass(method.input_type),
+                getattr(methods, method.name),
+                open_to_all,
+            )
             serve = self._stream if method.server_streaming else self._answer
             handler = (
                 grpc.unary_stream_rpc_method_handler
                 if method.server_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            handlers[method.name] = handler(serve(kind, behaviour, open_to_all))
+            handlers[method.name] = handler(serve(about))
         return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
 
-    def _answer(
-        self, kind: type[Message], behaviour: _Behaviour, open_to_all: bool
-    ) -> Callable[[bytes, _Context], Awaitable[bytes]]:
+    def _answer(self, method: _Method) -> Callable[[bytes, _Context], Awaitable[bytes]]:
         async def answer(raw: bytes, context: _Context) -> bytes:
-            async with _told(kind, context):
-                by = await self._by(context, open_to_all)
-                reply: Message = await behaviour(_parsed(kind, raw), by)
+            async with _told(method, context):
+                by = await self._by(method, context)
+                reply: Message = await method.behaviour(_parsed(method, raw), by)
                 return reply.SerializeToString()
 
         return answer
 
-    def _stream(
-        self, kind: type[Message], behaviour: _Behaviour, open_to_all: bool
-    ) -> Callable[[bytes, _Context], Awaitable[None]]:
+    def _stream(self, method: _Method) -> Callable[[bytes, _Context], Awaitable[None]]:
         async def stream(raw: bytes, context: _Context) -> None:
-            async with _told(kind, context):
-                by = await self._by(context, open_to_all)
-                async with aclosing(behaviour(_parsed(kind, raw), by)) as replies:
+            async with _told(method, context):
+                by = await self._by(method, context)
+                async with aclosing(method.behaviour(_parsed(method, raw), by)) as replies:
                     async for reply in replies:
                         await context.write(reply.SerializeToString())
 
         return stream
 
-    async def _by(self, context: _Context, open_to_all: bool) -> Request:
-        if open_to_all:
+    async def _by(self, method: _Method, context: _Context) -> Request:
+        if method.open_to_all:
             return Request(Caller(""))
         told = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         scheme, _, token = told.get("authorization", "").partition(" ")
@@ -158,35 +167,37 @@ class _Edge:
         return Request(caller, told.get("idempotency-key", ""))
 
 
-def _parsed(kind: type[Message], raw: bytes) -> Message:
+def _parsed(method: _Method, raw: bytes) -> Message:
     try:
-        return kind.FromString(raw)
+        return method.kind.FromString(raw)
     except DecodeError as error:
-        text = f"the bytes are no {kind.DESCRIPTOR.full_name}"
+        text = f"the bytes are no {method.kind.DESCRIPTOR.full_name}"
         raise Problem(Kind.INVALID, "Malformed", text) from error
 
 
 @asynccontextmanager
-async def _told(kind: type[Message], context: _Context) -> AsyncGenerator[None]:
+async def _told(method: _Method, context: _Context) -> AsyncGenerator[None]:
     """What goes wrong inside is told to the caller."""
+    code = grpc.StatusCode.CANCELLED
     try:
         yield
+        code = grpc.StatusCode.OK
     except Problem as problem:
-        retry = problem.retry_after
-        await context.abort(
-            problem.kind.grpc,
-            str(problem).encode()[:DETAIL_BYTES].decode(errors="ignore"),
-            (
-                ("triton-reason", problem.reason),
-                *((("retry-after", f"{retry:.3f}"),) if retry is not None else ()),
-            ),
-        )
+        code, retry = problem.kind.grpc, problem.retry_after
+        trailing = [("triton-reason", problem.reason)]
+        if retry is not None:
+            trailing.append(("retry-after", f"{retry:.3f}"))
+        words = str(problem).encode()[:DETAIL_BYTES].decode(errors="ignore")
+        await context.abort(code, words, tuple(trailing))
     except grpc.aio.BaseError:
         # the caller is gone
         raise
     except Exception:
-        _log.exception("a %s could not be answered", kind.DESCRIPTOR.full_name)
-        await context.abort(grpc.StatusCode.INTERNAL, "it went wrong here; the planner's log says more")
+        code = grpc.StatusCode.INTERNAL
+        _log.exception("%s could not be answered", method.name)
+        await context.abort(code, "it went wrong here; the planner's log says more")
+    finally:
+        _requests.labels(method.name, code.name).inc()
 
 
 class _Health:

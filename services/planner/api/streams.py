@@ -75,6 +75,8 @@ class Streams:
         self._flows = flows
         self._of: dict[Key, set[Stream]] = {}
         self._of_all: set[Stream] = set()
+        self._listed: dict[str, str] = {}
+        """Of each release that streams of all have told of, by uid, what tells its states apart."""
         self._marks = Marks(self._tell)
         flows.changed = self._changed
 
@@ -100,13 +102,20 @@ class Streams:
 
     @contextmanager
     def of_all(self, wanted: Wanted) -> Iterator[Stream]:
-        """A stream of the changes of all that are wanted, from now on."""
+        """A stream of the changes of all that are wanted, from now on; list them after this, and say so."""
         stream = Stream(wanted.has)
         self._of_all.add(stream)
         try:
             yield stream
         finally:
             self._of_all.discard(stream)
+            if not self._of_all:
+                self._listed.clear()
+
+    def listed(self, flows: list[Json]) -> None:
+        """A stream of all has told of these: only what changes from now on is news."""
+        for flow in flows:
+            self._listed.setdefault(flow["metadata"]["uid"], _state(flow))
 
     def heard(self, record: Record) -> None:
         """Of a record of Kafka."""
@@ -138,13 +147,13 @@ class Streams:
         if not self._watched(key):
             return
         if gone:
+            self._listed.pop(gone, None)
             for stream in (*self._of.get(key, ()), *self._of_all):
                 stream.gone(gone)
         self._marks.mark(key)
 
     async def _tell(self, key: Key) -> None:
-        streams = [*self._of.get(key, ()), *self._of_all]
-        if not streams:
+        if not self._watched(key):
             return
         try:
             flows = await self._reading.flows(Wanted(key.namespace, key.instance))
@@ -152,9 +161,13 @@ class Streams:
             _log.warning("streams of %s: %s", key, error)
             return
         for flow in flows:
-            state = _state(flow)
-            for stream in streams:
+            uid, state = flow["metadata"]["uid"], _state(flow)
+            for stream in self._of.get(key, ()):
                 stream.put(flow, state)
+            if self._of_all and self._listed.get(uid) != state:
+                self._listed[uid] = state
+                for stream in self._of_all:
+                    stream.put(flow, state)
 
 
 def _state(flow: Json) -> str:

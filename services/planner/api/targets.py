@@ -28,7 +28,7 @@ def reached(flow: Json, place: Place | None) -> bool:
     if at["batch"] != place.batch:
         return bool(at["batch"] > place.batch)
     stage = place.stage or (BatchPhase.SMOKED if at.get("canary") else BatchPhase.BAKED)
-    if stage == BatchPhase.BAKED and place.batch >= status["batches"]:
+    if stage == BatchPhase.BAKED and place.batch >= (status.get("batches") or 0):
         return False
     # a batch that failed is nowhere; somebody may start it anew
     return at["phase"] in STAGES and STAGES.index(at["phase"]) >= STAGES.index(stage)

@@ -118,6 +118,13 @@ class World:
         item["status"] = {**item["status"], **status}
         self.flows.reflector.put(self.cluster.put(DEPLOYFLOWS, item))
 
+    def gone(self, name: str) -> None:
+        """It is deleted, and the watch tells it."""
+        self.cluster.objects.pop((DEPLOYFLOWS, "shop", name), None)
+        item = self.flows.get("shop", name)
+        assert item is not None
+        self.flows.reflector._forget(item)
+
     def cloneset(self, name: str = "web", **status: Any) -> None:
         container = {
             **TEMPLATE["spec"]["containers"][0],

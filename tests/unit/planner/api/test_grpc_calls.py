@@ -248,10 +248,12 @@ async def test_continue_needs_a_target_that_there_is(world: World, api: Any, tar
 
 async def test_a_release_that_is_over_can_be_deleted_and_is_gone_then(world: World, api: Any) -> None:
     world.flow("web-aaaaa", status=SUCCESS)
-    for _ in range(2):
-        assert await api.flows.Delete(df.DeployMetaRequest(deploy=MINE)) == df.EmptyReply()
-        assert not world.cluster.objects
-        world.flows.reflector._by_name.clear()  # the watch has told it
+    assert await api.flows.Delete(df.DeployMetaRequest(deploy=MINE)) == df.EmptyReply()
+    assert not world.cluster.objects
+    # again, before the watch has told it and after
+    assert await api.flows.Delete(df.DeployMetaRequest(deploy=MINE)) == df.EmptyReply()
+    world.gone("web-aaaaa")
+    assert await api.flows.Delete(df.DeployMetaRequest(deploy=MINE)) == df.EmptyReply()
 
 
 async def test_what_does_not_exist_is_not_found(api: Any) -> None:
