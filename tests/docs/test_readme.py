@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -114,16 +113,6 @@ def _tells(terminal: Terminal, command: str, *words: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not all(word in (story := terminal.run(command)) for word in words):
         assert time.monotonic() < deadline, story
-
-
-@pytest.mark.usefixtures("sandbox")
-def test_the_program_that_publishes_a_deploy_command(terminal: Terminal) -> None:
-    program = block("program", ROOT / "docs" / "deploy-commands.md")
-    (terminal.folder / "program.py").write_text(program.text)
-    terminal.run("set -a; . ./sandbox-state/sandbox.env; set +a")
-    reply = json.loads(terminal.run(".venv/bin/python program.py"))
-    assert reply["result"] == "accepted", reply
-    terminal.run(f".venv/bin/triton watch {reply['deployFlow']}")
 
 
 @pytest.mark.usefixtures("sandbox")
