@@ -15,7 +15,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from prometheus_client import Counter
 from pydantic import ValidationError
@@ -39,7 +39,7 @@ from shared.commands import (
     requests_of,
 )
 from shared.errors import Unavailable
-from shared.event_store.interface import EventStore, Query
+from shared.event_store.interface import Query
 from shared.kubernetes import CLONESETS, PODS, ApiError, Client
 from shared.releases import Known, Unfit, Wish
 
@@ -96,6 +96,13 @@ class One(NamedTuple):
     problem: Problem | None = None
 
 
+class Searched(Protocol):
+    """What is read of the event store."""
+
+    async def search(self, query: Query) -> list[Json]:
+        """As `EventStore.search`."""
+
+
 class Calls:
     """What callers can do. A DeployFlow in an answer is as `Reading` has it."""
 
@@ -106,7 +113,7 @@ class Calls:
         changes: Changes,
         streams: Streams,
         client: Client,
-        events: EventStore,
+        events: Searched,
         stories: Stories | None = None,
     ) -> None:
         self.access = access

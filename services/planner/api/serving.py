@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import grpc.aio
 import uvicorn
@@ -24,7 +24,7 @@ from services.planner.api.tls import Certificate
 from services.planner.changes import Changes
 from services.planner.flows import FlowCache
 from shared.errors import ConfigError
-from shared.event_store import open_store
+from shared.event_store import EventStore, Query, open_store
 from shared.health import Health
 from shared.service import Context
 from shared.settings import Settings
@@ -34,6 +34,7 @@ BACKLOG: Final = 1024
 STOP_SECONDS: Final = 2
 """For the calls under way; open streams are cut then, and their clients go on with another replica."""
 _log = logging.getLogger(__name__)
+Json = dict[str, Any]
 
 
 @asynccontextmanager
@@ -47,13 +48,13 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
     tail = Tail(settings)
     tail.listeners.append(streams.heard)
     tail.lost.append(streams.look_at_all)
-    events = open_store(settings)
-    context.stack.push_async_callback(events.close)
+    log = ReleaseLog(settings)
+    context.stack.push_async_callback(log.close)
     access: Access = Open()
     if settings.api_auth == "kubernetes":
         access = Reviewed(client, seconds=settings.api_auth_cache_seconds)
     stories = Stories(settings, tail)
-    calls = Calls(access, reading, Changes(client, flows), streams, client, events, stories)
+    calls = Calls(access, reading, Changes(client, flows), streams, client, log, stories)
     limits = Limits(settings.api_requests_per_second)
     certificate = None
     if settings.api_tls_cert_file and settings.api_tls_key_file:
@@ -84,6 +85,24 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
     finally:
         server.should_exit = True
         await by_grpc.stop(STOP_SECONDS)
+
+
+class ReleaseLog:
+    """The event store, opened when somebody asks for it: its client takes 15 MB, which most planners never need."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: EventStore | None = None
+
+    async def search(self, query: Query) -> list[Json]:
+        """As `EventStore.search`."""
+        if self._store is None:
+            self._store = open_store(self._settings)
+        return await self._store.search(query)
+
+    async def close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
 
 
 async def _grpc(
