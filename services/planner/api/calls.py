@@ -449,9 +449,12 @@ class Calls:
         with _problems():
             key = by.key
             look = await self._guard(by, key, namespace, name)
-            changed = await self._changes.steer(
-                namespace, name, fields, request_id=key, requested_by=by.caller.name, look=look
-            )
+            try:
+                changed = await self._changes.steer(
+                    namespace, name, fields, request_id=key, requested_by=by.caller.name, look=look
+                )
+            except Unfit as error:
+                raise Problem(Kind.UNPROCESSABLE, "Invalid", str(error)) from error
             return await self._made(by, "patch", changed)
 
     async def delete(self, by: Request, namespace: str, name: str) -> None:
@@ -566,7 +569,7 @@ def _is_ours(item: Json) -> bool:
 _REFUSED = {
     "NotFound": Kind.NOT_FOUND,
     "NoRelease": Kind.NOT_FOUND,
-    "InvalidArgument": Kind.INVALID,
+    "InvalidArgument": Kind.UNPROCESSABLE,
 }
 """All other refusals are conflicts with the state of the release."""
 
@@ -580,7 +583,9 @@ def _problems() -> Iterator[None]:
         kind = _REFUSED.get(error.reason, Kind.CONFLICT)
         raise Problem(kind, error.reason, str(error)) from error
     except Unfit as error:
-        raise Problem(Kind.INVALID, "Invalid", str(error)) from error
+        # where one field is named, it is read well but does not fit what there is
+        kind = Kind.UNPROCESSABLE if error.field else Kind.INVALID
+        raise Problem(kind, "Invalid", str(error)) from error
     except ValidationError as error:
         raise Problem(Kind.INVALID, "Invalid", df.problems(error)) from error
     except ApiError as error:

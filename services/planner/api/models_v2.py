@@ -45,14 +45,25 @@ class Taken(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _strictly(cls, given: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Self:
-        if info.mode == "json" or isinstance(given, cls):
+        if info.mode == "json":
             taken: Self = handler(given)
             return taken
         try:
             # from JSON, where a phase is text
-            return cls.model_validate_json(msgspec.json.encode(given), strict=True)
+            return cls.model_validate_json(msgspec.json.encode(_whole(given)), strict=True)
         except ValidationError as error:
             raise Problem(Kind.INVALID, "Invalid", df.problems(error)) from error
+
+
+def _whole(given: Any) -> Any:
+    """In JSON 3.0 is a whole number."""
+    if isinstance(given, dict):
+        return {key: _whole(value) for key, value in given.items()}
+    if isinstance(given, list):
+        return [_whole(value) for value in given]
+    if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
+        return int(given)
+    return given
 
 
 Queue = Annotated[
@@ -65,23 +76,27 @@ FreezeOverride = Annotated[
     Field(description="Why it shall begin in a freeze window too."),
 ]
 UpdateFields = Annotated[
-    df.UpdateStrategy | SkipJsonSchema[None],
+    df.UpdateStrategy | None,
     Field(description="Fields of the strategy; the others stay as the last successful release has them."),
 ]
 OtherFields = Annotated[
-    df.NonUpdateStrategy | SkipJsonSchema[None],
+    df.NonUpdateStrategy | None,
     Field(description="Fields of the strategy. `mode` is auto where nothing is said."),
 ]
+
+
+Spec = Annotated[
+    df.DeployFlowSpec,
+    Field(json_schema_extra={"x-schema": ["SpecWithTemplate", "SpecNamingPods", "PlainSpec"]}),
+]
+"""`x-schema`: what the document says in its place (`openapi`), as one that fits all is said by no model."""
 
 
 class NewRelease(Taken):
     """A release of any action: a DeployFlow to make."""
 
-    spec: df.DeployFlowSpec
-    name: (
-        Annotated[FlowName, Field(description="Of the DeployFlow; else one is made up.")]
-        | SkipJsonSchema[None]
-    ) = None
+    spec: Spec
+    name: Annotated[FlowName, Field(description="Of the DeployFlow; else one is made up.")] | None = None
     queue: Queue = False
     freeze_override: FreezeOverride = ""
 
@@ -116,12 +131,9 @@ class Update(Taken):
 
     image: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     container: (
-        Annotated[str, Field(description="Which container gets it, where there are several.")]
-        | SkipJsonSchema[None]
+        Annotated[str, Field(description="Which container gets it, where there are several.")] | None
     ) = None
-    replicas: (
-        Annotated[df.NonNegative, Field(description="Else as many as there are.")] | SkipJsonSchema[None]
-    ) = None
+    replicas: Annotated[df.NonNegative, Field(description="Else as many as there are.")] | None = None
     strategy: UpdateFields = None
     queue: Queue = False
     freeze_override: FreezeOverride = ""
@@ -140,7 +152,7 @@ class Rollback(Taken):
             FlowName,
             Field(description="The release to go back to; else the last successful one before this."),
         ]
-        | SkipJsonSchema[None]
+        | None
     ) = None
     strategy: UpdateFields = None
 
@@ -155,16 +167,14 @@ class Plain(Taken):
 class Restart(Plain):
     """Fresh pods in the place of all, or of those named, which their old ones leave only once the fresh ones serve."""
 
-    pods: Annotated[list[str], Field(description="Names of the pods; else all.")] | SkipJsonSchema[None] = (
-        None
-    )
+    pods: Annotated[list[str], Field(description="Names of the pods; else all.")] | None = None
 
 
 class Scale(Plain):
     """So many pods. Of fewer, those named go first."""
 
     replicas: df.NonNegative
-    pods: Annotated[list[str], Field(description="Names of pods that go.")] | SkipJsonSchema[None] = None
+    pods: Annotated[list[str], Field(description="Names of pods that go.")] | None = None
 
 
 class RestartAll(Plain):
@@ -183,20 +193,20 @@ class ScaleAll(Plain):
 class PlanOf(Taken):
     """What shall be planned."""
 
-    spec: df.DeployFlowSpec
+    spec: Spec
 
 
 class NextStep(Taken):
     """The place that it is meant for: once the release is past it, nothing happens."""
 
-    batch: df.Positive | SkipJsonSchema[None] = None
-    stage: df.BatchPhase | SkipJsonSchema[None] = None
+    batch: df.Positive | None = None
+    stage: df.BatchPhase | None = None
 
 
 class Continue(Taken):
     """Let the release go on to a place of its way."""
 
-    target: Target
+    target: Annotated[Target, Field(json_schema_extra={"x-schema": ["Place"]})]
 
 
 # --- answers ---

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
@@ -17,6 +19,8 @@ from pydantic.json_schema import models_json_schema
 
 from services.planner.api import models_v2
 from shared import asyncapi
+from shared import deployflow as df
+from shared.messages import FlowEvent
 
 router = APIRouter(include_in_schema=False)
 SCHEMAS = "#/components/schemas/"
@@ -50,11 +54,13 @@ def _made(app: FastAPI) -> Json:
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         separate_input_output_schemas=False,
     )
+    models = (models_v2.ProblemDetails, df.DeployFlowSpec, FlowEvent)
     _, told = models_json_schema(
-        [(models_v2.ProblemDetails, "validation")], ref_template=f"{SCHEMAS}{{model}}"
+        [(model, "validation") for model in models], ref_template=f"{SCHEMAS}{{model}}"
     )
     schemas = made["components"]["schemas"]
     schemas |= told["$defs"]
+    schemas |= _told_apart(schemas)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     made["components"]["securitySchemes"] = {
@@ -75,7 +81,79 @@ def _made(app: FastAPI) -> Json:
                 operation["description"] = more
             if "HTTPValidationError" in json.dumps(answers.get("422", "")):
                 del answers["422"]
-    return made
+    put: Json = _put_in(made)
+    return put
+
+
+def _told_apart(schemas: Json) -> Json:
+    """What the models check beyond their fields: which action has what."""
+    for name in ("UpdateStrategy", "NonUpdateStrategy"):
+        # as the first version wrote it
+        schemas[name]["properties"]["batchSize"]["anyOf"].append({"const": ""})
+    application, named = copy.deepcopy(schemas["Application"]), copy.deepcopy(schemas["NonUpdateStrategy"])
+    application["required"].append("template")
+    application["properties"]["template"] = {
+        "type": "object",
+        "description": "A pod template, as Kubernetes has it.",
+        "required": ["spec"],
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["containers"],
+                "properties": {"containers": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
+            }
+        },
+    }
+    plain = copy.deepcopy(named)
+    plain["properties"]["podsToDelete"] = {"type": "null"}
+    named["properties"]["podsToDelete"]["anyOf"][0]["uniqueItems"] = True
+    place = copy.deepcopy(schemas["Target"])
+    place["properties"] = {
+        "batches": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+        "stage": {"enum": ["Smoked", "Baking", "Baked"]},
+    }
+    place["minProperties"] = 1
+    plainly = [action for action in df.Action if action not in {*df.UPDATING, *df.NAMING}]
+    return {
+        "ApplicationWithTemplate": application,
+        "PlainStrategy": plain,
+        "NamingStrategy": named,
+        "Place": place,
+        "SpecWithTemplate": _spec(df.UPDATING, "ApplicationWithTemplate", "updateStrategy", "UpdateStrategy"),
+        "SpecNamingPods": _spec(df.NAMING, "Application", "nonUpdateStrategy", "NamingStrategy"),
+        "PlainSpec": _spec(plainly, "Application", "nonUpdateStrategy", "PlainStrategy"),
+    }
+
+
+def _spec(actions: Sequence[str], application: str, field: str, strategy: str) -> Json:
+    other = {"updateStrategy", "nonUpdateStrategy"} - {field}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["action", "application"],
+        "properties": {
+            "action": {"enum": [str(action) for action in actions]},
+            "application": _ref(application),
+            field: {"anyOf": [_ref(strategy), {"type": "null"}]},
+            other.pop(): {"type": "null"},
+        },
+    }
+
+
+def _ref(name: str) -> Json:
+    return {"type": "null"} if name == "null" else {"$ref": f"{SCHEMAS}{name}"}
+
+
+def _put_in(value: Any) -> Any:
+    """The schemas that are named in the place of others."""
+    if isinstance(value, list):
+        return [_put_in(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if names := value.get("x-schema"):
+        about = {key: value[key] for key in ("description", "title") if key in value}
+        return {**about, **(_ref(names[0]) if len(names) == 1 else {"anyOf": [_ref(name) for name in names]})}
+    return {key: _put_in(item) for key, item in value.items()}
 
 
 DESCRIPTION = """\

@@ -22,7 +22,7 @@ from prometheus_client import Counter
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Route
 
 from services.planner.api.access import Caller
 from services.planner.api.calls import NAME, NAMESPACE, Calls, Request
@@ -144,15 +144,44 @@ class JsonRoute(APIRoute):
         return handled
 
 
+class StrictRoute(JsonRoute):
+    """Refuses a query that says what nobody asks, or the same twice: a misspelt filter would show too much."""
+
+    def get_route_handler(self) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = {field.alias for field in self.dependant.query_params}
+
+        async def handled(request: HttpRequest) -> Response:
+            given = [name for name, _ in request.query_params.multi_items()]
+            if unknown := set(given) - known:
+                there = ", ".join(sorted(known)) or "none"
+                text = f"query: there is no {', '.join(sorted(unknown))}; there is {there}"
+                raise Problem(Kind.INVALID, "Invalid", text)
+            if len(given) > len(set(given)):
+                raise Problem(Kind.INVALID, "Invalid", "query: says the same twice")
+            return await handle(request)
+
+        return handled
+
+
 class _JsonRequest(HttpRequest):
     async def json(self) -> Any:
         try:
             given = msgspec.json.decode(await self.body())
-            # numbers that are too large show themselves only when they are written again
-            msgspec.json.encode(given)
-        except (ValueError, OverflowError, RecursionError) as error:
+            _check_numbers(given)
+        except (ValueError, RecursionError) as error:
             raise HTTPException(Kind.INVALID.http, f"the body can't be read: {error}") from error
         return given
+
+
+def _check_numbers(given: Any) -> None:
+    if isinstance(given, dict):
+        given = list(given.values())
+    if isinstance(given, list):
+        for item in given:
+            _check_numbers(item)
+    elif isinstance(given, int) and not -(2**63) <= given < 2**63:
+        raise ValueError("a number has more than 64 bits")
 
 
 def application(calls: Calls, *, limits: Limiter, body_bytes: int) -> FastAPI:
@@ -171,9 +200,10 @@ def application(calls: Calls, *, limits: Limiter, body_bytes: int) -> FastAPI:
     )
     app.state.calls = calls
     app.state.limits = limits
-    app.include_router(rest_v1.router)
-    app.include_router(rest_v2.router)
-    app.include_router(openapi.router)
+    app.state.routes = [route for route in app.routes if isinstance(route, Route)]
+    for router in (rest_v1.router, rest_v2.router, openapi.router):
+        app.include_router(router)
+        app.state.routes += router.routes
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -211,16 +241,16 @@ async def _of_http(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        headers["Allow"] = ", ".join(sorted(set(_methods(request))))
     text = f"{request.method} {request.url.path}: {error.detail}"
     return refusal(request.url.path, error.status_code, _reason(error.status_code), text, headers)
 
 
 def _methods(request: HttpRequest) -> Iterator[str]:
     """Those that the path has."""
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] != Match.NONE:
-            yield from route.methods or ()
+    for route in request.app.state.routes:
+        if route.path_regex.match(request.url.path):
+            yield from route.methods
 
 
 async def _fault(request: HttpRequest, error: Exception) -> Response:

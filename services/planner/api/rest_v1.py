@@ -33,6 +33,10 @@ ASKING: Json = {"mode": str(Mode.MANUAL)}
 """What a strategy of this version says where it says nothing of the mode."""
 
 
+UpdateFields = Annotated[Json | None, Field(json_schema_extra={"x-schema": ["UpdateStrategy", "null"]})]
+OtherFields = Annotated[Json | None, Field(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})]
+
+
 class _Body(BaseModel):
     """What is not known is left out of account, as the original's clients are used to."""
 
@@ -40,20 +44,26 @@ class _Body(BaseModel):
 
 
 class OldRelease(_Body):
-    application_spec: Annotated[Json, Field(description="The application of the DeployFlow.")]
-    update_strategy: Annotated[Json | None, Field(description="The updateStrategy of the DeployFlow.")] = None
+    application_spec: Annotated[
+        Json,
+        Field(
+            description="The application of the DeployFlow.",
+            json_schema_extra={"x-schema": ["ApplicationWithTemplate"]},
+        ),
+    ]
+    update_strategy: UpdateFields = None
 
 
 class OldRollback(_Body):
     deploy_name: Annotated[
         str, Field(description="The release to go back to; else the last successful one before this.")
     ] = ""
-    update_strategy: Json | None = None
+    update_strategy: UpdateFields = None
 
 
 class OldScale(_Body):
     replicas: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    non_update_strategy: Json | None = None
+    non_update_strategy: OtherFields = None
 
 
 class Envelope(BaseModel):
@@ -88,7 +98,9 @@ async def list_deployflows(
     return enveloped([views.deploy(flow) for flow in page])
 
 
-@router.post("/deployflows", status_code=201, response_model=Envelope, responses=_Errors(404, 409, 408, 413))
+@router.post(
+    "/deployflows", status_code=201, response_model=Envelope, responses=_Errors(404, 409, 408, 413, 422)
+)
 async def create_deployflow(calls: TheCalls, by: By, namespace: Namespace, body: OldRelease) -> Response:
     """A release of a new template: a create where the instance does not exist, else an update."""
     return enveloped(
@@ -102,9 +114,13 @@ async def get_deployflow(calls: TheCalls, who: Who, namespace: Namespace, name: 
     return enveloped(views.deploy(await calls.flow(who, namespace, name)))
 
 
-@router.patch("/deployflows/{name}", response_model=Envelope, responses=_Errors(404, 409, 412, 408, 413))
+@router.patch("/deployflows/{name}", response_model=Envelope, responses=_Errors(404, 409, 412, 408, 413, 422))
 async def patch_deployflow(
-    calls: TheCalls, by: ByOfOne, namespace: Namespace, name: Name, body: Annotated[Json, Body()]
+    calls: TheCalls,
+    by: ByOfOne,
+    namespace: Namespace,
+    name: Name,
+    body: Annotated[Json, Body(json_schema_extra={"x-schema": ["StrategyPatch"]})],
 ) -> Response:
     """Change the strategy of a running release: the body is the strategy alone, of the release's kind."""
     return enveloped(views.deploy(await calls.patch(by, namespace, name, body)))
@@ -125,7 +141,7 @@ async def delete_deployflow(calls: TheCalls, by: ByOfOne, namespace: Namespace, 
     "/instances/{name}/rollbacks",
     status_code=201,
     response_model=Envelope,
-    responses=_Errors(404, 409, 408, 413),
+    responses=_Errors(404, 409, 408, 413, 422),
 )
 async def roll_back(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: OldRollback | None = None
@@ -141,10 +157,14 @@ async def roll_back(
     "/instances/{name}/restarts",
     status_code=201,
     response_model=Envelope,
-    responses=_Errors(404, 409, 408, 413),
+    responses=_Errors(404, 409, 408, 413, 422),
 )
 async def restart(
-    calls: TheCalls, by: By, namespace: Namespace, name: Name, body: Annotated[Json | None, Body()] = None
+    calls: TheCalls,
+    by: By,
+    namespace: Namespace,
+    name: Name,
+    body: Annotated[Json | None, Body(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})] = None,
 ) -> Response:
     """Replace the pods, or those that `podsToDelete` names; the body is the nonUpdateStrategy itself."""
     made = await calls.restart(by, namespace, name, ASKING | (body or {}))
@@ -155,7 +175,7 @@ async def restart(
     "/instances/{name}/scales",
     status_code=201,
     response_model=Envelope,
-    responses=_Errors(404, 409, 408, 413),
+    responses=_Errors(404, 409, 408, 413, 422),
 )
 async def scale(calls: TheCalls, by: By, namespace: Namespace, name: Name, body: OldScale) -> Response:
     """More or fewer pods; those that `podsToDelete` names go first."""

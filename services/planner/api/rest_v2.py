@@ -21,10 +21,10 @@ from services.planner.api.rest import (
     PROBLEM,
     By,
     ByOfOne,
-    JsonRoute,
     Moment,
     Name,
     Namespace,
+    StrictRoute,
     TheCalls,
     Who,
     problem_details,
@@ -33,7 +33,7 @@ from services.planner.api.stories import Told
 from shared import deployflow as df
 from shared.commands import CommandType
 
-router = APIRouter(prefix="/api/v2", route_class=JsonRoute)
+router = APIRouter(prefix="/api/v2", route_class=StrictRoute)
 FLOWS: Final = "/namespaces/{namespace}/deployflows"
 FLOW: Final = FLOWS + "/{name}"
 INSTANCES: Final = "/namespaces/{namespace}/instances"
@@ -95,13 +95,23 @@ _MADE: Final = (
         }
     },
 )
-_STREAM: Final = (
-    200,
-    {
-        "description": "Server-sent events, with a comment every 15 s. After the event `end` nothing comes.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    },
-)
+
+
+def _stream(of: str) -> tuple[int, Json]:
+    """Server-sent events: the schema is that of each."""
+    data = {"contentMediaType": "application/json", "contentSchema": {"$ref": f"#/components/schemas/{of}"}}
+    one = {
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "id": {"type": "string", "description": "For Last-Event-ID."},
+            "event": {"enum": ["message", "end"], "description": "After `end` nothing comes."},
+            "data": {"type": "string", **data},
+        },
+    }
+    told = "Server-sent events, with a comment now and then."
+    return 200, {"description": told, "content": {"text/event-stream": {"schema": one}}}
+
 
 # --- reading releases ---
 
@@ -180,7 +190,7 @@ async def get_flow(
     tags=["DeployFlows"],
     status_code=200,
     response_class=sse.EventStream,
-    responses=_answers(404, success=_STREAM),
+    responses=_answers(404, success=_stream("DeployFlow")),
 )
 async def watch_flow(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
     """A release as it is now, and again whenever it has changed, until it is over: the newest state alone."""
@@ -194,7 +204,7 @@ async def watch_flow(calls: TheCalls, who: Who, namespace: Namespace, name: Name
     tags=["DeployFlows"],
     status_code=200,
     response_class=sse.EventStream,
-    responses=_answers(404, success=_STREAM),
+    responses=_answers(404, success=_stream("FlowEvent")),
 )
 async def follow_events(
     calls: TheCalls,
@@ -225,7 +235,7 @@ async def follow_events(
     tags=["DeployFlows"],
     status_code=201,
     response_model=m.DeployFlow,
-    responses=_answers(404, 409, body=True, success=_MADE),
+    responses=_answers(404, 409, 422, body=True, success=_MADE),
 )
 async def make_flow(calls: TheCalls, by: By, namespace: Namespace, body: m.NewRelease) -> Response:
     """Begin a release of any action."""
@@ -245,7 +255,7 @@ async def make_flow(calls: TheCalls, by: By, namespace: Namespace, body: m.NewRe
     FLOW,
     tags=["DeployFlows"],
     response_model=m.DeployFlow,
-    responses=_answers(404, 409, 412, body=True, success=_ONE_FLOW),
+    responses=_answers(404, 409, 412, 422, body=True, success=_ONE_FLOW),
 )
 async def patch_flow(
     calls: TheCalls, by: ByOfOne, namespace: Namespace, name: Name, body: m.StrategyPatch
@@ -265,13 +275,13 @@ async def delete_flow(calls: TheCalls, by: ByOfOne, namespace: Namespace, name: 
     FLOW + "/next",
     tags=["Commands"],
     response_model=m.DeployFlow,
-    responses=_answers(404, 409, 412, body=True, success=_ONE_FLOW),
+    responses=_answers(404, 409, 412, 422, body=True, success=_ONE_FLOW),
 )
 async def next_step(
     calls: TheCalls, by: ByOfOne, namespace: Namespace, name: Name, body: m.NextStep | None = None
 ) -> Response:
     """Let a release that waits go one step on."""
-    body = body or m.NextStep()
+    body = body or m.NextStep.model_construct()
     return _flow(
         await calls.command(by, namespace, name, CommandType.NEXT, batch=body.batch, stage=body.stage)
     )
@@ -281,7 +291,7 @@ async def next_step(
     FLOW + "/continue",
     tags=["Commands"],
     response_model=m.DeployFlow,
-    responses=_answers(404, 409, 412, body=True, success=_ONE_FLOW),
+    responses=_answers(404, 409, 412, 422, body=True, success=_ONE_FLOW),
 )
 async def continue_to(
     calls: TheCalls, by: ByOfOne, namespace: Namespace, name: Name, body: m.Continue
@@ -302,7 +312,7 @@ def _command(kind: CommandType, about: str) -> None:
         name=f"{kind}_flow",
         description=about,
         response_model=m.DeployFlow,
-        responses=_answers(404, 409, 412, success=_ONE_FLOW),
+        responses=_answers(404, 409, 412, 422, success=_ONE_FLOW),
     )
 
 
@@ -357,7 +367,7 @@ async def get_history(
     return _json({"items": found})
 
 
-_STARTS: Final = _answers(404, 409, body=True, success=_MADE)
+_STARTS: Final = _answers(404, 409, 422, body=True, success=_MADE)
 
 
 @router.post(
@@ -387,7 +397,7 @@ async def roll_back(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Rollback | None = None
 ) -> Response:
     """Go back to the last successful release before this, or to the one named."""
-    body = body or m.Rollback()
+    body = body or m.Rollback.model_construct()
     made = await calls.rollback(by, namespace, name, body.deploy_name, _fields(body.strategy))
     return _made(made.flow)
 
@@ -403,7 +413,7 @@ async def restart(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Restart | None = None
 ) -> Response:
     """Replace its pods by fresh ones."""
-    body = body or m.Restart()
+    body = body or m.Restart.model_construct()
     strategy = _naming(body.strategy, body.pods)
     return _made(await calls.restart(by, namespace, name, strategy, queue=body.queue))
 
@@ -428,7 +438,7 @@ async def stop(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Plain | None = None
 ) -> Response:
     """No pods; it remembers how many there were."""
-    body = body or m.Plain()
+    body = body or m.Plain.model_construct()
     return _made(await calls.stop(by, namespace, name, _fields(body.strategy), queue=body.queue))
 
 
@@ -439,7 +449,7 @@ async def start(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Plain | None = None
 ) -> Response:
     """As many pods as before the stop."""
-    body = body or m.Plain()
+    body = body or m.Plain.model_construct()
     return _made(await calls.start(by, namespace, name, _fields(body.strategy), queue=body.queue))
 
 
@@ -448,7 +458,7 @@ async def start(
     tags=["Instances"],
     status_code=202,
     response_model=m.DeployFlow,
-    responses=_answers(404, 409, success=(202, _MADE[1])),
+    responses=_answers(404, 409, 422, success=(202, _MADE[1])),
 )
 async def delete_instance(calls: TheCalls, by: By, namespace: Namespace, name: Name) -> Response:
     """Begin a release that takes all its pods away, drained, and then the instance."""

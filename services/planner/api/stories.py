@@ -33,6 +33,8 @@ WAITING: Final = 100
 BEHIND: Final = 500
 """Events that one reader may leave unread; then it is cut off, and goes on by the id of the last one it has."""
 QUIET_SECONDS: Final = 15.0
+SOON_SECONDS: Final = 1.0
+"""The end of a release is told a moment after it can be seen."""
 START_SECONDS: Final = 10.0
 BEFORE_MS: Final = 60_000
 """Clocks may differ: so much before the release was made its story is looked for."""
@@ -122,7 +124,8 @@ class Stories:
                 yield told
                 if told.last:
                     return
-            async with aclosing(_follow(live, uid, at, over)) as now:
+            quiet = SOON_SECONDS if await over() else QUIET_SECONDS
+            async with aclosing(_follow(live, uid, at, over, quiet)) as now:
                 async for heard in now:
                     yield heard
         finally:
@@ -215,7 +218,7 @@ async def _up_to(
 
 
 async def _follow(
-    live: _Live, uid: str, at: int, over: Callable[[], Awaitable[bool]]
+    live: _Live, uid: str, at: int, over: Callable[[], Awaitable[bool]], quiet: float
 ) -> AsyncGenerator[Told | None]:
     while True:
         while live.records:
@@ -229,7 +232,7 @@ async def _follow(
             return
         live.news.clear()
         try:
-            async with asyncio.timeout(QUIET_SECONDS):
+            async with asyncio.timeout(quiet):
                 await live.news.wait()
         except TimeoutError:
             if await over():
