@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from prometheus_client import REGISTRY
 
 from services.planner.api import access
+from services.planner.api.grpc_server import start
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2 as app
 from services.planner.api.protos import application_pb2_grpc, deployflow_pb2_grpc, pod_pb2_grpc
@@ -484,8 +488,36 @@ async def test_what_nobody_has_foreseen_is_told_without_its_insides(
     async def broken(*_: Any) -> None:
         raise RuntimeError("insides")
 
+    def counted() -> float:
+        labels = {"method": "deployflow.DeployFlow/Gets", "code": "INTERNAL"}
+        return REGISTRY.get_sample_value("triton_grpc_requests_total", labels) or 0
+
     monkeypatch.setattr(world.calls, "flows", broken)
+    before = counted()
     code, _, words = await refused(api.flows.Gets(df.DeploysRequest()))
+    assert counted() == before + 1
     assert code == StatusCode.INTERNAL
     assert "insides" not in words
     assert "insides" in caplog.text
+
+
+async def test_a_port_has_one_server(world: World) -> None:
+    server, port = await start(world.calls, host="127.0.0.1", port=0, body_bytes=1000)
+    with pytest.raises(RuntimeError, match=str(port)):
+        await start(world.calls, host="127.0.0.1", port=port, body_bytes=1000)
+    await server.stop(0)
+
+
+async def test_a_client_that_knows_nothing_asks_for_what_there_is(world: World) -> None:
+    server, port = await start(world.calls, host="127.0.0.1", port=0, body_bytes=1000)
+
+    def asked() -> tuple[list[str], list[str]]:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            told = ProtoReflectionDescriptorDatabase(channel)
+            file = told.FindFileContainingSymbol("application.Application")
+            return list(told.get_services()), [file.name, *file.dependency]
+
+    services, files = await asyncio.to_thread(asked)
+    assert {"application.Application", "deployflow.DeployFlow", "pod.Pod"} <= set(services)
+    assert files == ["application.proto", "deployflow.proto"]
+    await server.stop(0)
