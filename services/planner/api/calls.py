@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -104,7 +104,10 @@ class Searched(Protocol):
 
 
 class Calls:
-    """What callers can do. A DeployFlow in an answer is as `Reading` has it."""
+    """What callers can do. A DeployFlow in an answer is as `Reading` has it.
+
+    `namespaces`: those that Triton looks after; none: all.
+    """
 
     def __init__(
         self,
@@ -115,8 +118,10 @@ class Calls:
         client: Client,
         events: Searched,
         stories: Stories | None = None,
+        namespaces: Sequence[str] = (),
     ) -> None:
         self.access = access
+        self._namespaces = namespaces
         self._reading = reading
         self._changes = changes
         self._streams = streams
@@ -481,6 +486,9 @@ class Calls:
         _fit(NAMESPACE, namespace)
         _fit(NAME, name)
         await self.access.allow(who, right, namespace, name)
+        if namespace and self._namespaces and namespace not in self._namespaces:
+            text = f"nobody would act in namespace {namespace}: this Triton looks after {', '.join(self._namespaces)}"
+            raise Problem(Kind.NOT_FOUND, "NotLookedAfter", text)
 
     async def _start(
         self,

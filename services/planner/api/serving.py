@@ -54,7 +54,7 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
     if settings.api_auth == "kubernetes":
         access = Reviewed(client, seconds=settings.api_auth_cache_seconds)
     stories = Stories(settings, tail)
-    calls = Calls(access, reading, Changes(client, flows), streams, client, log, stories)
+    calls = Calls(access, reading, Changes(client, flows), streams, client, log, stories, settings.namespaces)
     limits = Limits(settings.api_requests_per_second)
     certificate = None
     if settings.api_tls_cert_file and settings.api_tls_key_file:

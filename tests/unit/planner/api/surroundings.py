@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -85,15 +85,25 @@ class NoStates:
 class World:
     """`calls` on a cluster, and what Triton does there, done by a test."""
 
-    def __init__(self, access: Access | None = None) -> None:
+    def __init__(
+        self, access: Access | None = None, *, store: object | None = None, namespaces: Sequence[str] = ()
+    ) -> None:
         self.cluster = Cluster()
         client = cast("Client", self.cluster)
         settings = Settings(redis_url="redis://localhost", kafka="localhost:9092")
         self.flows = FlowCache(client, cast("Any", None), settings)
-        reading = Reading(cast("Any", NoStates()), self.flows, client)
+        reading = Reading(cast("Any", store or NoStates()), self.flows, client)
         self.streams = Streams(reading, self.flows)
         changes = Changes(client, self.flows)
-        self.calls = Calls(access or Open(), reading, changes, self.streams, client, cast("Any", None))
+        self.calls = Calls(
+            access or Open(),
+            reading,
+            changes,
+            self.streams,
+            client,
+            cast("Any", None),
+            namespaces=namespaces,
+        )
 
     def flow(self, name: str, *, status: Json | None = None, action: str = "update", **strategy: Any) -> Json:
         """A DeployFlow `name` of the instance `web` in the namespace `shop`."""
