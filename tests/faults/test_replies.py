@@ -33,8 +33,9 @@ async def test_a_topic_of_answers_that_is_missing_holds_up_nothing(
 
     await until(f"{name} is made", made)
     await releases.finished(name, "Success")
-    update = await releases.apply(deployflow("unheard-2", "unheard", image="web:2.0", replicas=1))
-    await releases.finished(update, "Success")
+    update = {"spec": deploy("", "unheard", image="web:2.0")["spec"]}
+    await releases.apply(deployflow("unheard-2", "unheard") | update)
+    await releases.finished("unheard-2", "Success")
 
     async def let_go() -> bool:
         return not (await releases.flow(name))["metadata"].get("finalizers")
