@@ -12,10 +12,12 @@ import pytest
 
 from services.planner.ends import Ends, farewell
 from services.planner.flows import DeployFlow, FlowCache
+from services.planner.replies import send
 from shared import deployflow as df
 from shared.errors import Unavailable
 from shared.kafka import Kafka
 from shared.kubernetes import ApiError, Client
+from shared.replies import DeployCommandReply, Result
 from shared.settings import Settings
 from tests.unit.plumbing.parts import MemoryKafka, until
 
@@ -75,7 +77,8 @@ class Surroundings:
         self.away = False
         self.replies: list[tuple[str, str, Json, dict[str, str]]] = []
         self.patches: list[Json] = []
-        self.flows = FlowCache(cast("Client", self), MemoryKafka().kafka, Settings())
+        self.settings = Settings()
+        self.flows = FlowCache(cast("Client", self), MemoryKafka().kafka, self.settings)
         self.flows.attach(cast("Any", self))
         self.flows.reflector.put(self.live)
 
@@ -165,3 +168,12 @@ async def test_a_planner_that_stops_leaves_what_somebody_waits_for_to_the_next(
     await ends.stop()
     assert (df.FINALIZER not in there.finalizers) == let_go
     assert there.replies == []
+
+
+async def test_no_answer_goes_to_a_topic_of_triton_s_own(caplog: pytest.LogCaptureFixture) -> None:
+    class Kafka:
+        settings = Settings(prefix="triton")
+
+    reply = DeployCommandReply(id="one", result=Result.ACCEPTED, deploy_flow="web-1", reason="", message="")
+    await send(cast("Any", Kafka()), "triton.batch-commands", reply)
+    assert "triton.batch-commands is a topic of Triton's own" in caplog.text
