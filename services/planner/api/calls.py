@@ -466,10 +466,6 @@ class Calls:
         """A release that is over, from the list of releases."""
         await self._may(by.caller, access.DELETE, namespace, name)
         with _problems():
-            flow = await self._reading.flow(namespace, name)
-            if not flow["status"]["finished"]:
-                text = f"{name} is not over ({flow['status']['phase']}): cancel it first"
-                raise Problem(Kind.CONFLICT, "InProgress", text)
             command = DeployCommand(
                 id=by.key,
                 type=CommandType.DELETE,
@@ -478,6 +474,10 @@ class Calls:
                 requested_by=by.caller.name,
             )
             look = await self._guard(by, command.id, namespace, name)
+            flow = await self._reading.flow(namespace, name)
+            if not flow["status"]["finished"]:
+                text = f"{name} is not over ({flow['status']['phase']}): cancel it first"
+                raise Problem(Kind.CONFLICT, "InProgress", text)
             await self._made(by, CommandType.DELETE, await self._changes.carry_out(command, look))
 
     # ---

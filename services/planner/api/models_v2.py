@@ -39,7 +39,11 @@ class Taken(BaseModel):
     """Base of what is sent: read to the letter, so that a misspelt field, or a number as text, is told."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, extra="forbid"
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        extra="forbid",
     )
 
     @model_validator(mode="wrap")

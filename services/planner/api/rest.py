@@ -167,21 +167,21 @@ class StrictRoute(JsonRoute):
 class _JsonRequest(HttpRequest):
     async def json(self) -> Any:
         try:
-            given = msgspec.json.decode(await self.body())
-            _check_numbers(given)
-        except (ValueError, RecursionError) as error:
+            given = _numbered(msgspec.json.decode(await self.body()))
+        except (ValueError, OverflowError, RecursionError) as error:
             raise HTTPException(Kind.INVALID.http, f"the body can't be read: {error}") from error
         return given
 
 
-def _check_numbers(given: Any) -> None:
+def _numbered(given: Any) -> Any:
+    """Whole numbers of more than 64 bits are floats, as they are to Kubernetes."""
     if isinstance(given, dict):
-        given = list(given.values())
+        return {key: _numbered(value) for key, value in given.items()}
     if isinstance(given, list):
-        for item in given:
-            _check_numbers(item)
-    elif isinstance(given, int) and not -(2**63) <= given < 2**63:
-        raise ValueError("a number has more than 64 bits")
+        return [_numbered(value) for value in given]
+    if isinstance(given, int) and not -(2**63) <= given < 2**63:
+        return float(given)
+    return given
 
 
 def application(calls: Calls, *, limits: Limiter, body_bytes: int) -> FastAPI:
