@@ -7,7 +7,7 @@ brings the total to the wanted count.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shared.deployflow import (
     Action,
@@ -18,6 +18,9 @@ from shared.deployflow import (
     UpdateStrategy,
     count_of,
 )
+
+MOST_BATCHES: Final = 10_000
+"""Of a plan that is shown."""
 
 
 class Current(NamedTuple):
@@ -155,6 +158,9 @@ def plan(spec: DeployFlowSpec, current: Current) -> Plan:
     batches: list[PlannedBatch] = []
     while remaining(wanted, counts):
         number = len(batches) + 1
+        if number > MOST_BATCHES:
+            msg = f"more than {MOST_BATCHES} batches: make them larger"
+            raise ValueError(msg)
         is_canary = bool(canary) and number == 1
         surge, retire = next_batch(wanted, counts, canary if is_canary else size)
         gates = _gates(number, strategy, has_canary=bool(canary))

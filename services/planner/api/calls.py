@@ -6,11 +6,13 @@ one of its own.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
+import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,11 +25,19 @@ from services.planner.api import access
 from services.planner.api.access import Access, Caller, Right
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Reading, Wanted
+from services.planner.api.stories import Stories, Told
 from services.planner.api.streams import Streams
 from services.planner.changes import Changes
 from shared import deployflow as df
 from shared import releases
-from shared.commands import CommandType, DeployCommand, Refusal, Target, deployflow_name
+from shared.commands import (
+    CommandType,
+    DeployCommand,
+    Refusal,
+    Target,
+    deployflow_name,
+    requests_of,
+)
 from shared.errors import Unavailable
 from shared.event_store.interface import EventStore, Query
 from shared.kubernetes import CLONESETS, PODS, ApiError, Client
@@ -37,6 +47,14 @@ _AHEAD = (CommandType.NEXT, CommandType.CONTINUE, CommandType.PROMOTE)
 """The commands that let a release go ahead."""
 _OF_GOING_AHEAD = frozenset({"batches", "stage", "mode"})
 """The strategy fields that do the same."""
+
+NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+NAMESPACE = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+"""As Kubernetes has them."""
+AT_ONCE = 4
+"""Instances of one bulk request that are worked on side by side."""
+MOST = 100
+"""Instances of one bulk request."""
 
 _changes = Counter("triton_api_changes_total", "Changes asked for through the APIs", ["what"])
 _log = logging.getLogger(__name__)
@@ -70,6 +88,14 @@ class Release(NamedTuple):
     """The release that a rollback goes back to."""
 
 
+class One(NamedTuple):
+    """What a bulk request came to for one instance: its release, or what was the matter."""
+
+    instance: str
+    flow: Json | None = None
+    problem: Problem | None = None
+
+
 class Calls:
     """What callers can do. A DeployFlow in an answer is as `Reading` has it."""
 
@@ -81,6 +107,7 @@ class Calls:
         streams: Streams,
         client: Client,
         events: EventStore,
+        stories: Stories | None = None,
     ) -> None:
         self.access = access
         self._reading = reading
@@ -88,41 +115,71 @@ class Calls:
         self._streams = streams
         self._client = client
         self._events = events
+        self._stories = stories
 
     # --- reading ---
 
     async def flow(self, who: Caller, namespace: str, name: str) -> Json:
-        await self.access.allow(who, access.GET, namespace, name)
+        await self._may(who, access.GET, namespace, name)
         with _problems():
             return await self._reading.flow(namespace, name)
 
     async def flows(self, who: Caller, wanted: Wanted) -> list[Json]:
         """Newest first."""
-        await self.access.allow(who, access.LIST, wanted.namespace)
+        await self._may(who, access.LIST, wanted.namespace)
         with _problems():
             return await self._reading.flows(wanted)
 
-    async def watch(self, who: Caller, namespace: str, name: str) -> AsyncIterator[Json]:
+    async def watch(self, who: Caller, namespace: str, name: str) -> AsyncGenerator[Json]:
         """Its state now and after every change, until it is deleted."""
-        await self.access.allow(who, access.WATCH, namespace, name)
+        await self._may(who, access.WATCH, namespace, name)
         with _problems():
             flow = await self._reading.flow(namespace, name)
         with self._streams.of(flow) as stream:
             async for state in stream:
                 yield state
 
-    async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncIterator[list[Json]]:
+    async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncGenerator[list[Json]]:
         """All that there are, newest first, then each that has changed, for ever."""
-        await self.access.allow(who, access.WATCH, wanted.namespace)
+        await self._may(who, access.WATCH, wanted.namespace)
         with self._streams.of_all(wanted) as stream:
             with _problems():
                 yield await self._reading.flows(wanted)
             async for state in stream:
                 yield [state]
 
+    async def story(
+        self, who: Caller, namespace: str, name: str, after: int | None = None
+    ) -> AsyncGenerator[Told | None]:
+        """What happens to it, from the beginning or behind an event that was told already, until it is over.
+
+        None first, and now and then where nothing happens for a while.
+        """
+        await self._may(who, access.WATCH, namespace, name)
+        with _problems():
+            flow = await self._reading.flow(namespace, name)
+        if self._stories is None:
+            raise Problem(Kind.UNAVAILABLE, "Unavailable", "events are not served here")
+
+        async def over() -> bool:
+            try:
+                now = await self._reading.flow(namespace, name)
+            except Problem:
+                return True
+            except (ApiError, Unavailable):
+                return False
+            same = now["metadata"]["uid"] == flow["metadata"]["uid"]
+            return not same or bool(now["status"]["finished"])
+
+        story = self._stories.of(flow, after, over)
+        with _problems():
+            await anext(story)
+        return story
+
     async def instance(self, who: Caller, namespace: str, name: str) -> Json:
         """Its CloneSet."""
-        await self.access.allow(who, access.GET, namespace)
+        await self._may(who, access.GET, namespace)
+        _fit(NAME, name)
         with _problems():
             found = await self._changes.cloneset(namespace, name)
         if found is None or not _is_ours(found):
@@ -132,7 +189,7 @@ class Calls:
 
     async def instances(self, who: Caller, namespace: str, labels: str = "") -> list[Json]:
         """The CloneSets that Triton made, by name; those with such labels, as `kubectl -l` takes them."""
-        await self.access.allow(who, access.LIST, namespace)
+        await self._may(who, access.LIST, namespace)
         ours = ",".join(f"{name}={value}" for name, value in df.MANAGED_BY.items())
         with _problems():
             found = await self._client.list(
@@ -141,7 +198,8 @@ class Calls:
         return sorted(found, key=lambda cloneset: str(cloneset["metadata"]["name"]))
 
     async def pod(self, who: Caller, namespace: str, name: str) -> Json:
-        await self.access.allow(who, access.GET, namespace)
+        await self._may(who, access.GET, namespace)
+        _fit(NAME, name)
         with _problems():
             found = await self._client.get(PODS, namespace, name)
         if not _is_ours(found):
@@ -152,7 +210,7 @@ class Calls:
 
     async def pods(self, who: Caller, namespace: str, instance: str = "", ip: str = "") -> list[Json]:
         """Those of instances that Triton looks after, oldest first."""
-        await self.access.allow(who, access.LIST, namespace)
+        await self._may(who, access.LIST, namespace)
         labels = df.MANAGED_BY | ({df.INSTANCE_LABEL: instance} if instance else {})
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         with _problems():
@@ -171,14 +229,14 @@ class Calls:
         limit: int = 1000,
     ) -> list[Json]:
         """What the release log says of an instance, oldest first; the newest `limit` events."""
-        await self.access.allow(who, access.LIST, namespace)
+        await self._may(who, access.LIST, namespace)
         query = Query(namespace=namespace, instance=instance, since=since, until=until, limit=limit)
         with _problems():
             return await self._events.search(query)
 
     async def plan(self, who: Caller, namespace: str, spec: Json) -> Json:
         """The batches that a release of this spec would have now; nothing is started."""
-        await self.access.allow(who, access.GET, namespace)
+        await self._may(who, access.GET, namespace)
         with _problems():
             wanted = releases.checked(spec)
             instance = wanted.application.instance_name
@@ -227,7 +285,7 @@ class Calls:
 
     async def release(self, by: Request, namespace: str, application: Json, strategy: Json | None) -> Json:
         """A create where the instance does not exist, else an update."""
-        await self.access.allow(by.caller, access.CREATE, namespace)
+        await self._may(by.caller, access.CREATE, namespace)
         with _problems():
             instance = str(application.get("instanceName", ""))
             exists = bool(instance) and await self._changes.cloneset(namespace, instance) is not None
@@ -319,6 +377,31 @@ class Calls:
             by, namespace, instance, lambda known: releases.delete(known, strategy), queue=queue
         )
 
+    async def each(
+        self,
+        by: Request,
+        namespace: str,
+        labels: str,
+        start: Callable[[Request, str], Awaitable[Json]],
+    ) -> list[One]:
+        """`start` for every instance with such labels, a few side by side: some may do it and others not."""
+        await self._may(by.caller, access.CREATE, namespace)
+        found = await self.instances(by.caller, namespace, labels)
+        if len(found) > MOST:
+            text = f"{len(found)} instances fit, {MOST} at most may be changed at once: select fewer"
+            raise Problem(Kind.UNPROCESSABLE, "TooManyInstances", text)
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def one(instance: str) -> One:
+            own = by._replace(id=f"{by.id} {instance}" if by.id else "")
+            async with room:
+                try:
+                    return One(instance, await start(own, instance))
+                except Problem as problem:
+                    return One(instance, problem=problem)
+
+        return await asyncio.gather(*(one(cloneset["metadata"]["name"]) for cloneset in found))
+
     # --- a release under way ---
 
     async def command(
@@ -334,7 +417,7 @@ class Calls:
     ) -> Json:
         """next, continue, promote, pause, resume, cancel or retry."""
         right = access.PROMOTE if kind in _AHEAD else access.PATCH
-        await self.access.allow(by.caller, right, namespace, name)
+        await self._may(by.caller, right, namespace, name)
         with _problems():
             command = DeployCommand(
                 id=by.key,
@@ -346,24 +429,28 @@ class Calls:
                 stage=stage,
                 requested_by=by.caller.name,
             )
-            look = await self._guard(by, namespace, name)
+            look = await self._guard(by, command.id, namespace, name)
             return await self._made(by, kind, await self._changes.carry_out(command, look))
 
     async def patch(self, by: Request, namespace: str, name: str, fields: Json) -> Json:
         """Change its strategy; a field that is null is taken away."""
-        await self.access.allow(by.caller, access.PATCH, namespace, name)
+        await self._may(by.caller, access.PATCH, namespace, name)
         if _OF_GOING_AHEAD & fields.keys():
-            await self.access.allow(by.caller, access.PROMOTE, namespace, name)
+            await self._may(by.caller, access.PROMOTE, namespace, name)
         with _problems():
-            look = await self._guard(by, namespace, name)
-            changed = await self._changes.steer(
-                namespace, name, fields, request_id=by.key, requested_by=by.caller.name, look=look
-            )
+            key = by.key
+            look = await self._guard(by, key, namespace, name)
+            try:
+                changed = await self._changes.steer(
+                    namespace, name, fields, request_id=key, requested_by=by.caller.name, look=look
+                )
+            except Unfit as error:
+                raise Problem(Kind.UNPROCESSABLE, "Invalid", str(error)) from error
             return await self._made(by, "patch", changed)
 
     async def delete(self, by: Request, namespace: str, name: str) -> None:
         """A release that is over, from the list of releases."""
-        await self.access.allow(by.caller, access.DELETE, namespace, name)
+        await self._may(by.caller, access.DELETE, namespace, name)
         with _problems():
             flow = await self._reading.flow(namespace, name)
             if not flow["status"]["finished"]:
@@ -376,10 +463,15 @@ class Calls:
                 deploy_flow=name,
                 requested_by=by.caller.name,
             )
-            look = await self._guard(by, namespace, name)
+            look = await self._guard(by, command.id, namespace, name)
             await self._made(by, CommandType.DELETE, await self._changes.carry_out(command, look))
 
     # ---
+
+    async def _may(self, who: Caller, right: Right, namespace: str, name: str = "") -> None:
+        _fit(NAMESPACE, namespace)
+        _fit(NAME, name)
+        await self.access.allow(who, right, namespace, name)
 
     async def _start(
         self,
@@ -391,7 +483,8 @@ class Calls:
         queue: bool = False,
         freeze_override: str = "",
     ) -> Json:
-        await self.access.allow(by.caller, access.CREATE, namespace)
+        await self._may(by.caller, access.CREATE, namespace)
+        _fit(NAME, instance)
         with _problems():
             known = await self._changes.known(namespace, instance, pods=True)
             if by.id and (made := _made_before(known, by.key)):
@@ -400,9 +493,9 @@ class Calls:
         return await self.deploy(by, namespace, spec, queue=queue, freeze_override=freeze_override)
 
     async def _may_release(self, who: Caller, namespace: str, action: str) -> None:
-        await self.access.allow(who, access.CREATE, namespace)
+        await self._may(who, access.CREATE, namespace)
         if action == df.Action.DELETE:
-            await self.access.allow(who, access.DELETE, namespace)
+            await self._may(who, access.DELETE, namespace)
 
     async def _in_the_way(self, namespace: str, spec: df.DeployFlowSpec, made: str) -> Json | None:
         """The release that the new one, of the name `made`, would have to wait for."""
@@ -413,11 +506,13 @@ class Calls:
                 return flow
         return None
 
-    async def _guard(self, by: Request, namespace: str, name: str) -> Callable[[Json], None] | None:
+    async def _guard(self, by: Request, key: str, namespace: str, name: str) -> Callable[[Json], None] | None:
         """Refuses a DeployFlow that is not any more what the caller has seen."""
         if not by.match:
             return None
         shown = await self._reading.flow(namespace, name)
+        if key in requests_of(shown["metadata"]["annotations"]):
+            return None
         told = Problem(
             Kind.CHANGED,
             "Changed",
@@ -440,6 +535,12 @@ class Calls:
         return await self._reading.of(flow)
 
 
+def _fit(pattern: str, given: str) -> None:
+    """What is no name at all does not get into a path of the API server. Empty where none is given."""
+    if given and not (len(given) <= 253 and re.fullmatch(pattern, given)):
+        raise Problem(Kind.INVALID, "Invalid", f"{given[:253]!r} is no name of Kubernetes")
+
+
 def etag(flow: Json) -> str:
     """What tells two states of a DeployFlow apart (RFC 9110, strong)."""
     told = json.dumps([flow["metadata"], flow["spec"], flow["status"]], sort_keys=True, default=str)
@@ -459,7 +560,7 @@ def _is_ours(item: Json) -> bool:
 _REFUSED = {
     "NotFound": Kind.NOT_FOUND,
     "NoRelease": Kind.NOT_FOUND,
-    "InvalidArgument": Kind.INVALID,
+    "InvalidArgument": Kind.UNPROCESSABLE,
 }
 """All other refusals are conflicts with the state of the release."""
 
@@ -473,7 +574,9 @@ def _problems() -> Iterator[None]:
         kind = _REFUSED.get(error.reason, Kind.CONFLICT)
         raise Problem(kind, error.reason, str(error)) from error
     except Unfit as error:
-        raise Problem(Kind.INVALID, "Invalid", str(error)) from error
+        # where one field is named, it is read well but does not fit what there is
+        kind = Kind.UNPROCESSABLE if error.field else Kind.INVALID
+        raise Problem(kind, "Invalid", str(error)) from error
     except ValidationError as error:
         raise Problem(Kind.INVALID, "Invalid", df.problems(error)) from error
     except ApiError as error:
@@ -495,4 +598,4 @@ def _of_cluster(error: ApiError) -> Problem:
     return Problem(kinds.get(error.code, Kind.INVALID), error.reason, f"Kubernetes refused: {error}")
 
 
-__all__ = ["Calls", "Release", "Request", "Right", "Target", "Wanted", "etag"]
+__all__ = ["Calls", "One", "Release", "Request", "Right", "Target", "Wanted", "etag"]

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
-from fastapi import Depends, FastAPI, Header
+import msgspec
+from fastapi import Depends, FastAPI, Header, Path
 from fastapi import Request as HttpRequest
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from prometheus_client import Counter
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from services.planner.api.access import Caller
-from services.planner.api.calls import Calls, Request
+from services.planner.api.calls import NAME, NAMESPACE, Calls, Request
 from services.planner.api.problem import Kind, Problem
 
-OLD: str = "/api/v1/"
+OLD: Final = "/api/v1/"
 """Where answers come in the envelope of the first version."""
-FAILED: int = 7
+FAILED: Final = 7
 """The `code` of the envelope of what did not succeed; 0 is success."""
+BODY_SECONDS: Final = 30
+"""So long a body may take to arrive."""
+PROBLEM: Final = "application/problem+json"
 
 _requests = Counter("triton_api_requests_total", "Requests to the APIs", ["api", "method", "code"])
+_log = logging.getLogger(__name__)
+_METHODS: Final = {"GET", "POST", "PATCH", "DELETE"}
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[-+]\d\d:?\d\d)?")
 Json = dict[str, Any]
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -61,23 +77,116 @@ async def caller_of(
     return caller
 
 
+Key = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,255}$")]
+IDEMPOTENCY_KEY = Header(
+    alias="Idempotency-Key",
+    description="Names the request, up to 255 characters: sent again with the same key it is done once, and "
+    "answered as before. A key belongs to its caller, method and path.",
+    examples=["5f0c7a52-deploy-1"],
+)
+IF_MATCH = Header(
+    alias="If-Match",
+    description="The `ETag` that the DeployFlow must still have; else nothing is done (412).",
+)
+
+
 async def asked(
+    request: HttpRequest,
     caller: Annotated[Caller, Depends(caller_of)],
-    idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
-    if_match: Annotated[str | None, Header(include_in_schema=False)] = None,
+    idempotency_key: Annotated[Key | SkipJsonSchema[None], IDEMPOTENCY_KEY] = None,
 ) -> Request:
     """A request for a change."""
-    return Request(caller, idempotency_key or "", if_match or "")
+    named = f"{request.method} {request.url.path} {idempotency_key}" if idempotency_key else ""
+    return Request(caller, named)
+
+
+async def asked_of_one(
+    by: Annotated[Request, Depends(asked)], if_match: Annotated[str, IF_MATCH] = ""
+) -> Request:
+    """A request for a change of one DeployFlow."""
+    return by._replace(match=if_match)
 
 
 Who = Annotated[Caller, Depends(caller_of)]
 By = Annotated[Request, Depends(asked)]
+ByOfOne = Annotated[Request, Depends(asked_of_one)]
 TheCalls = Annotated[Calls, Depends(calls_of)]
+Namespace = Annotated[str, Path(pattern=NAMESPACE, max_length=63, examples=["default"])]
+Name = Annotated[str, Path(pattern=NAME, max_length=253)]
+
+
+def _as_rfc_3339(given: object) -> object:
+    if isinstance(given, str) and not _RFC_3339.fullmatch(given):
+        raise ValueError("give a time as in RFC 3339, 2026-11-21T10:00:00Z")
+    return given
+
+
+def _in_utc(time: datetime) -> datetime:
+    """A time without a zone is UTC."""
+    try:
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("too far away") from error
+
+
+Moment = Annotated[datetime, BeforeValidator(_as_rfc_3339), AfterValidator(_in_utc)]
+
+
+class JsonRoute(APIRoute):
+    """Takes a body only where it is JSON to the letter, and such as Kubernetes takes too."""
+
+    def get_route_handler(self) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: HttpRequest) -> Response:
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return handled
+
+
+class StrictRoute(JsonRoute):
+    """Refuses a query that says what nobody asks, or the same twice: a misspelt filter would show too much."""
+
+    def get_route_handler(self) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = {field.alias for field in self.dependant.query_params}
+
+        async def handled(request: HttpRequest) -> Response:
+            given = [name for name, _ in request.query_params.multi_items()]
+            if unknown := set(given) - known:
+                there = ", ".join(sorted(known)) or "none"
+                text = f"query: there is no {', '.join(sorted(unknown))}; there is {there}"
+                raise Problem(Kind.INVALID, "Invalid", text)
+            if len(given) > len(set(given)):
+                raise Problem(Kind.INVALID, "Invalid", "query: says the same twice")
+            return await handle(request)
+
+        return handled
+
+
+class _JsonRequest(HttpRequest):
+    async def json(self) -> Any:
+        try:
+            given = msgspec.json.decode(await self.body())
+            _check_numbers(given)
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(Kind.INVALID.http, f"the body can't be read: {error}") from error
+        return given
+
+
+def _check_numbers(given: Any) -> None:
+    if isinstance(given, dict):
+        given = list(given.values())
+    if isinstance(given, list):
+        for item in given:
+            _check_numbers(item)
+    elif isinstance(given, int) and not -(2**63) <= given < 2**63:
+        raise ValueError("a number has more than 64 bits")
 
 
 def application(calls: Calls, *, limits: Limiter, body_bytes: int) -> FastAPI:
     """The whole REST API. `body_bytes`: the largest body that is read."""
-    from services.planner.api import rest_v1
+    from services.planner.api import openapi, rest_v1, rest_v2
 
     app = FastAPI(
         title="Triton",
@@ -86,15 +195,26 @@ def application(calls: Calls, *, limits: Limiter, body_bytes: int) -> FastAPI:
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
     )
     app.state.calls = calls
     app.state.limits = limits
-    app.include_router(rest_v1.router)
+    app.state.routes = [route for route in app.routes if isinstance(route, Route)]
+    for router in (rest_v1.router, rest_v2.router, openapi.router):
+        app.include_router(router)
+        app.state.routes += router.routes
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _fault)
     app.add_middleware(_Guard, body_bytes=body_bytes)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return f"v1_{route.name}" if route.path.startswith(OLD) else route.name
 
 
 async def _problem(request: HttpRequest, error: Exception) -> Response:
@@ -119,9 +239,30 @@ async def _invalid(request: HttpRequest, error: Exception) -> Response:
 
 async def _of_http(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    reason = HTTPStatus(error.status_code).phrase.replace(" ", "")
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(set(_methods(request))))
     text = f"{request.method} {request.url.path}: {error.detail}"
-    return refusal(request.url.path, error.status_code, reason, text, dict(error.headers or {}))
+    return refusal(request.url.path, error.status_code, _reason(error.status_code), text, headers)
+
+
+def _methods(request: HttpRequest) -> Iterator[str]:
+    """Those that the path has."""
+    for route in request.app.state.routes:
+        if route.path_regex.match(request.url.path):
+            yield from route.methods
+
+
+async def _fault(request: HttpRequest, error: Exception) -> Response:
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    text = "a fault of Triton's: its log tells more"
+    return refusal(request.url.path, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal", text)
+
+
+def _reason(status: int) -> str:
+    """Of what no `Problem` tells."""
+    reasons = {400: "Invalid", 413: "TooLarge", 408: "TooSlow"}
+    return reasons.get(status) or HTTPStatus(status).phrase.replace(" ", "")
 
 
 def refusal(
@@ -130,13 +271,26 @@ def refusal(
     """In the envelope for the first version, else as problem details (RFC 9457)."""
     if path.startswith(OLD):
         return JSONResponse({"code": FAILED, "data": {}, "msg": message}, status, headers)
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    body |= {"detail": message, "reason": reason}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    return JSONResponse(_details(status, reason, message), status, headers, media_type=PROBLEM)
+
+
+def problem_details(problem: Problem) -> Json:
+    """As a part of an answer."""
+    return _details(problem.kind.http, problem.reason, str(problem))
+
+
+def _details(status: int, reason: str, message: str) -> Json:
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": message,
+        "reason": reason,
+    }
 
 
 class _Guard:
-    """Counts the requests, and reads no body that is larger than allowed."""
+    """Counts the requests, and reads no body that is larger than allowed, or that does not come."""
 
     def __init__(self, app: App, body_bytes: int) -> None:
         self._app = app
@@ -147,36 +301,33 @@ class _Guard:
             await self._app(scope, receive, send)
             return
         api = "v1" if scope["path"].startswith(OLD) else "v2"
+        until = time.monotonic() + BODY_SECONDS
         read = 0
-        begun = False
+        whole = False
 
-        async def counted() -> MutableMapping[str, Any]:
-            nonlocal read
-            message = await receive()
+        async def counted() -> Message:
+            nonlocal read, whole
+            if whole:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), until - time.monotonic())
+            except TimeoutError:
+                text = f"the body was not there after {BODY_SECONDS} s"
+                raise HTTPException(408, text, {"Connection": "close"}) from None
             read += len(message.get("body") or b"")
+            whole = not message.get("more_body", False)
             if read > self._most:
-                raise _TooLarge
+                text = f"the body has more than the {self._most} bytes that are allowed"
+                raise HTTPException(Kind.TOO_LARGE.http, text, {"Connection": "close"})
             return message
 
-        async def told(message: MutableMapping[str, Any]) -> None:
-            nonlocal begun
+        async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                begun = True
-                _requests.labels(api, scope["method"], str(message["status"])).inc()
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                _requests.labels(api, method, str(message["status"])).inc()
             await send(message)
 
-        try:
-            await self._app(scope, counted, told)
-        except _TooLarge:
-            if begun:
-                raise
-            text = f"the body has more than the {self._most} bytes that are allowed"
-            answer = refusal(scope["path"], Kind.TOO_LARGE.http, "TooLarge", text, {"Connection": "close"})
-            await answer(scope, receive, told)
-
-
-class _TooLarge(Exception):
-    pass
+        await self._app(scope, counted, told)
 
 
 def enveloped(data: Any, status: int = 200, msg: str = "success") -> Response:

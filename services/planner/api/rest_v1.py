@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
 
 from services.planner.api import views
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Wanted
-from services.planner.api.rest import By, TheCalls, Who, enveloped
+from services.planner.api.rest import (
+    By,
+    ByOfOne,
+    JsonRoute,
+    Moment,
+    Name,
+    Namespace,
+    TheCalls,
+    Who,
+    enveloped,
+)
 from shared.deployflow import Mode
 
-router = APIRouter(prefix="/api/v1/namespaces/{namespace}", tags=["v1"])
+router = APIRouter(prefix="/api/v1/namespaces/{namespace}", tags=["v1"], route_class=JsonRoute)
 Json = dict[str, Any]
 LARGEST_PAGE = 10_000
 ASKING: Json = {"mode": str(Mode.MANUAL)}
 """What a strategy of this version says where it says nothing of the mode."""
+
+
+UpdateFields = Annotated[Json | None, Field(json_schema_extra={"x-schema": ["UpdateStrategy", "null"]})]
+OtherFields = Annotated[Json | None, Field(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})]
 
 
 class _Body(BaseModel):
@@ -29,21 +43,27 @@ class _Body(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 
 
-class NewRelease(_Body):
-    application_spec: Annotated[Json, Field(description="The application of the DeployFlow.")]
-    update_strategy: Annotated[Json | None, Field(description="The updateStrategy of the DeployFlow.")] = None
+class OldRelease(_Body):
+    application_spec: Annotated[
+        Json,
+        Field(
+            description="The application of the DeployFlow.",
+            json_schema_extra={"x-schema": ["ApplicationWithTemplate"]},
+        ),
+    ]
+    update_strategy: UpdateFields = None
 
 
-class Rollback(_Body):
+class OldRollback(_Body):
     deploy_name: Annotated[
         str, Field(description="The release to go back to; else the last successful one before this.")
     ] = ""
-    update_strategy: Json | None = None
+    update_strategy: UpdateFields = None
 
 
-class Scale(_Body):
+class OldScale(_Body):
     replicas: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    non_update_strategy: Json | None = None
+    non_update_strategy: OtherFields = None
 
 
 class Envelope(BaseModel):
@@ -65,21 +85,23 @@ class _Errors(dict[int | str, Any]):
 async def list_deployflows(
     calls: TheCalls,
     who: Who,
-    namespace: str,
+    namespace: Namespace,
     instance_name: Annotated[str, Query(alias="instanceName")] = "",
     action: str = "",
     start: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
     page_size: Annotated[int, Query(alias="pageSize", ge=0, le=LARGEST_PAGE)] = 10,
-    after: Annotated[datetime | None, Query(description="Changed then or later.")] = None,
+    after: Annotated[Moment | SkipJsonSchema[None], Query(description="Changed then or later.")] = None,
 ) -> Response:
     """Newest first."""
-    found = await calls.flows(who, Wanted(namespace, instance_name, action, after=_aware(after)))
+    found = await calls.flows(who, Wanted(namespace, instance_name, action, after=after))
     page = found[start : start + (page_size or 10)]
     return enveloped([views.deploy(flow) for flow in page])
 
 
-@router.post("/deployflows", status_code=201, response_model=Envelope, responses=_Errors(404, 409, 413))
-async def create_deployflow(calls: TheCalls, by: By, namespace: str, body: NewRelease) -> Response:
+@router.post(
+    "/deployflows", status_code=201, response_model=Envelope, responses=_Errors(404, 409, 408, 413, 422)
+)
+async def create_deployflow(calls: TheCalls, by: By, namespace: Namespace, body: OldRelease) -> Response:
     """A release of a new template: a create where the instance does not exist, else an update."""
     return enveloped(
         views.deploy(await calls.release(by, namespace, body.application_spec, body.update_strategy)), 201
@@ -87,21 +109,25 @@ async def create_deployflow(calls: TheCalls, by: By, namespace: str, body: NewRe
 
 
 @router.get("/deployflows/{name}", response_model=Envelope, responses=_Errors(404))
-async def get_deployflow(calls: TheCalls, who: Who, namespace: str, name: str) -> Response:
+async def get_deployflow(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
     """One release as it is now."""
     return enveloped(views.deploy(await calls.flow(who, namespace, name)))
 
 
-@router.patch("/deployflows/{name}", response_model=Envelope, responses=_Errors(404, 409, 413))
+@router.patch("/deployflows/{name}", response_model=Envelope, responses=_Errors(404, 409, 412, 408, 413, 422))
 async def patch_deployflow(
-    calls: TheCalls, by: By, namespace: str, name: str, body: Annotated[Json, Body()]
+    calls: TheCalls,
+    by: ByOfOne,
+    namespace: Namespace,
+    name: Name,
+    body: Annotated[Json, Body(json_schema_extra={"x-schema": ["StrategyPatch"]})],
 ) -> Response:
     """Change the strategy of a running release: the body is the strategy alone, of the release's kind."""
     return enveloped(views.deploy(await calls.patch(by, namespace, name, body)))
 
 
-@router.delete("/deployflows/{name}", status_code=204, responses=_Errors(409))
-async def delete_deployflow(calls: TheCalls, by: By, namespace: str, name: str) -> Response:
+@router.delete("/deployflows/{name}", status_code=204, responses=_Errors(409, 412))
+async def delete_deployflow(calls: TheCalls, by: ByOfOne, namespace: Namespace, name: Name) -> Response:
     """A finished release goes from the list; one that is gone already is fine."""
     try:
         await calls.delete(by, namespace, name)
@@ -112,23 +138,33 @@ async def delete_deployflow(calls: TheCalls, by: By, namespace: str, name: str) 
 
 
 @router.post(
-    "/instances/{name}/rollbacks", status_code=201, response_model=Envelope, responses=_Errors(404, 409, 413)
+    "/instances/{name}/rollbacks",
+    status_code=201,
+    response_model=Envelope,
+    responses=_Errors(404, 409, 408, 413, 422),
 )
 async def roll_back(
-    calls: TheCalls, by: By, namespace: str, name: str, body: Rollback | None = None
+    calls: TheCalls, by: By, namespace: Namespace, name: Name, body: OldRollback | None = None
 ) -> Response:
     """Go back to an earlier release."""
-    body = body or Rollback()
+    body = body or OldRollback()
     strategy = None if body.update_strategy is None else ASKING | body.update_strategy
     made = await calls.rollback(by, namespace, name, body.deploy_name or None, strategy)
     return enveloped({"deployName": made.flow["metadata"]["name"], "rollbackTo": made.back_to}, 201)
 
 
 @router.post(
-    "/instances/{name}/restarts", status_code=201, response_model=Envelope, responses=_Errors(404, 409, 413)
+    "/instances/{name}/restarts",
+    status_code=201,
+    response_model=Envelope,
+    responses=_Errors(404, 409, 408, 413, 422),
 )
 async def restart(
-    calls: TheCalls, by: By, namespace: str, name: str, body: Annotated[Json | None, Body()] = None
+    calls: TheCalls,
+    by: By,
+    namespace: Namespace,
+    name: Name,
+    body: Annotated[Json | None, Body(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})] = None,
 ) -> Response:
     """Replace the pods, or those that `podsToDelete` names; the body is the nonUpdateStrategy itself."""
     made = await calls.restart(by, namespace, name, ASKING | (body or {}))
@@ -136,28 +172,31 @@ async def restart(
 
 
 @router.post(
-    "/instances/{name}/scales", status_code=201, response_model=Envelope, responses=_Errors(404, 409, 413)
+    "/instances/{name}/scales",
+    status_code=201,
+    response_model=Envelope,
+    responses=_Errors(404, 409, 408, 413, 422),
 )
-async def scale(calls: TheCalls, by: By, namespace: str, name: str, body: Scale) -> Response:
+async def scale(calls: TheCalls, by: By, namespace: Namespace, name: Name, body: OldScale) -> Response:
     """More or fewer pods; those that `podsToDelete` names go first."""
     made = await calls.scale(by, namespace, name, body.replicas, ASKING | (body.non_update_strategy or {}))
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 
 @router.get("/instances", response_model=Envelope, responses=_Errors())
-async def list_instances(calls: TheCalls, who: Who, namespace: str) -> Response:
+async def list_instances(calls: TheCalls, who: Who, namespace: Namespace) -> Response:
     """All instances of the namespace that Triton made."""
     return enveloped([views.instance(found) for found in await calls.instances(who, namespace)])
 
 
 @router.get("/instances/{name}", response_model=Envelope, responses=_Errors(404))
-async def get_instance(calls: TheCalls, who: Who, namespace: str, name: str) -> Response:
+async def get_instance(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
     """One instance as it is now."""
     return enveloped(views.instance(await calls.instance(who, namespace, name)))
 
 
 @router.delete("/instances/{name}", status_code=204, responses=_Errors(409))
-async def delete_instance(calls: TheCalls, by: By, namespace: str, name: str) -> Response:
+async def delete_instance(calls: TheCalls, by: By, namespace: Namespace, name: Name) -> Response:
     """All its pods, drained, then its CloneSet; one that is gone already is fine."""
     try:
         await calls.remove(by, namespace, name, {})
@@ -165,8 +204,3 @@ async def delete_instance(calls: TheCalls, by: By, namespace: str, name: str) ->
         if problem.kind != Kind.NOT_FOUND:
             raise
     return Response(status_code=204)
-
-
-def _aware(time: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time

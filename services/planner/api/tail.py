@@ -30,6 +30,8 @@ class Tail:
         self._settings = settings
         self.listeners: list[Callable[[Record], None]] = []
         self.restarted: Callable[[], None] = lambda: None
+        self.lost: list[Callable[[], None]] = []
+        """The same, for more of them: each is called too."""
         self.follows = asyncio.Event()
         """Set once records arrive."""
 
@@ -58,6 +60,8 @@ class Tail:
                 await consumer.position(partition)
             self.follows.set()
             self.restarted()
+            for lost in self.lost:
+                lost()
             async for raw in consumer:
                 record = Record(
                     names[raw.topic],

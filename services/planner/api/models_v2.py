@@ -1,0 +1,366 @@
+"""What callers of the second version send, and what they get: the schemas of the OpenAPI document."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
+
+from services.planner.api.problem import Kind, Problem
+from shared import deployflow as df
+from shared.commands import FlowName, Target
+from shared.releases import Wish
+
+Json = dict[str, Any]
+_KEY = r"([a-z0-9]([-a-z0-9.]{0,60}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,60}[A-Za-z0-9])?"
+_VALUE = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,60}[A-Za-z0-9])?"
+_ONE = rf"(!?{_KEY}|{_KEY}(=|==|!=){_VALUE}|{_KEY} (in|notin) \({_VALUE}(,{_VALUE})*\))"
+Labels = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{_ONE}(,{_ONE})*$", max_length=1000),
+    Field(description="A label selector, as `kubectl -l` takes it.", examples=["app=12122"]),
+]
+
+
+class Taken(BaseModel):
+    """Base of what is sent: read to the letter, so that a misspelt field, or a number as text, is told."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, extra="forbid"
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _strictly(cls, given: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Self:
+        if info.mode == "json":
+            taken: Self = handler(given)
+            return taken
+        try:
+            # from JSON, where a phase is text
+            return cls.model_validate_json(msgspec.json.encode(_whole(given)), strict=True)
+        except ValidationError as error:
+            raise Problem(Kind.INVALID, "Invalid", df.problems(error)) from error
+
+
+def _whole(given: Any) -> Any:
+    """In JSON 3.0 is a whole number."""
+    if isinstance(given, dict):
+        return {key: _whole(value) for key, value in given.items()}
+    if isinstance(given, list):
+        return [_whole(value) for value in given]
+    if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
+        return int(given)
+    return given
+
+
+Queue = Annotated[
+    bool,
+    Field(description="Wait for a release that runs; else that is a conflict (409)."),
+]
+FreezeOverride = Annotated[
+    str,
+    StringConstraints(max_length=500),
+    Field(description="Why it shall begin in a freeze window too."),
+]
+UpdateFields = Annotated[
+    df.UpdateStrategy | None,
+    Field(description="Fields of the strategy; the others stay as the last successful release has them."),
+]
+OtherFields = Annotated[
+    df.NonUpdateStrategy | None,
+    Field(description="Fields of the strategy. `mode` is auto where nothing is said."),
+]
+
+
+Spec = Annotated[
+    df.DeployFlowSpec,
+    Field(json_schema_extra={"x-schema": ["SpecWithTemplate", "SpecNamingPods", "PlainSpec"]}),
+]
+"""`x-schema`: what the document says in its place (`openapi`), as one that fits all is said by no model."""
+
+
+class NewRelease(Taken):
+    """A release of any action: a DeployFlow to make."""
+
+    spec: Spec
+    name: Annotated[FlowName, Field(description="Of the DeployFlow; else one is made up.")] | None = None
+    queue: Queue = False
+    freeze_override: FreezeOverride = ""
+
+
+class StrategyPatch(Taken):
+    """Fields of the strategy that change; null takes one away. `canary`, `noPullIn` and `stage` are of create, update
+    and rollback, `podsToDelete` is of the other actions.
+    """
+
+    batch_size: df.BatchSize | None = None
+    batch_interval_seconds: df.NonNegative | None = None
+    mode: df.Mode | None = None
+    batches: df.Positive | None = None
+    paused: bool | None = None
+    canceled: bool | None = None
+    startup_timeout_seconds: df.Positive | None = None
+    pull_in_timeout_seconds: df.Positive | None = None
+    bake_seconds: df.NonNegative | None = None
+    pull_out_seconds: df.NonNegative | None = None
+    failure_threshold: df.Threshold | None = None
+    on_failure: df.OnFailure | None = None
+    progress_deadline_seconds: df.Positive | None = None
+    retries: df.NonNegative | None = None
+    canary: df.NonNegative | None = None
+    no_pull_in: bool | None = None
+    stage: df.BatchPhase | None = None
+    pods_to_delete: list[str] | None = None
+
+
+class Update(Taken):
+    """Another image; all else stays as the last successful release has it."""
+
+    image: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    container: (
+        Annotated[str, Field(description="Which container gets it, where there are several.")] | None
+    ) = None
+    replicas: Annotated[df.NonNegative, Field(description="Else as many as there are.")] | None = None
+    strategy: UpdateFields = None
+    queue: Queue = False
+    freeze_override: FreezeOverride = ""
+
+    @property
+    def wish(self) -> Wish:
+        strategy = self.strategy.model_dump(mode="json", exclude_unset=True) if self.strategy else {}
+        return Wish(self.image, self.container, self.replicas, strategy)
+
+
+class Rollback(Taken):
+    """Back to an earlier release; whatever runs is taken over."""
+
+    deploy_name: (
+        Annotated[
+            FlowName,
+            Field(description="The release to go back to; else the last successful one before this."),
+        ]
+        | None
+    ) = None
+    strategy: UpdateFields = None
+
+
+class Plain(Taken):
+    """A start or a stop of all pods, or a delete."""
+
+    strategy: OtherFields = None
+    queue: Queue = False
+
+
+class Restart(Plain):
+    """Fresh pods in the place of all, or of those named, which their old ones leave only once the fresh ones serve."""
+
+    pods: Annotated[list[str], Field(description="Names of the pods; else all.")] | None = None
+
+
+class Scale(Plain):
+    """So many pods. Of fewer, those named go first."""
+
+    replicas: df.NonNegative
+    pods: Annotated[list[str], Field(description="Names of pods that go.")] | None = None
+
+
+class RestartAll(Plain):
+    """A restart of every instance with such labels."""
+
+    selector: Labels
+
+
+class ScaleAll(Plain):
+    """So many pods for every instance with such labels."""
+
+    selector: Labels
+    replicas: df.NonNegative
+
+
+class PlanOf(Taken):
+    """What shall be planned."""
+
+    spec: Spec
+
+
+class NextStep(Taken):
+    """The place that it is meant for: once the release is past it, nothing happens."""
+
+    batch: df.Positive | None = None
+    stage: df.BatchPhase | None = None
+
+
+class Continue(Taken):
+    """Let the release go on to a place of its way."""
+
+    target: Annotated[Target, Field(json_schema_extra={"x-schema": ["Place"]})]
+
+
+# --- answers ---
+
+
+class Given(BaseModel):
+    """Base of what is answered."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+
+class Metadata(Given):
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    creation_timestamp: datetime
+    deletion_timestamp: datetime | SkipJsonSchema[None] = None
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+class DeployFlow(Given):
+    """A release, as the cluster has it, with its status as it is now."""
+
+    api_version: Literal["apps.triton.io/v1alpha1"]
+    kind: Literal["DeployFlow"]
+    metadata: Metadata
+    spec: df.DeployFlowSpec
+    status: df.DeployFlowStatus
+
+
+class DeployFlows(Given):
+    items: list[DeployFlow]
+    go_on: Annotated[
+        str | None, Field(alias="continue", description="For the next page; null on the last one.")
+    ]
+
+
+class Container(Given):
+    name: str
+    image: str
+
+
+class Instance(Given):
+    """An instance as it is now, by its CloneSet. `status`: Ready once all pods are of the newest revision and Ready."""
+
+    name: str
+    namespace: str
+    app_id: Annotated[int, Field(alias="appID")]
+    group_id: Annotated[int, Field(alias="groupID")]
+    app_name: str
+    labels: dict[str, str]
+    status: Literal["Ready", "InProgress", "Stopped"]
+    replicas: Annotated[int, Field(description="Wanted.")]
+    current_replicas: Annotated[int, Field(description="That exist.")]
+    ready_replicas: int
+    available_replicas: int
+    updated_replicas: int
+    updated_ready_replicas: int
+    update_revision: str
+    containers: list[Container]
+    created_at: datetime
+
+
+class Instances(Given):
+    items: list[Instance]
+
+
+class Pod(Given):
+    """A pod. `inTraffic`: its gate is open and it is Ready."""
+
+    name: str
+    namespace: str
+    uid: str
+    instance: str
+    phase: df.PodPhase | Literal["Succeeded", "Unknown"]
+    in_traffic: bool
+    ip: str
+    node: str
+    revision: str
+    restarts: int
+    containers: list[Container]
+    deleting: bool
+    created_at: datetime
+
+
+class Pods(Given):
+    items: list[Pod]
+
+
+class Event(BaseModel):
+    """A document of the release log, with the field names of the Elastic Common Schema."""
+
+    model_config = ConfigDict(extra="allow")
+
+    timestamp: Annotated[datetime, Field(alias="@timestamp")]
+    message: str = ""
+
+
+class History(Given):
+    items: list[Event]
+
+
+class PlannedBatch(Given):
+    """`gates`: where it waits for a person. `pods`: of the named ones, those that go with it."""
+
+    number: int
+    surge: Annotated[int, Field(description="New pods.")]
+    retire: Annotated[int, Field(description="Pods that go.")]
+    canary: bool
+    gates: list[Literal["Start", "Smoked", "Baking"]]
+    pods: list[str]
+
+
+class Current(Given):
+    """`updated`: pods that have the wanted template already; `stopped`: replicas before it was stopped."""
+
+    exists: bool
+    replicas: int
+    updated: int
+    stopped: int
+
+
+class Plan(Given):
+    """The batches that a release would have now."""
+
+    instance: str
+    action: df.Action
+    replicas: int
+    current: Current
+    starts_from: Annotated[str, Field(description="The same for people.")]
+    to_process: int
+    batches: list[PlannedBatch]
+    warnings: list[str]
+
+
+class ProblemDetails(Given):
+    """What is the matter (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: Annotated[str, Field(description="For people.")]
+    reason: Annotated[str, Field(description="For programs: one word in CamelCase.")]
+
+
+class OneOfMany(Given):
+    """What it came to for one instance: a release, or what was the matter."""
+
+    instance: str
+    deploy_flow: Annotated[str | None, Field(description="Its name.")]
+    problem: ProblemDetails | None
+
+
+class Many(Given):
+    items: list[OneOfMany]

@@ -1,0 +1,183 @@
+"""The documents of the APIs, served and kept in `docs/`: OpenAPI of REST, AsyncAPI of Kafka.
+
+`python -m services.planner.api.openapi` prints the first.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, cast
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
+from pydantic.json_schema import models_json_schema
+
+from services.planner.api import models_v2
+from shared import asyncapi
+from shared import deployflow as df
+from shared.messages import FlowEvent
+
+router = APIRouter(include_in_schema=False)
+SCHEMAS = "#/components/schemas/"
+Json = dict[str, Any]
+
+
+@functools.cache
+def _asyncapi() -> str:
+    return asyncapi.text()
+
+
+@router.get("/asyncapi.yaml")
+async def get_asyncapi() -> Response:
+    return Response(_asyncapi(), media_type="application/yaml")
+
+
+def document(app: FastAPI) -> Json:
+    """Made once for an application."""
+    if app.openapi_schema is None:
+        app.openapi_schema = _made(app)
+    return app.openapi_schema
+
+
+def _made(app: FastAPI) -> Json:
+    made = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=DESCRIPTION,
+        routes=app.routes,
+        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        separate_input_output_schemas=False,
+    )
+    models = (models_v2.ProblemDetails, df.DeployFlowSpec, FlowEvent)
+    _, told = models_json_schema(
+        [(model, "validation") for model in models], ref_template=f"{SCHEMAS}{{model}}"
+    )
+    schemas = made["components"]["schemas"]
+    schemas |= told["$defs"]
+    schemas |= _told_apart(schemas)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    made["components"]["securitySchemes"] = {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token of an account of the cluster, as kubectl has it.",
+        }
+    }
+    # where nobody has to log in, a call without a token is as good
+    made["security"] = [{"token": []}, {}]
+    for path in made["paths"].values():
+        for operation in path.values():
+            answers = operation["responses"]
+            about, _, more = operation.pop("description").partition("\n\n")
+            operation["summary"] = about.replace("\n", " ").removesuffix(".")
+            if more:
+                operation["description"] = more
+            if "HTTPValidationError" in json.dumps(answers.get("422", "")):
+                del answers["422"]
+    put: Json = _put_in(made)
+    return put
+
+
+def _told_apart(schemas: Json) -> Json:
+    """What the models check beyond their fields: which action has what."""
+    for name in ("UpdateStrategy", "NonUpdateStrategy"):
+        # as the first version wrote it
+        schemas[name]["properties"]["batchSize"]["anyOf"].append({"const": ""})
+    application, named = copy.deepcopy(schemas["Application"]), copy.deepcopy(schemas["NonUpdateStrategy"])
+    application["required"].append("template")
+    application["properties"]["template"] = {
+        "type": "object",
+        "description": "A pod template, as Kubernetes has it.",
+        "required": ["spec"],
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["containers"],
+                "properties": {"containers": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
+            }
+        },
+    }
+    plain = copy.deepcopy(named)
+    plain["properties"]["podsToDelete"] = {"type": "null"}
+    named["properties"]["podsToDelete"]["anyOf"][0]["uniqueItems"] = True
+    place = copy.deepcopy(schemas["Target"])
+    place["properties"] = {
+        "batches": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+        "stage": {"enum": ["Smoked", "Baking", "Baked"]},
+    }
+    place["minProperties"] = 1
+    plainly = [action for action in df.Action if action not in {*df.UPDATING, *df.NAMING}]
+    return {
+        "ApplicationWithTemplate": application,
+        "PlainStrategy": plain,
+        "NamingStrategy": named,
+        "Place": place,
+        "SpecWithTemplate": _spec(df.UPDATING, "ApplicationWithTemplate", "updateStrategy", "UpdateStrategy"),
+        "SpecNamingPods": _spec(df.NAMING, "Application", "nonUpdateStrategy", "NamingStrategy"),
+        "PlainSpec": _spec(plainly, "Application", "nonUpdateStrategy", "PlainStrategy"),
+    }
+
+
+def _spec(actions: Sequence[str], application: str, field: str, strategy: str) -> Json:
+    other = {"updateStrategy", "nonUpdateStrategy"} - {field}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["action", "application"],
+        "properties": {
+            "action": {"enum": [str(action) for action in actions]},
+            "application": _ref(application),
+            field: {"anyOf": [_ref(strategy), {"type": "null"}]},
+            other.pop(): {"type": "null"},
+        },
+    }
+
+
+def _ref(name: str) -> Json:
+    return {"type": "null"} if name == "null" else {"$ref": f"{SCHEMAS}{name}"}
+
+
+def _put_in(value: Any) -> Any:
+    """The schemas that are named in the place of others."""
+    if isinstance(value, list):
+        return [_put_in(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if names := value.get("x-schema"):
+        about = {key: value[key] for key in ("description", "title") if key in value}
+        return {**about, **(_ref(names[0]) if len(names) == 1 else {"anyOf": [_ref(name) for name in names]})}
+    return {key: _put_in(item) for key, item in value.items()}
+
+
+DESCRIPTION = """\
+`/api/v2` answers DeployFlows as the cluster has them, and problems as RFC 9457 has them. `/api/v1` is for programs \
+written for the first version: every answer is `{"code", "data", "msg"}`, `code` 0 is success.
+
+What is done, is done as a change of a DeployFlow, with the rights that kubectl needs for it.
+"""
+TAGS = {
+    "DeployFlows": "Releases: to begin, to see, to follow, to change.",
+    "Commands": "What a release that is under way is told to do. Done already is done well.",
+    "Instances": "What runs, and releases of it that need to be told little.",
+    "Plans": "What a release would do.",
+    "Many at once": "The same for all instances with certain labels.",
+    "v1": "The first version.",
+}
+
+
+def text() -> str:
+    from services.planner.api.rest import Unlimited, application
+
+    app = application(cast("Any", None), limits=Unlimited(), body_bytes=0)
+    return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

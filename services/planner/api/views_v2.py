@@ -1,0 +1,65 @@
+"""Instances and pods as the second version of the API shows them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.planner.api import views
+from shared import deployflow as df
+
+Json = dict[str, Any]
+
+
+def instance(cloneset: Json) -> Json:
+    """By its CloneSet."""
+    meta, spec = cloneset["metadata"], cloneset["spec"]
+    status = cloneset.get("status") or {}
+    old = views.instance(cloneset)
+    labels = meta.get("labels") or {}
+    return {
+        "name": meta["name"],
+        "namespace": meta["namespace"],
+        "appID": old["appID"],
+        "groupID": old["groupID"],
+        "appName": labels.get("app.kubernetes.io/name", ""),
+        "labels": labels,
+        "status": old["status"] if old["replicas"] else "Stopped",
+        "replicas": old["replicas"],
+        "currentReplicas": status.get("replicas", 0),
+        "readyReplicas": status.get("readyReplicas", 0),
+        "availableReplicas": status.get("availableReplicas", 0),
+        "updatedReplicas": status.get("updatedReplicas", 0),
+        "updatedReadyReplicas": status.get("updatedReadyReplicas", 0),
+        "updateRevision": status.get("updateRevision") or "",
+        "containers": _containers(spec["template"]["spec"]),
+        "createdAt": meta["creationTimestamp"],
+    }
+
+
+def pod(item: Json) -> Json:
+    meta, spec = item["metadata"], item["spec"]
+    status = item.get("status") or {}
+    labels = meta.get("labels") or {}
+    phase = views.pod_phase(item)
+    return {
+        "name": meta["name"],
+        "namespace": meta["namespace"],
+        "uid": meta["uid"],
+        "instance": labels.get(df.INSTANCE_LABEL, ""),
+        "phase": phase,
+        "inTraffic": phase == df.PodPhase.READY,
+        "ip": status.get("podIP", ""),
+        "node": spec.get("nodeName", ""),
+        "revision": labels.get("controller-revision-hash", ""),
+        "restarts": sum(told.get("restartCount", 0) for told in status.get("containerStatuses") or []),
+        "containers": _containers(spec),
+        "deleting": "deletionTimestamp" in meta,
+        "createdAt": meta["creationTimestamp"],
+    }
+
+
+def _containers(spec: Json) -> list[Json]:
+    return [
+        {"name": container.get("name", ""), "image": container.get("image", "")}
+        for container in spec.get("containers") or []
+    ]
