@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import httpx
 import uvicorn
 from fastapi import FastAPI
-from tests.unit.planner.api.surroundings import World
 
 from services.planner.api.rest import Unlimited, application
+from tests.unit.planner.api.surroundings import World
 
 BODY_BYTES = 10_000
 

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from tests.unit.planner.api.surroundings import World, batch
 
 from shared.kubernetes import DEPLOYFLOWS
 from tests.unit.planner.api.rest_surroundings import client_of
+from tests.unit.planner.api.surroundings import World, batch
 
 NEVER = "0001-01-01T00:00:00Z"
 FLOW_KEYS = [

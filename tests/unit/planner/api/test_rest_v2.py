@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from tests.unit.planner.api.surroundings import Named, World, batch
 
 from services.planner.api import access
 from shared.kubernetes import DEPLOYFLOWS
 from tests.unit.planner.api.rest_surroundings import client_of
+from tests.unit.planner.api.surroundings import Named, World, batch
 
 TEMPLATE = {"spec": {"containers": [{"name": "app", "image": "nginx:2"}]}}
 APPLICATION = {"appID": 12122, "groupID": 10010, "appName": "hello", "instanceName": "web"}
