@@ -174,13 +174,15 @@ class _JsonRequest(HttpRequest):
 
 
 def _numbered(given: Any) -> Any:
-    """Whole numbers of more than 64 bits are floats, as they are to Kubernetes."""
+    """In JSON 3.0 is a whole number, and one of more than 64 bits is a float, as to Kubernetes."""
     if isinstance(given, dict):
         return {key: _numbered(value) for key, value in given.items()}
     if isinstance(given, list):
         return [_numbered(value) for value in given]
     if isinstance(given, int) and not -(2**63) <= given < 2**63:
         return float(given)
+    if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
+        return int(given)
     return given
 
 
