@@ -27,6 +27,7 @@ from starlette.routing import Route
 from services.planner.api.access import Caller
 from services.planner.api.calls import NAME, NAMESPACE, Calls, Request
 from services.planner.api.problem import Kind, Problem
+from services.planner.api.sse import HANDED_OVER, EventStream
 
 OLD: Final = "/api/v1/"
 """Where answers come in the envelope of the first version."""
@@ -329,7 +330,10 @@ class _Guard:
                 _requests.labels(api, method, str(message["status"])).inc()
             await send(message)
 
-        await self._app(scope, counted, told)
+        streams: list[EventStream] = []
+        await self._app({**scope, HANDED_OVER: streams}, counted, told)
+        for stream in streams:
+            await stream.run(receive, told)
 
 
 def enveloped(data: Any, status: int = 200, msg: str = "success") -> Response:

@@ -14,6 +14,8 @@ from services.planner.api.problem import Problem
 HEARTBEAT_SECONDS: Final = 15.0
 HEARTBEAT: Final = b":\n\n"
 """A comment: it keeps what lies in between from giving up the connection."""
+HANDED_OVER: Final = "triton.streams"
+"""In the scope of a request: streams that are to be sent."""
 END: Final = b"event: end\ndata: {}\n\n"
 """After it nothing comes, also on a new connection: a reader need not connect again."""
 
@@ -34,7 +36,14 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._events = events
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Leaves it to the server's outermost part, where there is one: what was needed to begin it is then freed."""
+        if HANDED_OVER in scope:
+            scope[HANDED_OVER].append(self)
+        else:
+            await self.run(receive, send)
+
+    async def run(self, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         this = asyncio.current_task()
         assert this is not None
