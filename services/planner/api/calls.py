@@ -13,7 +13,7 @@ import logging
 import re
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -132,10 +132,13 @@ class Calls:
 
     async def watch(self, who: Caller, namespace: str, name: str) -> AsyncGenerator[Json]:
         """Its state now and after every change, until it is deleted."""
-        async with aclosing(self.beats(who, namespace, name)) as states:
+        states = self.beats(who, namespace, name)
+        try:
             async for state in states:
                 if state is not None:
                     yield state
+        finally:
+            await states.aclose()
 
     async def beats(
         self, who: Caller, namespace: str, name: str, quiet: float = 3600
