@@ -144,12 +144,32 @@ class Calls:
 
     async def watch(self, who: Caller, namespace: str, name: str) -> AsyncGenerator[Json]:
         """Its state now and after every change, until it is deleted."""
+        states = self.beats(who, namespace, name)
+        try:
+            async for state in states:
+                if state is not None:
+                    yield state
+        finally:
+            await states.aclose()
+
+    async def beats(
+        self, who: Caller, namespace: str, name: str, quiet: float = 3600
+    ) -> AsyncGenerator[Json | None]:
+        """The same, and None after so many seconds in which nothing happened."""
         await self._may(who, access.WATCH, namespace, name)
         with _problems():
             flow = await self._reading.flow(namespace, name)
         with self._streams.of(flow) as stream:
-            async for state in stream:
+            # a stream that waits keeps no state: there may be many of them
+            del flow
+            while True:
+                while await stream.quiet(quiet):
+                    yield None
+                state = await anext(stream, None)
+                if state is None:
+                    return
                 yield state
+                del state
 
     async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncGenerator[list[Json]]:
         """All that there are, newest first, then each that has changed, for ever."""

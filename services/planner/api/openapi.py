@@ -75,6 +75,9 @@ def _made(app: FastAPI) -> Json:
     for path in made["paths"].values():
         for operation in path.values():
             answers = operation["responses"]
+            if examples := EXAMPLES.get(operation["operationId"]):
+                content = operation["requestBody"]["content"]["application/json"]
+                content["examples"] = {name: {"value": value} for name, value in examples.items()}
             about, _, more = operation.pop("description").partition("\n\n")
             operation["summary"] = about.replace("\n", " ").removesuffix(".")
             if more:
@@ -170,6 +173,50 @@ TAGS = {
     "Many at once": "The same for all instances with certain labels.",
     "v1": "The first version.",
 }
+
+
+_CONTAINER = {"name": "web", "image": "nginx:1.29", "ports": [{"containerPort": 80}]}
+_APPLICATION: Json = {
+    "appID": 12122,
+    "groupID": 10010,
+    "appName": "deploy-demo-hello",
+    "instanceName": "web",
+    "replicas": 3,
+    "template": {"spec": {"containers": [_CONTAINER]}},
+}
+_CANARY: Json = {"canary": 1, "batchSize": "50%", "mode": "auto"}
+_RESTART: Json = {
+    "action": "restart",
+    "application": {name: value for name, value in _APPLICATION.items() if name != "template"},
+    "nonUpdateStrategy": {"batchSize": 1, "mode": "auto"},
+}
+_UPDATE: Json = {"action": "update", "application": _APPLICATION, "updateStrategy": _CANARY}
+EXAMPLES: dict[str, dict[str, Json]] = {
+    "make_flow": {"update": {"spec": _UPDATE}, "restart": {"spec": _RESTART, "queue": True}},
+    "patch_flow": {"faster": {"batchSize": 2, "batchIntervalSeconds": 0}},
+    "next_step": {"any": {}, "meant for the canary": {"batch": 1, "stage": "Smoked"}},
+    "continue_to": {"up to the second batch": {"target": {"batches": 2, "stage": "Smoked"}}},
+    "update": {
+        "image": {"image": "nginx:1.29"},
+        "with a canary": {"image": "nginx:1.29", "strategy": _CANARY},
+    },
+    "roll_back": {"last good": {}, "this one": {"deployName": "web-1"}},
+    "restart": {"all": {}, "one pod": {"pods": ["web-a"]}},
+    "scale": {"count": {"replicas": 5}, "down": {"replicas": 2, "pods": ["web-a"]}},
+    "stop": {"by five": {"strategy": {"batchSize": 5}}},
+    "start": {"all at once": {}},
+    "plan": {"update": {"spec": _UPDATE}},
+    "restart_all": {"an application": {"selector": "app=12122", "strategy": {"batchSize": "25%"}}},
+    "scale_all": {"an application": {"selector": "app=12122", "replicas": 5}},
+    "v1_create_deployflow": {
+        "update": {"applicationSpec": _APPLICATION, "updateStrategy": {"batchSize": 1, "mode": "auto"}}
+    },
+    "v1_patch_deployflow": {"pause": {"paused": True}},
+    "v1_roll_back": {"last good": {}, "this one": {"deployName": "web-1"}},
+    "v1_restart": {"one pod": {"podsToDelete": ["web-a"], "batchSize": 1}},
+    "v1_scale": {"down": {"replicas": 2, "nonUpdateStrategy": {"podsToDelete": ["web-a"]}}},
+}
+"""Bodies, by the operation; the tests send them."""
 
 
 def text() -> str:

@@ -27,6 +27,7 @@ from starlette.routing import Route
 from services.planner.api.access import Caller
 from services.planner.api.calls import NAME, NAMESPACE, Calls, Request
 from services.planner.api.problem import Kind, Problem
+from services.planner.api.sse import HANDED_OVER, EventStream
 
 OLD: Final = "/api/v1/"
 """Where answers come in the envelope of the first version."""
@@ -174,13 +175,15 @@ class _JsonRequest(HttpRequest):
 
 
 def _numbered(given: Any) -> Any:
-    """Whole numbers of more than 64 bits are floats, as they are to Kubernetes."""
+    """In JSON 3.0 is a whole number, and one of more than 64 bits is a float, as to Kubernetes."""
     if isinstance(given, dict):
         return {key: _numbered(value) for key, value in given.items()}
     if isinstance(given, list):
         return [_numbered(value) for value in given]
     if isinstance(given, int) and not -(2**63) <= given < 2**63:
         return float(given)
+    if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
+        return int(given)
     return given
 
 
@@ -327,7 +330,10 @@ class _Guard:
                 _requests.labels(api, method, str(message["status"])).inc()
             await send(message)
 
-        await self._app(scope, counted, told)
+        streams: list[EventStream] = []
+        await self._app({**scope, HANDED_OVER: streams}, counted, told)
+        for stream in streams:
+            await stream.run(receive, told)
 
 
 def enveloped(data: Any, status: int = 200, msg: str = "success") -> Response:
