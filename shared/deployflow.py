@@ -260,7 +260,9 @@ class DeployFlowSpec(Wire):
 def containers_of(template: dict[str, Any] | None) -> list[dict[str, Any]]:
     spec = (template or {}).get("spec")
     containers = spec.get("containers") if isinstance(spec, dict) else None
-    return containers if isinstance(containers, list) else []
+    if isinstance(containers, list) and all(isinstance(container, dict) for container in containers):
+        return containers
+    return []
 
 
 def _pod_phase(given: Any) -> Any:

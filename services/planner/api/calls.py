@@ -13,7 +13,7 @@ import logging
 import re
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -132,12 +132,29 @@ class Calls:
 
     async def watch(self, who: Caller, namespace: str, name: str) -> AsyncGenerator[Json]:
         """Its state now and after every change, until it is deleted."""
+        async with aclosing(self.beats(who, namespace, name)) as states:
+            async for state in states:
+                if state is not None:
+                    yield state
+
+    async def beats(
+        self, who: Caller, namespace: str, name: str, quiet: float = 3600
+    ) -> AsyncGenerator[Json | None]:
+        """The same, and None after so many seconds in which nothing happened."""
         await self._may(who, access.WATCH, namespace, name)
         with _problems():
             flow = await self._reading.flow(namespace, name)
         with self._streams.of(flow) as stream:
-            async for state in stream:
+            # a stream that waits keeps no state: there may be many of them
+            del flow
+            while True:
+                while await stream.quiet(quiet):
+                    yield None
+                state = await anext(stream, None)
+                if state is None:
+                    return
                 yield state
+                del state
 
     async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncGenerator[list[Json]]:
         """All that there are, newest first, then each that has changed, for ever."""
@@ -452,10 +469,6 @@ class Calls:
         """A release that is over, from the list of releases."""
         await self._may(by.caller, access.DELETE, namespace, name)
         with _problems():
-            flow = await self._reading.flow(namespace, name)
-            if not flow["status"]["finished"]:
-                text = f"{name} is not over ({flow['status']['phase']}): cancel it first"
-                raise Problem(Kind.CONFLICT, "InProgress", text)
             command = DeployCommand(
                 id=by.key,
                 type=CommandType.DELETE,
@@ -464,6 +477,10 @@ class Calls:
                 requested_by=by.caller.name,
             )
             look = await self._guard(by, command.id, namespace, name)
+            flow = await self._reading.flow(namespace, name)
+            if not flow["status"]["finished"]:
+                text = f"{name} is not over ({flow['status']['phase']}): cancel it first"
+                raise Problem(Kind.CONFLICT, "InProgress", text)
             await self._made(by, CommandType.DELETE, await self._changes.carry_out(command, look))
 
     # ---

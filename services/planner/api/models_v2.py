@@ -39,7 +39,11 @@ class Taken(BaseModel):
     """Base of what is sent: read to the letter, so that a misspelt field, or a number as text, is told."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, extra="forbid"
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        extra="forbid",
     )
 
     @model_validator(mode="wrap")
@@ -50,20 +54,9 @@ class Taken(BaseModel):
             return taken
         try:
             # from JSON, where a phase is text
-            return cls.model_validate_json(msgspec.json.encode(_whole(given)), strict=True)
+            return cls.model_validate_json(msgspec.json.encode(given), strict=True)
         except ValidationError as error:
             raise Problem(Kind.INVALID, "Invalid", df.problems(error)) from error
-
-
-def _whole(given: Any) -> Any:
-    """In JSON 3.0 is a whole number."""
-    if isinstance(given, dict):
-        return {key: _whole(value) for key, value in given.items()}
-    if isinstance(given, list):
-        return [_whole(value) for value in given]
-    if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
-        return int(given)
-    return given
 
 
 Queue = Annotated[

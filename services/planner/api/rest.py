@@ -27,6 +27,7 @@ from starlette.routing import Route
 from services.planner.api.access import Caller
 from services.planner.api.calls import NAME, NAMESPACE, Calls, Request
 from services.planner.api.problem import Kind, Problem
+from services.planner.api.sse import HANDED_OVER, EventStream
 
 OLD: Final = "/api/v1/"
 """Where answers come in the envelope of the first version."""
@@ -167,21 +168,23 @@ class StrictRoute(JsonRoute):
 class _JsonRequest(HttpRequest):
     async def json(self) -> Any:
         try:
-            given = msgspec.json.decode(await self.body())
-            _check_numbers(given)
-        except (ValueError, RecursionError) as error:
+            given = _numbered(msgspec.json.decode(await self.body()))
+        except (ValueError, OverflowError, RecursionError) as error:
             raise HTTPException(Kind.INVALID.http, f"the body can't be read: {error}") from error
         return given
 
 
-def _check_numbers(given: Any) -> None:
+def _numbered(given: Any) -> Any:
+    """In JSON 3.0 is a whole number, and one of more than 64 bits is a float, as to Kubernetes."""
     if isinstance(given, dict):
-        given = list(given.values())
+        return {key: _numbered(value) for key, value in given.items()}
     if isinstance(given, list):
-        for item in given:
-            _check_numbers(item)
-    elif isinstance(given, int) and not -(2**63) <= given < 2**63:
-        raise ValueError("a number has more than 64 bits")
+        return [_numbered(value) for value in given]
+    if isinstance(given, int) and not -(2**63) <= given < 2**63:
+        return float(given)
+    if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
+        return int(given)
+    return given
 
 
 def application(calls: Calls, *, limits: Limiter, body_bytes: int) -> FastAPI:
@@ -327,7 +330,10 @@ class _Guard:
                 _requests.labels(api, method, str(message["status"])).inc()
             await send(message)
 
-        await self._app(scope, counted, told)
+        streams: list[EventStream] = []
+        await self._app({**scope, HANDED_OVER: streams}, counted, told)
+        for stream in streams:
+            await stream.run(receive, told)
 
 
 def enveloped(data: Any, status: int = 200, msg: str = "success") -> Response:

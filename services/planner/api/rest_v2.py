@@ -194,9 +194,9 @@ async def get_flow(
 )
 async def watch_flow(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
     """A release as it is now, and again whenever it has changed, until it is over: the newest state alone."""
-    states = calls.watch(who, namespace, name)
+    states = calls.beats(who, namespace, name, sse.HEARTBEAT_SECONDS)
     first = await anext(states)
-    return sse.EventStream(_states(first, states))
+    return sse.EventStream(_states([first], states))
 
 
 @router.get(
@@ -567,14 +567,22 @@ def _naming(strategy: BaseModel | None, pods: list[str] | None) -> Json:
     return _fields(strategy) | ({"podsToDelete": pods} if pods else {})
 
 
-async def _states(first: Json, states: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+async def _states(first: list[Json | None], states: AsyncGenerator[Json | None]) -> AsyncGenerator[bytes]:
+    """`first` is emptied: a stream that waits keeps no state."""
     async with aclosing(states):
-        yield sse.event(msgspec.json.encode(first))
-        if not first["status"]["finished"]:
-            async for state in states:
-                yield sse.event(msgspec.json.encode(state))
-                if state["status"]["finished"]:
-                    break
+        state = first.pop()
+        while True:
+            finished = bool(state and state["status"]["finished"])
+            data = sse.event(msgspec.json.encode(state)) if state else b""
+            del state
+            yield data
+            del data
+            if finished:
+                break
+            try:
+                state = await anext(states)
+            except StopAsyncIteration:
+                break
         yield sse.END
 
 

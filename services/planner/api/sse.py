@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from services.planner.api.problem import Problem
 HEARTBEAT_SECONDS: Final = 15.0
 HEARTBEAT: Final = b":\n\n"
 """A comment: it keeps what lies in between from giving up the connection."""
+HANDED_OVER: Final = "triton.streams"
+"""In the scope of a request: streams that are to be sent."""
 END: Final = b"event: end\ndata: {}\n\n"
 """After it nothing comes, also on a new connection: a reader need not connect again."""
 
@@ -33,42 +36,39 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._events = events
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Leaves it to the server's outermost part, where there is one: what was needed to begin it is then freed."""
+        if HANDED_OVER in scope:
+            scope[HANDED_OVER].append(self)
+        else:
+            await self.run(receive, send)
+
+    async def run(self, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        sending = asyncio.ensure_future(self._send(send))
+        this = asyncio.current_task()
+        assert this is not None
         gone = asyncio.ensure_future(_gone(receive))
+
+        def leave(_: object) -> None:
+            this.cancel()
+
+        gone.add_done_callback(leave)
         try:
-            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+            await self._send(send)
+        except asyncio.CancelledError:
+            if not gone.done() or this.uncancel():
+                raise
         finally:
+            gone.remove_done_callback(leave)
             gone.cancel()
-            if not sending.done():
-                sending.cancel()
-            await asyncio.gather(gone, sending, return_exceptions=True)
             await self._events.aclose()
-        if not sending.cancelled() and (error := sending.exception()):
-            raise error
 
     async def _send(self, send: Any) -> None:
-        following = asyncio.ensure_future(anext(self._events, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait((following,), timeout=HEARTBEAT_SECONDS)
-                if not done:
-                    await _part(send, HEARTBEAT)
-                    continue
-                try:
-                    data = following.result()
-                except Problem:
-                    # the reader connects again and is told then
-                    break
-                if data is None:
-                    break
-                following = asyncio.ensure_future(anext(self._events, None))
+        # a Problem: the reader connects again, and is told then
+        with contextlib.suppress(Problem):
+            async for data in self._events:
                 await _part(send, data or HEARTBEAT)
-        finally:
-            if not following.done():
-                following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+                del data
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

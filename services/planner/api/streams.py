@@ -7,6 +7,7 @@ release that it has not sent yet: one that is never read costs no more than one 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,15 @@ class Stream:
         if uid == self.uid:
             self._over = True
             self._news.set()
+
+    async def quiet(self, seconds: float) -> bool:
+        """Whether nothing happens for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return True
+        return False
 
     def __aiter__(self) -> AsyncIterator[Json]:
         return self
@@ -158,5 +168,6 @@ class Streams:
 
 
 def _state(flow: Json) -> str:
-    """What differs between any two states that are worth sending."""
-    return f"{flow['metadata']['generation']} {flow['status']}"
+    """What differs between any two states that are worth sending; short, as every stream keeps it."""
+    told = f"{flow['metadata']['generation']} {flow['status']}"
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
