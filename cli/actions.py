@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.exits import FAILED, BadInput
-from cli.options import As, Kubeconfig, Name, Namespace, Output, OverrideFreeze
-from cli.output import note, show
-from cli.releases import in_cluster, steer
+from cli.options import UNSAID, As, Name, Output, OverrideFreeze, Where
+from cli.output import Format, note, show
+from cli.releases import at, steer
 
 if TYPE_CHECKING:
-    from cli.connection import Cluster
+    from cli.backends import Wanted
     from shared.deployflow import DeployFlowSpec
     from shared.releases import Known
 
@@ -33,44 +31,11 @@ Pods = Annotated[
 ]
 
 
-async def _look(cluster: Cluster, instance: str, *, pods: bool = False) -> Known:
-    from shared.releases import Known
+def _begin(wanted: Wanted, where: Where, requested_by: str | None, output: Format | None) -> None:
+    """Begin the release, if there is anything to do, and print its name."""
+    from cli.control import requester
 
-    releases, cloneset = await cluster.releases(instance), await cluster.cloneset(instance)
-    there = await cluster.pods(instance) if pods else []
-    return Known(instance, releases, cloneset, [pod["metadata"]["name"] for pod in there])
-
-
-def _start(
-    instance: str,
-    build: Callable[[Known], DeployFlowSpec | None],
-    kubeconfig: Path | None,
-    namespace: str | None,
-    requested_by: str | None,
-    output: Output,
-    *,
-    pods: bool = False,
-    freeze_override: str = "",
-) -> None:
-    """Make the DeployFlow of what `build` says, if it says anything, and print its name."""
-    from cli import control
-    from shared import releases
-    from shared.kubernetes import DEPLOYFLOWS
-
-    async def work(cluster: Cluster) -> Json | None:
-        spec = build(await _look(cluster, instance, pods=pods))
-        if spec is None:
-            return None
-        body = releases.release(
-            spec,
-            namespace=cluster.namespace,
-            request_id=control.new_request_id(),
-            requested_by=control.requester(requested_by),
-            freeze_override=freeze_override,
-        )
-        return await cluster.ask(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
-
-    made = in_cluster(kubeconfig, namespace, work)
+    made = at(where, lambda backend: backend.begin(wanted, requester(requested_by)))
     if made is None:
         return
     if output is None:
@@ -94,8 +59,7 @@ def update(
     interval: Annotated[int | None, typer.Option("--interval", help="Seconds between batches.")] = None,
     override_freeze: OverrideFreeze = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Release a new image of an instance.
@@ -107,16 +71,27 @@ def update(
       triton update web --image web:2.1 --batch-size 25% --canary 1 --mode auto
 
     """
+    from cli.backends import Wanted
     from cli.strategy import paced
     from shared import releases
 
-    wish = releases.Wish(image, container, replicas, paced(batch_size, mode, interval, canary=canary))
-
-    def build(known: Known) -> DeployFlowSpec:
-        return releases.update(known, wish)
-
+    strategy = paced(batch_size, mode, interval, canary=canary)
     override = override_freeze or ""
-    _start(instance, build, kubeconfig, namespace, requested_by, output, freeze_override=override)
+    wanted = Wanted(
+        instance,
+        lambda known: releases.update(known, releases.Wish(image, container, replicas, strategy)),
+        lambda server: server.triton.update(
+            instance,
+            image,
+            container=container,
+            replicas=replicas,
+            strategy=strategy,
+            queue=True,
+            freeze_override=override,
+        ),
+        freeze_override=override,
+    )
+    _begin(wanted, where, requested_by, output)
 
 
 def rollback(
@@ -129,8 +104,7 @@ def rollback(
     mode: Mode = None,
     interval: Interval = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Go back to what an earlier release of an instance had released.
@@ -142,6 +116,7 @@ def rollback(
       triton rollback web --to web-kvnpb --batch-size 25%
 
     """
+    from cli.backends import Wanted
     from cli.strategy import paced
     from shared import releases
 
@@ -152,7 +127,8 @@ def rollback(
         note(f"{instance} goes back to {releases.title(base)}")
         return spec
 
-    _start(instance, build, kubeconfig, namespace, requested_by, output)
+    wanted = Wanted(instance, build, lambda server: server.rollback(instance, to, asked))
+    _begin(wanted, where, requested_by, output)
 
 
 def restart(
@@ -162,8 +138,7 @@ def restart(
     mode: Mode = None,
     interval: Interval = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Replace all pods of an instance, or those named, by fresh ones.
@@ -175,15 +150,18 @@ def restart(
       triton restart web --pod web-zh98f --pod web-k2x4d
 
     """
+    from cli.backends import Wanted
     from cli.strategy import paced
     from shared import releases
 
-    asked = paced(batch_size, mode, interval, podsToDelete=pods)
-
-    def build(known: Known) -> DeployFlowSpec:
-        return releases.restart(known, asked)
-
-    _start(instance, build, kubeconfig, namespace, requested_by, output, pods=bool(pods))
+    asked = paced(batch_size, mode, interval)
+    wanted = Wanted(
+        instance,
+        lambda known: releases.restart(known, {**asked, **_naming(pods)}),
+        lambda server: server.triton.restart(instance, pods=pods or (), strategy=asked, queue=True),
+        pods=bool(pods),
+    )
+    _begin(wanted, where, requested_by, output)
 
 
 def scale(
@@ -196,8 +174,7 @@ def scale(
     mode: Mode = None,
     interval: Interval = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Change how many pods an instance has.
@@ -209,18 +186,25 @@ def scale(
       triton scale web --replicas 2 --pod web-zh98f
 
     """
+    from cli.backends import Wanted
     from cli.strategy import paced
     from shared import releases
 
-    asked = paced(batch_size, mode, interval, podsToDelete=pods)
+    asked = paced(batch_size, mode, interval)
 
     def build(known: Known) -> DeployFlowSpec | None:
-        spec = releases.scale(known, replicas, asked)
+        spec = releases.scale(known, replicas, {**asked, **_naming(pods)})
         if spec is None:
             note(f"{instance} has {replicas} replicas already: nothing to do")
         return spec
 
-    _start(instance, build, kubeconfig, namespace, requested_by, output, pods=bool(pods))
+    wanted = Wanted(
+        instance,
+        build,
+        lambda server: server.scale(instance, replicas, pods or (), asked),
+        pods=bool(pods),
+    )
+    _begin(wanted, where, requested_by, output)
 
 
 def stop(
@@ -229,8 +213,7 @@ def stop(
     mode: Mode = None,
     interval: Interval = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Take all pods of an instance away, and remember how many there were.
@@ -242,11 +225,17 @@ def stop(
       triton stop web --batch-size 25% --interval 60
 
     """
+    from cli.backends import Wanted
     from cli.strategy import paced
     from shared import releases
 
     asked = paced(batch_size, mode, interval)
-    _start(instance, lambda known: releases.stop(known, asked), kubeconfig, namespace, requested_by, output)
+    wanted = Wanted(
+        instance,
+        lambda known: releases.stop(known, asked),
+        lambda server: server.triton.stop(instance, strategy=asked, queue=True),
+    )
+    _begin(wanted, where, requested_by, output)
 
 
 def start(
@@ -255,8 +244,7 @@ def start(
     mode: Mode = None,
     interval: Interval = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Make the pods of a stopped instance again, as many as there were.
@@ -268,11 +256,17 @@ def start(
       triton start web --batch-size 2
 
     """
+    from cli.backends import Wanted
     from cli.strategy import paced
     from shared import releases
 
     asked = paced(batch_size, mode, interval)
-    _start(instance, lambda known: releases.start(known, asked), kubeconfig, namespace, requested_by, output)
+    wanted = Wanted(
+        instance,
+        lambda known: releases.start(known, asked),
+        lambda server: server.triton.start(instance, strategy=asked, queue=True),
+    )
+    _begin(wanted, where, requested_by, output)
 
 
 def delete(
@@ -282,8 +276,7 @@ def delete(
     mode: Mode = None,
     interval: Interval = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Take an instance away: all its pods, then its CloneSet.
@@ -295,6 +288,7 @@ def delete(
       triton delete web --yes --batch-size 25%
 
     """
+    from cli.backends import Wanted
     from cli.strategy import paced
     from shared import releases
 
@@ -303,20 +297,26 @@ def delete(
         if not sys.stdin.isatty():
             msg = "--yes: there is no terminal to ask on, and a delete can't be undone"
             raise BadInput(msg)
-        known = in_cluster(kubeconfig, namespace, lambda cluster: _look(cluster, instance))
-        if not typer.confirm(
-            f"Delete {instance} with its {releases.replicas_of(known)} pods for good?", err=True
-        ):
+        pods = at(where, lambda backend: backend.replicas(instance))
+        if not typer.confirm(f"Delete {instance} with its {pods} pods for good?", err=True):
             note("nothing is deleted")
             raise typer.Exit(FAILED)
-    _start(instance, lambda known: releases.delete(known, asked), kubeconfig, namespace, requested_by, output)
+    wanted = Wanted(
+        instance,
+        lambda known: releases.delete(known, asked),
+        lambda server: server.delete(instance, asked),
+    )
+    _begin(wanted, where, requested_by, output)
+
+
+def _naming(pods: list[str] | None) -> Json:
+    return {"podsToDelete": pods} if pods else {}
 
 
 def retry(
     name: Name,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Start the failed batch of a release anew.
@@ -329,14 +329,13 @@ def retry(
     """
     from shared.commands import CommandType
 
-    steer(name, CommandType.RETRY, kubeconfig, namespace, requested_by, output=output)
+    steer(name, CommandType.RETRY, where, requested_by, output=output)
 
 
 def promote(
     name: Name,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Let a release go past every gate, to its end.
@@ -349,4 +348,4 @@ def promote(
     """
     from shared.commands import CommandType
 
-    steer(name, CommandType.PROMOTE, kubeconfig, namespace, requested_by, output=output)
+    steer(name, CommandType.PROMOTE, where, requested_by, output=output)

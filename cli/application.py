@@ -9,6 +9,7 @@ from typing import Final
 import typer
 
 from cli import actions, parts, releases
+from cli.options import located
 
 app: Final = typer.Typer(
     name="triton",
@@ -40,7 +41,7 @@ def _help(function: Callable[..., None]) -> str:
 
 
 def _add(name: str, function: Callable[..., None]) -> None:
-    app.command(name, help=_help(function))(function)
+    app.command(name, help=_help(function))(located(function))
 
 
 def _root(context: typer.Context) -> None:
@@ -58,6 +59,11 @@ def _root(context: typer.Context) -> None:
     What goes wrong, and what else there is to do with an instance:
       triton retry NAME, triton cancel NAME, triton rollback INSTANCE
       triton update, restart, scale, stop, start, delete INSTANCE
+
+    Where it does that:
+      in the cluster of the kubeconfig, or by Triton's REST API:
+      triton get --server https://triton.example.com:8088
+      TRITON_SERVER, TRITON_TOKEN or TRITON_TOKEN_FILE, TRITON_SERVER_CA_FILE
 
     Exit codes:
       0 success

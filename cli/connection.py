@@ -98,11 +98,7 @@ class Cluster:
                 raise
         releases = await self.releases(name)
         if not releases:
-            msg = (
-                f"no DeployFlow and no instance with releases is named {name} in namespace {self.namespace}: "
-                "see `triton get`"
-            )
-            raise Failure(msg)
+            raise no_such(name, self.namespace)
         return current_release(releases)
 
     async def releases(self, instance: str) -> list[Json]:
@@ -122,7 +118,7 @@ class Cluster:
                 "`triton crd --install`, or give another --kubeconfig"
             )
             raise Failure(msg) from error
-        return sorted(flows, key=_age_key)
+        return sorted(flows, key=age_key)
 
     async def cloneset(self, instance: str) -> Json | None:
         try:
@@ -147,7 +143,13 @@ class Cluster:
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
-def _age_key(flow: Json) -> tuple[str, str]:
+def no_such(name: str, namespace: str) -> Failure:
+    return Failure(
+        f"no DeployFlow and no instance with releases is named {name} in namespace {namespace}: see `triton get`"
+    )
+
+
+def age_key(flow: Json) -> tuple[str, str]:
     # creation times are whole seconds; within one, releases of an instance start one after another
     return flow["metadata"]["creationTimestamp"], (flow.get("status") or {}).get("startedAt") or "~"
 

@@ -21,6 +21,7 @@ Json = dict[str, Any]
 ATTEMPTS: Final = 10
 """Each conflict means that somebody else's write came first; ten in a row do not happen to a person."""
 
+NO_EFFECT: Final = "{name}: no effect any more, the release is past that already"
 _SAID = {
     CommandType.PAUSE: "is paused: no new batch begins and no pod is made until `triton resume {name}`",
     CommandType.RESUME: "goes on",
@@ -28,6 +29,7 @@ _SAID = {
     CommandType.RETRY: "starts its failed batch anew",
     CommandType.PROMOTE: "goes on to its end: it asks nobody any more, `triton cancel {name}` still ends it",
 }
+_AHEAD = (CommandType.NEXT, CommandType.CONTINUE, CommandType.PROMOTE)
 
 
 def requester(given: str | None) -> str:
@@ -81,7 +83,7 @@ async def act(cluster: Cluster, flow: Json, command: DeployCommand) -> str:
     for _ in range(ATTEMPTS):
         fields = change(flow, command)
         if fields is None:
-            return f"{name}: no effect any more, the release is past that already"
+            return NO_EFFECT.format(name=name)
         body = patch(flow, fields, request_id=command.id, requested_by=command.requested_by)
         try:
             await cluster.ask(cluster.client.patch(DEPLOYFLOWS, cluster.namespace, name, body))
@@ -93,6 +95,20 @@ async def act(cluster: Cluster, flow: Json, command: DeployCommand) -> str:
         return f"{name} {said(command, fields)}".format(name=name)
     msg = f"{name} was changed by others {ATTEMPTS} times meanwhile: try again"
     raise Failure(msg)
+
+
+def came_to(before: Json, after: Json, command: DeployCommand) -> str:
+    """The line that says what the command came to, from the release before and after it."""
+    name = after["metadata"]["name"]
+    field = (
+        "updateStrategy" if "updateStrategy" in {**before["spec"], **after["spec"]} else "nonUpdateStrategy"
+    )
+    was, now = before["spec"].get(field) or {}, after["spec"].get(field) or {}
+    ahead = ("mode", "batches", "stage")
+    if command.type in _AHEAD and [was.get(key) for key in ahead] == [now.get(key) for key in ahead]:
+        return NO_EFFECT.format(name=name)
+    fields = {"batches": now.get("batches", 1), "stage": now.get("stage")}
+    return f"{name} {said(command, fields)}".format(name=name)
 
 
 def said(command: DeployCommand, fields: Json) -> str:

@@ -13,17 +13,18 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 import typer
 from pydantic import ValidationError
 
 from cli.connection import Place
 from cli.exits import BadInput, Failure
+from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump
 from shared.deployflow import FlowPhase
 from shared.errors import Unavailable
-from shared.event_store import EventStore, Query, Stream, open_store
+from shared.event_store import Query, Stream, open_store
 from shared.settings import Settings, unfit
 
 Json = dict[str, Any]
@@ -221,10 +222,18 @@ def _span(seconds: float) -> str:
 # --- the search ---------------------------------------------------------------------------------------------
 
 
+class Readable(Protocol):
+    """An event store, as far as it is read here."""
+
+    async def search(self, query: Query) -> list[Json]: ...
+
+    async def close(self) -> None: ...
+
+
 class _Reader:
     """The documents of a DeployFlow, else of an instance, of that name; each once, however often asked."""
 
-    def __init__(self, store: EventStore, namespace: str, name: str, since: datetime | None) -> None:
+    def __init__(self, store: Readable, namespace: str, name: str, since: datetime | None) -> None:
         self._store = store
         self._namespace = namespace
         self._name = name
@@ -345,13 +354,15 @@ def log(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the release is over.")] = False,
     pods: Annotated[bool, typer.Option(help="With what each pod did.")] = True,
+    server: Server = None,
+    ca_file: CaFile = None,
     output: Annotated[
         Format | None, typer.Option("--output", "-o", help="Print the documents instead of the story.")
     ] = None,
 ) -> None:
     """The story of a release: what happened when, what each pod did, how long it took, how it ended.
 
-    It comes from the event store (TRITON_EVENT_STORE). Seconds are counted from the start of the release.
+    It comes from the event store (TRITON_EVENT_STORE), or with --server from there. Seconds are counted from the start of the release.
 
     Examples:
       triton log web-kvn6b
@@ -359,13 +370,9 @@ def log(
       triton log web-kvn6b --follow -o json
 
     """
-    try:
-        store = open_store(Settings())
-    except ValidationError as error:
-        raise BadInput(unfit(error)) from error
-    except ValueError as error:
-        raise BadInput(str(error)) from error
-    place = namespace or Place.of(None, None).namespace
+    where = Where(namespace=namespace, server=server, ca_file=ca_file)
+    store = _store(where)
+    place = namespace or ("default" if server_of(where) else Place.of(None, None).namespace)
     reader = _Reader(store, place, name, since)
     try:
         asyncio.run(_log(store, reader, _Printer(output, pods=pods, follow=follow), follow=follow))
@@ -374,6 +381,19 @@ def log(
     if not reader.found:
         msg = f"the event store knows nothing of {name} in namespace {place}: see `triton get -n {place}`"
         raise Failure(msg)
+
+
+def _store(where: Where) -> Readable:
+    if server := server_of(where):
+        from cli import remote
+
+        return remote.Log(remote.client(server, where))
+    try:
+        return open_store(Settings())
+    except ValidationError as error:
+        raise BadInput(unfit(error)) from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error
 
 
 class _Printer:
@@ -407,7 +427,7 @@ class _Printer:
             typer.secho(text, fg=color, bold=tone == Tone.HEAD)
 
 
-async def _log(store: EventStore, reader: _Reader, printer: _Printer, *, follow: bool) -> None:
+async def _log(store: Readable, reader: _Reader, printer: _Printer, *, follow: bool) -> None:
     story = Story()
     try:
         async for documents in _follow(reader, story) if follow else _once(reader):

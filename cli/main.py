@@ -75,6 +75,11 @@ def _known(error: Exception) -> tuple[str, bool] | None:
         return problems(error), True
     if isinstance(error, ApiError):
         return f"Kubernetes refused: {error}", error.code in {400, 422}
+    if "cli.client" in sys.modules:
+        from cli.client import TritonError
+
+        if isinstance(error, TritonError):
+            return _of_server(str(error), error.status, error.reason)
     if isinstance(error, ConfigError):
         return str(error), True
     if isinstance(error, Refusal | Unavailable):
@@ -82,6 +87,18 @@ def _known(error: Exception) -> tuple[str, bool] | None:
     from sandbox.process import SandboxError
 
     return (str(error), False) if isinstance(error, SandboxError) else None
+
+
+def _of_server(text: str, status: int, reason: str) -> tuple[str, bool]:
+    """A problem that the server told, in the words of the command line."""
+    field, _, problem = text.partition(": ")
+    if option := _OPTIONS.get(field):
+        text = f"{option}: {problem}"
+    if status == 401:
+        text += " (TRITON_TOKEN or TRITON_TOKEN_FILE says who asks)"
+    if reason == "UnknownIssuer":
+        text += " (--ca-file or TRITON_SERVER_CA_FILE)"
+    return text, status in {400, 422} or reason == "NotTriton"
 
 
 def _fault(error: Exception) -> int:

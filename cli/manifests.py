@@ -134,12 +134,7 @@ async def apply(cluster: Cluster, document: Document, *, namespace_given: bool) 
     """Create or merge-patch the object; returns the line that says what came of it."""
     resource, namespaced = await _kind(cluster, document)
     metadata = document.body["metadata"]
-    namespace = metadata.get("namespace", cluster.namespace) if namespaced else ""
-    if namespaced and namespace_given and namespace != cluster.namespace:
-        msg = (
-            f"{document.where}: metadata.namespace: is {namespace}, but --namespace says {cluster.namespace}"
-        )
-        raise BadInput(msg)
+    namespace = namespace_of(document, cluster.namespace, given=namespace_given) if namespaced else ""
     body = document.body | ({"metadata": metadata | {"namespace": namespace}} if namespaced else {})
     try:
         name, outcome = await _put(cluster, resource, namespace, body)
@@ -149,6 +144,15 @@ async def apply(cluster: Cluster, document: Document, *, namespace_given: bool) 
         raise kind(msg) from error
     group = document.body["apiVersion"].partition("/")[0] if "/" in document.body["apiVersion"] else ""
     return f"{document.body['kind'].lower()}{'.' + group if group else ''}/{name} {outcome}"
+
+
+def namespace_of(document: Document, usual: str, *, given: bool) -> str:
+    """Its own, else the usual one; where that was given they have to agree, else this raises `BadInput`."""
+    namespace = str(document.body["metadata"].get("namespace", usual))
+    if given and namespace != usual:
+        msg = f"{document.where}: metadata.namespace: is {namespace}, but --namespace says {usual}"
+        raise BadInput(msg)
+    return namespace
 
 
 async def _put(cluster: Cluster, resource: Resource, namespace: str, body: Json) -> tuple[str, str]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Kubeconfig, Output, State
+from cli.exits import BadInput
+from cli.options import Kubeconfig, Output, State, Where, server_of
 from cli.output import Format, note, show
 
 if TYPE_CHECKING:
@@ -225,6 +226,9 @@ def crd(
     if not install:
         print(crd_yaml(), end="")
         return
+    if server_of(Where(kubeconfig=kubeconfig)):
+        msg = "TRITON_SERVER: the definition can't be installed by a server: name the cluster, with --kubeconfig"
+        raise BadInput(msg)
     from cli.connection import Place, connect
     from cli.installing import install as put
     from cli.interrupts import run

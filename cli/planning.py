@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from cli.output import table
-from services.planner.plan import Plan, PlannedBatch
-from services.planner.preview import Assumption, count_of, going
+from services.planner.preview import Assumption, count_of, make, plan_object, refusal_object
 from shared.deployflow import FREEZE_OVERRIDE, SHRINKING, Action, DeployFlowSpec
 from shared.freeze import HELD_BACK, in_force, read
 
@@ -32,25 +31,33 @@ def held_back(metadata: Json, spec: DeployFlowSpec, namespace: str, windows: str
     return f"would be held back now by {frozen}"
 
 
-def plan_lines(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> list[str]:
+def planned(spec: DeployFlowSpec, assumption: Assumption) -> Json:
+    """The plan for programs, or why there is none."""
+    try:
+        return plan_object(spec, assumption, make(spec, assumption))
+    except ValueError as error:
+        return refusal_object(spec, str(error))
+
+
+def plan_lines(spec: DeployFlowSpec, made: Json) -> list[str]:
+    """The plan for people."""
     instance = spec.application.instance_name
-    pods = count_of(made.to_process, "pod")
-    batches = count_of(len(made.batches), "batch", "batches")
+    pods = count_of(made["toProcess"], "pod")
+    batches = count_of(len(made["batches"]), "batch", "batches")
     to = "," if spec.action == Action.RESTART else " to"
-    what = f"{spec.action} of {instance}{to} {count_of(made.wanted, 'replica')}"
+    what = f"{spec.action} of {instance}{to} {count_of(made['replicas'], 'replica')}"
     lines = [
         f"{what}: {pods} in {batches}, mode {spec.strategy.mode}",
-        f"starts from: {assumption.source}",
+        f"starts from: {made['startsFrom']}",
     ]
-    if made.batches:
-        shown = going(spec, assumption, made)
-        rows = [_row(batch, spec, names) for batch, names in zip(made.batches, shown, strict=True)]
-        columns = _columns(spec, named=any(shown))
+    if made["batches"]:
+        rows = [_row(batch, spec) for batch in made["batches"]]
+        columns = _columns(spec, named=any(batch["pods"] for batch in made["batches"]))
         lines += ["", *table(columns, [[row[column] for column in columns] for row in rows])]
     elif spec.action != Action.DELETE:
         lines.append("nothing to do")
-    lines += [f"warning: {warning}" for warning in made.warnings]
-    return [*lines, *_afterwards(spec, assumption)]
+    lines += [f"warning: {warning}" for warning in made["warnings"]]
+    return [*lines, *_afterwards(spec, made["current"]["replicas"])]
 
 
 _COMES, _GOES, _NAMES = "NEW PODS", "PODS THAT GO", "NAMED"
@@ -67,25 +74,25 @@ def _columns(spec: DeployFlowSpec, *, named: bool) -> list[str]:
     return [*columns, "WAITS FOR", *([_NAMES] if named else [])]
 
 
-def _afterwards(spec: DeployFlowSpec, assumption: Assumption) -> list[str]:
+def _afterwards(spec: DeployFlowSpec, replicas: int) -> list[str]:
     if spec.action == Action.DELETE:
         return [f"then the CloneSet {spec.application.instance_name} is removed"]
-    if spec.action == Action.STOP and assumption.current.replicas:
-        return [f"a start brings {assumption.current.replicas} back"]
+    if spec.action == Action.STOP and replicas:
+        return [f"a start brings {replicas} back"]
     return []
 
 
-def _row(batch: PlannedBatch, spec: DeployFlowSpec, names: list[str]) -> dict[str, str]:
+def _row(batch: Json, spec: DeployFlowSpec) -> dict[str, str]:
     """By column."""
-    waits = ", ".join(_GATES.get(gate, gate) for gate in batch.gates)
+    waits = ", ".join(_GATES.get(gate, gate) for gate in batch["gates"])
     interval = spec.strategy.batch_interval_seconds
-    if not waits and interval and batch.number > 1:
+    if not waits and interval and batch["number"] > 1:
         waits = f"{interval} s"
     return {
-        "BATCH": f"{batch.number} (canary)" if batch.canary else str(batch.number),
-        _COMES: str(batch.surge),
-        _GOES: str(batch.retire),
-        f"OLD {_GOES}": str(batch.retire),
+        "BATCH": f"{batch['number']} (canary)" if batch["canary"] else str(batch["number"]),
+        _COMES: str(batch["surge"]),
+        _GOES: str(batch["retire"]),
+        f"OLD {_GOES}": str(batch["retire"]),
         "WAITS FOR": waits or "-",
-        _NAMES: ", ".join(names) or "-",
+        _NAMES: ", ".join(batch["pods"]) or "-",
     }

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from cli.exits import FAILED, BadInput, Failure
-from cli.options import As, File, Kubeconfig, Name, Namespace, Output, OverrideFreeze
+from cli.options import UNSAID, As, File, Name, Output, OverrideFreeze, Where
 from cli.output import Format, note, now, show
 
 if TYPE_CHECKING:
-    from cli.connection import Cluster
+    from cli.backends import Backend
     from cli.manifests import Document
-    from services.planner.preview import Assumption
     from shared.commands import CommandType, Target
     from shared.deployflow import BatchPhase, DeployFlowSpec
 
@@ -23,26 +21,23 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 
-def in_cluster(kubeconfig: Path | None, namespace: str | None, work: Callable[[Cluster], Awaitable[T]]) -> T:
-    """What `work` returns, done with the cluster that the options name."""
-    from cli.connection import Place, connect
+def at(where: Where, work: Callable[[Backend], Awaitable[T]]) -> T:
+    """What `work` returns, done with the cluster or server that the options name."""
+    from cli.backends import reach
     from cli.interrupts import run
 
-    place = Place.of(kubeconfig, namespace)
+    async def reached() -> T:
+        async with reach(where) as backend:
+            return await work(backend)
 
-    async def connected() -> T:
-        async with connect(place) as cluster:
-            return await work(cluster)
-
-    return run(connected())
+    return run(reached())
 
 
 def apply(
     filename: File,
     override_freeze: OverrideFreeze = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
 ) -> None:
     """Create or change the objects of a file.
 
@@ -57,24 +52,27 @@ def apply(
     from cli import control, manifests
 
     documents = manifests.read(filename)
+    who = control.requester(requested_by)
     if override_freeze:
-        who = control.requester(requested_by)
         documents = [document.overriding_freeze(override_freeze, who) for document in documents]
     for document in documents:
         if document.is_flow:
             document.spec()
 
-    async def work(cluster: Cluster) -> None:
-        for document in documents:
-            print(await manifests.apply(cluster, document, namespace_given=namespace is not None))
+    given = where.namespace is not None
 
-    in_cluster(kubeconfig, namespace, work)
+    async def work(backend: Backend) -> None:
+        for document in documents:
+            backend.accepts(document)
+        for document in documents:
+            print(await backend.apply(document, namespace_given=given, requested_by=who))
+
+    at(where, work)
 
 
 def plan(
     filename: File,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Show the whole batch plan of a file's DeployFlows.
@@ -87,70 +85,51 @@ def plan(
 
     """
     from cli import manifests, planning
-    from services.planner import preview
 
     flows = [document for document in manifests.read(filename) if document.is_flow]
     if not flows:
         msg = f"{filename}: there is no DeployFlow to plan"
         raise BadInput(msg)
     specs = [flow.spec() for flow in flows]
-    assumptions = _assumptions(list(zip(flows, specs, strict=True)), kubeconfig, namespace)
-    refused: list[str] = []
-    objects: list[Json] = []
-    for document, spec, given in zip(flows, specs, assumptions, strict=True):
-        try:
-            made = preview.make(spec, given)
-        except ValueError as error:
-            refused.append(f"{document.where}: {error}")
-            objects.append(preview.refusal_object(spec, str(error)))
-            continue
-        if output is None:
-            print(
-                *([""] if len(objects) > len(refused) else []),
-                *planning.plan_lines(spec, given, made),
-                sep="\n",
-            )
-        objects.append(preview.plan_object(spec, given, made))
+    plans = _plans(list(zip(flows, specs, strict=True)), where)
+    made = [(spec, plan) for spec, plan in zip(specs, plans, strict=True) if "refused" not in plan]
     if output is not None:
-        show(objects[0] if len(objects) == 1 else objects, output)
+        show(plans[0] if len(plans) == 1 else plans, output)
+    else:
+        for number, (spec, plan) in enumerate(made):
+            print(*([""] if number else []), *planning.plan_lines(spec, plan), sep="\n")
+    refused = [
+        f"{flow.where}: {plan['refused']}"
+        for flow, plan in zip(flows, plans, strict=True)
+        if "refused" in plan
+    ]
     if refused:
         raise BadInput("; ".join(refused))
 
 
-def _assumptions(
-    flows: list[tuple[Document, DeployFlowSpec]], kubeconfig: Path | None, namespace: str | None
-) -> list[Assumption]:
-    from cli.planning import held_back
-    from services.planner.preview import assume, suppose
+def _plans(flows: list[tuple[Document, DeployFlowSpec]], where: Where) -> list[Json]:
+    """For programs; where no cluster answers, and nobody named one, of what may be supposed."""
+    from cli.planning import planned
+    from services.planner.preview import suppose
     from shared.errors import Unavailable
 
-    async def work(cluster: Cluster) -> list[Assumption]:
-        found = []
-        for document, spec in flows:
-            cluster.namespace = document.body["metadata"].get("namespace", cluster.namespace)
-            instance = spec.application.instance_name
-            pods = [] if spec.updating else await cluster.pods(instance)
-            found.append(assume(spec, await cluster.cloneset(instance), pods))
-            windows = await cluster.freeze_windows()
-            if held := held_back(document.body["metadata"], spec, cluster.namespace, windows, now()):
-                note(f"{document.where}: {held}")
-        return found
+    async def work(backend: Backend) -> list[Json]:
+        return [await backend.plan(document, spec) for document, spec in flows]
 
     try:
-        return in_cluster(kubeconfig, namespace, work)
+        return at(where, work)
     except (Failure, Unavailable) as error:
-        if kubeconfig is not None:
+        if where.named:
             raise
         assumed = all(spec.updating for _, spec in flows)
         what = "assuming that there is no CloneSet yet" if assumed else "assuming what the file tells"
         note(f"no cluster ({error}): {what}")
-        return [suppose(spec) for _, spec in flows]
+        return [planned(spec, suppose(spec)) for _, spec in flows]
 
 
 def get(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """List the releases of a namespace, or show one.
@@ -164,10 +143,10 @@ def get(
     """
     from cli.rendering import flow_table
 
-    async def work(cluster: Cluster) -> list[Json]:
-        return [await cluster.flow(name)] if name else await cluster.flows()
+    async def work(backend: Backend) -> list[Json]:
+        return [await backend.flow(name)] if name else await backend.flows()
 
-    flows = in_cluster(kubeconfig, namespace, work)
+    flows = at(where, work)
     if output is not None:
         show(flows[0] if name else {"apiVersion": "v1", "kind": "List", "items": flows}, output)
     elif flows:
@@ -178,8 +157,7 @@ def get(
 
 def describe(
     name: Name,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Show all about a release, and what it waits for.
@@ -191,7 +169,7 @@ def describe(
     """
     from cli import rendering
 
-    flow = in_cluster(kubeconfig, namespace, lambda cluster: cluster.flow(name))
+    flow = at(where, lambda backend: backend.flow(name))
     if output is not None:
         show(flow, output)
     else:
@@ -200,8 +178,7 @@ def describe(
 
 def watch(
     name: Name,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Follow a release live until it is over.
@@ -216,23 +193,22 @@ def watch(
     """
     from cli import watching
 
-    async def work(cluster: Cluster) -> str:
-        found = (await cluster.flow(name))["metadata"]["name"]
+    async def work(backend: Backend) -> str:
+        found = (await backend.flow(name))["metadata"]["name"]
         quiet = watching.PlainScreen(lambda _: None)
-        view = await watching.watch(cluster, found, quiet if output else watching.screen())
+        view = await watching.watch(backend, found, quiet if output else watching.screen())
         if output is not None:
-            show(await cluster.flow(found), output)
+            show(await backend.flow(found), output)
         return view.phase
 
-    if in_cluster(kubeconfig, namespace, work) != "Success":
+    if at(where, work) != "Success":
         raise typer.Exit(FAILED)
 
 
 def steer(
     name: str,
     kind: CommandType,
-    kubeconfig: Path | None,
-    namespace: str | None,
+    where: Where,
     requested_by: str | None,
     *,
     batch: int | None = None,
@@ -244,20 +220,20 @@ def steer(
     from cli import control
     from shared.commands import CommandType
 
-    async def work(cluster: Cluster) -> None:
-        flow = await cluster.flow(name)
+    async def work(backend: Backend) -> None:
+        flow = await backend.flow(name)
         place = (batch, stage)
         if kind == CommandType.NEXT and batch is None:
             place = control.meant_for(flow)
         who = control.requester(requested_by)
         command = control.command_for(flow, kind, who, batch=place[0], stage=place[1], target=target)
-        said = await control.act(cluster, flow, command)
+        said = await backend.command(flow, command)
         if output is None:
             print(said)
         else:
-            show(await cluster.flow(flow["metadata"]["name"]), output)
+            show(await backend.flow(flow["metadata"]["name"]), output)
 
-    in_cluster(kubeconfig, namespace, work)
+    at(where, work)
 
 
 def next_(
@@ -270,8 +246,7 @@ def next_(
         str | None, typer.Option("--stage", help="The phase it is meant for: Smoked, Baking or Baked.")
     ] = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Let a waiting release go one step on.
@@ -289,9 +264,7 @@ def next_(
         msg = "--stage needs --batch: the stage of which batch?"
         raise typer.BadParameter(msg)
     meant = _stage(stage)
-    steer(
-        name, CommandType.NEXT, kubeconfig, namespace, requested_by, batch=batch, stage=meant, output=output
-    )
+    steer(name, CommandType.NEXT, where, requested_by, batch=batch, stage=meant, output=output)
 
 
 def continue_(
@@ -303,8 +276,7 @@ def continue_(
         str | None, typer.Option("--stage", help="How far the last of them: Smoked, Baking or Baked.")
     ] = None,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Let a release go on up to a batch or a stage.
@@ -320,7 +292,7 @@ def continue_(
         msg = "say how far: --batches N, --stage S, or both"
         raise typer.BadParameter(msg)
     target = Target(batches=batches, stage=_stage(stage))
-    steer(name, CommandType.CONTINUE, kubeconfig, namespace, requested_by, target=target, output=output)
+    steer(name, CommandType.CONTINUE, where, requested_by, target=target, output=output)
 
 
 def _stage(text: str | None) -> BatchPhase | None:
@@ -339,8 +311,7 @@ def _stage(text: str | None) -> BatchPhase | None:
 def pause(
     name: Name,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Stop a release where it is.
@@ -353,14 +324,13 @@ def pause(
     """
     from shared.commands import CommandType
 
-    steer(name, CommandType.PAUSE, kubeconfig, namespace, requested_by, output=output)
+    steer(name, CommandType.PAUSE, where, requested_by, output=output)
 
 
 def resume(
     name: Name,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """Let a paused release go on.
@@ -371,14 +341,13 @@ def resume(
     """
     from shared.commands import CommandType
 
-    steer(name, CommandType.RESUME, kubeconfig, namespace, requested_by, output=output)
+    steer(name, CommandType.RESUME, where, requested_by, output=output)
 
 
 def cancel(
     name: Name,
     requested_by: As = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    where: Where = UNSAID,
     output: Output = None,
 ) -> None:
     """End a release for good.
@@ -391,4 +360,4 @@ def cancel(
     """
     from shared.commands import CommandType
 
-    steer(name, CommandType.CANCEL, kubeconfig, namespace, requested_by, output=output)
+    steer(name, CommandType.CANCEL, where, requested_by, output=output)

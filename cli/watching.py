@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+    from cli.backends import Backend
+
 Json = dict[str, Any]
 SILENCE_SECONDS: Final = 90.0
 RETRY_SECONDS: Final = 1.0
@@ -163,11 +165,11 @@ def _batch_picture(batch: Batch) -> list[RenderableType]:
     return lines
 
 
-async def watch(cluster: Cluster, name: str, on: Screen) -> Progress:
+async def watch(backend: Backend, name: str, on: Screen) -> Progress:
     """Show the release until it is finished; returns its last state."""
     view: Progress | None = None
     with on.opened():
-        async for flow in follow(cluster, name):
+        async for flow in backend.follow(name):
             view = progress(flow)
             on.show(view)
             if view.finished:

@@ -18,11 +18,11 @@ from cli.demo.witness import Witness
 from cli.exits import Failure
 from cli.manifests import Document, apply
 from cli.output import Format
-from cli.planning import plan_lines
+from cli.planning import plan_lines, planned
 from cli.rendering import progress, status_of
 from cli.strategy import paced
 from cli.watching import follow
-from services.planner.preview import assume, make
+from services.planner.preview import assume
 from shared import history
 from shared.commands import CommandType
 from shared.event_store import EventStore, Query, Stream, open_store
@@ -88,7 +88,7 @@ class Demo:
         flow, service = (Document(f"demo ({body['kind']})", body) for body in apps.nginx())
         spec = flow.spec()
         assumption = assume(spec, await self._cluster.cloneset(apps.NGINX))
-        self._stage.lines(plan_lines(spec, assumption, make(spec, assumption)))
+        self._stage.lines(plan_lines(spec, planned(spec, assumption)))
         began = time.monotonic()
         await self._apply(service)
         async with Witness(self._client, "default", apps.NGINX_SERVICE, apps.NGINX) as witness:
@@ -209,7 +209,7 @@ class Demo:
         base = history.last_good(await self._cluster.releases(apps.WEB), apps.WEB)
         spec = updated(base, Wish(image, strategy=paced(str(apps.BATCH_SIZE), "auto")))
         assumption = assume(spec, await self._cluster.cloneset(apps.WEB))
-        self._stage.lines(plan_lines(spec, assumption, make(spec, assumption)))
+        self._stage.lines(plan_lines(spec, planned(spec, assumption)))
         body = release(spec, namespace="default", request_id=new_request_id(), requested_by=REQUESTED_BY)
         made = await self._cluster.ask(self._client.create(DEPLOYFLOWS, "default", body))
         name = str(made["metadata"]["name"])

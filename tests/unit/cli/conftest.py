@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,9 @@ class Result(NamedTuple):
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test may reach the cluster of whoever runs it."""
-    for name in ("TRITON_KUBECONFIG", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "TRITON_LOG_LEVEL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ:
+        if name.startswith(("TRITON_", "KUBE")):
+            monkeypatch.delenv(name)
     monkeypatch.setattr("cli.connection._USUAL", tmp_path / "no-kubeconfig")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.planning import plan_lines
+from cli.planning import plan_lines, planned
 from services.planner.preview import assume, make
 from shared.deployflow import DeployFlowSpec
 
@@ -87,7 +87,7 @@ def _told(spec: DeployFlowSpec, replicas: int = 4, *pods: Json, **annotations: s
     marks = {f"apps.triton.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
     cloneset = {"metadata": {"annotations": marks}, "spec": {"replicas": replicas}}
     assumption = assume(spec, cloneset, pods)
-    return plan_lines(spec, assumption, make(spec, assumption))
+    return plan_lines(spec, planned(spec, assumption))
 
 
 def test_of_the_named_pods_those_that_do_not_serve_go_first_and_then_the_oldest() -> None:
@@ -153,7 +153,7 @@ def test_what_is_impossible_is_told_and_all_else_is_planned(
 ) -> None:
     there = {"metadata": {}, "spec": {"replicas": 4}}
     monkeypatch.setattr(
-        "cli.releases._assumptions", lambda flows, *_: [assume(spec, there) for _, spec in flows]
+        "cli.releases._plans", lambda flows, *_: [planned(spec, assume(spec, there)) for _, spec in flows]
     )
     flows = [_flow("scale_in", 6), _flow("scale_out", 5)]
     file = tmp_path / "two.yaml"
@@ -165,8 +165,8 @@ def test_what_is_impossible_is_told_and_all_else_is_planned(
     )
     assert result.out.startswith("scale_out of 7-web to 5 replicas: 1 pod in 1 batch")
     result = triton("plan", "-f", str(file), "-o", "json")
-    refused, planned = json.loads(result.out)
-    assert (result.code, planned["toProcess"]) == (2, 1)
+    refused, other = json.loads(result.out)
+    assert (result.code, other["toProcess"]) == (2, 1)
     assert refused == {
         "instance": "7-web",
         "action": "scale_in",
@@ -207,7 +207,7 @@ def test_an_update_replaces_as_many_old_pods_as_it_makes(spec: Json) -> None:
     template = {"spec": {"containers": [{"name": "web", "image": "web:0"}]}}
     wanted = DeployFlowSpec.model_validate(spec)
     assumption = assume(wanted, _cloneset(template))
-    lines = plan_lines(wanted, assumption, make(wanted, assumption))
+    lines = plan_lines(wanted, planned(wanted, assumption))
     assert lines[1] == "starts from: CloneSet 7-web: 4 replicas, 0 already on the target"
     assert [line.split()[:3] for line in lines[-2:]] == [["2", "2", "2"], ["3", "1", "1"]]
 
@@ -216,7 +216,7 @@ def test_an_update_to_what_runs_already_has_nothing_to_do(spec: Json) -> None:
     template = spec["application"]["template"] | {"metadata": {"labels": {"added": "by-triton"}}}
     wanted = DeployFlowSpec.model_validate(spec)
     assumption = assume(wanted, _cloneset(template))
-    assert plan_lines(wanted, assumption, make(wanted, assumption))[-1] == "nothing to do"
+    assert plan_lines(wanted, planned(wanted, assumption))[-1] == "nothing to do"
 
 
 def test_a_file_without_a_deployflow_has_nothing_to_plan(tmp_path: Path, triton: Callable[..., Any]) -> None:

@@ -1,0 +1,239 @@
+"""The verbs by way of Triton's REST API: the server does what the command line otherwise works out itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cli import control
+from cli.client import AsyncTriton, DeployFlow, TritonError
+from cli.connection import ANSWER_SECONDS, age_key, current_release, no_such
+from cli.exits import BadInput, Failure
+from cli.manifests import Document, namespace_of
+from cli.output import note
+from services.planner.preview import refusal_object
+from shared import deployflow as df
+from shared import releases
+from shared.commands import CommandType, DeployCommand
+from shared.deployflow import DeployFlowSpec
+from shared.errors import Unavailable
+from shared.event_store.interface import Query, dataset
+from shared.releases import Known
+
+if TYPE_CHECKING:
+    from cli.backends import Wanted
+    from cli.options import Where
+
+RETRIES: Final = 3
+PAGE: Final = 1000
+Json = dict[str, Any]
+
+
+def client(server: str, where: Where) -> AsyncTriton:
+    """As options and environment name it; raises `ConfigError` for what can't be meant."""
+    ca_file = where.ca_file or os.environ.get("TRITON_SERVER_CA_FILE") or None
+    return AsyncTriton(
+        server,
+        namespace=where.namespace or "default",
+        token=os.environ.get("TRITON_TOKEN", ""),
+        token_file=os.environ.get("TRITON_TOKEN_FILE") or None,
+        ca_file=Path(ca_file).expanduser() if ca_file else None,
+        timeout=ANSWER_SECONDS,
+        retries=RETRIES,
+    )
+
+
+class ByServer:
+    """As a `Backend` of the verbs."""
+
+    def __init__(self, triton: AsyncTriton) -> None:
+        self.triton = triton
+
+    async def flow(self, name: str) -> Json:
+        try:
+            return (await self.triton.deployflow(name)).resource
+        except TritonError as error:
+            if error.reason != "NotFound":
+                raise
+        found = await self._releases(name)
+        if not found:
+            raise no_such(name, self.triton.namespace)
+        return current_release(found)
+
+    async def flows(self) -> list[Json]:
+        return await self._releases("")
+
+    async def follow(self, name: str) -> AsyncIterator[Json]:
+        async for flow in self.triton.watch(name):
+            yield flow.resource
+        msg = f"{name} was deleted"
+        raise Failure(msg)
+
+    async def begin(self, wanted: Wanted, requested_by: str) -> Json | None:
+        made = await wanted.ask(ByServer(self.triton.using(requested_by=requested_by)))
+        return made.resource if made else None
+
+    async def rollback(self, instance: str, to: str | None, strategy: Json) -> DeployFlow:
+        base, _ = releases.rollback(await self._known(instance), to, strategy)
+        note(f"{instance} goes back to {releases.title(base)}")
+        return await self.triton.rollback(instance, to=base["metadata"]["name"], strategy=strategy)
+
+    async def scale(
+        self, instance: str, replicas: int, pods: Sequence[str], strategy: Json
+    ) -> DeployFlow | None:
+        try:
+            return await self.triton.scale(instance, replicas, pods=pods, strategy=strategy, queue=True)
+        except TritonError as error:
+            if error.reason != "NothingToDo":
+                raise
+            note(f"{error}: nothing to do")
+            return None
+
+    async def delete(self, instance: str, strategy: Json) -> DeployFlow:
+        spec = releases.delete(await self._known(instance), strategy)
+        return await self.triton.create(spec, queue=True)
+
+    async def command(self, flow: Json, command: DeployCommand) -> str:
+        asked = self.triton.using(requested_by=command.requested_by, request_id=command.id)
+        name = flow["metadata"]["name"]
+        if command.type == CommandType.NEXT:
+            after = await asked.next(name, batch=command.batch, stage=command.stage)
+        elif command.type == CommandType.CONTINUE:
+            assert command.target is not None
+            after = await asked.continue_(name, batches=command.target.batches, stage=command.target.stage)
+        else:
+            plain: dict[CommandType, Callable[[str], Awaitable[DeployFlow]]] = {
+                CommandType.PROMOTE: asked.promote,
+                CommandType.PAUSE: asked.pause,
+                CommandType.RESUME: asked.resume,
+                CommandType.CANCEL: asked.cancel,
+                CommandType.RETRY: asked.retry,
+            }
+            after = await plain[command.type](name)
+        return control.came_to(flow, after.resource, command)
+
+    def accepts(self, document: Document) -> None:
+        if not document.is_flow:
+            msg = f"{document.where}: only DeployFlows go by a server: apply it without --server, or with kubectl"
+            raise BadInput(msg)
+        metadata = document.body["metadata"]
+        set_by_triton: dict[str, Collection[str]] = {
+            "labels": document.spec().application.labels(),
+            "annotations": (df.LAST_REQUEST, df.REQUESTED_BY, df.FREEZE_OVERRIDE),
+        }
+        for field, known in set_by_triton.items():
+            if other := [name for name in metadata.get(field) or {} if name not in known]:
+                msg = f"{document.where}: metadata.{field}: {', '.join(other)} can't go by a server: leave it out"
+                raise BadInput(msg)
+
+    async def apply(self, document: Document, *, namespace_given: bool, requested_by: str) -> str:
+        namespace = namespace_of(document, self.triton.namespace, given=namespace_given)
+        asked = self.triton.using(namespace=namespace, requested_by=requested_by)
+        try:
+            name, outcome = await _put(asked, document)
+        except TritonError as error:
+            raise TritonError(error.status, error.reason, f"{document.where}: {error}") from error
+        return f"{df.KIND.lower()}.{df.GROUP}/{name} {outcome}"
+
+    async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
+        namespace = document.body["metadata"].get("namespace")
+        try:
+            plan = await self.triton.using(namespace=namespace).plan(document.body["spec"])
+        except TritonError as error:
+            if error.reason != "NoPlan":
+                raise
+            return refusal_object(spec, str(error))
+        return plan.model_dump(mode="json", by_alias=True)
+
+    async def replicas(self, instance: str) -> int:
+        return releases.replicas_of(await self._known(instance))
+
+    async def _releases(self, instance: str) -> list[Json]:
+        """Oldest first; of one instance, or all."""
+        found: list[DeployFlow] = []
+        go_on: str | None = ""
+        while go_on is not None:
+            items, go_on = await self.triton.deployflows(instance=instance, limit=PAGE, go_on=go_on)
+            found += items
+        return sorted((flow.resource for flow in found), key=age_key)
+
+    async def _known(self, instance: str) -> Known:
+        cloneset: Json | None = None
+        try:
+            replicas = (await self.triton.instance(instance)).replicas
+            cloneset = {"metadata": {"name": instance}, "spec": {"replicas": replicas}}
+        except TritonError as error:
+            if error.reason != "NotFound":
+                raise
+        return Known(instance, await self._releases(instance), cloneset)
+
+
+async def _put(asked: AsyncTriton, document: Document) -> tuple[str, str]:
+    """Its name, and what came of it. Of a release that there is the strategy alone changes."""
+    metadata, spec = document.body["metadata"], document.body["spec"]
+    name = metadata.get("name", "")
+    override = (metadata.get("annotations") or {}).get(df.FREEZE_OVERRIDE, "")
+    try:
+        before = (await asked.deployflow(name)).resource["spec"] if name else None
+    except TritonError as error:
+        if error.reason != "NotFound":
+            raise
+        before = None
+    if before is None:
+        made = await asked.create(spec, name=name, queue=True, freeze_override=override)
+        return made.name, "created"
+    merged = _merged(before, spec)
+    for field in ("action", "application"):
+        if merged[field] != before[field]:
+            msg = f"{document.where}: spec.{field}: {name} exists already, and this never changes: choose another name"
+            raise BadInput(msg)
+    field = document.spec().strategy_field
+    if merged.get(field) == before.get(field):
+        return name, "unchanged"
+    await asked.steer(name, spec[field])
+    return name, "configured"
+
+
+def _merged(there: Any, given: Any) -> Any:
+    """As a merge patch does it (RFC 7396)."""
+    if not isinstance(given, dict):
+        return given
+    merged = dict(there) if isinstance(there, dict) else {}
+    for key, value in given.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), value)
+    return merged
+
+
+class Log:
+    """The release log as the server tells it: what of an `EventStore` is needed to read it."""
+
+    def __init__(self, triton: AsyncTriton) -> None:
+        self._triton = triton
+
+    async def search(self, query: Query) -> list[Json]:
+        asked = self._triton.using(namespace=query.namespace)
+        instance = query.instance
+        try:
+            instance = instance or (await asked.deployflow(query.deployflow)).instance
+            found = await asked.history(instance, since=query.since, until=query.until, limit=query.limit)
+        except TritonError as error:
+            if error.reason == "NotFound":
+                return []
+            if error.reason == "Unavailable":
+                raise Unavailable(str(error)) from error
+            raise
+        streams = {dataset(stream) for stream in query.streams}
+        return [
+            document
+            for document in found
+            if document["event"].get("dataset") in streams
+            and query.deployflow in {"", document["triton"].get("deployflow")}
+        ]
+
+    async def close(self) -> None:
+        await self._triton.close()
