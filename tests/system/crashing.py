@@ -80,7 +80,9 @@ class Ending:
             return self._end()
 
     def _end(self) -> NoReturn:
-        groups = {member._group_id: member._coordinator.member_id for member in self._members}
+        # the one that open streams are told by is in no group
+        grouped = [member for member in self._members if member._group_id]
+        groups = {member._group_id: member._coordinator.member_id for member in grouped}
         print(json.dumps(groups), flush=True)
         os._exit(CODE)
 
