@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.planner.api.surroundings import World, batch
 
 from services.planner.api import stories
 from services.planner.api.sse import EventStream
@@ -17,6 +16,7 @@ from services.planner.api.stories import _Live
 from shared.lanes import Record
 from shared.topics import DEPLOYFLOW_EVENTS
 from tests.unit.planner.api.rest_surroundings import listening
+from tests.unit.planner.api.surroundings import World, batch
 from tests.unit.plumbing.parts import until
 
 FLOWS = "/api/v2/namespaces/shop/deployflows"
