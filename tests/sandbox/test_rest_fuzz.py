@@ -78,7 +78,9 @@ def map_body(context: Any, body: Any) -> Any:
 def _small(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: 3 if key == "replicas" and type(item) is int and 3 < item <= LARGEST else _small(item)
+            key: 3
+            if key == "replicas" and type(item) in {int, float} and 3 < item <= LARGEST
+            else _small(item)
             for key, item in value.items()
         }
     return [_small(item) for item in value] if isinstance(value, list) else value

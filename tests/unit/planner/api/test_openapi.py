@@ -11,11 +11,11 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
+from tests.unit.planner.api.surroundings import World, batch
 
 from services.planner.api import openapi
 from shared import asyncapi
 from tests.unit.planner.api.rest_surroundings import client_of
-from tests.unit.planner.api.surroundings import World, batch
 
 ROOT = Path(__file__).parents[4]
 DOCUMENT = json.loads(openapi.text())

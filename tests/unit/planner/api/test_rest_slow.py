@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.unit.planner.api.surroundings import World, batch
 
 from services.planner.api import stories
 from services.planner.api.sse import EventStream
@@ -16,7 +17,6 @@ from services.planner.api.stories import _Live
 from shared.lanes import Record
 from shared.topics import DEPLOYFLOW_EVENTS
 from tests.unit.planner.api.rest_surroundings import listening
-from tests.unit.planner.api.surroundings import World, batch
 from tests.unit.plumbing.parts import until
 
 FLOWS = "/api/v2/namespaces/shop/deployflows"
