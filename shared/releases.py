@@ -87,7 +87,7 @@ def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = N
     try:
         named = NonUpdateStrategy.model_validate(strategy).pods_to_delete or []
     except ValidationError as error:
-        raise Unfit("", problems(error, "nonUpdateStrategy")) from error
+        raise Unfit("", problems(error, "spec.nonUpdateStrategy")) from error
     if unknown := [name for name in named if name not in known.pods]:
         there = ", ".join(sorted(known.pods)) or "none"
         raise Unfit("podsToDelete", f"{known.instance} has no pod {', '.join(unknown)}; its pods: {there}")
