@@ -103,5 +103,4 @@ def test_every_operation_keeps_to_the_document(case: Any, url: str, session: req
 
 
 def test_enough_was_tried() -> None:
-    print(len(sent))
     assert len(sent) >= 5_000, len(sent)
