@@ -9,7 +9,15 @@ from pydantic import ValidationError
 
 from shared import history
 from shared.commands import Refusal, deployflow_name, manifest
-from shared.deployflow import Action, DeployFlowSpec, FlowPhase, Mode, containers_of, problems
+from shared.deployflow import (
+    Action,
+    DeployFlowSpec,
+    FlowPhase,
+    Mode,
+    NonUpdateStrategy,
+    containers_of,
+    problems,
+)
 
 Json = dict[str, Any]
 
@@ -76,7 +84,11 @@ def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSp
 def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = None) -> DeployFlowSpec:
     """An action that keeps the template, to so many replicas, else to those there are."""
     now = replicas_of(known)
-    if unknown := [name for name in strategy.get("podsToDelete") or () if name not in known.pods]:
+    try:
+        named = NonUpdateStrategy.model_validate(strategy).pods_to_delete or []
+    except ValidationError as error:
+        raise Unfit("", problems(error, "spec.nonUpdateStrategy")) from error
+    if unknown := [name for name in named if name not in known.pods]:
         there = ", ".join(sorted(known.pods)) or "none"
         raise Unfit("podsToDelete", f"{known.instance} has no pod {', '.join(unknown)}; its pods: {there}")
     return checked(

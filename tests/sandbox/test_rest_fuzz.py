@@ -69,16 +69,13 @@ def flatmap_path_parameters(context: Any, path_parameters: Json) -> Any:
     return st.sampled_from([path_parameters, {**path_parameters, **real}])
 
 
-@schema.hook
-def map_body(context: Any, body: Any) -> Any:
-    """The sandbox would make millions of pods."""
-    return _small(body)
-
-
 def _small(value: Any) -> Any:
+    """With few replicas: the sandbox would make millions of pods."""
     if isinstance(value, dict):
         return {
-            key: 3 if key == "replicas" and type(item) is int and 3 < item <= LARGEST else _small(item)
+            key: 3
+            if key == "replicas" and type(item) in {int, float} and 3 < item <= LARGEST
+            else _small(item)
             for key, item in value.items()
         }
     return [_small(item) for item in value] if isinstance(value, list) else value
@@ -99,11 +96,11 @@ def test_the_document_is_the_one_that_is_served(url: str) -> None:
 )
 def test_every_operation_keeps_to_the_document(case: Any, url: str, session: requests.Session) -> None:
     sent.append(case.operation.label)
+    case.body = _small(case.body)
     # programs written for the first version may send more than it reads
     lenient = [negative_data_rejection] if case.path.startswith("/api/v1/") else []
     case.call_and_validate(base_url=url, session=session, timeout=30, excluded_checks=lenient)
 
 
 def test_enough_was_tried() -> None:
-    print(len(sent))
     assert len(sent) >= 5_000, len(sent)

@@ -16,6 +16,7 @@ from services.planner.api import models_v2 as m
 from services.planner.api import sse, views_v2
 from services.planner.api.calls import NAME, One, etag
 from services.planner.api.calls import Request as Asked
+from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Wanted
 from services.planner.api.rest import (
     PROBLEM,
@@ -267,7 +268,12 @@ async def patch_flow(
 @router.delete(FLOW, tags=["DeployFlows"], status_code=204, responses=_answers(404, 409, 412))
 async def delete_flow(calls: TheCalls, by: ByOfOne, namespace: Namespace, name: Name) -> Response:
     """Take a release that is over from the list."""
-    await calls.delete(by, namespace, name)
+    try:
+        await calls.delete(by, namespace, name)
+    except Problem as problem:
+        # one with a key that comes again is answered as before
+        if not by.id or problem.kind != Kind.NOT_FOUND:
+            raise
     return Response(status_code=204)
 
 

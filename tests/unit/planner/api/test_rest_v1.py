@@ -244,10 +244,14 @@ async def test_rollbacks_restarts_and_scales_answer_the_names_alone(
     assert world.cluster.objects[DEPLOYFLOWS, "shop", scaled["deployName"]]["spec"]["action"] == "scale_in"
 
 
-async def test_what_is_wrong_comes_in_the_envelope_too(rest: httpx.AsyncClient) -> None:
+async def test_what_is_wrong_comes_in_the_envelope_too(world: World, rest: httpx.AsyncClient) -> None:
     assert "appID" in refused(await rest.post("/deployflows", json={"applicationSpec": {}}), 400)
     refused(await rest.post("/deployflows", content=b"{", headers={"Content-Type": "application/json"}), 400)
     refused(await rest.get("/deployflows/Not.A_Name"), 400)
+    world.cloneset()
+    world.flow("web-1", status={"phase": "Success", "finished": True})
+    for nameless in ([None], 5, {"a": "b"}):
+        refused(await rest.post("/instances/web/restarts", json={"podsToDelete": nameless}), 400)
     refused(await rest.get("/elsewhere"), 404)
     wrong = await rest.put("/deployflows")
     refused(wrong, 405)

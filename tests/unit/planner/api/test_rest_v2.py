@@ -110,6 +110,15 @@ async def test_a_request_with_a_key_is_done_once_and_answered_the_same(
         assert retried.json()["spec"]["updateStrategy"]["retries"] == 1, retried.text
 
 
+async def test_a_delete_with_a_key_is_answered_the_same_again(world: World, rest: httpx.AsyncClient) -> None:
+    world.flow("web-1", status=DONE)
+    again = {"Idempotency-Key": "one"}
+    assert (await rest.delete("/deployflows/web-1", headers=again)).status_code == 204
+    world.gone("web-1")
+    assert (await rest.delete("/deployflows/web-1", headers=again)).status_code == 204
+    assert problem(await rest.delete("/deployflows/web-1"), 404) == "NotFound"
+
+
 async def test_two_callers_keys_have_nothing_to_do_with_each_other(
     world: World, rest: httpx.AsyncClient
 ) -> None:
