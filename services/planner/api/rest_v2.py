@@ -595,6 +595,7 @@ async def _states(first: list[Json | None], states: AsyncGenerator[Json | None])
 async def _events(story: AsyncGenerator[Told | None]) -> AsyncGenerator[bytes]:
     async with aclosing(story):
         async for told in story:
-            yield sse.event(told.value, told.id) if told else b""
+            if told is None or told.value:
+                yield sse.event(told.value, told.id) if told else b""
             if told and told.last:
                 yield sse.END

@@ -44,7 +44,10 @@ Json = dict[str, Any]
 
 
 class Told(NamedTuple):
-    """An event, as it was published; `id` is its place. `last`: with it the release is over."""
+    """An event, as it was published; `id` is its place. `last`: with it the release is over.
+
+    `value` is empty where it is over and nothing tells of that any more, or the reader has had it.
+    """
 
     id: int
     value: bytes
@@ -236,6 +239,7 @@ async def _follow(
                 await live.news.wait()
         except TimeoutError:
             if await over():
+                yield Told(at, b"", last=True)
                 return
             yield None
 
