@@ -72,7 +72,9 @@ async def caller_of(
     """Who calls; raises `Problem` for a token that nobody has, and for one that calls too often."""
     scheme, _, token = (authorization or "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else None
-    caller = await calls_of(request).access.caller(bearer, x_requested_by or "")
+    # headers are read as Latin-1, names are sent as UTF-8
+    claimed = (x_requested_by or "").encode("latin-1").decode(errors="replace")
+    caller = await calls_of(request).access.caller(bearer, claimed)
     peer = request.client.host if request.client else ""
     request.app.state.limits.take(caller.name or peer, time.monotonic())
     return caller

@@ -373,16 +373,15 @@ async def get_history(
     return _json({"items": found})
 
 
-_STARTS: Final = _answers(404, 409, 422, body=True, success=_MADE)
+_STARTS: Final[dict[str, Any]] = {
+    "tags": ["Instances"],
+    "status_code": 201,
+    "response_model": m.DeployFlow,
+    "responses": _answers(404, 409, 422, body=True, success=_MADE),
+}
 
 
-@router.post(
-    INSTANCE + "/updates",
-    tags=["Instances"],
-    status_code=201,
-    response_model=m.DeployFlow,
-    responses=_STARTS,
-)
+@router.post(INSTANCE + "/updates", **_STARTS)
 async def update(calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Update) -> Response:
     """Release another image; all else stays as the last successful release has it."""
     return _made(
@@ -392,13 +391,7 @@ async def update(calls: TheCalls, by: By, namespace: Namespace, name: Name, body
     )
 
 
-@router.post(
-    INSTANCE + "/rollbacks",
-    tags=["Instances"],
-    status_code=201,
-    response_model=m.DeployFlow,
-    responses=_STARTS,
-)
+@router.post(INSTANCE + "/rollbacks", **_STARTS)
 async def roll_back(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Rollback | None = None
 ) -> Response:
@@ -408,13 +401,7 @@ async def roll_back(
     return _made(made.flow)
 
 
-@router.post(
-    INSTANCE + "/restarts",
-    tags=["Instances"],
-    status_code=201,
-    response_model=m.DeployFlow,
-    responses=_STARTS,
-)
+@router.post(INSTANCE + "/restarts", **_STARTS)
 async def restart(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Restart | None = None
 ) -> Response:
@@ -424,22 +411,14 @@ async def restart(
     return _made(await calls.restart(by, namespace, name, strategy, queue=body.queue))
 
 
-@router.post(
-    INSTANCE + "/scales",
-    tags=["Instances"],
-    status_code=201,
-    response_model=m.DeployFlow,
-    responses=_STARTS,
-)
+@router.post(INSTANCE + "/scales", **_STARTS)
 async def scale(calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Scale) -> Response:
     """More or fewer pods."""
     strategy = _naming(body.strategy, body.pods)
     return _made(await calls.scale(by, namespace, name, body.replicas, strategy, queue=body.queue))
 
 
-@router.post(
-    INSTANCE + "/stops", tags=["Instances"], status_code=201, response_model=m.DeployFlow, responses=_STARTS
-)
+@router.post(INSTANCE + "/stops", **_STARTS)
 async def stop(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Plain | None = None
 ) -> Response:
@@ -448,9 +427,7 @@ async def stop(
     return _made(await calls.stop(by, namespace, name, _fields(body.strategy), queue=body.queue))
 
 
-@router.post(
-    INSTANCE + "/starts", tags=["Instances"], status_code=201, response_model=m.DeployFlow, responses=_STARTS
-)
+@router.post(INSTANCE + "/starts", **_STARTS)
 async def start(
     calls: TheCalls, by: By, namespace: Namespace, name: Name, body: m.Plain | None = None
 ) -> Response:
