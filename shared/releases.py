@@ -181,6 +181,16 @@ def rollback(known: Known, to: str | None, strategy: Json) -> WayBack:
         raise Unfit("", problems(error, "spec")) from error
 
 
+def brought_by(flow: Json, earlier: Json) -> bool:
+    """Does a rollback go back to this earlier one, by what it brings?"""
+    template = flow["spec"]["application"].get("template")
+    return (
+        history.is_good(earlier)
+        and earlier["metadata"]["uid"] != flow["metadata"]["uid"]
+        and earlier["spec"]["application"].get("template") == template
+    )
+
+
 def release(
     spec: DeployFlowSpec, *, namespace: str, request_id: str, requested_by: str, freeze_override: str = ""
 ) -> Json:

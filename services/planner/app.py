@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.planner.api.reading import Reading
 from services.planner.api.serving import apis
 from services.planner.changes import Changes
 from services.planner.clock import fire_forever, look_forever
@@ -45,7 +46,8 @@ async def planner(context: Context) -> AsyncIterator[None]:
         group="planner",
         handle=instances.handle,
     )
-    intake = Intake(Changes(client, flows), kafka)
+    reading = Reading(store, flows, client)
+    intake = Intake(Changes(client, flows, reading.status), kafka)
     kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)
     facts.on_assigned = flows.assigned

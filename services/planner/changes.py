@@ -6,14 +6,15 @@ make it. Raises `Refusal`, `Unfit`, `ApiError` where the API server refuses, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.planner.flows import FlowCache
+from services.planner.flows import FlowCache, resource
 from shared import deployflow as df
 from shared.commands import (
+    REMEMBERED,
     CommandType,
     DeployCommand,
     Refusal,
@@ -34,11 +35,17 @@ Json = dict[str, Any]
 
 
 class Changes:
-    """Makes and changes DeployFlows."""
+    """Makes and changes DeployFlows.
 
-    def __init__(self, client: Client, flows: FlowCache) -> None:
+    `status` gives the status of one as it is now: what it was written with may be a moment behind what callers see.
+    """
+
+    def __init__(
+        self, client: Client, flows: FlowCache, status: Callable[[Json], Awaitable[Json]] | None = None
+    ) -> None:
         self._client = client
         self._flows = flows
+        self._status = status
 
     async def carry_out(self, command: DeployCommand, look: Callable[[Json], None] | None = None) -> Json:
         """The DeployFlow that the command made, changed or deleted. `look` may refuse, by raising, what it is shown:
@@ -56,8 +63,9 @@ class Changes:
             if look:
                 look(flow)
             if command.type == CommandType.DELETE:
-                await self._client.delete(DEPLOYFLOWS, command.namespace, flow["metadata"]["name"])
-                return flow
+                if await self._delete(flow, unchanged=look is not None):
+                    return flow
+                continue
             fields = change(flow, command)
             if fields is None:
                 return flow
@@ -94,8 +102,7 @@ class Changes:
 
     async def known(self, namespace: str, instance: str, *, pods: bool = False) -> Known:
         """An instance as it is now, read live: what has just ended counts. `pods`: their names too."""
-        flows = await self._client.list(DEPLOYFLOWS, namespace)
-        releases = [flow for flow in flows if flow["spec"]["application"]["instanceName"] == instance]
+        releases = await self.releases(namespace, instance)
         releases.sort(
             key=lambda flow: (
                 flow["metadata"]["creationTimestamp"],
@@ -108,6 +115,17 @@ class Changes:
             names = [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return Known(instance, releases, await self.cloneset(namespace, instance), names)
 
+    async def releases(self, namespace: str, instance: str) -> list[Json]:
+        """All that there are, in no order. Its label is put on a DeployFlow a moment after somebody made it by hand:
+        until then the watch knows it.
+        """
+        found = {flow.metadata.uid: resource(flow) for flow in self._flows.releases(Key(namespace, instance))}
+        live = await self._client.list(DEPLOYFLOWS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
+        for flow in live:
+            if flow["spec"]["application"]["instanceName"] == instance:
+                found[flow["metadata"]["uid"]] = flow
+        return list(found.values())
+
     async def cloneset(self, namespace: str, instance: str) -> Json | None:
         try:
             return await self._client.get(CLONESETS, namespace, instance)
@@ -117,13 +135,26 @@ class Changes:
             raise
 
     async def live(self, namespace: str, name: str) -> Json:
-        """The DeployFlow as the API server has it."""
+        """The DeployFlow as the API server has it, with its status as it is now."""
         try:
-            return await self._client.get(DEPLOYFLOWS, namespace, name)
+            flow = await self._client.get(DEPLOYFLOWS, namespace, name)
         except ApiError as error:
             if error.code == 404:
                 raise Refusal("NotFound", f"deployFlow: {namespace}/{name} does not exist") from error
             raise
+        return {**flow, "status": await self._status(flow)} if self._status else flow
+
+    async def _delete(self, flow: Json, *, unchanged: bool) -> bool:
+        """Only itself, not one that has taken its name; False where it has changed, and must not have."""
+        meta = flow["metadata"]
+        known = {"uid": meta["uid"]} | ({"resourceVersion": meta["resourceVersion"]} if unchanged else {})
+        try:
+            await self._client.delete(DEPLOYFLOWS, meta["namespace"], meta["name"], {"preconditions": known})
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            return False
+        return True
 
     async def _patch(self, flow: Json, fields: Json, request_id: str, requested_by: str) -> Json | None:
         """None: somebody else changed it meanwhile."""
@@ -165,9 +196,8 @@ class Changes:
             if error.code != 409:
                 raise
             there = await self._client.get(DEPLOYFLOWS, command.namespace, name)
-            # a later command may have left its own id: the same release is known by what it releases
-            if there["spec"]["application"] != body["spec"]["application"]:
-                text = f"deployFlow: {name} exists already and releases something else; choose another name"
+            if not made_by(there, command.id, body["spec"]):
+                text = f"deployFlow: {name} exists already, made by another request; choose another name"
                 raise Refusal("AlreadyExists", text) from error
             return there
         self._seen(made)
@@ -193,6 +223,15 @@ class Changes:
             begun.sort(key=lambda flow: not flow.status.get("startedAt"))
             name = (done or begun or flows[-1:])[0].metadata.name
         return await self.live(command.namespace, name)
+
+
+def made_by(flow: Json, request: str, spec: Json | None = None) -> bool:
+    """Did that request make it? One that many others have changed has forgotten: then by what it releases."""
+    requests = requests_of(flow["metadata"].get("annotations") or {})
+    if request in requests or spec is None or len(requests) < REMEMBERED:
+        return request in requests
+    same = ("action", "application")
+    return {name: flow["spec"][name] for name in same} == {name: spec[name] for name in same}
 
 
 def _check(flow: Json, fields: Json) -> None:

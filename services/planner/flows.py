@@ -42,6 +42,27 @@ class DeployFlow(msgspec.Struct, frozen=True):
         return int(self.status.get("version") or 0)
 
 
+def resource(flow: DeployFlow, status: dict[str, Any] | None = None) -> dict[str, Any]:
+    """As the cluster has it, less what nobody reads; with another status, where one is given."""
+    meta = flow.metadata
+    return {
+        "apiVersion": df.API_VERSION,
+        "kind": df.KIND,
+        "metadata": {
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+            "generation": meta.generation,
+            "creationTimestamp": meta.creation_timestamp,
+            **({"deletionTimestamp": meta.deletion_timestamp} if meta.deletion_timestamp else {}),
+            "labels": meta.labels,
+            "annotations": meta.annotations,
+        },
+        "spec": flow.spec,
+        "status": {"phase": str(df.FlowPhase.PENDING), "finished": False, **(status or flow.status)},
+    }
+
+
 def observed(flow: DeployFlow) -> SpecObserved:
     key = flow.key
     meta = flow.metadata

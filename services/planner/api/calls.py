@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from prometheus_client import Counter
 from pydantic import ValidationError
 
@@ -27,7 +28,8 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Reading, Wanted
 from services.planner.api.stories import Stories, Told
 from services.planner.api.streams import Streams
-from services.planner.changes import Changes
+from services.planner.changes import Changes, made_by
+from services.planner.flows import DeployFlow, resource
 from shared import deployflow as df
 from shared import releases
 from shared.commands import (
@@ -35,7 +37,6 @@ from shared.commands import (
     DeployCommand,
     Refusal,
     Target,
-    deployflow_name,
     requests_of,
 )
 from shared.errors import Unavailable
@@ -45,7 +46,7 @@ from shared.releases import Known, Unfit, Wish
 
 _AHEAD = (CommandType.NEXT, CommandType.CONTINUE, CommandType.PROMOTE)
 """The commands that let a release go ahead."""
-_OF_GOING_AHEAD = frozenset({"batches", "stage", "mode"})
+_OF_GOING_AHEAD = frozenset({"batches", "canary", "mode", "stage"})
 """The strategy fields that do the same."""
 
 NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -53,6 +54,8 @@ NAMESPACE = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """As Kubernetes has them."""
 AT_ONCE = 4
 """Instances of one bulk request that are worked on side by side."""
+STREAMS = 5_000
+"""Open at one planner."""
 MOST = 100
 """Instances of one bulk request."""
 
@@ -157,6 +160,7 @@ class Calls:
     ) -> AsyncGenerator[Json | None]:
         """The same, and None after so many seconds in which nothing happened."""
         await self._may(who, access.WATCH, namespace, name)
+        self._one_more()
         with _problems():
             flow = await self._reading.flow(namespace, name)
         with self._streams.of(flow) as stream:
@@ -174,6 +178,7 @@ class Calls:
     async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncGenerator[list[Json]]:
         """All that there are, newest first, then each that has changed, for ever."""
         await self._may(who, access.WATCH, wanted.namespace)
+        self._one_more()
         with self._streams.of_all(wanted) as stream:
             with _problems():
                 found = await self._reading.flows(wanted)
@@ -190,6 +195,7 @@ class Calls:
         None first, and now and then where nothing happens for a while.
         """
         await self._may(who, access.WATCH, namespace, name)
+        self._one_more()
         with _problems():
             flow = await self._reading.flow(namespace, name)
         if self._stories is None:
@@ -234,12 +240,18 @@ class Calls:
     async def pod(self, who: Caller, namespace: str, name: str) -> Json:
         await self._may(who, access.GET, namespace)
         _fit(NAME, name)
+        none = Problem(
+            Kind.NOT_FOUND, "NotFound", f"there is no pod {name} of Triton's in namespace {namespace}"
+        )
         with _problems():
-            found = await self._client.get(PODS, namespace, name)
+            try:
+                found = await self._client.get(PODS, namespace, name)
+            except ApiError as error:
+                if error.code == 404:
+                    raise none from error
+                raise
         if not _is_ours(found):
-            raise Problem(
-                Kind.NOT_FOUND, "NotFound", f"{name} in namespace {namespace} is no pod of Triton's"
-            )
+            raise none
         return found
 
     async def pods(self, who: Caller, namespace: str, instance: str = "", ip: str = "") -> list[Json]:
@@ -298,9 +310,12 @@ class Calls:
         await self._may_release(by.caller, namespace, spec.action)
         instance = spec.application.instance_name
         key = by.key
-        made = name or deployflow_name(instance, key)
         with _problems():
-            if not queue and (running := await self._in_the_way(namespace, spec, made)):
+            known = await self._changes.releases(namespace, instance)
+            for flow in known:
+                if by.id and made_by(flow, key):
+                    return await self._reading.of(flow)
+            if not queue and (running := await self._in_the_way(known, spec)):
                 text = (
                     f"{running['metadata']['name']} is releasing {instance} ({running['status']['phase']}): "
                     "wait for its end, cancel it, or pause it"
@@ -360,6 +375,10 @@ class Calls:
             return spec
 
         flow = await self._start(by, namespace, instance, build, queue=True)
+        if not back:
+            # the same request again: where it went to is what has its template
+            known = await self._changes.releases(namespace, instance)
+            back += [found["metadata"]["name"] for found in known if releases.brought_by(flow, found)]
         return Release(flow, back[-1] if back else "")
 
     async def restart(
@@ -448,10 +467,13 @@ class Calls:
         target: Target | None = None,
         batch: int | None = None,
         stage: df.BatchPhase | None = None,
+        watched: bool = False,
     ) -> Json:
-        """next, continue, promote, pause, resume, cancel or retry."""
+        """next, continue, promote, pause, resume, cancel or retry. `watched`: by somebody who watches it then."""
         right = access.PROMOTE if kind in _AHEAD else access.PATCH
         await self._may(by.caller, right, namespace, name)
+        if watched:
+            await self._may(by.caller, access.WATCH, namespace, name)
         with _problems():
             command = DeployCommand(
                 id=by.key,
@@ -510,6 +532,12 @@ class Calls:
             text = f"nobody would act in namespace {namespace}: this Triton looks after {', '.join(self._namespaces)}"
             raise Problem(Kind.NOT_FOUND, "NotLookedAfter", text)
 
+    def _one_more(self) -> None:
+        """Refuses one stream too many: what they take is taken from releases."""
+        if len(self._streams) + len(self._stories or ()) >= STREAMS:
+            text = f"{STREAMS} streams are open at this planner, no more are: close some, or try another one"
+            raise Problem(Kind.TOO_MANY, "TooManyStreams", text, retry_after=5)
+
     async def _start(
         self,
         by: Request,
@@ -524,8 +552,9 @@ class Calls:
         _fit(NAME, instance)
         with _problems():
             known = await self._changes.known(namespace, instance, pods=True)
-            if by.id and (made := _made_before(known, by.key)):
-                return await self._reading.of(made)
+            for made in known.releases:
+                if by.id and made_by(made, by.key):
+                    return await self._reading.of(made)
             spec = build(known)
         return await self.deploy(by, namespace, spec, queue=queue, freeze_override=freeze_override)
 
@@ -534,13 +563,15 @@ class Calls:
         if action == df.Action.DELETE:
             await self._may(who, access.DELETE, namespace)
 
-    async def _in_the_way(self, namespace: str, spec: df.DeployFlowSpec, made: str) -> Json | None:
-        """The release that the new one, of the name `made`, would have to wait for."""
-        for flow in await self._reading.flows(Wanted(namespace, spec.application.instance_name)):
-            status = flow["status"]
-            taken_over = spec.updating and status.get("paused")
-            if not (status["finished"] or taken_over or flow["metadata"]["name"] == made):
-                return flow
+    async def _in_the_way(self, known: Sequence[Json], spec: df.DeployFlowSpec) -> Json | None:
+        """The release that the new one would have to wait for."""
+        for flow in known:
+            if (flow.get("status") or {}).get("finished"):
+                continue
+            shown = await self._reading.of(flow)
+            taken_over = spec.updating and shown["status"].get("paused")
+            if not (shown["status"]["finished"] or taken_over):
+                return shown
         return None
 
     async def _guard(self, by: Request, key: str, namespace: str, name: str) -> Callable[[Json], None] | None:
@@ -555,14 +586,14 @@ class Calls:
             "Changed",
             f"{name} has changed since it was read: read it again (If-Match {by.match})",
         )
-        if etag(shown) not in by.match and by.match != "*":
-            raise told
+        tags = {tag.strip() for tag in by.match.split(",")}
 
-        def look(live: Json) -> None:
-            if live["metadata"]["generation"] != shown["metadata"]["generation"]:
+        def look(flow: Json) -> None:
+            if not tags & {etag(flow), "*"}:
                 raise told
 
-        return look
+        look(shown)
+        return lambda live: look(resource(msgspec.convert(live, DeployFlow)))
 
     async def _made(self, by: Request, what: str, flow: Json) -> Json:
         _changes.labels(what).inc()
@@ -582,11 +613,6 @@ def etag(flow: Json) -> str:
     """What tells two states of a DeployFlow apart (RFC 9110, strong)."""
     told = json.dumps([flow["metadata"], flow["spec"], flow["status"]], sort_keys=True, default=str)
     return f'"{hashlib.blake2b(told.encode(), digest_size=12).hexdigest()}"'
-
-
-def _made_before(known: Known, key: str) -> Json | None:
-    name = deployflow_name(known.instance, key)
-    return next((flow for flow in known.releases if flow["metadata"]["name"] == name), None)
 
 
 def _is_ours(item: Json) -> bool:

@@ -164,7 +164,8 @@ class _Edge:
         if self._limits is not None:
             # without the port, which every connection has another of
             self._limits.take(caller.name or context.peer().rpartition(":")[0], time.monotonic())
-        return Request(caller, told.get("idempotency-key", ""))
+        key = told.get("idempotency-key", "")
+        return Request(caller, f"{method.name} {key}" if key else "")
 
 
 def _parsed(method: _Method, raw: bytes) -> Message:

@@ -8,13 +8,14 @@ from contextlib import aclosing
 from typing import Any
 
 from services.planner.api import grpc_messages as messages
+from services.planner.api import views
 from services.planner.api.calls import Calls, Request
 from services.planner.api.grpc_messages import Named, named
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
 from services.planner.api.targets import desired, is_at, reached
 from shared.commands import CommandType
-from shared.deployflow import FlowPhase
+from shared.deployflow import BatchPhase, FlowPhase
 
 Json = dict[str, Any]
 DeployReplies = AsyncIterator[deployflow_pb2.DeployReply]
@@ -39,7 +40,7 @@ class DeployFlow:
         return self._until(request, by, CommandType.PAUSE, lambda s: bool(s.get("paused")))
 
     def Resume(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> DeployReplies:
-        return self._until(request, by, CommandType.RESUME, lambda s: not s.get("paused"))
+        return self._until(request, by, CommandType.RESUME, _goes_on)
 
     async def Continue(
         self, request: deployflow_pb2.ContinueRequest, by: Request
@@ -60,7 +61,7 @@ class DeployFlow:
         try:
             await self._calls.delete(by, *about)
         except Problem as problem:
-            if problem.kind != Kind.NOT_FOUND:
+            if problem.reason != "NotFound":
                 raise
         return deployflow_pb2.EmptyReply()
 
@@ -91,7 +92,7 @@ class DeployFlow:
     ) -> DeployReplies:
         """Carry it out and tell what comes of it, until the status has it."""
         about = named(request.deploy, "deploy")
-        await self._calls.command(by, *about, kind)
+        await self._calls.command(by, *about, kind, watched=True)
         async with aclosing(self._calls.watch(by.caller, *about)) as states:
             async for flow in states:
                 yield _reply(flow)
@@ -117,21 +118,27 @@ class Application:
     async def Restart(
         self, request: application_pb2.RestartRequest, by: Request
     ) -> application_pb2.RestartReply:
-        flow = await self._calls.restart(by, *_instance(request), messages.strategy(request.strategy))
+        flow = await self._calls.restart(
+            by, *_instance(request), views.asking(messages.strategy(request.strategy))
+        )
         return application_pb2.RestartReply(deployName=flow["metadata"]["name"])
 
     async def Scale(self, request: application_pb2.ScaleRequest, by: Request) -> application_pb2.ScaleReply:
         about = _instance(request)
         if not request.HasField("replicas"):
             raise Problem(Kind.INVALID, "Invalid", "replicas: it is missing (to have none, say 0)")
-        flow = await self._calls.scale(by, *about, request.replicas, messages.strategy(request.strategy))
+        flow = await self._calls.scale(
+            by, *about, request.replicas, views.asking(messages.strategy(request.strategy))
+        )
         return application_pb2.ScaleReply(deployName=flow["metadata"]["name"])
 
     async def Rollback(
         self, request: application_pb2.RollbackRequest, by: Request
     ) -> application_pb2.RollbackReply:
         to = messages.scope(request.deployName, "deployName") or None
-        made = await self._calls.rollback(by, *_instance(request), to, messages.strategy(request.strategy))
+        given = messages.strategy(request.strategy) if request.HasField("strategy") else None
+        strategy = None if given is None else views.asking(given)
+        made = await self._calls.rollback(by, *_instance(request), to, strategy)
         return application_pb2.RollbackReply(
             deployName=made.flow["metadata"]["name"], rollbackTo=made.back_to
         )
@@ -143,7 +150,7 @@ class Application:
         try:
             await self._calls.remove(by, *about, {})
         except Problem as problem:
-            if problem.kind != Kind.NOT_FOUND:
+            if problem.reason != "NotFound":
                 raise
         return application_pb2.EmptyReply()
 
@@ -162,6 +169,15 @@ class Pod:
         instance = messages.scope(wanted.instanceName, "filter.instanceName")
         found = await self._calls.pods(by.caller, namespace, instance, wanted.ip)
         return pod_pb2.PodsReply(pods=map(messages.pod, found))
+
+
+def _goes_on(status: Json) -> bool:
+    """Not paused, or so by a failure, which no resume mends."""
+    batches = status.get("conditions") or [{}]
+    return not status.get("paused") or batches[-1].get("phase") in {
+        BatchPhase.SMOKE_FAILED,
+        BatchPhase.BAKE_FAILED,
+    }
 
 
 def _instance(

@@ -6,17 +6,17 @@ Every replica reads the same. While Redis is away the resource's `.status` is sh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from services.planner.api.problem import Kind, Problem
-from services.planner.flows import DeployFlow, FlowCache
+from services.planner.flows import DeployFlow, FlowCache, resource
 from services.planner.state import load
 from services.planner.status import status_of
-from shared import deployflow as df
 from shared.errors import Unavailable
 from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
 from shared.reflector import milliseconds
@@ -26,6 +26,8 @@ from shared.topics import Key
 AT_ONCE = 200
 """States that are asked of Redis in one go."""
 
+AWAY_SECONDS = 1.0
+"""So long Redis is not asked again once it was away."""
 _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
@@ -59,7 +61,8 @@ class Reading:
         self._store = store
         self._flows = flows
         self._client = client
-        self._away = False
+        self._ask_at = 0.0
+        """When Redis is asked again (monotonic seconds), having been away."""
 
     async def flow(self, namespace: str, name: str) -> Json:
         """Raises `Problem` where there is none."""
@@ -92,6 +95,15 @@ class Reading:
         shown.sort(key=_age, reverse=True)
         return shown
 
+    async def of_instance(self, key: Key, wanted: Callable[[DeployFlow], bool]) -> list[Json]:
+        """Those of an instance that are wanted, in no order."""
+        return await self._with_status([flow for flow in self._flows.releases(key) if wanted(flow)])
+
+    async def status(self, live: Json) -> Json:
+        """The status as it is now of a DeployFlow that was just read."""
+        status: Json = (await self.of(live))["status"]
+        return status
+
     async def _with_status(self, flows: list[DeployFlow]) -> list[Json]:
         keys = list({flow.key for flow in flows if not flow.finished})
         told: dict[str, Json] = {}
@@ -101,14 +113,16 @@ class Reading:
 
     async def _told(self, keys: list[Key]) -> dict[str, Json]:
         """By the flow's uid."""
+        if time.monotonic() < self._ask_at:
+            return {}
         try:
             states = await self._store.states(keys)
         except Unavailable as error:
-            if not self._away:
+            if not self._ask_at:
                 _log.warning("showing .status, which may be a moment behind: %s", error)
-            self._away = True
+            self._ask_at = time.monotonic() + AWAY_SECONDS
             return {}
-        self._away = False
+        self._ask_at = 0.0
         instances = [load(state) for state in states if state is not None]
         return {flow.uid: status_of(i, flow) for i in instances for flow in i.flows}
 
@@ -122,24 +136,7 @@ def _may_be(wanted: Wanted, flow: DeployFlow) -> bool:
 
 
 def _resource(flow: DeployFlow, told: Json | None) -> Json:
-    meta = flow.metadata
-    status = told if told is not None and told["version"] >= flow.version else flow.status
-    return {
-        "apiVersion": df.API_VERSION,
-        "kind": df.KIND,
-        "metadata": {
-            "name": meta.name,
-            "namespace": meta.namespace,
-            "uid": meta.uid,
-            "generation": meta.generation,
-            "creationTimestamp": meta.creation_timestamp,
-            **({"deletionTimestamp": meta.deletion_timestamp} if meta.deletion_timestamp else {}),
-            "labels": meta.labels,
-            "annotations": meta.annotations,
-        },
-        "spec": flow.spec,
-        "status": {"phase": str(df.FlowPhase.PENDING), "finished": False, **status},
-    }
+    return resource(flow, told if told is not None and told["version"] >= flow.version else None)
 
 
 def _age(flow: Json) -> tuple[str, str, str]:

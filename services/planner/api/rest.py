@@ -64,16 +64,18 @@ def calls_of(request: HttpRequest) -> Calls:
     return calls
 
 
-async def caller_of(
-    request: HttpRequest,
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-    x_requested_by: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> Caller:
-    """Who calls; raises `Problem` for a token that nobody has, and for one that calls too often."""
-    scheme, _, token = (authorization or "").partition(" ")
+async def caller_of(request: HttpRequest) -> Caller:
+    """Who calls: known before anything else of the request is read."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def _let_in(request: HttpRequest) -> Caller:
+    """Raises `Problem` for a token that nobody has, and for a caller that calls too often."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else None
     # headers are read as Latin-1, names are sent as UTF-8
-    claimed = (x_requested_by or "").encode("latin-1").decode(errors="replace")
+    claimed = request.headers.get("x-requested-by", "").encode("latin-1").decode(errors="replace")
     caller = await calls_of(request).access.caller(bearer, claimed)
     peer = request.client.host if request.client else ""
     request.app.state.limits.take(caller.name or peer, time.monotonic())
@@ -142,6 +144,7 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handled(request: HttpRequest) -> Response:
+            request.state.caller = await _let_in(request)
             return await handle(_JsonRequest(request.scope, request.receive))
 
         return handled
@@ -333,7 +336,12 @@ class _Guard:
             await send(message)
 
         streams: list[EventStream] = []
-        await self._app({**scope, HANDED_OVER: streams}, counted, told)
+        try:
+            await self._app({**scope, HANDED_OVER: streams}, counted, told)
+        except Exception:
+            # answered further out
+            _requests.labels(api, scope["method"] if scope["method"] in _METHODS else "other", "500").inc()
+            raise
         for stream in streams:
             await stream.run(receive, told)
 

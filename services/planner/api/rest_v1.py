@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
 from services.planner.api import views
-from services.planner.api.problem import Kind, Problem
+from services.planner.api.problem import Problem
 from services.planner.api.reading import Wanted
 from services.planner.api.rest import (
     By,
@@ -24,13 +24,10 @@ from services.planner.api.rest import (
     Who,
     enveloped,
 )
-from shared.deployflow import Mode
 
 router = APIRouter(prefix="/api/v1/namespaces/{namespace}", tags=["v1"], route_class=JsonRoute)
 Json = dict[str, Any]
 LARGEST_PAGE = 10_000
-ASKING: Json = {"mode": str(Mode.MANUAL)}
-"""What a strategy of this version says where it says nothing of the mode."""
 
 
 UpdateFields = Annotated[Json | None, Field(json_schema_extra={"x-schema": ["UpdateStrategy", "null"]})]
@@ -132,7 +129,7 @@ async def delete_deployflow(calls: TheCalls, by: ByOfOne, namespace: Namespace, 
     try:
         await calls.delete(by, namespace, name)
     except Problem as problem:
-        if problem.kind != Kind.NOT_FOUND:
+        if problem.reason != "NotFound":
             raise
     return Response(status_code=204)
 
@@ -148,7 +145,7 @@ async def roll_back(
 ) -> Response:
     """Go back to an earlier release."""
     body = body or OldRollback()
-    strategy = None if body.update_strategy is None else ASKING | body.update_strategy
+    strategy = None if body.update_strategy is None else views.asking(body.update_strategy)
     made = await calls.rollback(by, namespace, name, body.deploy_name or None, strategy)
     return enveloped({"deployName": made.flow["metadata"]["name"], "rollbackTo": made.back_to}, 201)
 
@@ -167,7 +164,7 @@ async def restart(
     body: Annotated[Json | None, Body(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})] = None,
 ) -> Response:
     """Replace the pods, or those that `podsToDelete` names; the body is the nonUpdateStrategy itself."""
-    made = await calls.restart(by, namespace, name, ASKING | (body or {}))
+    made = await calls.restart(by, namespace, name, views.asking(body))
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 
@@ -179,7 +176,7 @@ async def restart(
 )
 async def scale(calls: TheCalls, by: By, namespace: Namespace, name: Name, body: OldScale) -> Response:
     """More or fewer pods; those that `podsToDelete` names go first."""
-    made = await calls.scale(by, namespace, name, body.replicas, ASKING | (body.non_update_strategy or {}))
+    made = await calls.scale(by, namespace, name, body.replicas, views.asking(body.non_update_strategy))
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 
@@ -201,6 +198,6 @@ async def delete_instance(calls: TheCalls, by: By, namespace: Namespace, name: N
     try:
         await calls.remove(by, namespace, name, {})
     except Problem as problem:
-        if problem.kind != Kind.NOT_FOUND:
+        if problem.reason != "NotFound":
             raise
     return Response(status_code=204)

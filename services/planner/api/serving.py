@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -52,14 +54,28 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
     context.stack.push_async_callback(log.close)
     access: Access = Open()
     if settings.api_auth == "kubernetes":
-        access = Reviewed(client, seconds=settings.api_auth_cache_seconds)
+        # of its own again: nobody is kept from logging in by what others ask for
+        access = Reviewed(await context.kubernetes(), seconds=settings.api_auth_cache_seconds)
     stories = Stories(settings, tail)
-    calls = Calls(access, reading, Changes(client, flows), streams, client, log, stories, settings.namespaces)
+    calls = Calls(
+        access,
+        reading,
+        Changes(client, flows, reading.status),
+        streams,
+        client,
+        log,
+        stories,
+        settings.namespaces,
+    )
     limits = Limits(settings.api_requests_per_second)
     certificate = None
     if settings.api_tls_cert_file and settings.api_tls_key_file:
         certificate = Certificate(settings.api_tls_cert_file, settings.api_tls_key_file)
         context.spawn(certificate.follow(), "following the certificate")
+    elif settings.api_auth == "kubernetes":
+        _log.warning(
+            "without TLS (TRITON_API_TLS_CERT_FILE) whoever is on the way can read the callers' tokens"
+        )
     context.spawn(tail.run(), "following Kafka")
     context.spawn(streams.look_forever(), "looking at what is watched")
     app = rest.application(calls, limits=limits, body_bytes=settings.api_body_bytes)
@@ -76,7 +92,8 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
         config.load()
         config.ssl = certificate.context
     server = uvicorn.Server(config)
-    context.spawn(server._serve(sockets=[listening]), "REST server")
+    served = asyncio.Event()
+    context.spawn(_serve(server, listening, served), "REST server")
     by_grpc, port = await _grpc(settings, calls, limits, certificate, context.health)
     at = (*listening.getsockname()[:2], port)
     _log.info("REST at %s:%s, gRPC at port %s, %s", *at, _who(settings))
@@ -85,6 +102,15 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
     finally:
         server.should_exit = True
         await by_grpc.stop(STOP_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(served.wait(), STOP_SECONDS + 1)
+
+
+async def _serve(server: uvicorn.Server, listening: socket.socket, served: asyncio.Event) -> None:
+    try:
+        await server._serve(sockets=[listening])
+    finally:
+        served.set()
 
 
 class ReleaseLog:

@@ -36,6 +36,8 @@ QUIET_SECONDS: Final = 15.0
 SOON_SECONDS: Final = 1.0
 """The end of a release is told a moment after it can be seen."""
 START_SECONDS: Final = 10.0
+PAST_SECONDS: Final = 60.0
+"""So long reading the past of one story may take."""
 BEFORE_MS: Final = 60_000
 """Clocks may differ: so much before the release was made its story is looked for."""
 
@@ -144,7 +146,8 @@ class Stories:
         self._waiting += 1
         try:
             async with self._room:
-                return await self._read(key, uid, after, since)
+                async with asyncio.timeout(PAST_SECONDS):
+                    return await self._read(key, uid, after, since)
         except (KafkaError, OSError, TimeoutError) as error:
             text = f"Kafka at {self._settings.kafka_bootstrap} does not tell of the past: {error!r}"
             raise Unavailable(text) from error

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import msgspec
+
 from services.planner.api.reading import Reading, Wanted
 from services.planner.flows import FlowCache
 from shared.errors import Unavailable
@@ -87,6 +89,8 @@ class Streams:
         self._of_all: set[Stream] = set()
         self._listed: dict[str, str] = {}
         """Of each release that streams of all have told of, by uid, what tells its states apart."""
+        self._over: set[str] = set()
+        """The uids of releases whose end was told."""
         self._marks = Marks(self._tell)
         flows.changed = self._changed
 
@@ -154,6 +158,7 @@ class Streams:
         return bool(self._of_all) or key in self._of
 
     def _changed(self, key: Key, gone: str = "") -> None:
+        self._over.discard(gone)
         if not self._watched(key):
             return
         if gone:
@@ -166,12 +171,17 @@ class Streams:
         if not self._watched(key):
             return
         try:
-            flows = await self._reading.flows(Wanted(key.namespace, key.instance))
+            # what is over does not change any more
+            flows = await self._reading.of_instance(
+                key, lambda f: not f.finished or f.metadata.uid not in self._over
+            )
         except Unavailable as error:
             _log.warning("streams of %s: %s", key, error)
             return
         for flow in flows:
             uid, state = flow["metadata"]["uid"], _state(flow)
+            if flow["status"]["finished"]:
+                self._over.add(uid)
             for stream in self._of.get(key, ()):
                 stream.put(flow, state)
             if self._of_all and self._listed.get(uid) != state:
@@ -182,5 +192,5 @@ class Streams:
 
 def _state(flow: Json) -> str:
     """What differs between any two states that are worth sending; short, as every stream keeps it."""
-    told = f"{flow['metadata']['generation']} {flow['status']}"
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    told = msgspec.json.encode([flow["metadata"]["generation"], flow["status"]], order="sorted")
+    return hashlib.blake2b(told, digest_size=16).hexdigest()

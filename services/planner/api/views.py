@@ -71,6 +71,11 @@ def _condition(batch: Json) -> Json:
     }
 
 
+def asking(strategy: Json | None) -> Json:
+    """A strategy as it was meant by this version: where it says nothing of the mode, next is asked for."""
+    return {"mode": str(df.Mode.MANUAL), **(strategy or {})}
+
+
 def strategy_of(flow: Json) -> Json:
     """The strategy that its action has, as it was given."""
     field = "updateStrategy" if flow["spec"]["action"] in df.UPDATING else "nonUpdateStrategy"

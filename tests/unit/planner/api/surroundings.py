@@ -70,8 +70,11 @@ class Cluster:
         item["metadata"]["annotations"] = body["metadata"]["annotations"]
         return copy.deepcopy(self.put(resource, item))
 
-    async def delete(self, resource: Resource, namespace: str, name: str) -> None:
-        await self.get(resource, namespace, name)
+    async def delete(self, resource: Resource, namespace: str, name: str, body: Json | None = None) -> None:
+        there = (await self.get(resource, namespace, name))["metadata"]
+        wanted = (body or {}).get("preconditions", {})
+        if any(there[field] != value for field, value in wanted.items()):
+            raise ApiError(409, "Conflict", "it is not that one")
         del self.objects[resource, namespace, name]
 
 
@@ -94,7 +97,7 @@ class World:
         self.flows = FlowCache(client, cast("Any", None), settings)
         reading = Reading(cast("Any", store or NoStates()), self.flows, client)
         self.streams = Streams(reading, self.flows)
-        changes = Changes(client, self.flows)
+        changes = Changes(client, self.flows, reading.status)
         self.calls = Calls(
             access or Open(),
             reading,
@@ -125,7 +128,7 @@ class World:
     def says(self, name: str, **status: Any) -> None:
         """The planner changes the status."""
         item = self.cluster.objects[DEPLOYFLOWS, "shop", name]
-        item["status"] = {**item["status"], **status}
+        item["status"] = {**item.get("status", {}), **status}
         self.flows.reflector.put(self.cluster.put(DEPLOYFLOWS, item))
 
     def gone(self, name: str) -> None:

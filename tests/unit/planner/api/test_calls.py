@@ -9,9 +9,9 @@ import pytest
 from services.planner.api.access import Caller
 from services.planner.api.calls import Request, etag
 from services.planner.api.problem import Kind, Problem
-from services.planner.state import Flow, Instance, Strategy, dump
+from services.planner.state import Batch, Flow, Instance, Strategy, dump
 from shared.commands import CommandType
-from shared.deployflow import DeployFlowSpec, FlowPhase
+from shared.deployflow import BatchPhase, DeployFlowSpec, FlowPhase
 from shared.errors import Unavailable
 from shared.kubernetes import DEPLOYFLOWS
 from tests.unit.planner.api.surroundings import World
@@ -106,3 +106,45 @@ async def test_what_redis_has_is_shown_and_without_redis_what_the_resource_says(
     assert (await world.calls.flow(ANN, "shop", "web-one"))["status"]["phase"] == "BatchFinished"
     store.away = True
     assert (await world.calls.flow(ANN, "shop", "web-one"))["status"]["phase"] == "BatchStarted"
+
+
+async def test_a_name_that_another_request_has_taken_is_not_answered_as_if_it_were_new() -> None:
+    world = World()
+    world.flow("web-nightly", status={**RUNS, "phase": "Success", "finished": True})
+    problem = await refused(world.calls.deploy(Request(ANN), "shop", SPEC, name="web-nightly"))
+    assert (problem.kind, problem.reason) == (Kind.CONFLICT, "AlreadyExists")
+
+
+async def test_the_same_request_again_is_answered_though_another_release_runs_by_then() -> None:
+    world = World()
+    first = await world.calls.deploy(Request(ANN, "tuesday"), "shop", SPEC)
+    name = first["metadata"]["name"]
+    world.says(name, phase="Success", finished=True)
+    world.flow("web-two", status=RUNS)
+    again = await world.calls.deploy(Request(ANN, "tuesday"), "shop", SPEC)
+    assert again["metadata"]["name"] == name
+
+
+async def test_next_goes_by_what_callers_see_not_by_what_is_written_later() -> None:
+    behind = {**RUNS, "version": 6, "conditions": [{"batch": 1, "batchSize": 1, "phase": "Smoking"}]}
+    uid = World().flow("web-one")["metadata"]["uid"]
+    batch = Batch(number=1, surge=1, canary=True, phase=BatchPhase.SMOKED)
+    flow = Flow("web-one", uid, "update", 1, 2, "hello", 3, Strategy(canary=1), batches=(batch,))
+    world = World(store=States(dump(Instance("shop", "web", version=7, active=flow))))
+    world.flow("web-one", status=behind, canary=1)
+    await world.calls.command(Request(ANN), "shop", "web-one", CommandType.NEXT)
+    strategy = world.cluster.objects[DEPLOYFLOWS, "shop", "web-one"]["spec"]["updateStrategy"]
+    assert (strategy["batches"], strategy["stage"]) == (1, "Baking")
+
+
+async def test_a_rollback_asked_for_again_says_again_where_it_goes() -> None:
+    world = World()
+    world.cloneset()
+    world.flow("web-one", status={**RUNS, "phase": "Success", "finished": True})
+    other = world.flow("web-two", status={**RUNS, "phase": "Success", "finished": True, "startedAt": "2027"})
+    other["spec"]["application"]["template"] = {"spec": {"containers": [{"name": "app", "image": "web:2"}]}}
+    world.flows.reflector.put(world.cluster.put(DEPLOYFLOWS, other))
+    first = await world.calls.rollback(Request(ANN, "back"), "shop", "web", None, None)
+    again = await world.calls.rollback(Request(ANN, "back"), "shop", "web", None, None)
+    assert first.back_to == again.back_to == "web-one"
+    assert first.flow["metadata"]["name"] == again.flow["metadata"]["name"]
