@@ -1,6 +1,6 @@
 """How fast one planner answers its APIs, how soon open streams hear of a change, and what idle streams cost.
 
-A sandbox with a real Redis and 1,000 releases that wait at their canary. GETs come at a fixed rate, whether the last
+A sandbox with a real Redis, or the real parts, and 1,000 releases that wait at their canary. GETs come at a fixed rate, whether the last
 one has been answered or not, and are timed from when they were due; the most that it answers is measured after that,
 beside what the same server answers without any work of ours (a path that does not exist).
 """
@@ -39,6 +39,7 @@ from bench.errors import BenchError
 from bench.progress import say
 from sandbox.environment import Sandbox
 from sandbox.process import SandboxError, free_port
+from sandbox.real.stack import RealStack
 from services.planner.api.protos import deployflow_pb2 as pb
 from services.planner.api.protos.deployflow_pb2_grpc import DeployFlowStub
 from shared import kubernetes as k8s
@@ -55,6 +56,7 @@ AIM_P99_MS, AIM_RATE, AIM_TOLD_MS, AIM_MIB = 15.0, 1_000.0, 200.0, 10.0
 EXAMPLES: Final = """
 examples:
   python bench/api.py
+  python bench/api.py --real
   python bench/api.py --flows 100 --seconds 3 -o json
 """
 Json = dict[str, Any]
@@ -327,10 +329,11 @@ async def redis_server() -> AsyncIterator[str]:
             await server.wait()
 
 
-async def measure(flows: int, seconds: float) -> Json:
-    async with redis_server() as url:
-        own = {"TRITON_REDIS_URL": url, "TRITON_API_REQUESTS_PER_SECOND": "1000000"}
-        async with Sandbox(settings=own) as sandbox:
+async def measure(flows: int, seconds: float, *, real: bool) -> Json:
+    unlimited = {"TRITON_API_REQUESTS_PER_SECOND": "1000000"}
+    async with contextlib.nullcontext("") if real else redis_server() as url:
+        own = unlimited if real else {**unlimited, "TRITON_REDIS_URL": url}
+        async with Sandbox(settings=own, stack=RealStack(say) if real else None) as sandbox:
             say(f"making {flows} releases ...")
             names = await releases(sandbox, flows)
             # their last writes
@@ -397,10 +400,11 @@ def main() -> None:
     )
     parser.add_argument("--flows", type=int, default=FLOWS, metavar="N", help=f"default: {FLOWS}")
     parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help=f"default: {SECONDS:g}")
+    parser.add_argument("--real", action="store_true", help="on the real parts (triton sandbox --real)")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
     try:
-        result = asyncio.run(measure(given.flows, given.seconds))
+        result = asyncio.run(measure(given.flows, given.seconds, real=given.real))
     except (BenchError, SandboxError) as error:
         sys.exit(f"error: {error}")
     print(json.dumps(result, indent=2) if given.output == "json" else "\n".join(lines(result)))

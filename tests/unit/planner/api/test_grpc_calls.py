@@ -340,6 +340,8 @@ async def test_a_restart_with_nothing_set_takes_the_defaults(world: World, api: 
     world.flow("web-aaaaa", status=SUCCESS)
     world.cloneset()
     reply = await api.applications.Restart(app.RestartRequest(instance=WEB))
+    made = world.cluster.objects[DEPLOYFLOWS, "shop", reply.deployName]["spec"]["nonUpdateStrategy"]
+    assert made["mode"] == "manual"
     made = world.cluster.objects[DEPLOYFLOWS, "shop", reply.deployName]["spec"]
     assert made["action"] == "restart"
     assert "batchSize" not in made["nonUpdateStrategy"]

@@ -257,3 +257,12 @@ async def test_what_is_wrong_comes_in_the_envelope_too(world: World, rest: httpx
     refused(wrong, 405)
     assert wrong.headers["Allow"] == "GET, POST"
     refused(await rest.post("/deployflows", json={"applicationSpec": {"x": "y" * 20_000}}), 413)
+
+
+async def test_an_instance_that_can_not_be_removed_is_not_said_to_be_gone(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    world.cloneset()
+    answer = await rest.delete("/instances/web")
+    assert answer.status_code == 404
+    assert "web has no release" in answer.json()["msg"]
