@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from cli.exits import BadInput, Failure
 from shared.deployflow import FREEZE_WINDOWS, INSTANCE_LABEL
 from shared.errors import ConfigError, Unavailable
+from shared.history import age
 from shared.kubernetes import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiError, Client
 
 ANSWER_SECONDS: Final = 8.0
@@ -118,7 +119,7 @@ class Cluster:
                 "`triton crd --install`, or give another --kubeconfig"
             )
             raise Failure(msg) from error
-        return sorted(flows, key=age_key)
+        return sorted(flows, key=age)
 
     async def cloneset(self, instance: str) -> Json | None:
         try:
@@ -147,11 +148,6 @@ def no_such(name: str, namespace: str) -> Failure:
     return Failure(
         f"no DeployFlow and no instance with releases is named {name} in namespace {namespace}: see `triton get`"
     )
-
-
-def age_key(flow: Json) -> tuple[str, str]:
-    # creation times are whole seconds; within one, releases of an instance start one after another
-    return flow["metadata"]["creationTimestamp"], (flow.get("status") or {}).get("startedAt") or "~"
 
 
 def current_release(releases: list[Json]) -> Json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cli import control
 from cli.client import AsyncTriton, DeployFlow, TritonError
-from cli.connection import ANSWER_SECONDS, age_key, current_release, no_such
+from cli.connection import ANSWER_SECONDS, current_release, no_such
 from cli.exits import BadInput, Failure
 from cli.manifests import Document, namespace_of
 from cli.output import note
@@ -20,6 +20,7 @@ from shared.commands import CommandType, DeployCommand
 from shared.deployflow import DeployFlowSpec
 from shared.errors import Unavailable
 from shared.event_store.interface import Query, dataset
+from shared.history import age
 from shared.releases import Known
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class ByServer:
         while go_on is not None:
             items, go_on = await self.triton.deployflows(instance=instance, limit=PAGE, go_on=go_on)
             found += items
-        return sorted((flow.resource for flow in found), key=age_key)
+        return sorted((flow.resource for flow in found), key=age)
 
     async def _known(self, instance: str) -> Known:
         cloneset: Json | None = None

@@ -24,10 +24,10 @@ _IDENTITY: Final = ("appID", "groupID", "appName", "instanceName")
 def updates(releases: Sequence[Json]) -> list[Json]:
     """The releases that brought a template, oldest first."""
     found = [flow for flow in releases if flow["spec"].get("action") in df.UPDATING]
-    return sorted(found, key=_age)
+    return sorted(found, key=age)
 
 
-def _age(flow: Json) -> tuple[str, str, str]:
+def age(flow: Json) -> tuple[str, str, str]:
     """Creation times are whole seconds: of two made in the same one, the first that began is older."""
     began = (flow.get("status") or {}).get("startedAt") or "later"
     return flow["metadata"]["creationTimestamp"], began, flow["metadata"]["name"]
@@ -117,7 +117,7 @@ def identity(releases: Sequence[Json], instance: str) -> Json:
     """
     if not releases:
         raise Refusal("NoRelease", f"{instance} has no release: create it first (action create)")
-    newest = max(releases, key=_age)
+    newest = max(releases, key=age)
     application = newest["spec"]["application"]
     return {field: application[field] for field in _IDENTITY}
 

@@ -25,7 +25,7 @@ from shared.commands import (
     requests_of,
 )
 from shared.errors import Unavailable
-from shared.history import replicas_now, rollback, rollback_to
+from shared.history import age, replicas_now, rollback, rollback_to
 from shared.kubernetes import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client
 from shared.releases import Known, Unfit
 from shared.topics import Key
@@ -102,13 +102,7 @@ class Changes:
 
     async def known(self, namespace: str, instance: str, *, pods: bool = False) -> Known:
         """An instance as it is now, read live: what has just ended counts. `pods`: their names too."""
-        releases = await self.releases(namespace, instance)
-        releases.sort(
-            key=lambda flow: (
-                flow["metadata"]["creationTimestamp"],
-                (flow.get("status") or {}).get("startedAt") or "~",
-            )
-        )
+        releases = sorted(await self.releases(namespace, instance), key=age)
         names: list[str] = []
         if pods:
             found = await self._client.list(PODS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple, Protocol
+
+from services.planner.api.limits import Limiter
 
 
 class Caller(NamedTuple):
@@ -46,6 +49,17 @@ class Access(Protocol):
 
     async def allow(self, caller: Caller, right: Right, namespace: str, name: str = "") -> None:
         """Returns where it may; `namespace` "" is all of them."""
+
+
+async def let_in(access: Access, limits: Limiter, authorization: str, claimed: str, peer: str) -> Caller:
+    """Who calls, by a header (or metadata) `authorization`; one without a name is known by its address, `peer`.
+
+    Raises `Problem` for a token that nobody has, and for a caller that calls too often.
+    """
+    scheme, _, token = authorization.partition(" ")
+    caller = await access.caller(token.strip() if scheme.lower() == "bearer" else None, claimed)
+    limits.take(caller.name or peer, time.monotonic())
+    return caller
 
 
 class Open:

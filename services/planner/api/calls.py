@@ -286,9 +286,9 @@ class Calls:
         with _problems():
             wanted = releases.checked(spec)
             instance = wanted.application.instance_name
-            known = await self._changes.known(namespace, instance)
+            cloneset = await self._changes.cloneset(namespace, instance)
             pods = await self._client.list(PODS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
-            given = preview.assume(wanted, known.cloneset, pods)
+            given = preview.assume(wanted, cloneset, pods)
             try:
                 return preview.plan_object(wanted, given, preview.make(wanted, given))
             except ValueError as error:
@@ -308,21 +308,35 @@ class Calls:
     ) -> Json:
         """A release of any action. `queue`: it may wait for one that runs, else that is a conflict."""
         await self._may_release(by.caller, namespace, spec.action)
-        instance = spec.application.instance_name
-        key = by.key
         with _problems():
-            known = await self._changes.releases(namespace, instance)
-            for flow in known:
-                if by.id and made_by(flow, key):
-                    return await self._reading.of(flow)
+            known = await self._changes.releases(namespace, spec.application.instance_name)
+            if made := _made_before(by, known):
+                return await self._reading.of(made)
+        return await self._begin(
+            by, namespace, spec, known, name=name, queue=queue, freeze_override=freeze_override
+        )
+
+    async def _begin(
+        self,
+        by: Request,
+        namespace: str,
+        spec: df.DeployFlowSpec,
+        known: Sequence[Json],
+        *,
+        name: str = "",
+        queue: bool,
+        freeze_override: str,
+    ) -> Json:
+        """A release that may be made and is not yet; `known`: all that its instance has."""
+        with _problems():
             if not queue and (running := await self._in_the_way(known, spec)):
                 text = (
-                    f"{running['metadata']['name']} is releasing {instance} ({running['status']['phase']}): "
-                    "wait for its end, cancel it, or pause it"
+                    f"{running['metadata']['name']} is releasing {spec.application.instance_name} "
+                    f"({running['status']['phase']}): wait for its end, cancel it, or pause it"
                 )
                 raise Problem(Kind.CONFLICT, "InProgress", text)
             command = DeployCommand(
-                id=key,
+                id=by.key,
                 type=CommandType.DEPLOY,
                 namespace=namespace,
                 deploy_flow=name or None,
@@ -552,11 +566,13 @@ class Calls:
         _fit(NAME, instance)
         with _problems():
             known = await self._changes.known(namespace, instance, pods=True)
-            for made in known.releases:
-                if by.id and made_by(made, by.key):
-                    return await self._reading.of(made)
+            if made := _made_before(by, known.releases):
+                return await self._reading.of(made)
             spec = build(known)
-        return await self.deploy(by, namespace, spec, queue=queue, freeze_override=freeze_override)
+        await self._may_release(by.caller, namespace, spec.action)
+        return await self._begin(
+            by, namespace, spec, known.releases, queue=queue, freeze_override=freeze_override
+        )
 
     async def _may_release(self, who: Caller, namespace: str, action: str) -> None:
         await self._may(who, access.CREATE, namespace)
@@ -613,6 +629,13 @@ def etag(flow: Json) -> str:
     """What tells two states of a DeployFlow apart (RFC 9110, strong)."""
     told = json.dumps([flow["metadata"], flow["spec"], flow["status"]], sort_keys=True, default=str)
     return f'"{hashlib.blake2b(told.encode(), digest_size=12).hexdigest()}"'
+
+
+def _made_before(by: Request, known: Sequence[Json]) -> Json | None:
+    """What the same request has made already."""
+    if not by.id:
+        return None
+    return next((flow for flow in known if made_by(flow, by.key)), None)
 
 
 def _is_ours(item: Json) -> bool:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -22,9 +21,10 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import Counter
 
-from services.planner.api.access import Caller
+from services.planner.api.access import Caller, let_in
 from services.planner.api.calls import Calls, Request
 from services.planner.api.grpc_services import Application, DeployFlow, Pod
+from services.planner.api.limits import Limiter, Unlimited
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
 
@@ -47,18 +47,13 @@ _requests = Counter("triton_grpc_requests_total", "Requests to the gRPC API", ["
 _log = logging.getLogger(__name__)
 
 
-class Limiter(Protocol):
-    def take(self, who: str, now: float) -> None:
-        """Raises `Problem` for a caller that asks too often. Seconds of a clock that only goes forward."""
-
-
 async def start(
     calls: Calls,
     *,
     host: str,
     port: int,
     body_bytes: int,
-    limits: Limiter | None = None,
+    limits: Limiter = Unlimited(),  # noqa: B008 - it has no state
     credentials: grpc.ServerCredentials | None = None,
     ready: Callable[[], bool] = lambda: True,
 ) -> tuple[grpc.aio.Server, int]:
@@ -108,7 +103,7 @@ class _Method(NamedTuple):
 class _Edge:
     """Between gRPC and the services: who calls, what they say, and what went wrong."""
 
-    def __init__(self, calls: Calls, limits: Limiter | None) -> None:
+    def __init__(self, calls: Calls, limits: Limiter) -> None:
         self._calls = calls
         self._limits = limits
 
@@ -158,12 +153,10 @@ class _Edge:
         if method.open_to_all:
             return Request(Caller(""))
         told = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        scheme, _, token = told.get("authorization", "").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else None
-        caller = await self._calls.access.caller(bearer, told.get("x-requested-by", ""))
-        if self._limits is not None:
-            # without the port, which every connection has another of
-            self._limits.take(caller.name or context.peer().rpartition(":")[0], time.monotonic())
+        # without the port, which every connection has another of
+        peer = context.peer().rpartition(":")[0]
+        claimed = told.get("x-requested-by", "")
+        caller = await let_in(self._calls.access, self._limits, told.get("authorization", ""), claimed, peer)
         key = told.get("idempotency-key", "")
         return Request(caller, f"{method.name} {key}" if key else "")
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Protocol
 
 from services.planner.api.problem import Kind, Problem
+
+
+class Limiter(Protocol):
+    def take(self, who: str, now: float) -> None:
+        """`now`: seconds of a clock that only rises. Raises `Problem` for a caller that asks too often."""
+
+
+class Unlimited:
+    def take(self, who: str, now: float) -> None:
+        """As often as anybody likes."""
+
 
 _MOST_CALLERS: Final = 10_000
 _BURST_SECONDS: Final = 1.0

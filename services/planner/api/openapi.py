@@ -220,7 +220,8 @@ EXAMPLES: dict[str, dict[str, Json]] = {
 
 
 def text() -> str:
-    from services.planner.api.rest import Unlimited, application
+    from services.planner.api.limits import Unlimited
+    from services.planner.api.rest import application
 
     app = application(cast("Any", None), limits=Unlimited(), body_bytes=0)
     return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"

@@ -18,6 +18,7 @@ from services.planner.flows import DeployFlow, FlowCache, resource
 from services.planner.state import load
 from services.planner.status import status_of
 from shared.errors import Unavailable
+from shared.history import age
 from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
 from shared.reflector import milliseconds
 from shared.store import StatusStore
@@ -92,7 +93,7 @@ class Reading:
             found = self._flows.reflector.items.values()
         fitting = [flow for flow in found if flow.key.instance and _may_be(wanted, flow)]
         shown = [flow for flow in await self._with_status(fitting) if wanted.has(flow)]
-        shown.sort(key=_age, reverse=True)
+        shown.sort(key=age, reverse=True)
         return shown
 
     async def of_instance(self, key: Key, wanted: Callable[[DeployFlow], bool]) -> list[Json]:
@@ -137,9 +138,3 @@ def _may_be(wanted: Wanted, flow: DeployFlow) -> bool:
 
 def _resource(flow: DeployFlow, told: Json | None) -> Json:
     return resource(flow, told if told is not None and told["version"] >= flow.version else None)
-
-
-def _age(flow: Json) -> tuple[str, str, str]:
-    # creation times are whole seconds; within one, releases of an instance start one after another
-    meta = flow["metadata"]
-    return meta["creationTimestamp"], flow["status"].get("startedAt") or "~", meta["name"]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Depends, FastAPI, Header, Path
@@ -24,8 +24,9 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from services.planner.api.access import Caller
+from services.planner.api.access import Caller, let_in
 from services.planner.api.calls import NAME, NAMESPACE, Calls, Request
+from services.planner.api.limits import Limiter
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.sse import HANDED_OVER, EventStream
 
@@ -49,16 +50,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Limiter(Protocol):
-    def take(self, who: str, now: float) -> None:
-        """Raises `Problem` for a caller that asks too often. Seconds of a clock that only goes forward."""
-
-
-class Unlimited:
-    def take(self, who: str, now: float) -> None:
-        """As often as anybody likes."""
-
-
 def calls_of(request: HttpRequest) -> Calls:
     calls: Calls = request.app.state.calls
     return calls
@@ -71,15 +62,15 @@ async def caller_of(request: HttpRequest) -> Caller:
 
 
 async def _let_in(request: HttpRequest) -> Caller:
-    """Raises `Problem` for a token that nobody has, and for a caller that calls too often."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" else None
     # headers are read as Latin-1, names are sent as UTF-8
     claimed = request.headers.get("x-requested-by", "").encode("latin-1").decode(errors="replace")
-    caller = await calls_of(request).access.caller(bearer, claimed)
-    peer = request.client.host if request.client else ""
-    request.app.state.limits.take(caller.name or peer, time.monotonic())
-    return caller
+    return await let_in(
+        calls_of(request).access,
+        request.app.state.limits,
+        request.headers.get("authorization", ""),
+        claimed,
+        request.client.host if request.client else "",
+    )
 
 
 Key = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,255}$")]
@@ -309,6 +300,7 @@ class _Guard:
             await self._app(scope, receive, send)
             return
         api = "v1" if scope["path"].startswith(OLD) else "v2"
+        method = scope["method"] if scope["method"] in _METHODS else "other"
         until = time.monotonic() + BODY_SECONDS
         read = 0
         whole = False
@@ -331,7 +323,6 @@ class _Guard:
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                method = scope["method"] if scope["method"] in _METHODS else "other"
                 _requests.labels(api, method, str(message["status"])).inc()
             await send(message)
 
@@ -340,7 +331,7 @@ class _Guard:
             await self._app({**scope, HANDED_OVER: streams}, counted, told)
         except Exception:
             # answered further out
-            _requests.labels(api, scope["method"] if scope["method"] in _METHODS else "other", "500").inc()
+            _requests.labels(api, method, "500").inc()
             raise
         for stream in streams:
             await stream.run(receive, told)

@@ -15,6 +15,7 @@ from cli.client import AsyncTriton, Triton, answers, calls
 from cli.client.calls import Ask, Listen
 from services.planner.api import rest
 from services.planner.api.calls import Calls
+from services.planner.api.limits import Unlimited
 
 Json = dict[str, Any]
 SAMPLES: Json = {
@@ -70,7 +71,7 @@ def _all() -> Iterator[tuple[Operation, Ask[Any] | Listen[Any]]]:
 
 @pytest.fixture(scope="module")
 def document() -> Json:
-    app = rest.application(Mock(spec=Calls), limits=rest.Unlimited(), body_bytes=1)
+    app = rest.application(Mock(spec=Calls), limits=Unlimited(), body_bytes=1)
     document: Json = app.openapi()
     return document
 

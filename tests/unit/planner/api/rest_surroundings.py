@@ -10,7 +10,8 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from services.planner.api.rest import Unlimited, application
+from services.planner.api.limits import Unlimited
+from services.planner.api.rest import application
 from tests.unit.planner.api.surroundings import World
 
 BODY_BYTES = 10_000
