@@ -76,10 +76,21 @@ def _root(context: typer.Context) -> None:
 
 def _log(context: typer.Context) -> None:
     """Tell the story of a release from the event store."""
-    from cli import log as story
+    from cli import log
 
+    _hand_on(context, log.log)
+
+
+def _history(context: typer.Context) -> None:
+    """Tell who released what, when, and how it went."""
+    from cli import history
+
+    _hand_on(context, history.history)
+
+
+def _hand_on(context: typer.Context, command: Callable[..., None]) -> None:
     whole = typer.Typer(rich_markup_mode=None, add_completion=False)
-    whole.command(help=_help(story.log))(story.log)
+    whole.command(help=_help(command))(command)
     whole(args=context.args, prog_name=context.command_path, standalone_mode=False)
 
 
@@ -112,6 +123,7 @@ _add("stop", actions.stop)
 _add("start", actions.start)
 _add("delete", actions.delete)
 app.command("log", context_settings=_HANDED_ON)(_log)
+app.command("history", context_settings=_HANDED_ON)(_history)
 app.command("dead-letters", context_settings=_HANDED_ON)(_dead_letters)
 _add("sandbox", parts.sandbox)
 _add("demo", parts.demo)

@@ -234,6 +234,7 @@ class Log:
             for document in found
             if document["event"].get("dataset") in streams
             and query.deployflow in {"", document["triton"].get("deployflow")}
+            and query.uid in {"", document["triton"].get("uid")}
         ]
 
     async def close(self) -> None:

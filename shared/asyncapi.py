@@ -59,6 +59,11 @@ CHANNELS: Final[dict[str, Channel]] = {
     topics.BATCH_RESULTS: Channel("The answers to batch commands.", ("executor",), ("planner",)),
     topics.PHASE_EVENTS: Channel("Facts about pods.", ("readiness",), ("planner", "events")),
     topics.CLONESET_EVENTS: Channel("Changes of CloneSets.", ("executor",), ("events",)),
+    topics.CLUSTER_EVENTS: Channel(
+        "What the cluster says of pods and CloneSets: its own Events, and last lines of the logs of pods that failed.",
+        ("readiness", "executor"),
+        ("events",),
+    ),
     topics.DEPLOYFLOW_EVENTS: Channel("What happens to releases.", ("planner",), ("events",)),
     topics.DEAD_LETTERS: Channel(
         "Messages that could not be worked on, unchanged, with the reason in headers. "
@@ -136,7 +141,7 @@ REPLIES: Final = "deploy-command-replies"
 
 # --- examples -----------------------------------------------------------------------------------------------
 
-_FLOW = m.FlowRef(name="web-kvn6b", uid="8d0f0f4e-5f3a-4c43-9f0e-0d5d3a9a6f10")
+_FLOW = m.FlowRef(name="web-kvn6b", uid="8d0f0f4e-5f3a-4c43-9f0e-0d5d3a9a6f10", batch=1, requested_by="anna")
 _TOPIC: Final = "paas.replies"
 _WHO: Final[Json] = {"namespace": "shop", "instance": "web"}
 _ORDER: Final[Json] = {**_WHO, "sequence": 7, "flow": _FLOW}
@@ -199,7 +204,19 @@ def _messages() -> tuple[m.Message, ...]:
         port=80,
         created_at=_AT - 812,
         at=_AT,
+        transitions=[m.Transition(name="containers-ready", id="containers-ready:1763720000000.0", at=_AT)],
+        flow=_FLOW,
     )
+    app = m.AppRef(name="deploy-demo-hello", app_id=12122, group_id=10010)
+    about: Json = {
+        **_WHO,
+        "at": _AT,
+        "kind": "Pod",
+        "name": pod.name,
+        "uid": pod.uid,
+        "flow": _FLOW,
+        "app": app,
+    }
     fields = {name: getattr(pod, name) for name in m.PodRef.model_fields}
     flow = {"app_id": 12122, "group_id": 10010, "app_name": "deploy-demo-hello", "action": "update"}
     return (
@@ -224,7 +241,7 @@ def _messages() -> tuple[m.Message, ...]:
         m.VictimsGone(**_WHO, sequence=7, gone=_UIDS),
         m.ReplicasChanged(**_WHO, sequence=7, replicas=5),
         m.Refused(**_WHO, sequence=7, reason="Invalid", message="spec.template: image must not be empty"),
-        m.PodsSeen(**_WHO, pods=[pod], at=_AT + 12),
+        m.PodsSeen(**_WHO, pods=[pod], at=_AT + 12, app=app),
         m.SpecObserved(**_WHO, flow=_FLOW, generation=2, created_at=_AT, requested_by="anna", spec=_SPEC),
         m.SpecGone(**_WHO, flow=_FLOW),
         m.Due(**_WHO),
@@ -244,7 +261,25 @@ def _messages() -> tuple[m.Message, ...]:
             requested_by="anna",
             duration_ms=1210,
         ),
-        m.CloneSetEvent(**_WHO, id="5f9d:4", at=_AT, reason="SpecChanged", cloneset=_FACTS),
+        m.CloneSetEvent(
+            **_WHO, id="5f9d:4", at=_AT, reason="SpecChanged", cloneset=_FACTS, flow=_FLOW, app=app
+        ),
+        m.ClusterEvent(
+            **about,
+            id="9c1b:1",
+            warning=True,
+            reason="FailedScheduling",
+            message="0/3 nodes are available",
+            component="default-scheduler",
+        ),
+        m.ContainerLog(
+            **about,
+            id=f"{pod.uid}:log:web:previous:5f2d",
+            container="web",
+            previous=True,
+            restarts=1,
+            text="panic: no database",
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from shared.deployflow import GROUP, KIND
-from shared.messages import CloneSetFacts, Hold
+from shared.messages import AppRef, CloneSetFacts, FlowRef, Hold
 from shared.reflector import Meta, int_or_percent
 
 SEQUENCE: Final = "apps.triton.io/sequence"
@@ -25,6 +25,8 @@ STABLE_CLAIMS: Final = "apps.triton.io/stable-claims"
 APPLICATION_TYPE: Final = "apps.triton.io/application-type"
 STOPPED: Final = "apps.triton.io/stopped-replicas"
 """The replicas before a stop: a start goes back to them."""
+RELEASE: Final = "apps.triton.io/release"
+"""JSON of `FlowRef`: the release that wrote last, while it is under way; only the log reads it."""
 NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
 """Somebody else opens the gates of this CloneSet's pods."""
 
@@ -71,6 +73,14 @@ class CloneSet(msgspec.Struct, frozen=True):
             return Hold(flow="", batch=0, surge=0, updated=0, others=0)
 
     @property
+    def release(self) -> FlowRef | None:
+        return release_of(self.metadata)
+
+    @property
+    def app(self) -> AppRef:
+        return AppRef.of(self.metadata.labels)
+
+    @property
     def owner(self) -> str:
         """The uid of the DeployFlow that controls it: so Triton 0.1.x claimed a CloneSet; empty for none."""
         return next((str(ref["uid"]) for ref in self.metadata.owner_references if is_deployflow(ref)), "")
@@ -93,6 +103,14 @@ class CloneSet(msgspec.Struct, frozen=True):
     @property
     def settled(self) -> bool:
         return self.status.observed_generation >= self.metadata.generation
+
+
+def release_of(meta: Meta) -> FlowRef | None:
+    """The release under way, as the CloneSet remembers it; None too where somebody wrote over it."""
+    try:
+        return FlowRef.model_validate_json(meta.annotations.get(RELEASE, ""))
+    except ValueError:
+        return None
 
 
 def is_deployflow(owner: dict[str, Any]) -> bool:

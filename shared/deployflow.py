@@ -22,6 +22,7 @@ PLURAL = "deployflows"
 
 READINESS_GATE = "apps.triton.io/ready"
 MANAGED_BY = {"managed-by": "triton-io"}
+NAME_LABEL = "app.kubernetes.io/name"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 FINALIZER = "apps.triton.io/deployflow"
 LAST_REQUEST = "apps.triton.io/last-request"
@@ -171,7 +172,7 @@ class Application(Wire):
         return {
             "app": str(self.app_id),
             "group": str(self.group_id),
-            "app.kubernetes.io/name": self.app_name,
+            NAME_LABEL: self.app_name,
             INSTANCE_LABEL: self.instance_name,
             **MANAGED_BY,
         }

@@ -7,17 +7,19 @@ milliseconds since 1970 (UTC); counts are pods.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from shared.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.deployflow import NAME_LABEL, BatchPhase, FlowPhase, PodPhase
 from shared.topics import (
     BATCH_COMMANDS,
     BATCH_RESULTS,
     CLONESET_EVENTS,
+    CLUSTER_EVENTS,
     DEPLOYFLOW_EVENTS,
     PHASE_EVENTS,
     PLANNER_FACTS,
@@ -49,10 +51,15 @@ class Message(Value):
 
 
 class FlowRef(Value):
-    """Which DeployFlow a message belongs to, with what a reader of the log wants to know of it."""
+    """Which DeployFlow a message belongs to, with what a reader of the log wants to know of it.
+
+    `batch`: the one under way, 0 before the first. `requested_by`: who asked last for something of it.
+    """
 
     name: str
     uid: str
+    batch: int = 0
+    requested_by: str = ""
 
 
 # --- triton.batch-commands: planner → executor and readiness ---------------------------------------------
@@ -287,6 +294,42 @@ BatchResult = Annotated[
 # --- triton.phase-events: readiness → planner and events -------------------------------------------------
 
 
+class Transition(Value):
+    """What a pod has come to, once each time it comes to it: `name` is a word of `PodTransition`.
+
+    `id` tells it from others of the same pod, however often and by whomever it is told. `at` in ms; `since`: when
+    the time that it took began, 0 where that is not known; `age`: ms since the pod was made.
+    """
+
+    name: str
+    id: str
+    at: int
+    age: int = 0
+    since: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class PodTransition(StrEnum):
+    CREATED = "created"
+    SCHEDULED = "scheduled"
+    STARTED = "started"
+    CONTAINERS_READY = "containers-ready"
+    PULLED_IN = "pulled-in"
+    """Its gate was opened."""
+    READY = "ready"
+    UNREADY = "unready"
+    """It lost Ready though its gate is open."""
+    PULLED_OUT = "pulled-out"
+    """Its gate was closed."""
+    RESTARTED = "restarted"
+    WAITING = "waiting"
+    """It does not get on, for a reason that may pass: unschedulable, one failed attempt to pull an image."""
+    FAILED = "failed"
+    TERMINATING = "terminating"
+    GONE = "gone"
+
+
 class PodFact(Value):
     """The state of one pod. `sequence`: of the gate command that was carried out last on it.
 
@@ -295,6 +338,8 @@ class PodFact(Value):
     Of a pod that has failed, or takes no traffic though its gate is open: `since` when, and, once they are known, its
     last warning `event` and the last lines of its `log`.
     `version`: higher in what is told of a later state of the same pod; 0 where it is not known.
+    `transitions`: for the log, what it has come to since it was told last; `flow`: the release that they belong to,
+    with the batch that the pod is of.
     """
 
     uid: str
@@ -320,11 +365,38 @@ class PodFact(Value):
     created_at: int
     at: int
     version: int = 0
+    transitions: list[Transition] = Field(default_factory=list)
+    flow: FlowRef | None = None
 
 
 class PodGone(Value):
+    """A pod that is no more. `last`: its state before, with transitions that were not told yet; `since`: when its
+    end began, 0 where that is not known.
+    """
+
     uid: str
     name: str
+    at: int = 0
+    since: int = 0
+    last: PodFact | None = None
+
+
+class AppRef(Value):
+    """Which application and group an instance belongs to, by the labels of its objects."""
+
+    name: str = ""
+    app_id: int = 0
+    group_id: int = 0
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> AppRef:
+        """By the labels that every release puts on them; what somebody wrote over them counts as not known."""
+        app, group = (labels.get(name, "") for name in ("app", "group"))
+        return cls(
+            name=labels.get(NAME_LABEL, ""),
+            app_id=int(app) if app.isdecimal() else 0,
+            group_id=int(group) if group.isdecimal() else 0,
+        )
 
 
 class PodsSeen(Message):
@@ -335,6 +407,7 @@ class PodsSeen(Message):
     gone: list[PodGone] = Field(default_factory=list)
     complete: bool = False
     at: int
+    app: AppRef = AppRef()
 
 
 PhaseEvent = PodsSeen
@@ -380,7 +453,11 @@ PlannerFact = Annotated[SpecObserved | SpecGone | Due, Field(discriminator="type
 
 
 class FlowEvent(Message):
-    """Something happened to a release. `id` is the same however often it is told."""
+    """Something happened to a release. `id` is the same however often it is told.
+
+    `command`: what somebody asked for, where that is what happened; `requested_by` is who. `started_at`: when the
+    release began, in ms; 0 before.
+    """
 
     type: Literal["deployflow"] = "deployflow"
     id: str
@@ -401,6 +478,9 @@ class FlowEvent(Message):
     failed_replicas: int = 0
     revision: str = ""
     requested_by: str = ""
+    request: str = ""
+    command: str = ""
+    started_at: int = 0
     duration_ms: int | None = None
 
 
@@ -413,6 +493,47 @@ class CloneSetEvent(Message):
     reason: str
     message: str = ""
     cloneset: CloneSetFacts
+    flow: FlowRef | None = None
+    app: AppRef = AppRef()
+
+
+# --- triton.cluster-events: → events ---------------------------------------------------------------------
+
+
+class About(Message):
+    """Base of what the cluster says of an object of ours, at `at`. `id` is the same however often it is told."""
+
+    id: str
+    at: int
+    kind: Literal["Pod", "CloneSet"]
+    name: str
+    uid: str
+    flow: FlowRef | None = None
+    app: AppRef = AppRef()
+
+
+class ClusterEvent(About):
+    """One of the cluster's own Events. `component` says it; `count`: how often it has been seen."""
+
+    type: Literal["cluster_event"] = "cluster_event"
+    warning: bool = False
+    reason: str = ""
+    message: str = ""
+    component: str = ""
+    count: int = 1
+
+
+class ContainerLog(About):
+    """The last lines of the log of a container of a pod that failed; `previous`: of the run before its last start."""
+
+    type: Literal["container_log"] = "container_log"
+    container: str
+    previous: bool = False
+    restarts: int = 0
+    text: str
+
+
+ClusterMessage = Annotated[ClusterEvent | ContainerLog, Field(discriminator="type")]
 
 
 ADAPTERS: dict[str, TypeAdapter[Any]] = {
@@ -422,6 +543,7 @@ ADAPTERS: dict[str, TypeAdapter[Any]] = {
     PLANNER_FACTS: TypeAdapter(PlannerFact),
     DEPLOYFLOW_EVENTS: TypeAdapter(FlowEvent),
     CLONESET_EVENTS: TypeAdapter(CloneSetEvent),
+    CLUSTER_EVENTS: TypeAdapter(ClusterMessage),
 }
 """How the value of each topic is read; deploy commands are read by `shared.commands`."""
 
@@ -447,5 +569,7 @@ TOPIC_OF: dict[type[Message], str] = {
     Due: PLANNER_FACTS,
     FlowEvent: DEPLOYFLOW_EVENTS,
     CloneSetEvent: CLONESET_EVENTS,
+    ClusterEvent: CLUSTER_EVENTS,
+    ContainerLog: CLUSTER_EVENTS,
 }
 """The topic that each message goes to."""

@@ -6,7 +6,7 @@ import msgspec
 
 from shared.deployflow import INSTANCE_LABEL, READINESS_GATE
 from shared.graceful import DRAINED, Drain, drain_of
-from shared.messages import Gate
+from shared.messages import AppRef, Gate
 from shared.reflector import Meta
 from shared.topics import Key
 
@@ -65,8 +65,13 @@ class Terminated(msgspec.Struct, rename="camel", frozen=True):
     finished_at: str | None = None
 
 
+class Running(msgspec.Struct, rename="camel", frozen=True):
+    started_at: str | None = None
+
+
 class State(msgspec.Struct, frozen=True):
     waiting: Waiting | None = None
+    running: Running | None = None
     terminated: Terminated | None = None
 
 
@@ -101,6 +106,10 @@ class Pod(msgspec.Struct, frozen=True):
     @property
     def revision(self) -> str:
         return self.metadata.labels.get(REVISION_LABEL, "")
+
+    @property
+    def app(self) -> AppRef:
+        return AppRef.of(self.metadata.labels)
 
     @property
     def deleting(self) -> bool:

@@ -52,13 +52,15 @@ class HasMeta(Protocol):
 T = TypeVar("T", bound=HasMeta)
 
 
-class _ListMeta(msgspec.Struct, rename="camel"):
+class ListMeta(msgspec.Struct, rename="camel"):
+    """The metadata of a list: its version, and where its next page begins."""
+
     resource_version: str = ""
     next_page: str = msgspec.field(name="continue", default="")
 
 
 class _List(msgspec.Struct):
-    metadata: _ListMeta
+    metadata: ListMeta
     items: list[msgspec.Raw]
 
 
@@ -94,6 +96,7 @@ class Reflector(Generic[T]):
         *,
         namespaces: list[str],
         labels: str = "",
+        fields: str = "",
         silence_seconds: float = 90,
         listed: Callable[[], None] | None = None,
     ) -> None:
@@ -105,7 +108,8 @@ class Reflector(Generic[T]):
         self._changed = changed
         self._listed = listed
         self._namespaces: list[str | None] = [*namespaces] or [None]
-        self._query = {"labelSelector": labels} if labels else {}
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        self._query = {name: selector for name, selector in selectors.items() if selector}
         self._silence = silence_seconds
         self.items: dict[str, T] = {}
         self._by_name: dict[tuple[str, str], T] = {}

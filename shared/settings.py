@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     """Begins every topic, consumer group, Redis key and index name."""
     namespaces: Annotated[list[str], NoDecode] = Field(default_factory=list)
     """What Triton looks after, comma-separated; empty: every namespace."""
+    cluster_name: str = ""
+    """What the release log says of where it happened; for several clusters in one Elasticsearch."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     kafka_bootstrap: str = "127.0.0.1:9092"

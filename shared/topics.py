@@ -30,6 +30,7 @@ BATCH_COMMANDS = "batch-commands"
 BATCH_RESULTS = "batch-results"
 PHASE_EVENTS = "phase-events"
 CLONESET_EVENTS = "cloneset-events"
+CLUSTER_EVENTS = "cluster-events"
 DEPLOYFLOW_EVENTS = "deployflow-events"
 DEAD_LETTERS = "dead-letters"
 
@@ -40,6 +41,7 @@ ALL = (
     BATCH_RESULTS,
     PHASE_EVENTS,
     CLONESET_EVENTS,
+    CLUSTER_EVENTS,
     DEPLOYFLOW_EVENTS,
     DEAD_LETTERS,
 )

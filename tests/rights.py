@@ -19,14 +19,15 @@ RIGHTS: Final[dict[str, Rights]] = {
     "executor": {
         "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch", "delete"},
         "/pods": {"list"},
+        "/events": {"list", "watch"},
         "apps.triton.io/deployflows": {"get"},
     },
     "readiness": {
         "/pods": {"get", "list", "watch"},
         "/pods/status": {"patch"},
         "/pods/log": {"get"},
-        "/events": {"list"},
-        "apps.kruise.io/clonesets": {"get"},
+        "/events": {"list", "watch"},
+        "apps.kruise.io/clonesets": {"get", "list"},
     },
     "events": {},
 }

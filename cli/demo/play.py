@@ -266,7 +266,7 @@ class Demo:
 
     async def tell(self) -> None:
         """The release log, from the event store."""
-        from cli.log import Story
+        from cli.story import Story
 
         self._stage.title("The release log")
         for name in self._told:

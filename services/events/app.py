@@ -10,17 +10,17 @@ from shared.errors import Unavailable
 from shared.event_store import open_store
 from shared.lanes import Record
 from shared.service import Context, run
-from shared.topics import CLONESET_EVENTS, DEPLOYFLOW_EVENTS, PHASE_EVENTS
+from shared.topics import CLONESET_EVENTS, CLUSTER_EVENTS, DEPLOYFLOW_EVENTS, PHASE_EVENTS
 
 NAME = "events"
-TOPICS = (DEPLOYFLOW_EVENTS, PHASE_EVENTS, CLONESET_EVENTS)
+TOPICS = (DEPLOYFLOW_EVENTS, PHASE_EVENTS, CLONESET_EVENTS, CLUSTER_EVENTS)
 _STORE = "event store"
 
 
 @asynccontextmanager
 async def build(context: Context) -> AsyncIterator[None]:
     store = open_store(context.settings)
-    writer = Writer(store, context.kafka.dead_letter)
+    writer = Writer(store, context.kafka.dead_letter, context.settings.cluster_name)
 
     async def write(records: list[Record]) -> None:
         try:

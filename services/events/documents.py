@@ -8,75 +8,116 @@ both must leave one document.
 from __future__ import annotations
 
 import re
-from hashlib import sha256
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
-from shared.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.deployflow import BatchPhase, FlowPhase
 from shared.event_store import Document, Stream, from_ms
-from shared.messages import CloneSetEvent, FlowEvent, Gate, Message, PodFact, PodGone, PodsSeen
+from shared.messages import (
+    About,
+    AppRef,
+    CloneSetEvent,
+    ClusterEvent,
+    ContainerLog,
+    FlowEvent,
+    FlowRef,
+    Message,
+    PodFact,
+    PodGone,
+    PodsSeen,
+    PodTransition,
+    Transition,
+)
 
 ECS_VERSION: Final = "9.0.0"
+IN_ONE_MESSAGE: Final = 100_000
+"""More documents than one message comes to: `event.sequence` orders them as it orders the messages."""
 Json = dict[str, Any]
 
 
-def documents(message: Message, sequence: int) -> list[Document]:
-    """The documents of a message. `sequence` (its offset) orders what happened in the same millisecond."""
+class _Fact(NamedTuple):
+    """What a document is made of; `fields` by their dotted names."""
+
+    stream: Stream
+    id: str
+    fields: Json
+
+
+def documents(message: Message, offset: int, cluster: str = "") -> list[Document]:
+    """The documents of a message. `offset` orders what happened in the same millisecond; `cluster`: its name."""
+    made: list[Document] = []
+    for number, (stream, told, fields) in enumerate(_facts(message)):
+        every: Json = {
+            "ecs.version": ECS_VERSION,
+            "event.kind": "event",
+            "event.id": told,
+            "event.module": "triton",
+            "event.dataset": f"triton.{stream}",
+            "event.sequence": offset * IN_ONE_MESSAGE + number,
+            "kubernetes.namespace": message.namespace,
+            "orchestrator.type": "kubernetes",
+            "orchestrator.cluster.name": cluster,
+            "orchestrator.namespace": message.namespace,
+            "orchestrator.resource.type": stream,
+            "triton.instance": message.instance,
+        }
+        made.append(Document(stream, told, _nested(every | fields)))
+    return made
+
+
+def _facts(message: Message) -> Iterator[_Fact]:
     match message:
         case FlowEvent():
-            return [_flow(message, sequence)]
+            yield _flow(message)
         case CloneSetEvent():
-            return [_cloneset(message, sequence)]
+            yield _cloneset(message)
+        case ClusterEvent():
+            yield _cluster_event(message)
+        case ContainerLog():
+            yield _container_log(message)
         case PodsSeen():
-            facts = [_pod(message, fact, sequence) for fact in message.pods]
-            facts += [_details(message, fact, sequence) for fact in message.pods if fact.event or fact.log]
-            return facts + [_gone(message, pod, sequence) for pod in message.gone]
+            last = [pod.last for pod in message.gone if pod.last]
+            for fact in (*message.pods, *last):
+                for transition in fact.transitions:
+                    yield _transition(message, fact, transition)
+            for pod in message.gone:
+                yield _gone(message, pod)
         case _:
             msg = f"{type(message).__name__} is no event"
             raise TypeError(msg)
 
 
-def happened(at: int, seen: int, *, news: bool) -> int:
-    """When a fact came true, in ms, from what Kubernetes says of it and when it was seen.
-
-    Kubernetes cuts its times to seconds, dates a deletion to the end of the grace period, and says nothing of
-    the gate or of a restart: what is told as news has just been seen, which is nearer to the truth. What is
-    told as part of the whole state may be old; then Kubernetes' time counts, but nothing happened after it
-    was seen.
-    """
-    return seen if news else min(seen, at + 999 if at % 1000 == 0 else at)
+# --- releases ---------------------------------------------------------------------------------------------
 
 
-def _flow(event: FlowEvent, sequence: int) -> Document:
+def _flow(event: FlowEvent) -> _Fact:
     batch = (
         f" batch {event.batch}/{event.batches}{' (canary)' if event.canary else ''}" if event.batch else ""
     )
-    text = f"{event.flow.name}{batch}: {_sentence(event.reason, event.message)}"
     outcome = _flow_outcome(event)
-    ended = {"failure": "error"}.get(outcome, "end" if event.phase.finished else "change")
     fields: Json = {
-        **_every(Stream.DEPLOYFLOW, event, event.id, sequence),
         **_timing(event.at, event.at, event.duration_ms),
-        "message": text,
+        "message": f"{event.flow.name}{batch}: {_sentence(event.reason, event.message)}",
         "event.category": ["configuration"],
-        "event.type": [ended],
+        "event.type": ["error" if outcome == "failure" else "end" if event.phase.finished else "change"],
         "event.action": _action(event.reason),
         "event.outcome": outcome,
         "event.reason": event.reason,
+        "event.provider": "planner",
         "orchestrator.resource.name": event.flow.name,
         "orchestrator.resource.id": event.flow.uid,
+        **_of_release(event.flow, AppRef(name=event.app_name, app_id=event.app_id, group_id=event.group_id)),
         "user.name": event.requested_by,
-        "triton.deployflow": event.flow.name,
-        "triton.uid": event.flow.uid,
-        "triton.application": event.app_name,
-        "triton.application_id": event.app_id,
-        "triton.group": event.group_id,
         "triton.action": event.action,
+        "triton.command": event.command,
+        "triton.request": event.request,
         "triton.phase": event.phase,
         "triton.batches": event.batches or None,
         "triton.failed_replicas": event.failed_replicas or None,
         "triton.reason": event.reason,
         "triton.message": event.message,
         "triton.revision": event.revision,
+        "triton.age_ms": max(event.at - event.started_at, 0) if event.started_at else None,
     }
     if event.batch:
         fields |= {
@@ -84,11 +125,14 @@ def _flow(event: FlowEvent, sequence: int) -> Document:
             "triton.batch_phase": event.batch_phase,
             "triton.batch_size": event.batch_size,
             "triton.canary": event.canary,
+            "triton.step": _step(event),
         }
-    return Document(Stream.DEPLOYFLOW, event.id, _nested(fields))
+    return _Fact(Stream.DEPLOYFLOW, event.id, fields)
 
 
 def _flow_outcome(event: FlowEvent) -> str:
+    if event.command:
+        return "unknown"  # what comes of it is told by others
     if event.phase.finished:
         return {FlowPhase.SUCCESS: "success", FlowPhase.FAILED: "failure"}.get(event.phase, "unknown")
     if event.batch_phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
@@ -96,26 +140,86 @@ def _flow_outcome(event: FlowEvent) -> str:
     return "success" if event.batch_phase in {BatchPhase.SMOKED, BatchPhase.BAKED} else "unknown"
 
 
-def _pod(message: PodsSeen, fact: PodFact, sequence: int) -> Document:
-    action, doing = _doing(fact)
-    at = happened(fact.at, message.at, news=not message.complete)
-    # a restart of a container and a new reason are news although the phase stays
-    state = (fact.phase, fact.ready, fact.gate, fact.deleting, fact.restarts, fact.reason, fact.at)
-    told = ":".join(
-        [fact.uid, *(str(part).lower() if isinstance(part, bool) else str(part) for part in state)]
-    )
-    why = _sentence(fact.reason, fact.message)
-    failed = fact.phase == PodPhase.FAILED
+def _step(event: FlowEvent) -> str:
+    """Which of a batch's commands the event belongs to."""
+    if event.reason == "BatchFinished":
+        return "retire"
+    smoke = {BatchPhase.SMOKING, BatchPhase.SMOKED, BatchPhase.SMOKE_FAILED}
+    return "surge" if event.batch_phase in smoke else "pull_in"
+
+
+# --- pods -------------------------------------------------------------------------------------------------
+
+_DOING: Final[dict[str, str]] = {
+    PodTransition.CREATED: "is made",
+    PodTransition.SCHEDULED: "is scheduled",
+    PodTransition.STARTED: "runs, its containers are starting",
+    PodTransition.CONTAINERS_READY: "has all containers ready",
+    PodTransition.PULLED_IN: "is pulled in",
+    PodTransition.READY: "is Ready and takes traffic",
+    PodTransition.UNREADY: "is not Ready any more",
+    PodTransition.PULLED_OUT: "is pulled out and takes no traffic",
+    PodTransition.RESTARTED: "has a container that was started again",
+    PodTransition.WAITING: "does not get on",
+    PodTransition.FAILED: "failed",
+    PodTransition.TERMINATING: "is terminating",
+    PodTransition.GONE: "is gone",
+}
+_GOOD: Final = frozenset({PodTransition.CONTAINERS_READY, PodTransition.READY})
+_TYPES: Final[dict[str, str]] = {
+    PodTransition.CREATED: "start",
+    PodTransition.FAILED: "error",
+    PodTransition.GONE: "end",
+}
+
+
+def _transition(message: PodsSeen, fact: PodFact, came: Transition) -> _Fact:
+    doing = _DOING.get(came.name, f"is {came.name}")
+    if came.name == PodTransition.SCHEDULED and fact.node:
+        doing += f" to {fact.node}"
+    why = _sentence(came.reason, came.message)
+    failed = came.name == PodTransition.FAILED
     fields: Json = {
-        **_every(Stream.POD, message, told, sequence),
-        **_timing(at, message.at, max(at - fact.created_at, 0)),
-        "message": f"pod {fact.name} {doing}" + (f": {why}" if why and not fact.deleting else ""),
-        "event.category": ["process"],
-        "event.type": ["error" if failed else "change"],
-        "event.action": action,
-        "event.outcome": "failure" if failed else "success" if fact.ready else "unknown",
-        "event.reason": fact.reason,
-        **_of_pod(fact),
+        **_timing(came.at, message.at, max(came.at - came.since, 0) if came.since else None),
+        **_of_pod(message, fact),
+        "message": f"pod {fact.name} {doing}" + (f": {why}" if why else ""),
+        "event.type": [_TYPES.get(came.name, "change")],
+        "event.action": f"pod-{came.name}",
+        "event.outcome": "failure" if failed else "success" if came.name in _GOOD else "unknown",
+        "event.reason": came.reason,
+        "triton.reason": came.reason,
+        "triton.message": came.message,
+        "triton.age_ms": came.age,
+    }
+    return _Fact(Stream.POD, f"{fact.uid}:{came.id}", fields)
+
+
+def _gone(message: PodsSeen, pod: PodGone) -> _Fact:
+    at = pod.at or message.at
+    age = max(at - pod.last.created_at, 0) if pod.last else 0
+    gone = Transition(name=PodTransition.GONE, id=PodTransition.GONE, at=at, since=pod.since, age=age)
+    if pod.last is not None:
+        return _transition(message, pod.last, gone)
+    fields: Json = {
+        **_timing(at, message.at, None),
+        **_named(message, pod.name, pod.uid),
+        "message": f"pod {pod.name} is gone",
+        "event.type": ["end"],
+        "event.action": "pod-gone",
+        "event.outcome": "unknown",
+    }
+    return _Fact(Stream.POD, f"{pod.uid}:{gone.id}", fields)
+
+
+def _of_pod(message: PodsSeen, fact: PodFact) -> Json:
+    return {
+        **_named(message, fact.name, fact.uid),
+        **_of_release(fact.flow, message.app),
+        "kubernetes.pod.ip": fact.ip,
+        "kubernetes.node.name": fact.node,
+        "container.image.name": fact.image,
+        "triton.phase": fact.phase,
+        "triton.revision": fact.revision,
         "triton.ready": fact.ready,
         "triton.containers_ready": fact.containers_ready,
         "triton.gate": fact.gate,
@@ -123,104 +227,37 @@ def _pod(message: PodsSeen, fact: PodFact, sequence: int) -> Document:
         "triton.restarts": fact.restarts or None,
         "triton.port": fact.port or None,
         "triton.sequence": fact.sequence or None,
-        "triton.reason": fact.reason,
-        "triton.message": fact.message,
     }
-    return Document(Stream.POD, told, _nested(fields))
 
 
-def _details(message: PodsSeen, fact: PodFact, sequence: int) -> Document:
-    """What became known of a pod in trouble after its state was told: a document of its own, as that one is written."""
-    words = "\n".join(text for text in (fact.event, fact.log) if text)
-    told = f"{fact.uid}:details:{sha256(words.encode()).hexdigest()[:16]}"
-    fields: Json = {
-        **_every(Stream.POD, message, told, sequence),
-        **_timing(message.at, message.at, None),
-        "message": f"pod {fact.name} is in trouble: {words}",
-        "event.category": ["process"],
-        "event.type": ["info"],
-        "event.action": "pod-details",
-        "event.outcome": "failure" if fact.phase == PodPhase.FAILED else "unknown",
-        "event.reason": fact.reason,
-        **_of_pod(fact),
-        "triton.reason": fact.reason,
-        "triton.message": fact.message,
-        "triton.warning": fact.event,
-        "triton.log": fact.log,
-        "triton.since": from_ms(fact.since) if fact.since else None,
-    }
-    return Document(Stream.POD, told, _nested(fields))
-
-
-def _of_pod(fact: PodFact) -> Json:
+def _named(message: PodsSeen, name: str, uid: str) -> Json:
     return {
-        "orchestrator.resource.name": fact.name,
-        "orchestrator.resource.id": fact.uid,
-        "kubernetes.pod.name": fact.name,
-        "kubernetes.pod.uid": fact.uid,
-        "kubernetes.pod.ip": fact.ip,
-        "kubernetes.node.name": fact.node,
-        "container.image.name": fact.image,
-        "triton.phase": fact.phase,
-        "triton.revision": fact.revision,
-    }
-
-
-def _doing(fact: PodFact) -> tuple[str, str]:
-    """What a pod in this state has come to: the action, and the verb of a sentence about it."""
-    if fact.deleting:
-        return "pod-terminating", "is terminating"
-    match fact.phase:
-        case PodPhase.FAILED:
-            return "pod-failed", "failed"
-        case PodPhase.OUTDATED:
-            return "pod-outdated", f"is outdated (revision {fact.revision})"
-        case PodPhase.READY:
-            return "pod-ready", "is Ready and takes traffic"
-        case PodPhase.CONTAINERS_READY if fact.gate == Gate.OPEN:
-            return "pod-pulled-in", "is pulled in, not Ready yet"
-        case PodPhase.CONTAINERS_READY if fact.gate == Gate.CLOSED and fact.sequence:
-            return "pod-pulled-out", "is pulled out and takes no traffic"
-        case PodPhase.CONTAINERS_READY if fact.gate == Gate.CLOSED:
-            return "pod-containers-ready", "has all containers ready, without traffic"
-        case PodPhase.CONTAINERS_READY:
-            return "pod-containers-ready", "has all containers ready"
-        case PodPhase.RUNNING:
-            return "pod-running", "runs, its containers are starting"
-        case _:
-            return "pod-pending", "is pending"
-
-
-def _gone(message: PodsSeen, pod: PodGone, sequence: int) -> Document:
-    told = f"{pod.uid}:gone"
-    fields: Json = {
-        **_every(Stream.POD, message, told, sequence),
-        **_timing(message.at, message.at, None),
-        "message": f"pod {pod.name} is gone",
+        **_of_release(None, message.app),
         "event.category": ["process"],
-        "event.type": ["end"],
-        "event.action": "pod-gone",
-        "event.outcome": "success",
-        "orchestrator.resource.id": pod.uid,
-        "orchestrator.resource.name": pod.name,
-        "kubernetes.pod.uid": pod.uid,
-        "kubernetes.pod.name": pod.name,
+        "event.provider": "readiness",
+        "orchestrator.resource.name": name,
+        "orchestrator.resource.id": uid,
+        "kubernetes.pod.name": name,
+        "kubernetes.pod.uid": uid,
     }
-    return Document(Stream.POD, told, _nested(fields))
 
 
-def _cloneset(event: CloneSetEvent, sequence: int) -> Document:
+# --- CloneSets --------------------------------------------------------------------------------------------
+
+
+def _cloneset(event: CloneSetEvent) -> _Fact:
     facts = event.cloneset
     counts = f"{facts.updated_ready_replicas} updated and ready, {facts.ready_replicas} ready, {facts.replicas} wanted"
     fields: Json = {
-        **_every(Stream.CLONESET, event, event.id, sequence),
         **_timing(event.at, event.at, None),
+        **_of_release(event.flow, event.app),
         "message": f"CloneSet {event.instance}: {_sentence(event.reason, event.message)} ({counts})",
         "event.category": ["configuration"],
         "event.type": ["change" if facts.exists else "end"],
         "event.action": _action(event.reason),
         "event.outcome": "success",
         "event.reason": event.reason,
+        "event.provider": "executor",
         "orchestrator.resource.name": event.instance,
         "orchestrator.resource.id": facts.uid,
         "triton.reason": event.reason,
@@ -238,28 +275,86 @@ def _cloneset(event: CloneSetEvent, sequence: int) -> Document:
         "triton.updated_replicas": facts.updated_replicas,
         "triton.updated_ready_replicas": facts.updated_ready_replicas,
     }
-    return Document(Stream.CLONESET, event.id, _nested(fields))
+    return _Fact(Stream.CLONESET, event.id, fields)
 
 
-def _every(stream: Stream, message: Message, event_id: str, sequence: int) -> Json:
-    """The fields that all documents have."""
+# --- what the cluster says --------------------------------------------------------------------------------
+
+
+def _cluster_event(event: ClusterEvent) -> _Fact:
+    fields: Json = {
+        **_about(event),
+        "message": f"{event.kind} {event.name}: {_sentence(event.reason, event.message)}",
+        "event.type": ["info"],
+        "event.action": _action(event.reason),
+        "event.outcome": "failure" if event.warning else "unknown",
+        "event.reason": event.reason,
+        "event.provider": event.component,
+        "kubernetes.event.type": "Warning" if event.warning else "Normal",
+        "kubernetes.event.count": event.count,
+        "triton.reason": event.reason,
+        "triton.message": event.message,
+    }
+    return _Fact(_stream_of(event), event.id, fields)
+
+
+def _container_log(log: ContainerLog) -> _Fact:
+    which = f"container {log.container}{' before its last start' if log.previous else ''}"
+    fields: Json = {
+        **_about(log),
+        "message": f"pod {log.name}, {which}, last lines:\n{log.text}",
+        "event.type": ["info"],
+        "event.action": "pod-log",
+        "event.outcome": "failure",
+        "event.provider": "readiness",
+        "container.name": log.container,
+        "triton.log": log.text,
+        "triton.log_previous": log.previous,
+        "triton.restarts": log.restarts or None,
+    }
+    return _Fact(Stream.POD, log.id, fields)
+
+
+def _about(message: About) -> Json:
+    of_pod = message.kind == "Pod"
     return {
-        "ecs.version": ECS_VERSION,
-        "event.kind": "event",
-        "event.id": event_id,
-        "event.module": "triton",
-        "event.dataset": f"triton.{stream}",
-        "event.sequence": sequence,
-        "kubernetes.namespace": message.namespace,
-        "orchestrator.type": "kubernetes",
-        "orchestrator.namespace": message.namespace,
-        "orchestrator.resource.type": stream,
-        "triton.instance": message.instance,
+        **_timing(message.at, message.at, None),
+        **_of_release(message.flow, message.app),
+        "event.category": ["process" if of_pod else "configuration"],
+        "orchestrator.resource.name": message.name,
+        "orchestrator.resource.id": message.uid,
+        "kubernetes.pod.name": message.name if of_pod else None,
+        "kubernetes.pod.uid": message.uid if of_pod else None,
     }
 
 
+def _stream_of(message: About) -> Stream:
+    return Stream.POD if message.kind == "Pod" else Stream.CLONESET
+
+
+# --- the same for all -------------------------------------------------------------------------------------
+
+
+def _of_release(flow: FlowRef | None, app: AppRef) -> Json:
+    """Which application it is about, and which release, where one was under way; `user.name` is who let it go on."""
+    fields: Json = {
+        "triton.application": app.name,
+        "triton.application_id": app.app_id or None,
+        "triton.group": app.group_id or None,
+    }
+    if flow is not None:
+        fields |= {
+            "trace.id": flow.uid.replace("-", ""),
+            "user.name": flow.requested_by,
+            "triton.deployflow": flow.name,
+            "triton.uid": flow.uid,
+            "triton.batch": flow.batch or None,
+        }
+    return fields
+
+
 def _timing(at: int, seen: int, duration_ms: int | None) -> Json:
-    """`@timestamp` is when it happened, `event.created` when it was seen; durations in ns, as in ECS."""
+    """`@timestamp` is when it happened, `event.created` when it was told; durations in ns, as in ECS."""
     fields: Json = {"@timestamp": from_ms(at), "event.created": from_ms(seen)}
     if duration_ms is not None:
         fields |= {

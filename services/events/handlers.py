@@ -31,8 +31,9 @@ _log = logging.getLogger(__name__)
 class Writer:
     """Writes batches of records to the store."""
 
-    def __init__(self, store: EventStore, dead_letter: DeadLetter) -> None:
+    def __init__(self, store: EventStore, dead_letter: DeadLetter, cluster: str = "") -> None:
         self._store = store
+        self._cluster = cluster
         self._dead_letter = dead_letter
 
     async def write(self, records: Sequence[Record]) -> None:
@@ -42,7 +43,7 @@ class Writer:
         aside: list[Aside] = []
         for record in records:
             try:
-                made = _documents(record)
+                made = _documents(record, self._cluster)
             except Poison as error:
                 aside.append((record, error.reason, str(error)))
                 continue
@@ -71,10 +72,10 @@ def _refusals(refused: Sequence[Refused], origin: Mapping[tuple[str, str], Recor
     return [(records[place], "StoreRefused", "; ".join(texts)) for place, texts in reasons.items()]
 
 
-def _documents(record: Record) -> list[Document]:
+def _documents(record: Record, cluster: str) -> list[Document]:
     message = decode(record)
     try:
-        return documents(message, record.offset)
+        return documents(message, record.offset, cluster)
     except (ValueError, OverflowError) as error:
         # a time outside of the calendar
         raise Poison("InvalidMessage", f"at: {error}") from error

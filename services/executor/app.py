@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from services.executor.clonesets import CloneSets
 from services.executor.owners import Owners
 from shared import topics
+from shared.cluster_events import ClusterEvents
 from shared.service import Context, run
 
 
@@ -19,9 +20,24 @@ async def executor(context: Context) -> AsyncIterator[None]:
         [topics.BATCH_COMMANDS], group="executor", handle=clonesets.handle
     )
     clonesets.attach(commands)
-    commands.on_assigned = clonesets.assigned
+    said = ClusterEvents(
+        client,
+        "CloneSet",
+        clonesets.subject,
+        lambda key: commands.owns(str(key)),
+        clonesets.outgoing,
+        namespaces=context.settings.namespaces,
+        silence_seconds=context.settings.watch_silence_seconds,
+    )
+
+    async def assigned(owned: frozenset[int]) -> None:
+        await clonesets.assigned(owned)
+        said.assigned()
+
+    commands.on_assigned = assigned
     await context.follow("the list of CloneSets", clonesets.reflector)
     context.spawn(clonesets.outgoing.run(), "CloneSet facts", publishes=True)
+    context.spawn(said.run(), "the cluster's Events about CloneSets")
     context.spawn(Owners(client, clonesets.reflector, commands.owns).look_forever(), "claims of Triton 0.1.x")
     yield
 

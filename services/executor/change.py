@@ -104,7 +104,7 @@ def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) ->
 
 
 def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef]) -> Json:
-    annotations: Json = {cs.SEQUENCE: str(command.sequence)}
+    annotations: Json = {cs.SEQUENCE: str(command.sequence), cs.RELEASE: command.flow.model_dump_json()}
     body: Json = {"metadata": {"annotations": annotations}, "spec": {}}
     if live.owner:
         # the claim of Triton 0.1.x: with it the CloneSet would go with its DeployFlow
@@ -136,7 +136,7 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
 
 def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) -> None:
     spec["scaleStrategy"] = {"podsToDelete": []}
-    annotations |= {cs.HOLD: None, cs.STABLE_TEMPLATE: None}
+    annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
     extras.forget(live, annotations)
     if not command.mixed:
         owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
@@ -194,7 +194,7 @@ def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: J
     _write_count(annotations, spec, command.keep)
     drop = set(command.drop)
     spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
-    annotations |= {cs.HOLD: None, cs.STABLE_TEMPLATE: None}
+    annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
     extras.forget(live, annotations)
 
 
@@ -246,6 +246,7 @@ def _new(command: m.Surge) -> Json:
             "annotations": {
                 cs.SEQUENCE: str(command.sequence),
                 cs.HOLD: command.hold.model_dump_json(),
+                cs.RELEASE: command.flow.model_dump_json(),
                 cs.REPLICAS: str(command.replicas),
                 cs.OWNER_STRATEGY: "{}",
                 **({cs.NO_PULL_IN: "true"} if command.no_pull_in else {}),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from prometheus_client import Counter
@@ -15,14 +16,16 @@ from services.executor.hooks import with_hooks
 from services.executor.writing import guarded, same
 from shared import messages as m
 from shared.clonesets import CloneSet, facts_of
+from shared.cluster_events import Involved, Subject
 from shared.errors import Unavailable
 from shared.kafka import Consumer, Kafka, decode
 from shared.kubernetes import CLONESETS, DEPLOYFLOWS, JSON, PAGE, PODS, ApiError, Client, Json
 from shared.lanes import Record
 from shared.outgoing import Outgoing
 from shared.pods import Pod
-from shared.reflector import Reflector, milliseconds
+from shared.reflector import ListMeta, Reflector, milliseconds
 from shared.settings import Settings
+from shared.topics import Key
 
 CONFLICTS: Final = 10
 _results = Counter("triton_batch_results_total", "Answers to batch commands", ["command", "result"])
@@ -31,10 +34,7 @@ _cloneset = msgspec.json.Decoder(CloneSet)
 
 
 class _PodList(msgspec.Struct):
-    class Meta(msgspec.Struct):
-        next_page: str = msgspec.field(name="continue", default="")
-
-    metadata: Meta
+    metadata: ListMeta
     items: list[Pod]
 
 
@@ -65,6 +65,13 @@ class CloneSets:
             labels="managed-by=triton-io",
             silence_seconds=settings.watch_silence_seconds,
         )
+
+    def subject(self, about: Involved) -> Subject | None:
+        """What an Event of the cluster is about."""
+        live = self.reflector.get(about.namespace, about.name)
+        if live is None or live.metadata.uid != about.uid:
+            return None
+        return Subject(Key(about.namespace, about.name), live.release, live.app)
 
     def attach(self, consumer: Consumer) -> None:
         self._consumer = consumer
@@ -207,16 +214,17 @@ class CloneSets:
         elif new.settled and new.sequence and self._seen.get(uid) != _gist(new):
             self._seen[uid] = _gist(new)
             self.outgoing.put(m.CloneSetSeen(**head, sequence=facts.sequence, cloneset=facts))
-        if (told := _told(old, new)) is not None:
-            reason, message = told
+        for told in _told(old, new):
             self.outgoing.put(
                 m.CloneSetEvent(
                     **head,
-                    id=f"{cloneset.metadata.uid}:{reason}:{cloneset.metadata.generation}",
+                    id=f"{uid}:{told.reason}:{told.number}",
                     at=time.time_ns() // 1_000_000,
-                    reason=reason,
-                    message=message,
+                    reason=told.reason,
+                    message=told.message,
                     cloneset=facts,
+                    flow=cloneset.release or (old.release if old else None),
+                    app=cloneset.app,
                 )
             )
 
@@ -237,19 +245,31 @@ def _gist(cloneset: CloneSet) -> object:
     return (cloneset.sequence, cloneset.status.update_revision, cloneset.spec.replicas)
 
 
-def _told(old: CloneSet | None, new: CloneSet | None) -> tuple[str, str] | None:
-    """What the log says of a change, if it says anything."""
+class _Told(NamedTuple):
+    """What the log says of a change; `number` tells it from others of that reason."""
+
+    reason: str
+    number: str
+    message: str
+
+
+def _told(old: CloneSet | None, new: CloneSet | None) -> Iterator[_Told]:
     if new is None:
-        return "Deleted", "the CloneSet is gone"
-    spec = f"replicas {new.spec.replicas}, partition {new.spec.update_strategy.get('partition', 0)}"
-    if old is None or old.sequence != new.sequence or _wish(old) != _wish(new):
-        by = (
-            f" by command {new.sequence}"
-            if old is None or old.sequence != new.sequence
-            else " by somebody else"
-        )
-        return "SpecChanged", spec + by
-    return None
+        yield _Told("Deleted", "end", "the CloneSet is gone")
+        return
+    ours = old is None or old.sequence != new.sequence
+    if old is None or ours or _wish(old) != _wish(new):
+        spec = f"replicas {new.spec.replicas}, partition {new.spec.update_strategy.get('partition', 0)}"
+        by = f" by command {new.sequence}" if ours else " by somebody else"
+        yield _Told("SpecChanged", f"{new.metadata.generation}.{new.sequence}", spec + by)
+    if old is not None and _counts_of(old) != _counts_of(new):
+        status = new.status
+        text = f"{status.replicas} pods, {status.updated_replicas} of revision {status.update_revision}"
+        yield _Told("StatusChanged", new.metadata.resource_version, text)
+
+
+def _counts_of(cloneset: CloneSet) -> object:
+    return msgspec.structs.replace(cloneset.status, observed_generation=0)
 
 
 def _wish(cloneset: CloneSet) -> object:

@@ -14,11 +14,13 @@ FILLED_IN: dict[str, Any] = {}
 
 
 def _head(i: Instance, sequence: int) -> dict[str, Any]:
+    f = _flow(i)
+    batch = f.batch.number if f.batch else 0
     return {
         "namespace": i.namespace,
         "instance": i.name,
         "sequence": sequence,
-        "flow": m.FlowRef(name=_flow(i).name, uid=_flow(i).uid),
+        "flow": m.FlowRef(name=f.name, uid=f.uid, batch=batch, requested_by=f.requested_by),
     }
 
 

@@ -6,7 +6,7 @@ An event's id is made from what happened, not from when it was told: told twice 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.planner import freeze
 from services.planner.state import Batch, Flow, Instance
@@ -23,7 +23,13 @@ _DONE_AT: dict[BatchPhase, str] = {
 
 class _Tell(Protocol):
     def __call__(
-        self, what: str, reason: str, message: str, batch: Batch | None = None, since: int = 0
+        self,
+        what: str,
+        reason: str,
+        message: str,
+        batch: Batch | None = None,
+        since: int = 0,
+        command: str = "",
     ) -> FlowEvent: ...
 
 
@@ -38,7 +44,14 @@ def events(before: Instance, now_is: Instance, now: int) -> list[FlowEvent]:
 
 
 def _flow_events(i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator[FlowEvent]:
-    def event(what: str, reason: str, message: str, batch: Batch | None = None, since: int = 0) -> FlowEvent:
+    def event(
+        what: str,
+        reason: str,
+        message: str,
+        batch: Batch | None = None,
+        since: int = 0,
+        command: str = "",
+    ) -> FlowEvent:
         return FlowEvent(
             namespace=i.namespace,
             instance=i.name,
@@ -60,11 +73,15 @@ def _flow_events(i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator
             failed_replicas=batch.failed_replicas if batch else 0,
             revision=new.target_revision,
             requested_by=new.requested_by,
+            request=new.request if command else "",
+            command=command,
+            started_at=new.started_at,
             duration_ms=max(now - since, 0) if since else None,
         )
 
     if old is None:
-        yield event("seen", "Received", f"{new.action} of {i.name} to {new.wanted} replicas")
+        text = f"{new.action} of {i.name} to {new.wanted} replicas"
+        yield event("seen", "Received", text, command="deploy")
     elif new.generation != old.generation:
         yield from _spec_events(event, old, new)
     for what, reason, text in freeze.told(old, new):
@@ -78,23 +95,42 @@ def _flow_events(i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator
         yield from _phase_event(event, new)
 
 
+class _Asked(NamedTuple):
+    """What somebody asked for: a command of `docs/deploy-commands.md`, or `change` of something else."""
+
+    command: str
+    reason: str
+    text: str
+
+
 def _spec_events(make: _Tell, old: Flow, new: Flow) -> Iterator[FlowEvent]:
-    said = []
+    by = f" by {new.requested_by}" if new.requested_by else ""
+    for asked in _asked(old, new) or [_Asked("change", "SpecChanged", "strategy changed")]:
+        what = f"{asked.reason}:{new.generation}"
+        yield make(what, asked.reason, asked.text + by, new.open_batch, command=asked.command)
+
+
+def _asked(old: Flow, new: Flow) -> list[_Asked]:
+    asked: list[_Asked] = []
     a, b = old.strategy, new.strategy
     if b.paused != a.paused:
-        said.append(("Paused", "paused") if b.paused else ("Resumed", "resumed"))
+        asked.append(
+            _Asked("pause", "Paused", "paused") if b.paused else _Asked("resume", "Resumed", "resumed")
+        )
     if b.canceled and not a.canceled:
-        said.append(("CancelRequested", "to be canceled"))
+        asked.append(_Asked("cancel", "CancelRequested", "to be canceled"))
+    if new.deleting and not old.deleting:
+        asked.append(_Asked("delete", "DeleteRequested", "to be deleted"))
+    if b.retries > a.retries:
+        asked.append(_Asked("retry", "RetryRequested", "the batch that failed is to be made anew"))
     if (b.batches, b.stage) != (a.batches, a.stage):
         far = f"batch {b.batches}" + (f" up to {b.stage}" if b.stage else "")
-        said.append(("GoAhead", f"let go as far as {far}"))
+        command = "next" if b.batches - a.batches in {0, 1} else "continue"
+        asked.append(_Asked(command, "GoAhead", f"let go as far as {far}"))
     if b.batch_size != a.batch_size:
-        said.append(("BatchSizeChanged", f"batch size {a.batch_size or 'all'} → {b.batch_size or 'all'}"))
-    if not said:
-        said.append(("SpecChanged", "strategy changed"))
-    for reason, text in said:
-        by = f" by {new.requested_by}" if new.requested_by else ""
-        yield make(f"{reason}:{new.generation}", reason, text + by, new.open_batch)
+        text = f"batch size {a.batch_size or 'all'} → {b.batch_size or 'all'}"
+        asked.append(_Asked("change", "BatchSizeChanged", text))
+    return asked
 
 
 def _batch_events(make: _Tell, old: Flow | None, new: Flow) -> Iterator[FlowEvent]:

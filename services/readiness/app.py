@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from services.readiness.details import Details
 from services.readiness.drains import Drains
 from services.readiness.keeper import GateKeeper
+from services.readiness.releases import Releases, remember
 from services.readiness.telling import Telling
 from shared import topics
+from shared.cluster_events import ClusterEvents, Involved, Subject
 from shared.kubernetes import PODS
 from shared.outgoing import Outgoing
 from shared.pods import Pod
@@ -30,15 +32,23 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     def changed(old: Pod | None, new: Pod | None) -> None:
         details.changed(old, new)
         telling.tell(old, new)
+        if old is not None and new is None:
+            releases.gone(old)
         keeper.changed(old, new)
         drains.changed(old, new)
 
     async def assigned(owned: frozenset[int]) -> None:  # noqa: ARG001 - the consumer knows it
+        await remember(releases, client, settings.namespaces)
         for pod in pods.items.values():
             details.changed(None, pod)
         telling.tell_all(pods.items.values())
         keeper.look_at_all()
         drains.look_at_all()
+        said.assigned()
+
+    def subject(about: Involved) -> Subject | None:
+        pod = pods.items.get(about.uid)
+        return Subject(pod.key, releases.of(pod), pod.app) if pod is not None else None
 
     pods = Reflector(
         client,
@@ -49,14 +59,29 @@ async def readiness(context: Context) -> AsyncIterator[None]:
         labels="managed-by=triton-io",
         silence_seconds=settings.watch_silence_seconds,
     )
-    details = Details(client, pods.items.get, owns, lambda pod: telling.tell(pod, pod))
-    telling = Telling(outgoing, owns, coalesce_ms=settings.phase_coalesce_ms, detail=details.of)
-    keeper = GateKeeper(client, pods, owns)
+    releases = Releases()
+    details = Details(
+        client, pods.items.get, owns, lambda pod: telling.tell(pod, pod), outgoing.put, releases.of
+    )
+    telling = Telling(
+        outgoing, owns, coalesce_ms=settings.phase_coalesce_ms, detail=details.of, release=releases.of
+    )
+    keeper = GateKeeper(client, pods, owns, releases.heard)
+    said = ClusterEvents(
+        client,
+        "Pod",
+        subject,
+        owns,
+        outgoing,
+        namespaces=settings.namespaces,
+        silence_seconds=settings.watch_silence_seconds,
+    )
     drains = Drains(client, pods, owns)
     commands = kafka.consume_by_key([topics.BATCH_COMMANDS], group="readiness", handle=keeper.handle)
     commands.on_assigned = assigned
     await context.follow("the list of pods", pods)
     context.spawn(outgoing.run(), "phase events", publishes=True)
+    context.spawn(said.run(), "the cluster's Events about pods")
     context.spawn(keeper.look_forever(), "unclaimed pods")
     context.spawn(drains.ask_forever(), "connections of pods pulled out")
     yield

@@ -10,16 +10,18 @@ import asyncio
 import json
 import logging
 import re
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
 
 from services.readiness.facts import FAILED_WAITING, UNTOLD, Detail, failed
 from shared.errors import Unavailable
 from shared.kubernetes import EVENTS, ApiError, Client
 from shared.marks import Marks
-from shared.messages import Gate
+from shared.messages import ContainerLog, FlowRef, Gate
 from shared.pods import ContainerStatus, Pod
 from shared.topics import Key
 
@@ -36,9 +38,13 @@ AT_ONCE: Final = 4
 """Pods looked at at a time: what gates need of the client's rate stays free."""
 PATIENCE_SECONDS: Final = 3.0
 """For one answer: a kubelet that is gone keeps the API server waiting much longer."""
-LINES: Final = 5
-READ_BYTES: Final = 10_000
-LOG_BYTES: Final = 500
+LINES: Final = 30
+READ_BYTES: Final = 60_000
+"""The API server counts them from the first of these lines on: too few would cut off the last ones."""
+LOG_BYTES: Final = 8_000
+STATUS_LINES: Final = 5
+STATUS_BYTES: Final = 500
+"""What `.status` and the facts about pods have of it."""
 EVENT_BYTES: Final = 400
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -50,11 +56,22 @@ def sick(pod: Pod) -> bool:
     return failed(pod) or not pod.containers_ready or (pod.gate == Gate.OPEN and not pod.ready)
 
 
-def log_of(pod: Pod) -> dict[str, str] | None:
-    """The query for the end of the log that tells why: that of the run before, where a container waits for its next.
+class Run(NamedTuple):
+    """A container, and which of its runs: the one under way, or the one before its last start."""
 
-    None where no container has run.
-    """
+    container: str
+    previous: bool
+    restarts: int
+
+    @property
+    def query(self) -> dict[str, str]:
+        """For the end of its log."""
+        query = {"container": self.container, "tailLines": str(LINES), "limitBytes": str(READ_BYTES)}
+        return query | ({"previous": "true"} if self.previous else {})
+
+
+def run_of(pod: Pod) -> Run | None:
+    """The run that tells why: the one before, where a container waits for its next. None where none has run."""
     statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
     container = next((c for c in statuses if _waits_in_vain(c)), None)
     if container is None:
@@ -64,19 +81,33 @@ def log_of(pod: Pod) -> dict[str, str] | None:
     previous = container.state.waiting is not None
     if previous and not container.restart_count:
         return None
-    query = {"container": container.name, "tailLines": str(LINES), "limitBytes": str(READ_BYTES)}
-    return query | ({"previous": "true"} if previous else {})
+    return Run(container.name, previous, container.restart_count)
+
+
+def runs_of(pod: Pod) -> list[Run]:
+    """The runs whose logs are kept: of a pod that has failed each container's, this one and the one before."""
+    if not failed(pod):
+        first = run_of(pod)
+        return [first] if first else []
+    runs: list[Run] = []
+    for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        name, restarts = container.name, container.restart_count
+        if restarts:
+            runs.append(Run(name, True, restarts))
+        if container.state.waiting is None:
+            runs.append(Run(name, False, restarts))
+    return runs
 
 
 def _waits_in_vain(container: ContainerStatus) -> bool:
     return container.state.waiting is not None and container.state.waiting.reason in FAILED_WAITING
 
 
-def last_lines(text: str) -> str:
-    """The end of a log as plain text, in at most `LOG_BYTES`."""
+def last_lines(text: str, lines: int = STATUS_LINES, size: int = STATUS_BYTES) -> str:
+    """The end of a log as plain text, in at most so many bytes."""
     plain = "".join(c for c in _COLOUR.sub("", text) if c.isprintable() or c in "\n\t").strip()
-    lines = "\n".join(plain.splitlines()[-LINES:])
-    return lines.encode()[-LOG_BYTES:].decode(errors="ignore")
+    last = "\n".join(plain.splitlines()[-lines:])
+    return last.encode()[-size:].decode(errors="ignore")
 
 
 def newest(events: Iterable[Json]) -> str:
@@ -103,6 +134,8 @@ class _Patient:
     signs: tuple[bool, int]
     looks: int = 0
     detail: Detail = UNTOLD
+    logs: set[str] = field(default_factory=set)
+    """The ids of those that were told."""
 
 
 class Details:
@@ -117,11 +150,15 @@ class Details:
         pod_of: Callable[[str], Pod | None],
         owns: Callable[[Key], bool],
         tell: Callable[[Pod], None],
+        put: Callable[[ContainerLog], None],
+        release: Callable[[Pod], FlowRef | None],
     ) -> None:
         self._client = client
         self._pod_of = pod_of
         self._owns = owns
         self._tell = tell
+        self._put = put
+        self._release = release
         self._patients: dict[Key, dict[str, _Patient]] = defaultdict(dict)
         self._timers: dict[Key, tuple[float, asyncio.Handle]] = {}
         """When the next look at an instance is due; uvloop's handles do not always say it."""
@@ -206,8 +243,12 @@ class Details:
         patient.looks += 1
         async with self._limit:
             event = await self._asked(key, "events", self._event(pod))
-            query = log_of(pod)
-            log = await self._asked(key, "log", self._last_lines(pod, query)) if query else ""
+            log = ""
+            for run in runs_of(pod):
+                text = await self._asked(key, "log", self._log_of(pod, run))
+                self._tell_log(pod, patient, run, last_lines(text, LINES, LOG_BYTES))
+                if run == run_of(pod):
+                    log = last_lines(text)
         detail = Detail(event or patient.detail.event, log or patient.detail.log)
         live = self._pod_of(pod.metadata.uid)
         if detail != patient.detail and live is not None:
@@ -219,8 +260,32 @@ class Details:
         query = {"fieldSelector": f"involvedObject.uid={meta.uid},type=Warning"}
         return newest(json.loads(await self._client.list_page(EVENTS, meta.namespace, query))["items"])
 
-    async def _last_lines(self, pod: Pod, query: dict[str, str]) -> str:
-        return last_lines(await self._client.log(pod.metadata.namespace, pod.metadata.name, query))
+    async def _log_of(self, pod: Pod, run: Run) -> str:
+        return await self._client.log(pod.metadata.namespace, pod.metadata.name, run.query)
+
+    def _tell_log(self, pod: Pod, patient: _Patient, run: Run, text: str) -> None:
+        which = "previous" if run.previous else "current"
+        told = f"{pod.metadata.uid}:log:{run.container}:{which}:{sha256(text.encode()).hexdigest()[:16]}"
+        if not text or told in patient.logs:
+            return
+        patient.logs.add(told)
+        self._put(
+            ContainerLog(
+                namespace=pod.key.namespace,
+                instance=pod.key.instance,
+                id=told,
+                at=time.time_ns() // 1_000_000,
+                kind="Pod",
+                name=pod.metadata.name,
+                uid=pod.metadata.uid,
+                flow=self._release(pod),
+                app=pod.app,
+                container=run.container,
+                previous=run.previous,
+                restarts=run.restarts,
+                text=text,
+            )
+        )
 
     async def _asked(self, key: Key, what: str, answer: Awaitable[str]) -> str:
         """The answer; empty when there is none, which is said once of an instance."""

@@ -39,7 +39,7 @@ UNTOLD: Final = Detail()
 
 
 def fact_of(pod: Pod, detail: Detail = UNTOLD) -> PodFact:
-    phase, reason, message = _phase(pod)
+    phase, reason, message = phase_of(pod)
     ports = [port.container_port for container in pod.spec.containers for port in container.ports]
     meta = pod.metadata
     return PodFact(
@@ -69,10 +69,11 @@ def fact_of(pod: Pod, detail: Detail = UNTOLD) -> PodFact:
 
 
 def failed(pod: Pod) -> bool:
-    return _phase(pod)[0] == PodPhase.FAILED
+    return phase_of(pod)[0] == PodPhase.FAILED
 
 
-def _phase(pod: Pod) -> tuple[PodPhase, str, str]:
+def phase_of(pod: Pod) -> tuple[PodPhase, str, str]:
+    """The phase of a pod, with reason and message of one that has failed or does not get on."""
     status = pod.status
     if status.phase == "Failed":
         return PodPhase.FAILED, status.reason or "Failed", status.message

@@ -38,10 +38,17 @@ _log = logging.getLogger(__name__)
 class GateKeeper:
     """The only writer of the readiness gate."""
 
-    def __init__(self, client: Client, pods: Reflector[Pod], owns: Callable[[Key], bool]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        pods: Reflector[Pod],
+        owns: Callable[[Key], bool],
+        heard: Callable[[m.Command, int], None] = lambda *_: None,
+    ) -> None:
         self._client = client
         self._pods = pods
         self._owns = owns
+        self._heard = heard
         self._held: set[Key] = set()
         """Instances that a surge was given for: no need to ask their CloneSet whether it holds."""
         self._waiting: dict[Key, set[str]] = {}
@@ -53,6 +60,7 @@ class GateKeeper:
     async def handle(self, key: str, records: list[Record]) -> None:
         for record in records:
             command = decode(record)
+            self._heard(command, record.timestamp_ms)
             match command:
                 case m.PullIn() | m.PullOut():
                     await self._carry_out(command)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from services.readiness.facts import UNTOLD, Detail, fact_of
-from shared.messages import PodFact, PodGone, PodsSeen
+from services.readiness.transitions import ending, transitions
+from shared.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen, PodTransition, Transition
 from shared.outgoing import Outgoing
 from shared.pods import Pod
 from shared.topics import Key
@@ -32,13 +33,19 @@ class Telling:
         *,
         coalesce_ms: int,
         detail: Callable[[Pod], Detail] = lambda _: UNTOLD,
+        release: Callable[[Pod], FlowRef | None] = lambda _: None,
     ) -> None:
         self._outgoing = outgoing
         self._owns = owns
         self._detail = detail
+        self._release = release
         self._delay = coalesce_ms / 1000
         self._told: dict[Key, dict[str, PodFact]] = {}
         self._changed: dict[Key, dict[str, PodFact | PodGone]] = {}
+        self._came: dict[str, list[Transition]] = {}
+        """By uid: what pods have come to since they were told last."""
+        self._times: dict[str, dict[str, int]] = {}
+        """By uid, of pods on their way into traffic or to their end: when they came to what."""
 
     def tell(self, old: Pod | None, new: Pod | None) -> None:
         """A pod changed, appeared (`old` is None) or is gone (`new` is None)."""
@@ -49,42 +56,83 @@ class Telling:
         told = self._told.setdefault(key, {})
         fact: PodFact | PodGone
         if new is None:
-            fact = PodGone(uid=uid, name=pod.metadata.name)
+            fact = self._gone(pod)
             told.pop(uid, None)
         else:
             fact = fact_of(new, self._detail(new))
-            if told.get(uid) == fact:
+            came = self._come_to(old, new)
+            if told.get(uid) == fact and not came:
                 return
             told[uid] = fact
+            self._came.setdefault(uid, []).extend(came)
             fact = _dated(fact, new)
         if key not in self._changed:
             self._changed[key] = {}
             delay = self._delay + SECONDS_PER_POD * len(told)
-            asyncio.get_running_loop().call_later(delay, self._flush, key)
-        self._changed[key][uid] = fact
+            asyncio.get_running_loop().call_later(delay, self._flush, key, pod.app)
+        self._changed[key][uid] = self._with_release(fact, pod)
         if not told:
             del self._told[key]
 
-    def _flush(self, key: Key) -> None:
+    def _come_to(self, old: Pod | None, new: Pod) -> list[Transition]:
+        uid = new.metadata.uid
+        times = self._times.setdefault(uid, {})
+        came = transitions(old, new, _now(), times)
+        times |= {transition.name: transition.at for transition in came}
+        if (PodTransition.READY in times and not new.deleting) or not times:
+            # from now on its own conditions are near enough
+            del self._times[uid]
+        return came
+
+    def _gone(self, pod: Pod) -> PodGone:
+        meta = pod.metadata
+        since = self._times.pop(meta.uid, {}).get(PodTransition.TERMINATING, 0) or ending(pod)
+        return PodGone(uid=meta.uid, name=meta.name, at=_now(), since=since, last=fact_of(pod))
+
+    def _with_release(self, fact: PodFact | PodGone, pod: Pod) -> PodFact | PodGone:
+        """With the release, where there is something for the log; decided now, when it has just happened."""
+        if isinstance(fact, PodFact):
+            if not self._came.get(fact.uid):
+                return fact
+            return fact.model_copy(update={"flow": self._release(pod)})
+        assert fact.last is not None
+        last = fact.last.model_copy(update={"flow": self._release(pod)})
+        return fact.model_copy(update={"last": last})
+
+    def _flush(self, key: Key, app: AppRef) -> None:
         changed = self._changed.pop(key)
-        facts = [fact for fact in changed.values() if isinstance(fact, PodFact)]
-        gone = [fact for fact in changed.values() if isinstance(fact, PodGone)]
-        self._publish(key, facts, gone, complete=False)
+        facts = [self._complete(fact) for fact in changed.values() if isinstance(fact, PodFact)]
+        gone = [
+            fact.model_copy(update={"last": self._complete(fact.last)})
+            for fact in changed.values()
+            if isinstance(fact, PodGone) and fact.last
+        ]
+        self._publish(key, app, facts, gone, complete=False)
+
+    def _complete(self, fact: PodFact) -> PodFact:
+        came = self._came.pop(fact.uid, None)
+        return fact.model_copy(update={"transitions": came}) if came else fact
 
     def tell_all(self, pods: Iterable[Pod]) -> None:
         """The current state of all of this replica's instances, after it was given new partitions."""
         instances: dict[Key, list[PodFact]] = {}
+        apps: dict[Key, AppRef] = {}
         self._told.clear()
         for pod in pods:
             if pod.key.instance and self._owns(pod.key):
                 fact = fact_of(pod, self._detail(pod))
                 self._told.setdefault(pod.key, {})[fact.uid] = fact
+                if came := transitions(None, pod, _now(), {}):
+                    fact = fact.model_copy(update={"transitions": came, "flow": self._release(pod)})
                 instances.setdefault(pod.key, []).append(_dated(fact, pod))
+                apps[pod.key] = pod.app
         for key, facts in instances.items():
-            self._publish(key, facts, [], complete=len(facts) <= LARGEST)
+            self._publish(key, apps[key], facts, [], complete=len(facts) <= LARGEST)
 
-    def _publish(self, key: Key, facts: list[PodFact], gone: list[PodGone], *, complete: bool) -> None:
-        at = time.time_ns() // 1_000_000
+    def _publish(
+        self, key: Key, app: AppRef, facts: list[PodFact], gone: list[PodGone], *, complete: bool
+    ) -> None:
+        at = _now()
         for start in range(0, max(len(facts), len(gone), 1), LARGEST):
             self._outgoing.put(
                 PodsSeen(
@@ -94,8 +142,13 @@ class Telling:
                     gone=gone[start : start + LARGEST],
                     complete=complete,
                     at=at,
+                    app=app,
                 )
             )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _dated(fact: PodFact, pod: Pod) -> PodFact:

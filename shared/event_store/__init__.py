@@ -9,6 +9,7 @@ from shared.event_store.interface import (
     Query,
     Refused,
     Stream,
+    dataset,
     from_ms,
     index_name,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Query",
     "Refused",
     "Stream",
+    "dataset",
     "from_ms",
     "index_name",
     "open_store",

@@ -12,7 +12,7 @@ from shared.event_store.interface import Stream, dataset
 
 Json = dict[str, Any]
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raise it with every change below: a higher version replaces a lower one, never the other way round."""
 PRIORITY: Final = 300
 """Above Elastic's own `logs` template (100), below what an administrator may want to put above ours (500)."""
@@ -44,30 +44,41 @@ EVERY: Final[dict[str, Json]] = {
     "event.start": DATE,
     "event.end": DATE,
     "event.duration": LONG,
+    "event.provider": KEYWORD,
+    "trace.id": KEYWORD,
+    "user.name": KEYWORD,
     "kubernetes.namespace": KEYWORD,
+    "kubernetes.event.type": KEYWORD,
+    "kubernetes.event.count": LONG,
+    "orchestrator.cluster.name": KEYWORD,
     "orchestrator.type": KEYWORD,
     "orchestrator.namespace": KEYWORD,
     "orchestrator.resource.type": KEYWORD,
     "orchestrator.resource.name": KEYWORD,
     "orchestrator.resource.id": KEYWORD,
     "triton.instance": KEYWORD,
+    "triton.deployflow": KEYWORD,
+    "triton.uid": KEYWORD,
+    "triton.application": KEYWORD,
+    "triton.application_id": KEYWORD,
+    "triton.group": KEYWORD,
+    "triton.batch": LONG,
+    "triton.phase": KEYWORD,
     "triton.reason": KEYWORD,
     "triton.message": TEXT,
     "triton.revision": KEYWORD,
+    "triton.age_ms": LONG,
 }
-"""Of all three streams. Durations are nanoseconds, as the Elastic Common Schema has them."""
+"""Of all three streams. `event.duration` is nanoseconds, as the Elastic Common Schema has it: how long it took to
+come to this. `triton.age_ms` counts from the start of the release, or the making of the pod.
+"""
 
 FIELDS: Final[dict[Stream, dict[str, Json]]] = {
     Stream.DEPLOYFLOW: {
-        "user.name": KEYWORD,
-        "triton.deployflow": KEYWORD,
-        "triton.uid": KEYWORD,
-        "triton.application": KEYWORD,
-        "triton.application_id": KEYWORD,
-        "triton.group": KEYWORD,
         "triton.action": KEYWORD,
-        "triton.phase": KEYWORD,
-        "triton.batch": LONG,
+        "triton.command": KEYWORD,
+        "triton.request": KEYWORD,
+        "triton.step": KEYWORD,
         "triton.batches": LONG,
         "triton.batch_phase": KEYWORD,
         "triton.batch_size": LONG,
@@ -79,16 +90,15 @@ FIELDS: Final[dict[Stream, dict[str, Json]]] = {
         "kubernetes.pod.uid": KEYWORD,
         "kubernetes.pod.ip": IP,
         "kubernetes.node.name": KEYWORD,
+        "container.name": KEYWORD,
         "container.image.name": KEYWORD,
-        "triton.phase": KEYWORD,
+        "triton.log_previous": BOOLEAN,
         "triton.ready": BOOLEAN,
         "triton.containers_ready": BOOLEAN,
         "triton.gate": KEYWORD,
         "triton.deleting": BOOLEAN,
         "triton.restarts": LONG,
-        "triton.warning": TEXT,
         "triton.log": TEXT,
-        "triton.since": DATE,
         "triton.port": LONG,
         "triton.sequence": LONG,
     },

@@ -17,7 +17,12 @@ READERS: Final = {
     "planner-intake": (topics.DEPLOY_COMMANDS,),
     "executor": (topics.BATCH_COMMANDS,),
     "readiness": (topics.BATCH_COMMANDS,),
-    "events": (topics.DEPLOYFLOW_EVENTS, topics.PHASE_EVENTS, topics.CLONESET_EVENTS),
+    "events": (
+        topics.DEPLOYFLOW_EVENTS,
+        topics.PHASE_EVENTS,
+        topics.CLONESET_EVENTS,
+        topics.CLUSTER_EVENTS,
+    ),
 }
 """Who reads what, by consumer group."""
 _settings = Settings()

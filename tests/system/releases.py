@@ -11,7 +11,7 @@ from typing import Any, Self
 from sandbox.environment import Sandbox
 from shared import kubernetes as k8s
 from shared.event_store import open_store
-from shared.event_store.interface import Query
+from shared.event_store.interface import Query, Stream
 from shared.kubernetes import Client, Resource
 from shared.settings import Settings
 
@@ -201,7 +201,7 @@ class Releases:
 
         async def told() -> list[Json]:
             found = await self._store.search(
-                Query(namespace=self.namespace, deployflow=deployflow, limit=5000)
+                Query([Stream.DEPLOYFLOW], namespace=self.namespace, deployflow=deployflow, limit=5000)
             )
             ends = {"Success", "Failed", "Canceled", "Aborted"}
             return found if any(e["event"]["reason"] in ends for e in found) else []

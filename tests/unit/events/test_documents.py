@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from services.events.documents import documents, happened
+from services.events.documents import documents
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.event_store import Document, Stream
+from shared.event_store.fitting import misfit
 from shared.event_store.templates import fields
-from shared.messages import Gate, Message, PodFact, PodGone
-from tests.unit.events.samples import START, cloneset_event, flow_event, pod, pods_seen
+from shared.messages import Message, PodGone
+from tests.unit.events.samples import (
+    START,
+    came,
+    cloneset_event,
+    cluster_event,
+    container_log,
+    flow_event,
+    pod,
+    pods_seen,
+)
 
 
 def only(message: Message) -> Document:
@@ -36,6 +44,7 @@ def test_a_batch_phase_says_which_release_batch_and_person_it_is_about() -> None
     assert source["@timestamp"] == "2025-11-21T10:13:20.001Z"
     assert source["message"] == "web-kvn6b batch 1/3 (canary): Smoked: waits for next"
     assert source["user"] == {"name": "anna"}
+    assert source["trace"] == {"id": "flow1"}
     assert source["kubernetes"] == {"namespace": "shop"}
     assert source["event"]["action"] == "smoked"
     assert source["event"]["outcome"] == "success"
@@ -54,6 +63,7 @@ def test_a_batch_phase_says_which_release_batch_and_person_it_is_about() -> None
         "batch": 1,
         "batch_phase": "Smoked",
         "batch_size": 1,
+        "step": "surge",
         "canary": True,
         "reason": "Smoked",
         "message": "waits for next",
@@ -76,6 +86,12 @@ def test_the_outcome_of_a_release_event(phase: FlowPhase, batch_phase: BatchPhas
     assert only(flow_event(phase=phase, batch_phase=batch_phase)).source["event"]["outcome"] == outcome
 
 
+def test_what_somebody_asked_for_is_no_failure_though_the_batch_has_failed() -> None:
+    asked = flow_event(batch_phase=BatchPhase.SMOKE_FAILED, command="cancel", reason="CancelRequested")
+    event = only(asked).source["event"]
+    assert (event["outcome"], event["type"]) == ("unknown", ["change"])
+
+
 def test_an_event_before_the_first_batch_has_no_batch() -> None:
     source = only(
         flow_event(reason="Planned", message="3 batches", batch=0, batch_phase=None, batches=3)
@@ -85,90 +101,175 @@ def test_an_event_before_the_first_batch_has_no_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fact", "action", "message"),
+    ("name", "message"),
     [
-        (pod(phase=PodPhase.PENDING), "pod-pending", "pod web-x7k2p is pending"),
-        (pod(), "pod-running", "pod web-x7k2p runs, its containers are starting"),
-        (
-            pod(phase=PodPhase.CONTAINERS_READY, containers_ready=True),
-            "pod-containers-ready",
-            "pod web-x7k2p has all containers ready, without traffic",
-        ),
-        (
-            pod(phase=PodPhase.CONTAINERS_READY, containers_ready=True, gate=Gate.OPEN, sequence=8),
-            "pod-pulled-in",
-            "pod web-x7k2p is pulled in, not Ready yet",
-        ),
-        (
-            pod(phase=PodPhase.READY, containers_ready=True, gate=Gate.OPEN, ready=True),
-            "pod-ready",
-            "pod web-x7k2p is Ready and takes traffic",
-        ),
-        (
-            pod(phase=PodPhase.CONTAINERS_READY, containers_ready=True, sequence=9),
-            "pod-pulled-out",
-            "pod web-x7k2p is pulled out and takes no traffic",
-        ),
-        (
-            pod(phase=PodPhase.FAILED, reason="CrashLoopBackOff", message="container app, exit code 1"),
-            "pod-failed",
-            "pod web-x7k2p failed: CrashLoopBackOff: container app, exit code 1",
-        ),
-        (pod(phase=PodPhase.READY, deleting=True), "pod-terminating", "pod web-x7k2p is terminating"),
+        ("created", "pod web-x7k2p is made"),
+        ("scheduled", "pod web-x7k2p is scheduled to node-1"),
+        ("started", "pod web-x7k2p runs, its containers are starting"),
+        ("containers-ready", "pod web-x7k2p has all containers ready"),
+        ("pulled-in", "pod web-x7k2p is pulled in"),
+        ("ready", "pod web-x7k2p is Ready and takes traffic"),
+        ("unready", "pod web-x7k2p is not Ready any more"),
+        ("pulled-out", "pod web-x7k2p is pulled out and takes no traffic"),
+        ("restarted", "pod web-x7k2p has a container that was started again"),
+        ("waiting", "pod web-x7k2p does not get on"),
+        ("failed", "pod web-x7k2p failed"),
+        ("terminating", "pod web-x7k2p is terminating"),
+        ("hatched", "pod web-x7k2p is hatched"),
     ],
 )
-def test_a_pod_says_what_it_has_come_to(fact: PodFact, action: str, message: str) -> None:
-    source = only(pods_seen(fact)).source
-    assert source["event"]["action"] == action
+def test_a_pod_says_what_it_has_come_to(name: str, message: str) -> None:
+    source = only(pods_seen(pod(node="node-1", transitions=[came(name)]))).source
+    assert source["event"]["action"] == f"pod-{name}"
     assert source["message"] == message
     assert source["kubernetes"]["pod"] == {"name": "web-x7k2p", "uid": "uid-web-x7k2p"}
 
 
-def test_a_pod_event_tells_how_long_it_took_since_the_pod_was_made() -> None:
-    assert only(pods_seen(pod(), at=START + 812)).source["event"]["duration"] == 812_000_000
+def test_a_pod_says_which_release_batch_application_and_person_it_is_about() -> None:
+    source = only(pods_seen(pod())).source
+    assert source["user"] == {"name": "anna"}
+    assert source["trace"] == {"id": "flow1"}
+    wanted = {
+        "instance": "web",
+        "deployflow": "web-kvn6b",
+        "uid": "flow-1",
+        "batch": 1,
+        "application": "deploy-demo-hello",
+        "application_id": 12122,
+        "group": 10010,
+        "revision": "web-6d5f",
+        "phase": "Running",
+        "age_ms": 812,
+    }
+    assert wanted.items() <= source["triton"].items()
 
 
-def test_a_pull_in_is_dated_to_the_opening_of_the_gate_not_to_the_phase() -> None:
-    opened = pod(phase=PodPhase.CONTAINERS_READY, containers_ready=True, gate=Gate.OPEN, at=START + 812)
-    assert only(pods_seen(opened, at=START + 30_000)).source["@timestamp"] == "2025-11-21T10:13:50.000Z"
+def test_what_a_pod_came_to_while_no_release_was_under_way_names_none() -> None:
+    source = only(pods_seen(pod(flow=None))).source
+    assert "deployflow" not in source["triton"]
+    assert source["triton"]["application"] == "deploy-demo-hello"
+    assert "trace" not in source
 
 
-def test_the_state_told_anew_after_a_rebalance_is_dated_to_when_it_came_about() -> None:
-    old = pods_seen(pod(at=START + 812), at=START + 60_000, complete=True)
-    assert only(old).source["@timestamp"] == "2025-11-21T10:13:20.812Z"
+def test_why_a_pod_failed_is_part_of_the_sentence_and_can_be_searched() -> None:
+    crash = came("failed", reason="CrashLoopBackOff", message="container app, exit code 1")
+    source = only(pods_seen(pod(phase=PodPhase.FAILED, transitions=[crash]))).source
+    assert source["message"] == "pod web-x7k2p failed: CrashLoopBackOff: container app, exit code 1"
+    assert (source["event"]["reason"], source["event"]["outcome"]) == ("CrashLoopBackOff", "failure")
 
 
-def test_every_pod_of_a_message_and_every_gone_one_is_a_document() -> None:
-    made = documents(pods_seen(pod("web-a"), pod("web-b"), gone=[PodGone(uid="uid-web-c", name="web-c")]), 5)
-    assert [document.source["event"]["action"] for document in made] == [
-        "pod-running",
-        "pod-running",
-        "pod-gone",
+def test_a_pod_event_tells_when_it_happened_and_how_long_it_took() -> None:
+    source = only(pods_seen(pod(transitions=[came(since=START + 100)]), at=START + 900)).source
+    assert source["@timestamp"] == "2025-11-21T10:13:20.812Z"
+    assert source["event"]["created"] == "2025-11-21T10:13:20.900Z"
+    assert source["event"]["start"] == "2025-11-21T10:13:20.100Z"
+    assert source["event"]["duration"] == 712_000_000
+    assert source["triton"]["age_ms"] == 812
+
+
+def test_what_took_an_unknown_time_has_no_duration() -> None:
+    assert "duration" not in only(pods_seen(pod(transitions=[came(since=0)]))).source["event"]
+
+
+def test_a_state_that_has_brought_nothing_new_is_no_document() -> None:
+    assert documents(pods_seen(pod(transitions=[]), complete=True), 5) == []
+
+
+def test_everything_in_a_message_is_a_document_in_its_order() -> None:
+    many = pod("web-a", transitions=[came("started"), came("containers-ready")])
+    last = pod("web-c", transitions=[came("terminating")])
+    ended = PodGone(uid="uid-web-c", name="web-c", at=START + 3000, since=START + 1000, last=last)
+    made = documents(pods_seen(many, pod("web-b"), gone=[ended]), 5)
+    assert [(d.source["kubernetes"]["pod"]["name"], d.source["event"]["action"]) for d in made] == [
+        ("web-a", "pod-started"),
+        ("web-a", "pod-containers-ready"),
+        ("web-b", "pod-started"),
+        ("web-c", "pod-terminating"),
+        ("web-c", "pod-gone"),
     ]
-    assert made[2].id == "uid-web-c:gone"
-    assert made[2].source["message"] == "pod web-c is gone"
+    gone = made[-1]
+    assert gone.id == "uid-web-c:gone"
+    assert gone.source["event"]["duration"] == 2_000_000_000
+    assert gone.source["triton"]["revision"] == "web-6d5f"
+    sequences = [document.source["event"]["sequence"] for document in made]
+    assert sequences == sorted(sequences)
+    (after,) = documents(pods_seen(pod()), 6)
+    assert after.source["event"]["sequence"] > sequences[-1]
 
 
-def test_a_fact_told_again_after_a_rebalance_has_the_same_id() -> None:
+def test_a_pod_whose_last_state_is_not_known_is_gone_all_the_same() -> None:
+    document = only(pods_seen(gone=[PodGone(uid="uid-web-c", name="web-c")]))
+    assert (document.id, document.source["message"]) == ("uid-web-c:gone", "pod web-c is gone")
+
+
+def test_a_transition_told_again_after_a_rebalance_has_the_same_id_and_another_one_has_not() -> None:
     first = only(pods_seen(pod(), at=START + 900))
     again = only(pods_seen(pod(ip="10.1.2.3"), at=START + 60_000, complete=True))
-    assert first.id == again.id
+    other = only(pods_seen(pod(transitions=[came(id="started:2")])))
+    assert first.id == again.id != other.id
+
+
+def test_a_command_says_who_sent_it() -> None:
+    event = flow_event(command="next", request="r-1", reason="GoAhead", requested_by="bert")
+    source = only(event).source
+    assert (source["triton"]["command"], source["triton"]["request"]) == ("next", "r-1")
+    assert source["user"] == {"name": "bert"}
+
+
+def test_a_release_event_says_how_old_the_release_is() -> None:
+    source = only(flow_event(at=START + 5000, started_at=START + 1000)).source
+    assert source["triton"]["age_ms"] == 4000
 
 
 @pytest.mark.parametrize(
-    "news",
+    ("reason", "phase", "step"),
     [
-        {"phase": PodPhase.CONTAINERS_READY},
-        {"ready": True},
-        {"gate": Gate.OPEN},
-        {"deleting": True},
-        {"restarts": 1},
-        {"reason": "CrashLoopBackOff"},
-        {"at": START + 5_000},
+        ("BatchSmoking", BatchPhase.SMOKING, "surge"),
+        ("BatchSmokeFailed", BatchPhase.SMOKE_FAILED, "surge"),
+        ("BatchBaking", BatchPhase.BAKING, "pull_in"),
+        ("BatchBaked", BatchPhase.BAKED, "pull_in"),
+        ("BatchFinished", BatchPhase.BAKED, "retire"),
     ],
 )
-def test_what_is_new_about_a_pod_is_a_new_document(news: dict[str, Any]) -> None:
-    assert only(pods_seen(pod())).id != only(pods_seen(pod(**news))).id
+def test_a_batch_event_says_which_of_its_commands_it_belongs_to(
+    reason: str, phase: BatchPhase, step: str
+) -> None:
+    assert only(flow_event(reason=reason, batch_phase=phase)).source["triton"]["step"] == step
+
+
+def test_the_clusters_own_event_says_whose_word_it_is() -> None:
+    document = only(cluster_event())
+    source = document.source
+    assert (document.stream, document.id) == (Stream.POD, "event-1:2")
+    assert source["message"] == "Pod web-x7k2p: FailedScheduling: 0/3 nodes are available"
+    assert (source["event"]["provider"], source["event"]["action"]) == (
+        "default-scheduler",
+        "failed-scheduling",
+    )
+    assert source["kubernetes"]["event"] == {"type": "Warning", "count": 2}
+    assert source["event"]["outcome"] == "failure"
+    assert source["triton"]["deployflow"] == "web-kvn6b"
+
+
+def test_the_clusters_own_event_about_a_cloneset_stands_with_it() -> None:
+    document = only(cluster_event(kind="CloneSet", name="web", warning=False, reason="SuccessfulCreate"))
+    assert document.stream == Stream.CLONESET
+    assert document.source["kubernetes"]["event"]["type"] == "Normal"
+    assert "pod" not in document.source["kubernetes"]
+
+
+def test_the_last_lines_of_a_container_say_which_run_wrote_them() -> None:
+    source = only(container_log()).source
+    assert source["message"].startswith("pod web-x7k2p, container main before its last start, last lines:\n")
+    assert source["container"] == {"name": "main"}
+    assert source["triton"]["log"] == "starting\npanic: no database"
+    assert source["triton"]["log_previous"] is True
+
+
+def test_the_cluster_is_named_where_it_has_a_name() -> None:
+    (named,) = documents(flow_event(), 5, "berlin-1")
+    assert named.source["orchestrator"]["cluster"] == {"name": "berlin-1"}
+    assert "cluster" not in only(flow_event()).source["orchestrator"]
 
 
 def test_a_cloneset_event_gives_its_counts() -> None:
@@ -184,7 +285,15 @@ def test_a_cloneset_event_gives_its_counts() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        flow_event(message="m", revision="r", duration_ms=1, failed_replicas=1),
+        flow_event(
+            message="m",
+            revision="r",
+            duration_ms=1,
+            failed_replicas=1,
+            command="next",
+            request="r-1",
+            started_at=START,
+        ),
         pods_seen(
             pod(
                 ip="10.1.2.3",
@@ -192,33 +301,19 @@ def test_a_cloneset_event_gives_its_counts() -> None:
                 node="n",
                 image="nginx",
                 restarts=2,
-                reason="r",
-                message="m",
                 sequence=3,
+                transitions=[came(reason="r", message="m")],
             ),
         ),
         pods_seen(gone=[PodGone(uid="uid", name="web-a")]),
+        cluster_event(),
+        cluster_event(kind="CloneSet"),
+        container_log(),
         cloneset_event(),
     ],
-    ids=["deployflow", "pod", "gone", "cloneset"],
+    ids=["deployflow", "pod", "gone", "event of a pod", "event of a cloneset", "log", "cloneset"],
 )
-def test_every_field_of_a_document_can_be_searched(message: Message) -> None:
-    document = only(message)
+def test_every_field_of_a_document_can_be_searched_and_is_taken(message: Message) -> None:
+    (document,) = documents(message, 5, "berlin-1")
     assert flat(document.source) <= fields(document.stream).keys()
-
-
-@pytest.mark.parametrize(
-    ("at", "seen", "news", "expected"),
-    [
-        (START, START + 300, True, START + 300),
-        (START, START + 300, False, START + 300),
-        (START, START + 60_000, False, START + 999),
-        (START + 250, START + 300, False, START + 250),
-        (START + 30_000, START + 40, False, START + 40),
-    ],
-    ids=["news", "seen within the second", "seen much later", "exact", "a deletion with a grace period"],
-)
-def test_the_time_of_a_fact_stands_neither_before_its_cause_nor_after_it_was_seen(
-    at: int, seen: int, news: bool, expected: int
-) -> None:
-    assert happened(at, seen, news=news) == expected
+    assert misfit(document) == ""

@@ -13,13 +13,23 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.exits import BadInput, Failure
-from cli.log import Story, Tone, log
+from cli.log import log
+from cli.story import Story, Tone
 from services.events.documents import documents
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.event_store import Document, open_store
-from shared.messages import FlowRef, Gate, Message, PodGone
+from shared.messages import FlowRef, Message, PodGone
 from shared.settings import Settings
-from tests.unit.events.samples import START, flow_event, pod, pods_seen
+from tests.unit.events.samples import (
+    START,
+    came,
+    cloneset_event,
+    cluster_event,
+    container_log,
+    flow_event,
+    pod,
+    pods_seen,
+)
 
 NEWER = FlowRef(name="web-zzzzz", uid="flow-2")
 
@@ -27,19 +37,17 @@ NEWER = FlowRef(name="web-zzzzz", uid="flow-2")
 def release() -> list[Message]:
     """A canary of one pod and one more batch; each event half a second after the one before."""
     name = "web-x7k2p"
-    ready = {"containers_ready": True, "created_at": START + 600}
-    steps: list[tuple[Any, dict[str, Any]]] = [
+    steps: list[tuple[str, dict[str, Any]]] = [
         (
-            flow_event,
-            {"reason": "Received", "message": "update of web", "batch": 0, "phase": FlowPhase.PENDING},
+            "Received",
+            {"message": "update of web", "batch": 0, "phase": FlowPhase.PENDING, "command": "deploy"},
         ),
-        (flow_event, {"message": "canary 1 of 2: 1 new pods", "batches": 2}),
-        (pod, {"created_at": START + 600}),
-        (pod, {"phase": PodPhase.CONTAINERS_READY, **ready}),
+        ("BatchStarted", {"message": "canary 1 of 2: 1 new pods", "batches": 2}),
+        ("started", {}),
+        ("containers-ready", {}),
         (
-            flow_event,
+            "BatchSmoked",
             {
-                "reason": "BatchSmoked",
                 "message": "canary 1 of 2 is Smoked",
                 "batch_phase": BatchPhase.SMOKED,
                 "duration_ms": 1500,
@@ -47,19 +55,19 @@ def release() -> list[Message]:
             },
         ),
         (
-            flow_event,
+            "GoAhead",
             {
-                "reason": "GoAhead",
                 "message": "let go as far as batch 1 by otto",
                 "batch_phase": BatchPhase.SMOKED,
                 "batches": 2,
+                "command": "next",
+                "requested_by": "otto",
             },
         ),
-        (pod, {"phase": PodPhase.READY, "ready": True, "gate": Gate.OPEN, **ready}),
+        ("ready", {}),
         (
-            flow_event,
+            "BatchFinished",
             {
-                "reason": "BatchFinished",
                 "message": "canary 1 of 2 is finished",
                 "batch_phase": BatchPhase.BAKED,
                 "phase": FlowPhase.BATCH_FINISHED,
@@ -68,12 +76,13 @@ def release() -> list[Message]:
         ),
     ]
     messages: list[Message] = []
-    for number, (make, fields) in enumerate(steps):
+    for number, (what, fields) in enumerate(steps):
         at = START + number * 500
-        if make is pod:
-            messages.append(pods_seen(pod(name, at=at, **fields), at=at))
+        if what.islower():
+            step = came(what, at=at, since=at - 400)
+            messages.append(pods_seen(pod(name, created_at=START + 600, transitions=[step]), at=at))
         else:
-            messages.append(flow_event(number, at=at, **fields))
+            messages.append(flow_event(number, at=at, reason=what, **fields))
     return messages
 
 
@@ -106,15 +115,15 @@ def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> No
         "web-kvn6b: update of shop/web (deploy-demo-hello, app 12122, group 10010), 2025-11-21, by anna",
         "10:13:20.000      +0.0  update of web",
         "10:13:20.500      +0.5  canary 1 of 2: 1 new pods",
-        "10:13:21.000      +1.0    pod web-x7k2p runs, its containers are starting",
-        "10:13:21.500      +1.5    pod web-x7k2p has all containers ready, without traffic (0.9 s after its creation)",
+        "10:13:21.000      +1.0    pod web-x7k2p runs, its containers are starting (took 0.4 s)",
+        "10:13:21.500      +1.5    pod web-x7k2p has all containers ready (1.5 s after it was made)",
         "10:13:22.000      +2.0  canary 1 of 2 is Smoked (took 1.5 s)",
         "10:13:22.500      +2.5  let go as far as batch 1 by otto",
-        "10:13:23.000      +3.0    pod web-x7k2p is Ready and takes traffic (2.4 s after its creation)",
+        "10:13:23.000      +3.0    pod web-x7k2p is Ready and takes traffic (took 0.4 s)",
         "10:13:23.500      +3.5  canary 1 of 2 is finished",
         "10:14:20.000     +60.0  update is Success",
         "10:14:20.500     +60.5    pod web-x7k2p is gone",
-        "web-kvn6b: Success after 60.0 s; 1 of 2 batches finished (1: 3.0 s); 1 pod started, the slowest in 0.9 s",
+        "web-kvn6b: Success after 60.0 s; 1 of 2 batches finished (1: 3.0 s); 1 pod started, the slowest in 1.5 s",
     ]
 
 
@@ -125,9 +134,8 @@ def test_a_release_that_goes_on_says_so_at_the_end() -> None:
 
 
 def test_a_failure_names_its_reason_and_counts_its_pods() -> None:
-    crashed = pod(
-        phase=PodPhase.FAILED, reason="CrashLoopBackOff", message="exit code 1", at=START + 900, restarts=2
-    )
+    crash = came("failed", reason="CrashLoopBackOff", message="exit code 1", at=START + 900)
+    crashed = pod(phase=PodPhase.FAILED, restarts=2, transitions=[crash])
     failed = flow_event(
         9,
         at=START + 950,
@@ -136,7 +144,7 @@ def test_a_failure_names_its_reason_and_counts_its_pods() -> None:
         message="1 pod failed",
     )
     lines = told(flow_event(1), pods_seen(crashed), failed)
-    assert lines[2].endswith("pod web-x7k2p failed: CrashLoopBackOff: exit code 1 (0.9 s after its creation)")
+    assert lines[2].endswith("pod web-x7k2p failed: CrashLoopBackOff: exit code 1 (0.9 s after it was made)")
     assert lines[3].endswith("CrashLoopBackOff: 1 pod failed")
     assert lines[-1].endswith("1 pod failed")
 
@@ -193,15 +201,72 @@ def test_log_prints_the_story_of_a_release_and_ends_with_its_summary(settings: S
     assert lines[-1].startswith("web-kvn6b: Success after 60.0 s")
 
 
-def test_pods_of_an_earlier_and_a_later_release_do_not_belong_to_the_story(
+def some_pod(name: str, at: int, flow: FlowRef | None = None) -> Message:
+    return pods_seen(pod(name, transitions=[came(at=at)], flow=flow), at=at)
+
+
+def test_pods_of_other_times_and_of_other_releases_do_not_belong_to_the_story(
     settings: Settings, run: Any
 ) -> None:
-    earlier = pods_seen(pod("web-early", at=START - 5_000), at=START - 5_000)
-    later = pods_seen(pod("web-later", at=START + 70_000), at=START + 70_000)
-    stored(settings, earlier, *release(), finished(), later)
-    assert "web-early" not in run("web-kvn6b", "-n", "shop").output
-    assert "web-later" not in run("web-kvn6b", "-n", "shop").output
+    others = [
+        some_pod("web-early", START - 5_000),
+        some_pod("web-later", START + 70_000),
+        some_pod("web-next", START + 60_100, NEWER),
+    ]
+    mine = [some_pod("web-mine", START + 65_000, pod().flow), some_pod("web-nobodys", START + 3_000)]
+    stored(settings, *others, *release(), finished(), *mine)
+    story = run("web-kvn6b", "-n", "shop").output
+    assert [name for name in ("early", "later", "next") if f"web-{name}" in story] == []
+    assert [name for name in ("mine", "nobodys") if f"web-{name}" in story] == ["mine", "nobodys"]
     assert "web-later" in run("web", "-n", "shop").output
+
+
+def test_what_only_repeats_other_facts_is_told_on_request(settings: Settings, run: Any) -> None:
+    normal = cluster_event(warning=False, reason="Pulled", message="Container image", id="event-2:1")
+    stored(settings, flow_event(1), cloneset_event(), cluster_event(), normal, container_log(), finished())
+    story = run("web-kvn6b", "-n", "shop").output
+    assert "Pod web-x7k2p: FailedScheduling: 0/3 nodes are available" in story
+    assert "panic: no database" in story
+    assert "Pulled" not in story
+    assert "CloneSet web" not in story
+    everything = run("web-kvn6b", "-n", "shop", "--all").output
+    assert "Pod web-x7k2p: Pulled: Container image" in everything
+    assert "CloneSet web: SpecChanged: replicas 3 → 4" in everything
+
+
+def test_a_cloneset_that_somebody_else_changed_is_told(settings: Settings, run: Any) -> None:
+    stored(settings, flow_event(1), cloneset_event(message="replicas 9, partition 0 by somebody else"))
+    assert "replicas 9, partition 0 by somebody else" in run("web-kvn6b", "-n", "shop").output
+
+
+def test_who_let_a_pod_into_traffic_stands_with_it() -> None:
+    let = pod(transitions=[came("pulled-in")])
+    assert told(flow_event(1), pods_seen(let))[2].endswith(
+        "pod web-x7k2p is pulled in (batch 1, asked for by anna)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "shown", "not_shown"),
+    [
+        (["--failures"], "pod web-x7k2p failed", "is Success"),
+        (["--commands"], "let go as far as batch 1 by otto", "pod web-x7k2p"),
+        (["--pod", "web-other"], "canary 1 of 2 is Smoked", "pod web-x7k2p"),
+        (["--batch", "2"], "batch 2 began", "canary 1 of 2"),
+    ],
+    ids=lambda given: given[0] if isinstance(given, list) else None,
+)
+def test_only_what_was_asked_for_is_shown(
+    settings: Settings, run: Any, option: list[str], shown: str, not_shown: str
+) -> None:
+    crash = came("failed", at=START + 9000, reason="CrashLoopBackOff")
+    second = flow_event(30, at=START + 5000, batch=2, message="batch 2 began")
+    crashed = pods_seen(pod(phase=PodPhase.FAILED, transitions=[crash]))
+    stored(settings, *release(), second, crashed, finished())
+    story = run("web-kvn6b", "-n", "shop", *option).output.splitlines()
+    lines = "\n".join(line for line in story if not line.startswith("web-"))
+    assert shown in lines
+    assert not_shown not in lines
 
 
 def test_without_pods_only_the_release_speaks(settings: Settings, run: Any) -> None:

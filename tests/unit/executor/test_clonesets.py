@@ -455,10 +455,29 @@ async def test_a_change_by_somebody_else_is_told_as_such_and_once(
     await settled(api)
     await api.patch(CLONESETS, "default", "web", {"spec": {"replicas": 3}})
     await until(lambda: any(seen.cloneset.replicas == 3 for seen in kafka.of(m.CloneSetSeen)))
-    told = [event.message for event in kafka.of(m.CloneSetEvent)]
-    assert told == ["replicas 2, partition 0 by command 1", "replicas 3, partition 0 by somebody else"]
-    assert len({event.id for event in kafka.of(m.CloneSetEvent)}) == 2
+    told = [event for event in kafka.of(m.CloneSetEvent) if event.reason == "SpecChanged"]
+    assert [event.message for event in told] == [
+        "replicas 2, partition 0 by command 1",
+        "replicas 3, partition 0 by somebody else",
+    ]
+    assert len({event.id for event in told}) == 2
     assert executor.reflector.get("default", "web") is not None
+
+
+async def test_counts_that_change_are_told_with_the_release_that_they_belong_to(
+    executor: CloneSets, kafka: MemoryKafka, api: Client, flow: m.FlowRef
+) -> None:
+    await given(executor, kafka, create(flow))
+
+    def told() -> list[m.CloneSetEvent]:
+        return [event for event in kafka.of(m.CloneSetEvent) if event.reason == "StatusChanged"]
+
+    await until(lambda: told() and told()[-1].cloneset.status_replicas == 2)
+    assert {event.flow for event in told()} == {flow}
+    assert {event.app.name for event in told()} == {"shop"}
+    assert len({event.id for event in told()}) == len(told())
+    last = told()[-1]
+    assert last.message == f"2 pods, 2 of revision {last.cloneset.update_revision}"
 
 
 async def test_a_deleted_cloneset_is_told(

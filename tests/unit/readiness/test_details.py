@@ -10,10 +10,11 @@ import pytest
 import uvloop
 
 from services.readiness import details as module
-from services.readiness.details import PODS_OF_A_REVISION, Details, last_lines, log_of, newest, sick
+from services.readiness.details import PODS_OF_A_REVISION, Details, last_lines, newest, run_of, sick
 from services.readiness.facts import Detail, fact_of
 from shared import kubernetes as k8s
 from shared.errors import Unavailable
+from shared.messages import ContainerLog, FlowRef
 from shared.pods import Pod
 from tests.unit.plumbing.parts import KEY, Json, until
 from tests.unit.readiness.samples import AT, UP, conditions, pod
@@ -75,8 +76,8 @@ def test_a_pod_is_in_trouble_when_it_is_not_as_it_should_be(status: Json, gate: 
 def test_the_log_asked_for_is_that_of_the_container_and_the_run_that_failed(
     statuses: list[Json], asked: tuple[str, str | None] | None
 ) -> None:
-    query = log_of(pod(status={"containerStatuses": statuses}))
-    assert (query and (query["container"], query.get("previous"))) == asked
+    run = run_of(pod(status={"containerStatuses": statuses}))
+    assert (run and (run.query["container"], run.query.get("previous"))) == asked
 
 
 def test_an_init_container_comes_first() -> None:
@@ -84,9 +85,9 @@ def test_an_init_container_comes_first() -> None:
         "initContainerStatuses": [container("migrate", "CrashLoopBackOff", restarts=1)],
         "containerStatuses": [container(reason="PodInitializing")],
     }
-    query = log_of(pod(status=status))
-    assert query is not None
-    assert query["container"] == "migrate"
+    run = run_of(pod(status=status))
+    assert run is not None
+    assert run.container == "migrate"
 
 
 def test_a_log_is_kept_as_few_plain_lines() -> None:
@@ -182,11 +183,14 @@ class Ward:
         self.pods: dict[str, Pod] = {}
         self.mine = True
         self.told: list[str] = []
+        self.logs: list[ContainerLog] = []
         self.details = Details(
             cast("k8s.Client", self.cluster),
             self.pods.get,
             lambda _: self.mine,
             lambda p: self.told.append(p.metadata.name),
+            self.logs.append,
+            lambda _: FlowRef(name="web-2", uid="flow-2", batch=1),
         )
 
     def put(self, new: Pod) -> None:
@@ -206,6 +210,34 @@ async def test_the_details_of_a_failed_pod_are_told_once() -> None:
     await until(lambda: len(ward.cluster.asked) == module.LOOKS)
     assert ward.details.of(crashed()) == Detail("BackOff: Back-off", "panic")
     assert ward.told == ["web-1"]
+
+
+async def test_of_a_failed_pod_the_log_keeps_the_last_lines_of_every_container_the_run_before_included() -> (
+    None
+):
+    ward = Ward()
+    ward.cluster.lines = "\n".join(f"line {n}" for n in range(40))
+    both = [container("sidecar", ready=True), container(reason="CrashLoopBackOff", restarts=2)]
+    ward.put(pod("web-1", {"containerStatuses": both}))
+    await until(lambda: len(ward.logs) == 2)
+    side, main = ward.logs
+    assert (side.container, side.previous, side.restarts) == ("sidecar", False, 0)
+    assert (main.container, main.previous, main.restarts) == ("main", True, 2)
+    assert main.text.splitlines() == [f"line {n}" for n in range(10, 40)]
+    assert (main.name, main.uid, main.instance) == ("web-1", "uid-web-1", "web")
+    assert main.flow == FlowRef(name="web-2", uid="flow-2", batch=1)
+    await until(lambda: ward.details.of(crashed()).log != "")
+    assert ward.details.of(crashed()).log.splitlines() == [f"line {n}" for n in range(35, 40)]
+
+
+async def test_the_same_lines_are_kept_once_and_new_ones_again() -> None:
+    ward = Ward()
+    ward.put(crashed())
+    await until(lambda: len(ward.cluster.asked) >= 3)
+    ward.cluster.lines = "another end"
+    await until(lambda: len(ward.logs) == 2)
+    assert [log.text for log in ward.logs] == ["panic", "another end"]
+    assert ward.logs[0].id != ward.logs[1].id
 
 
 def test_pods_that_crash_at_once_are_no_trouble_on_the_loop_that_services_run_on() -> None:

@@ -128,8 +128,11 @@ def test_a_service_is_shown_with_what_it_sends_and_receives() -> None:
     assert received == {
         "events.receive.phase-events",
         "events.receive.cloneset-events",
+        "events.receive.cluster-events",
         "events.receive.deployflow-events",
     }
+    sent = {name for name in operations if name.endswith(".send.cluster-events")}
+    assert sent == {"executor.send.cluster-events", "readiness.send.cluster-events"}
 
 
 def test_a_deploy_command_has_its_answers_on_the_topic_that_it_names_with_its_id() -> None:

@@ -1,0 +1,217 @@
+"""The account of releases that a person reads, made of the documents of the release log. Pure.
+
+The log has single facts of several kinds. A reader wants one account of them: what happened when, counted from
+the start of the release, with the pods between the batches that they belong to, who let it go on, and how it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from shared.deployflow import FlowPhase
+from shared.event_store import Stream, dataset
+from shared.messages import PodTransition
+
+Json = dict[str, Any]
+
+
+class Tone(StrEnum):
+    PLAIN = ""
+    GOOD = "green"
+    BAD = "red"
+    HEAD = "bold"
+
+
+class Line(NamedTuple):
+    text: str
+    tone: Tone = Tone.PLAIN
+
+
+@dataclass
+class _Release:
+    name: str
+    start: datetime
+    last: datetime
+    phase: str = FlowPhase.PENDING
+    batches: int = 0
+    began: dict[int, datetime] = field(default_factory=dict)
+    took: dict[int, float] = field(default_factory=dict)
+    started: dict[str, float] = field(default_factory=dict)
+    """Seconds that each new pod took from its creation to ready containers."""
+    failed: set[str] = field(default_factory=set)
+    told: bool = False
+
+    @property
+    def finished(self) -> bool:
+        return FlowPhase(self.phase).finished
+
+
+class Story:
+    """Turns documents, in order, into lines. `everything`: with what only repeats other facts, too."""
+
+    def __init__(self, zone: tzinfo | None = None, *, everything: bool = False) -> None:
+        self._zone = zone
+        self._everything = everything
+        self._releases: dict[str, _Release] = {}
+        self._current: _Release | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every release that was told of is over."""
+        return bool(self._releases) and all(release.finished for release in self._releases.values())
+
+    def tell(self, document: Json) -> list[Line]:
+        """The lines about one more event."""
+        if is_of(document, Stream.DEPLOYFLOW):
+            return self._flow(document)
+        self._count(document)
+        return self._others(document) if self._everything or _is_news(document) else []
+
+    def end(self) -> list[Line]:
+        """How each release went that has no summary yet."""
+        return self._summaries(self._releases.values())
+
+    def _summaries(self, releases: Collection[_Release]) -> list[Line]:
+        """After a release's last pod events, hence not at once when it is over."""
+        lines = [_summary(release) for release in releases if not release.told]
+        for release in releases:
+            release.told = True
+        return lines
+
+    def _flow(self, document: Json) -> list[Line]:
+        triton, at = document["triton"], time_of(document)
+        release = self._releases.get(triton["uid"])
+        lines: list[Line] = []
+        if release is None:
+            lines += self._summaries([other for other in self._releases.values() if other.finished])
+            release = self._releases[triton["uid"]] = _Release(triton["deployflow"], at, at)
+            lines.append(Line(self._headline(document), Tone.HEAD))
+        self._current = release
+        release.phase = triton["phase"]
+        release.last = at
+        release.batches = triton.get("batches", release.batches)
+        if batch := triton.get("batch"):
+            release.began.setdefault(batch, at)
+            if document["event"]["action"] == "batch-finished":
+                release.took[batch] = (at - release.began[batch]).total_seconds()
+        lines.append(self._line(document, _flow_text(document)))
+        return lines
+
+    def _count(self, document: Json) -> None:
+        """What the summary of a release says of its pods."""
+        triton, action = document["triton"], document["event"]["action"]
+        release = self._releases.get(triton.get("uid", ""))
+        if release is None or not is_of(document, Stream.POD):
+            return
+        if not release.finished:
+            release.last = max(release.last, time_of(document))
+        uid = document["kubernetes"]["pod"]["uid"]
+        if action == f"pod-{PodTransition.CONTAINERS_READY}" and "batch" in triton:
+            release.started.setdefault(uid, triton["age_ms"] / 1000)
+        if action == f"pod-{PodTransition.FAILED}":
+            release.failed.add(uid)
+
+    def _others(self, document: Json) -> list[Line]:
+        first, *more = str(document["message"]).splitlines()
+        first += _aside(document)
+        return [self._line(document, f"  {first}"), *(Line(f"{' ' * 24}    {line}") for line in more)]
+
+    def _headline(self, document: Json) -> str:
+        triton = document["triton"]
+        what = f"{triton['application']}, app {triton['application_id']}, group {triton['group']}"
+        where = f"{document['kubernetes']['namespace']}/{triton['instance']}"
+        day = time_of(document).astimezone(self._zone).strftime("%Y-%m-%d")
+        by = f", by {document['user']['name']}" if "user" in document else ""
+        return f"{triton['deployflow']}: {triton['action']} of {where} ({what}), {day}{by}"
+
+    def _line(self, document: Json, text: str) -> Line:
+        at = time_of(document)
+        local = at.astimezone(self._zone).strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}"
+        since = f"{(at - self._current.start).total_seconds():+9.1f}" if self._current else " " * 9
+        tone = {"failure": Tone.BAD, "success": Tone.GOOD}.get(
+            document["event"].get("outcome", ""), Tone.PLAIN
+        )
+        return Line(f"{local} {since}  {text}", tone)
+
+
+def is_of(document: Json, stream: Stream) -> bool:
+    return bool(document["event"]["dataset"] == dataset(stream))
+
+
+def time_of(document: Json) -> datetime:
+    return datetime.fromisoformat(document["@timestamp"])
+
+
+def _is_news(document: Json) -> bool:
+    """Not what the pods' own story says already: the CloneSet's counts, and the cluster's normal Events."""
+    if "event" in document["kubernetes"]:
+        return bool(document["kubernetes"]["event"]["type"] == "Warning")
+    if is_of(document, Stream.CLONESET):
+        return "by somebody else" in document["message"] or document["event"]["action"] == "deleted"
+    return True
+
+
+def _aside(document: Json) -> str:
+    """How long it took, and who let it."""
+    triton, took = document["triton"], seconds(document["event"])
+    match document["event"]["action"].removeprefix("pod-"):
+        case PodTransition.CONTAINERS_READY | PodTransition.FAILED:
+            return f" ({span(triton['age_ms'] / 1000)} after it was made)"
+        case PodTransition.PULLED_IN if "user" in document and "batch" in triton:
+            return f" (batch {triton['batch']}, asked for by {document['user']['name']})"
+        case PodTransition.PULLED_OUT if took is not None:
+            return f" (after {span(took)} in traffic)"
+        case PodTransition.SCHEDULED | PodTransition.STARTED | PodTransition.READY | PodTransition.GONE:
+            return f" (took {span(took)})" if took is not None else ""
+    return ""
+
+
+def _flow_text(document: Json) -> str:
+    triton, event = document["triton"], document["event"]
+    reason, message = event.get("reason", ""), triton.get("message", "")
+    text = message or reason
+    if message and event.get("outcome") == "failure" and reason not in message:
+        text = f"{reason}: {message}"
+    took = seconds(event)
+    return f"{text} (took {span(took)})" if took is not None else text
+
+
+def _summary(release: _Release) -> Line:
+    took = span((release.last - release.start).total_seconds())
+    how = f"{release.phase} after {took}" if release.finished else f"{release.phase}, not over after {took}"
+    parts = [f"{release.name}: {how}"]
+    if release.batches:
+        times = ", ".join(f"{batch}: {span(took)}" for batch, took in sorted(release.took.items()))
+        parts.append(
+            f"{len(release.took)} of {release.batches} batches finished" + (f" ({times})" if times else "")
+        )
+    if release.started:
+        slowest = max(release.started.values())
+        parts.append(f"{_pods(len(release.started))} started, the slowest in {span(slowest)}")
+    if release.failed:
+        parts.append(f"{_pods(len(release.failed))} failed")
+    tone = {FlowPhase.SUCCESS: Tone.GOOD}.get(
+        FlowPhase(release.phase), Tone.BAD if release.finished else Tone.PLAIN
+    )
+    return Line("; ".join(parts), tone)
+
+
+def _pods(number: int) -> str:
+    return f"{number} pod" if number == 1 else f"{number} pods"
+
+
+def seconds(event: Json) -> float | None:
+    """How long it took to come to an event."""
+    return event["duration"] / 1e9 if "duration" in event else None
+
+
+def span(seconds: float) -> str:
+    """`2.4 s`, `12 min 05 s`, `3 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

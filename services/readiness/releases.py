@@ -1,0 +1,143 @@
+"""Which release, and which batch of it, what happens to a pod belongs to: so the log says it with every pod.
+
+The commands tell it, and the CloneSet remembers it for a readiness service that comes later: of what it has not
+heard itself it knows the release, not the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from shared import messages as m
+from shared.clonesets import release_of
+from shared.errors import Unavailable
+from shared.kubernetes import CLONESETS, PAGE, ApiError, Client
+from shared.pods import Pod
+from shared.reflector import ListMeta, Meta, milliseconds
+from shared.topics import Key
+
+PATIENCE_SECONDS: Final = 3.0
+"""Nothing waits longer for what only the log needs."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _UnderWay:
+    flow: m.FlowRef
+    surged_at: int = 0
+    """When the pods of its batch were ordered, in ms; 0: not known."""
+
+
+@dataclass
+class _Instance:
+    under_way: _UnderWay | None = None
+    pods: dict[str, m.FlowRef] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
+
+
+class Releases:
+    """What the commands say of each instance; pods that no release has anything to do with belong to none."""
+
+    def __init__(self) -> None:
+        self._instances: dict[Key, _Instance] = {}
+
+    def heard(self, command: m.Command, at: int) -> None:
+        """A command that was given, at `at` in ms."""
+        of = self._instances.setdefault(command.key, _Instance())
+        flow = command.flow
+        surged_at = of.under_way.surged_at if of.under_way and of.under_way.flow.uid == flow.uid else 0
+        match command:
+            case m.Surge():
+                # together with a batch's pods the old ones of the batch before may go
+                before = flow.model_copy(update={"batch": max(flow.batch - 1, 1)})
+                self._leave(of, command.retire, before)
+                surged_at = at
+            case m.Retire():
+                self._leave(of, command.retire, flow)
+            case m.PullIn():
+                of.pods |= dict.fromkeys(command.uids, flow)
+            case m.PullOut():
+                self._leave(of, command.uids, flow)
+            case m.Cancel():
+                self._leave(of, command.drop, flow)
+        of.under_way = _UnderWay(flow, surged_at)
+        if isinstance(command, m.Cancel | m.Finish | m.Remove):
+            of.under_way = None
+            of.pods = {uid: ref for uid, ref in of.pods.items() if uid in of.leaving}
+        if not (of.under_way or of.pods):
+            del self._instances[command.key]
+
+    def _leave(self, of: _Instance, uids: Sequence[str], flow: m.FlowRef) -> None:
+        of.leaving |= set(uids)
+        of.pods |= dict.fromkeys(uids, flow)
+
+    def of(self, pod: Pod) -> m.FlowRef | None:
+        """The release that a pod belongs to now."""
+        of = self._instances.get(pod.key)
+        if of is None:
+            return None
+        uid = pod.metadata.uid
+        if (named := of.pods.get(uid)) is not None:
+            return named
+        if (now := of.under_way) is None:
+            return None
+        # Kubernetes cuts the time to seconds
+        if now.surged_at and milliseconds(pod.metadata.creation_timestamp) + 999 >= now.surged_at:
+            of.pods[uid] = now.flow
+            return now.flow
+        return now.flow.model_copy(update={"batch": 0})
+
+    def gone(self, pod: Pod) -> None:
+        of = self._instances.get(pod.key)
+        if of is not None:
+            of.pods.pop(pod.metadata.uid, None)
+            of.leaving.discard(pod.metadata.uid)
+            if not (of.under_way or of.pods):
+                del self._instances[pod.key]
+
+    def remembered(self, key: Key, flow: m.FlowRef) -> None:
+        """What a CloneSet says; what was heard since is newer."""
+        of = self._instances.setdefault(key, _Instance())
+        if of.under_way is None:
+            of.under_way = _UnderWay(flow)
+
+
+class _CloneSet(msgspec.Struct):
+    metadata: Meta
+
+
+class _Page(msgspec.Struct):
+    metadata: ListMeta
+    items: list[_CloneSet]
+
+
+_page = msgspec.json.Decoder(_Page)
+
+
+async def remember(releases: Releases, client: Client, namespaces: Iterable[str]) -> None:
+    """Read what the CloneSets say of the releases under way; the log goes without where that can't be had."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            everywhere: list[str | None] = [None]
+            for namespace in [*namespaces] or everywhere:
+                await _read(releases, client, namespace)
+    except (ApiError, Unavailable, TimeoutError) as error:
+        _log.warning("pods are told of without their releases for now: %s", str(error) or "no answer")
+
+
+async def _read(releases: Releases, client: Client, namespace: str | None) -> None:
+    query = {"labelSelector": "managed-by=triton-io", "limit": str(PAGE)}
+    while True:
+        page = _page.decode(await client.list_page(CLONESETS, namespace, query))
+        for item in page.items:
+            if (flow := release_of(item.metadata)) is not None:
+                releases.remembered(Key(item.metadata.namespace, item.metadata.name), flow)
+        if not page.metadata.next_page:
+            return
+        query["continue"] = page.metadata.next_page
