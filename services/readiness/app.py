@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from prometheus_client import REGISTRY
+
 from services.readiness.details import Details
 from services.readiness.drains import Drains
 from services.readiness.keeper import GateKeeper
 from services.readiness.telling import Telling
+from services.readiness.waiting import WaitingGates
 from shared import topics
 from shared.kubernetes import PODS
 from shared.outgoing import Outgoing
@@ -53,6 +56,9 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     telling = Telling(outgoing, owns, coalesce_ms=settings.phase_coalesce_ms, detail=details.of)
     keeper = GateKeeper(client, pods, owns)
     drains = Drains(client, pods, owns)
+    gates = WaitingGates(keeper.pending)
+    REGISTRY.register(gates)
+    context.stack.callback(REGISTRY.unregister, gates)
     commands = kafka.consume_by_key([topics.BATCH_COMMANDS], group="readiness", handle=keeper.handle)
     commands.on_assigned = assigned
     await context.follow("the list of pods", pods)
