@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.planner.flows import FlowCache
+from services.planner.flows import DeployFlow, FlowCache
 from services.planner.metrics import DEADLINE, FAILURES, bounded
 from services.planner.state import Flow, Instance
 from services.planner.status import explain
@@ -182,13 +182,21 @@ class Overview(Collector):
         # one that goes on, and is not read yet, is no 0
         over = {release for release in self._shown if not self._goes_on(release)}
         after = datetime.fromtimestamp(now - CLEARED_SECONDS, UTC).isoformat(timespec="milliseconds")
-        for flow in self._flows.ended_after(after.replace("+00:00", "Z")):
-            strategy = flow.spec.get("updateStrategy") or flow.spec.get("nonUpdateStrategy") or {}
-            if flow.status.get("phase") != FlowPhase.SUCCESS or strategy.get("retries"):
-                app = str(flow.spec["application"].get("appName", ""))
-                over.add(Release(*flow.key, app, flow.metadata.name, str(flow.spec.get("action", ""))))
-        return over
+        ended = self._flows.ended_after(after.replace("+00:00", "Z"))
+        return over | {_release(flow) for flow in ended if _had_trouble(flow)}
 
     def _goes_on(self, release: Release) -> bool:
         flow = self._flows.get(release.namespace, release.name)
         return flow is not None and not flow.finished
+
+
+def _had_trouble(flow: DeployFlow) -> bool:
+    """Whether it may have stood still: it did not succeed, or a batch of it was retried."""
+    strategy = flow.spec.get("updateStrategy") or flow.spec.get("nonUpdateStrategy") or {}
+    return flow.status.get("phase") != FlowPhase.SUCCESS or bool(strategy.get("retries"))
+
+
+def _release(flow: DeployFlow) -> Release:
+    application = flow.spec.get("application") or {}
+    app, action = str(application.get("appName", "")), str(flow.spec.get("action", ""))
+    return Release(*flow.key, app, flow.metadata.name, action)
