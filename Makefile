@@ -15,7 +15,7 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 demo: $(VENV)/.ready ## a canary release, an update and a failing update on the sandbox
 	$(BIN)/triton demo
 
-test: $(VENV)/.ready ## every test, on the sandbox and on the real parts: needs Go, Java, Maven, redis-server, openssl (docs/operations.md)
+test: $(VENV)/.ready ## every test, on the sandbox and on the real parts: needs Go, Java, Maven, redis-server, openssl, Prometheus (docs/operations.md)
 	bash tests/run
 
 test-sandbox: $(VENV)/.ready ## the tests that need Python alone

@@ -29,7 +29,7 @@ from faststream.message import StreamMessage
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from shared import topics
+from shared import lag, topics
 from shared.deployflow import problems
 from shared.errors import ConfigError, Poison, Unavailable
 from shared.lanes import Handle, Lanes, Record
@@ -59,6 +59,7 @@ LARGEST_HEADERS: Final = 20_000
 _published = Counter("triton_kafka_published_total", "Messages published", ["topic"])
 _consumed = Counter("triton_kafka_consumed_total", "Messages taken from Kafka", ["topic"])
 _dead = Counter("triton_dead_letters_total", "Messages put aside", ["topic", "reason"])
+INVALID: Final = "InvalidMessage"
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +91,7 @@ def decode(record: Record) -> Any:
     try:
         return ADAPTERS[record.topic].validate_json(record.value)
     except ValidationError as error:
-        raise Poison("InvalidMessage", problems(error)) from error
+        raise Poison(INVALID, problems(error)) from error
 
 
 def timestamp() -> str:
@@ -122,6 +123,7 @@ class Consumer:
         self, kafka: Kafka, names: Sequence[str], group: str, lanes: Lanes, *, fetch_min_bytes: int = 1
     ) -> None:
         self._kafka = kafka
+        self._group = group
         self._lanes = lanes
         self._names = {kafka.settings.topic(name): name for name in names}
         self.owned: frozenset[int] = frozenset()
@@ -145,6 +147,8 @@ class Consumer:
             decoder=_raw,
         )
         self._subscriber(self._take)
+        for name in names:
+            _dead.labels(name, INVALID)  # a first one is a rise only where there was a 0
 
     @property
     def consumer(self) -> AIOKafkaConsumer:
@@ -199,6 +203,12 @@ class Consumer:
             # what could not be committed comes again, and every handler bears that
             with contextlib.suppress(KafkaError):
                 await self.consumer.commit(commits)
+
+    async def measure(self) -> None:
+        """Tell the metrics how far behind it is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await lag.measure(self.consumer, self._group, self._names, self._lanes.offsets)
 
     async def start(self) -> None:
         await self._subscriber.start()
@@ -293,6 +303,7 @@ class Kafka:
             await asyncio.sleep(COMMIT_SECONDS)
             for consumer in self._consumers:
                 await consumer.commit()
+                await consumer.measure()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish in this order and wait until Kafka has them all; raises `Unavailable`."""

@@ -49,12 +49,13 @@ class Offsets:
     """Which offsets of each partition are done, and how far each may be committed."""
 
     def __init__(self) -> None:
-        self._pending: dict[Partition, deque[int]] = {}
+        self._pending: dict[Partition, deque[tuple[int, int]]] = {}
+        """The offsets taken and not done, with the time of each record (ms since 1970)."""
         self._done: dict[Partition, set[int]] = {}
         self._commit: dict[Partition, int] = {}
 
-    def took(self, partition: Partition, offset: int) -> None:
-        self._pending.setdefault(partition, deque()).append(offset)
+    def took(self, partition: Partition, offset: int, at_ms: int = 0) -> None:
+        self._pending.setdefault(partition, deque()).append((offset, at_ms))
 
     def done(self, partition: Partition, offset: int) -> None:
         pending = self._pending.get(partition)
@@ -62,9 +63,10 @@ class Offsets:
             return
         done = self._done.setdefault(partition, set())
         done.add(offset)
-        while pending and pending[0] in done:
-            done.discard(pending[0])
-            self._commit[partition] = pending.popleft() + 1
+        while pending and pending[0][0] in done:
+            first, _ = pending.popleft()
+            done.discard(first)
+            self._commit[partition] = first + 1
 
     def take_commits(self) -> dict[Partition, int]:
         """The offsets to commit since the last call: the next one to read of each partition."""
@@ -75,6 +77,13 @@ class Offsets:
         for partition in partitions:
             for table in (self._pending, self._done, self._commit):
                 table.pop(partition, None)
+
+    def under_way(self, partition: Partition) -> tuple[int, int]:
+        """How many records are taken and not done, and the time of the first of them (ms since 1970, 0: none)."""
+        pending = self._pending.get(partition)
+        if not pending:
+            return 0, 0
+        return len(pending) - len(self._done.get(partition, ())), pending[0][1]
 
     def busy(self, partitions: Sequence[Partition]) -> bool:
         return any(self._pending.get(partition) for partition in partitions)
@@ -95,7 +104,7 @@ class Lanes:
     async def put(self, record: Record) -> None:
         """Queue a record; waits while too many are under way."""
         # before any wait: a rebalance in it must forget this one too, since it comes again from Kafka
-        self.offsets.took((record.topic, record.partition), record.offset)
+        self.offsets.took((record.topic, record.partition), record.offset, record.timestamp_ms)
         async with self._space:
             await self._space.wait_for(lambda: self._in_flight < IN_FLIGHT)
             self._in_flight += 1

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import uvicorn
 import uvloop
+from prometheus_client import Gauge
 from pydantic import ValidationError
 
 from shared import logs
@@ -32,6 +33,7 @@ RETRY_SECONDS: Final = 0.5
 KAFKA_SECONDS: Final = 3.0
 """So often Kafka is asked whether it is there, and so long it may take to answer."""
 
+_ready = Gauge("triton_ready", "Whether the service has all that it needs, as /readyz says", ["service"])
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -146,6 +148,7 @@ async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     health = Health()
+    _ready.labels(name).set_function(lambda: float(health.ready))
     server = uvicorn.Server(
         uvicorn.Config(
             health,

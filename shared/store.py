@@ -41,8 +41,8 @@ redis.call('SREM', KEYS[2], ARGV[2])
 return 1
 """
 _FIRE = """
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 100)
-for _, member in ipairs(due) do redis.call('ZADD', KEYS[1], ARGV[2], member) end
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', 0, 100)
+for n = 1, #due, 2 do redis.call('ZADD', KEYS[1], ARGV[2], due[n]) end
 return due
 """
 
@@ -138,12 +138,13 @@ class StatusStore:
             for member in await self._answer(self._redis.smembers(self._unpublished))
         ]
 
-    async def fire(self, now: int) -> list[Key]:
-        """The instances whose deadline has passed. Each comes again a little later until its owner acts."""
-        members = await self._answer(
-            self._fire(keys=[self._deadlines], args=[str(now), str(now + FIRING_MS)])
-        )
-        return [Key.parse(member.decode()) for member in members]
+    async def fire(self, now: int) -> dict[Key, int]:
+        """The instances whose deadline has passed, and when. Each comes again a little later until its owner acts."""
+        due = await self._answer(self._fire(keys=[self._deadlines], args=[str(now), str(now + FIRING_MS)]))
+        return {
+            Key.parse(member.decode()): int(float(deadline))
+            for member, deadline in zip(due[::2], due[1::2], strict=True)
+        }
 
     async def next_deadline(self) -> int | None:
         first = await self._answer(self._redis.zrange(self._deadlines, 0, 0, withscores=True))

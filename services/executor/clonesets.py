@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from services.executor.change import Answer, BadTemplate, Create, Delete, Patch, change, trial
 from services.executor.extras import only_claims
@@ -29,6 +29,12 @@ from shared.topics import Key
 
 CONFLICTS: Final = 10
 _results = Counter("triton_batch_results_total", "Answers to batch commands", ["command", "result"])
+_durations = Histogram(
+    "triton_batch_command_duration_seconds",
+    "From a command on Kafka to its answer there",
+    ["command"],
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600),
+)
 _log = logging.getLogger(__name__)
 _cloneset = msgspec.json.Decoder(CloneSet)
 
@@ -81,6 +87,7 @@ class CloneSets:
             command = decode(record)
             if not isinstance(command, (m.PullIn, m.PullOut)):
                 await self._answer(command, await self._carry_out(command))
+                _durations.labels(command.type).observe(max(time.time() - record.timestamp_ms / 1000, 0))
 
     async def _answer(self, command: m.ExecutorCommand, result: m.Result) -> None:
         kind = type(result).__name__

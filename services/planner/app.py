@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from prometheus_client import REGISTRY
+
 from services.planner.api.reading import Reading
 from services.planner.api.serving import apis
 from services.planner.changes import Changes
@@ -13,6 +15,8 @@ from services.planner.ends import Ends
 from services.planner.flows import FlowCache
 from services.planner.instances import Instances
 from services.planner.intake import Intake
+from services.planner.overview import Overview
+from services.planner.state import Instance
 from services.planner.status_writer import StatusWriter
 from services.planner.windows import FreezeWindows
 from shared import topics
@@ -32,11 +36,23 @@ async def planner(context: Context) -> AsyncIterator[None]:
 
     ends = Ends(client, kafka, flows)
     writer = StatusWriter(client, flows, ends.begin, rate=settings.status_writes_per_second)
+    overview = Overview(flows)
+
+    def changed(instance: Instance) -> None:
+        writer.mark(instance)
+        overview.changed(instance)
+
+    async def assigned(owned: frozenset[int]) -> None:
+        # another replica may have gone on with any of them
+        instances.forget(list(instances.versions()))
+        overview.forget()
+        await flows.assigned(owned)
+
     instances = Instances(
         store,
         kafka,
         flows,
-        writer.mark,
+        changed,
         windows.of,
         resend_seconds=settings.resend_seconds,
         finished_ttl_seconds=settings.redis_finished_ttl_seconds,
@@ -50,7 +66,9 @@ async def planner(context: Context) -> AsyncIterator[None]:
     intake = Intake(Changes(client, flows, reading.status), kafka)
     kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)
-    facts.on_assigned = flows.assigned
+    facts.on_assigned = assigned
+    REGISTRY.register(overview)
+    context.stack.callback(REGISTRY.unregister, overview)
     await context.follow("the list of DeployFlows", flows.reflector)
     await windows.follow(context)
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)

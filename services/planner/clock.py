@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import Final
 
+from prometheus_client import Histogram
+
 from services.planner.flows import FlowCache
 from services.planner.instances import Instances, now_ms
 from shared.errors import Unavailable
@@ -20,6 +22,11 @@ LOOK_SECONDS: Final = 3.0
 """How often what Redis holds is compared with the DeployFlows."""
 _DEADLINES: Final = "deadlines"
 
+_late = Histogram(
+    "triton_deadline_lateness_seconds",
+    "From a deadline to the message that it has passed",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -30,9 +37,12 @@ async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None
     """
     while True:
         try:
-            keys = await store.fire(now_ms())
-            if keys:
-                await kafka.publish([Due(namespace=key.namespace, instance=key.instance) for key in keys])
+            due = await store.fire(now_ms())
+            if due:
+                await kafka.publish([Due(namespace=key.namespace, instance=key.instance) for key in due])
+                published = now_ms()
+                for deadline in due.values():
+                    _late.observe(max(published - deadline, 0) / 1000)
             health.there(_DEADLINES)
         except Unavailable as error:
             health.missing(_DEADLINES, str(error))

@@ -133,6 +133,14 @@ class FlowCache:
             flow for flow in self.reflector.items.values() if flow.finished and flow.held and self._mine(flow)
         ]
 
+    def ended_after(self, time: str) -> list[DeployFlow]:
+        """Those of all replicas that ended after a time, written as in `.status`."""
+        return [
+            flow
+            for flow in self.reflector.items.values()
+            if flow.finished and str(flow.status.get("finishedAt") or "") > time
+        ]
+
     async def application(self, namespace: str, name: str) -> dict[str, Any] | None:
         """What a DeployFlow releases; None when it is gone."""
         flow = self.get(namespace, name)
@@ -162,8 +170,12 @@ class FlowCache:
     def look_again(self, key: Key) -> None:
         self.outgoing.put(Due(namespace=key.namespace, instance=key.instance))
 
+    def owns(self, key: Key) -> bool:
+        """Whether an instance is in this replica's partitions."""
+        return self._consumer is not None and self._consumer.owns(str(key))
+
     def _mine(self, flow: DeployFlow) -> bool:
-        return self._consumer is not None and self._consumer.owns(str(flow.key))
+        return self.owns(flow.key)
 
     def _changed(self, old: DeployFlow | None, new: DeployFlow | None) -> None:
         flow = new or old

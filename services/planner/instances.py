@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from prometheus_client import Counter
 
+from services.planner import metrics
 from services.planner.deadlines import deadline
 from services.planner.decide import Decision, decide
 from services.planner.facts import Fact, flow_of
@@ -24,7 +25,6 @@ from services.planner.freeze import Windows
 from services.planner.recovery import rebuild
 from services.planner.state import Instance, Step, dump, load
 from services.planner.takeover import begun_before
-from shared.deployflow import BatchPhase
 from shared.errors import Unavailable
 from shared.kafka import Kafka, decode
 from shared.lanes import Record
@@ -35,7 +35,6 @@ from shared.topics import DEPLOY_COMMANDS, Key
 CONFLICTS = 10
 """Another replica writes the same instance only around a rebalance; more in a row is a fault."""
 
-_failures = Counter("triton_batch_failures_total", "Batches that failed", ["reason"])
 _given = Counter("triton_batch_commands_total", "Commands given", ["type"])
 _log = logging.getLogger(__name__)
 
@@ -166,9 +165,7 @@ class Instances:
                 self._published[key] = instance.version
         if idle and not instance.finished:
             self._held.pop(key, None)
-        for event in decision.events:
-            if event.batch_phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
-                _failures.labels(event.batch_phase).inc()
+        metrics.count(instance, decision.events)
         return True
 
     async def note_published(self) -> None:

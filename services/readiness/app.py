@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from prometheus_client import REGISTRY
+
 from services.readiness.details import Details
 from services.readiness.drains import Drains
 from services.readiness.keeper import GateKeeper
 from services.readiness.releases import Releases, remember
 from services.readiness.telling import Telling
+from services.readiness.waiting import WaitingGates
 from shared import topics
 from shared.cluster_events import ClusterEvents, Involved, Subject
 from shared.kubernetes import PODS
@@ -77,6 +80,9 @@ async def readiness(context: Context) -> AsyncIterator[None]:
         silence_seconds=settings.watch_silence_seconds,
     )
     drains = Drains(client, pods, owns)
+    gates = WaitingGates(keeper.pending)
+    REGISTRY.register(gates)
+    context.stack.callback(REGISTRY.unregister, gates)
     commands = kafka.consume_by_key([topics.BATCH_COMMANDS], group="readiness", handle=keeper.handle)
     commands.on_assigned = assigned
     await context.follow("the list of pods", pods)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from services.readiness.gates import UNCLAIMED, commanded, patch, unclaimed, waits
 from shared import messages as m
@@ -32,7 +33,28 @@ AGAIN_SECONDS: Final = 15.0
 """How often a pod that waits behind a hold is looked at again."""
 
 _patches = Counter("triton_gate_patches_total", "Gates opened and closed", ["gate", "why"])
+_durations = Histogram(
+    "triton_gate_command_duration_seconds",
+    "From a command on Kafka to the gate of a pod that it names",
+    ["gate"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
 _log = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """A command for gates, and when it was given (ms since 1970)."""
+
+    command: m.PullIn | m.PullOut
+    at_ms: int
+
+    @property
+    def opened(self) -> bool:
+        return isinstance(self.command, m.PullIn)
+
+    @property
+    def gate(self) -> str:
+        return "open" if self.opened else "closed"
 
 
 class GateKeeper:
@@ -54,6 +76,8 @@ class GateKeeper:
         self._waiting: dict[Key, set[str]] = {}
         """The uids of the pods that waited when they were seen last."""
         self._looks = Marks(self._look)
+        self._asked: dict[Key, Asked] = {}
+        """What is being carried out, or tried again."""
 
     # --- by command ---
 
@@ -63,29 +87,32 @@ class GateKeeper:
             self._heard(command, record.timestamp_ms)
             match command:
                 case m.PullIn() | m.PullOut():
-                    await self._carry_out(command)
+                    self._asked[command.key] = asked = Asked(command, record.timestamp_ms)
+                    await self._carry_out(asked)
+                    self._asked.pop(command.key, None)
                 case m.Surge():
                     self._held.add(Key.parse(key))
                 case m.Retire() | m.Cancel() | m.Finish():
                     self._held.discard(Key.parse(key))
                     self.look(Key.parse(key))
 
-    async def _carry_out(self, command: m.PullIn | m.PullOut) -> None:
+    async def _carry_out(self, asked: Asked) -> None:
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(uid: str) -> None:
             async with limit:
-                await self._set(uid, command)
+                await self._set(uid, asked)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_outcome(one(uid))) for uid in command.uids]
+            tasks = [group.create_task(_outcome(one(uid))) for uid in asked.command.uids]
         # every pod was tried before the first failure counts
         for error in (task.result() for task in tasks):
             if error is not None:
                 raise error
 
-    async def _set(self, uid: str, command: m.PullIn | m.PullOut) -> None:
-        opened, sequence = isinstance(command, m.PullIn), command.sequence
+    async def _set(self, uid: str, asked: Asked) -> None:
+        command = asked.command
+        opened, sequence = asked.opened, command.sequence
         drain_after = command.drain_after if isinstance(command, m.PullOut) else 0
         pod = self._pods.items.get(uid)
         for _ in range(CONFLICTS):
@@ -94,7 +121,8 @@ class GateKeeper:
             body = patch(
                 pod, opened=opened, sequence=sequence, now=datetime.now(UTC), drain_after=drain_after
             )
-            if await self._patch(pod, body, "open" if opened else "closed", "command"):
+            if await self._patch(pod, body, asked.gate, "command"):
+                _durations.labels(asked.gate).observe(max(time.time() - asked.at_ms / 1000, 0))
                 return
             pod = await self._fresh(pod)
         msg = f"pod {uid} keeps changing"
@@ -124,6 +152,15 @@ class GateKeeper:
                 return None
             raise Unavailable(str(error)) from error
         return self._pods.items.get(pod.metadata.uid)
+
+    def pending(self) -> Iterator[tuple[Asked, int]]:
+        """The commands for this replica's instances that are not carried out, each with how many of its pods wait."""
+        for key, asked in self._asked.items():
+            pods = (self._pods.items.get(uid) for uid in asked.command.uids)
+            sequence = asked.command.sequence
+            waiting = sum(1 for p in pods if p and commanded(p, opened=asked.opened, sequence=sequence))
+            if waiting and self._owns(key):
+                yield asked, waiting
 
     # --- without command ---
 

@@ -137,8 +137,12 @@ def test_every_metric_is_described_with_its_labels() -> None:
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        importlib.import_module(module.name)\n"
         "from prometheus_client import REGISTRY\n"
+        "from prometheus_client.registry import Collector\n"
         "ours = {c for c in REGISTRY._collector_to_names if getattr(c, '_name', '').startswith('triton_')}\n"
-        "print(json.dumps({c.describe()[0].name: c._labelnames for c in ours}))\n"
+        "found = {c.describe()[0].name: c._labelnames for c in ours}\n"
+        "made = {c for c in Collector.__subclasses__() if c.__module__.startswith(('services.', 'shared.'))}\n"
+        "found |= {family.name: family._labelnames for c in made for family in c.describe()}\n"
+        "print(json.dumps(found))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
