@@ -84,9 +84,17 @@ async def _release(sandbox: Sandbox, releases: Releases) -> None:
             if stage:
                 await releases.batch_is(NAME, 1, stage)
             await releases.until_status(NAME, "waits", lambda s: s["reason"] == "WaitingForNext")
+            before = await releases.status(NAME)
             await paas.ask(INSTANCE, press(f"{NAME}-{who}", "next", INSTANCE, requestedBy=who))
-            await releases.until_status(NAME, "goes on", lambda s: s["reason"] != "WaitingForNext")
+            await _goes_on(releases, before)
     await releases.finished(NAME, "Success")
+
+
+async def _goes_on(releases: Releases, before: Json) -> None:
+    def newer(status: Json) -> bool:
+        return bool(status["version"] > before["version"])
+
+    await releases.until_status(NAME, "goes on", newer)
 
 
 async def _complete(sandbox: Sandbox) -> list[Json]:
