@@ -1,0 +1,122 @@
+"""The data views: which data streams are searched together, and what their fields are called and mean."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from shared.event_store import Stream
+from shared.event_store.interface import dataset
+from shared.event_store.templates import fields
+
+Json = dict[str, Any]
+
+MEANINGS: Final[dict[str, str]] = {
+    "@timestamp": "when it happened",
+    "message": "the whole fact in one sentence",
+    "event.action": "what happened, as one word: `batch-smoke-failed`, `pod-ready`, `pod-log`",
+    "event.outcome": "`failure`, `success` or `unknown`",
+    "event.reason": "why, as one word: `BatchSmokeFailed`, `CrashLoopBackOff`, `FailedScheduling`",
+    "event.duration": "how long it took to come to this, in nanoseconds",
+    "event.sequence": "order of what happened in the same millisecond",
+    "event.dataset": "`triton.deployflow`, `triton.pod` or `triton.cloneset`",
+    "event.provider": "who tells it: `planner`, `executor`, `readiness`, or a component of the cluster",
+    "user.name": "who let it go on: who asked last for something of this release",
+    "kubernetes.namespace": "namespace of the instance",
+    "kubernetes.pod.name": "the pod",
+    "kubernetes.node.name": "the node that the pod is on",
+    "kubernetes.event.type": "`Warning` or `Normal`, of the cluster's own Events",
+    "container.name": "the container that a log is of",
+    "container.image.name": "the image that the pod runs",
+    "orchestrator.resource.type": "what the fact is about: `deployflow`, `pod` or `cloneset`",
+    "orchestrator.resource.name": "its name",
+    "trace.id": "the same for all facts of one release",
+    "triton.instance": "the application instance; its CloneSet has the same name",
+    "triton.deployflow": "the release, by the name of its DeployFlow",
+    "triton.uid": "the release, by the uid of its DeployFlow: told apart from a later one of the same name",
+    "triton.application": "the application",
+    "triton.group": "the group of the instance",
+    "triton.action": "what the release does: `create`, `update`, `rollback`, `restart`, `scale` …",
+    "triton.command": "what somebody asked for: `deploy`, `next`, `pause`, `cancel`, `rollback` …; `user.name` is who",
+    "triton.phase": "phase of the release or of the pod",
+    "triton.batch": "number of the batch, from 1",
+    "triton.batches": "how many batches the release has",
+    "triton.batch_phase": "`Smoking`, `Smoked`, `Baking`, `Baked`, `SmokeFailed`, `BakeFailed`",
+    "triton.batch_size": "how many pods the batch has",
+    "triton.canary": "whether the batch is the canary",
+    "triton.failed_replicas": "how many pods of the batch failed",
+    "triton.revision": "revision of the pod template",
+    "triton.age_ms": "milliseconds since the release began, or since the pod was made",
+    "triton.gate": "readiness gate of the pod: `open`, `closed`, `none`",
+    "triton.restarts": "how often containers of the pod were started again",
+    "triton.log": "last lines of a failed pod's container",
+    "triton.log_previous": "whether they are of the run before the last start",
+    "triton.replicas": "how many pods the CloneSet shall have",
+    "triton.ready_replicas": "how many of them are Ready",
+    "triton.updated_ready_replicas": "how many of these are of the new revision",
+    "triton.hold": "whether a batch holds the CloneSet: its pods wait for their gate",
+}
+"""The fields that people ask for first. Kibana shows the meaning beside the field, docs/release-log.md has the table."""
+
+_DURATIONS: Final = {"event.duration": "nanoseconds", "triton.age_ms": "milliseconds"}
+
+
+class View(NamedTuple):
+    """A data view of some of the streams, whatever the prefix that they were written with."""
+
+    id: str
+    name: str
+    streams: tuple[Stream, ...]
+
+    @property
+    def title(self) -> str:
+        """The data streams that it searches."""
+        return f"logs-{dataset(self.streams[0]) if len(self.streams) == 1 else 'triton.*'}-*"
+
+    @property
+    def fields(self) -> dict[str, Json]:
+        """Every field of its streams with its mapping."""
+        return {name: kind for stream in self.streams for name, kind in fields(stream).items()}
+
+    def kind(self, field: str) -> str:
+        """The type of a field; raises ValueError for one that the mapping does not have."""
+        if field not in self.fields:
+            msg = f"{self.title} has no field {field!r}: see shared/event_store/templates.py"
+            raise ValueError(msg)
+        return str(self.fields[field]["type"])
+
+    def grouped(self, field: str) -> str:
+        """The same of a field to group, count or sort by; raises ValueError for a text too."""
+        if (kind := self.kind(field)) == "text":
+            msg = f"{field} is a text, which can be searched but not grouped or sorted by"
+            raise ValueError(msg)
+        return kind
+
+
+EVERYTHING: Final = View("triton-events", "Triton: everything", tuple(Stream))
+DEPLOYFLOWS: Final = View("triton-deployflows", "Triton: releases", (Stream.DEPLOYFLOW,))
+PODS: Final = View("triton-pods", "Triton: pods", (Stream.POD,))
+CLONESETS: Final = View("triton-clonesets", "Triton: CloneSets", (Stream.CLONESET,))
+VIEWS: Final = (EVERYTHING, DEPLOYFLOWS, PODS, CLONESETS)
+
+
+def formats(view: View) -> Json:
+    """How Kibana writes the durations: as `1.5 min`, not as a number of nanoseconds."""
+    return {
+        field: {
+            "id": "duration",
+            "params": {
+                "inputFormat": unit,
+                "outputFormat": "humanizePrecise",
+                "outputPrecision": 1,
+                "includeSpaceWithSuffix": True,
+                "useShortSuffix": True,
+            },
+        }
+        for field, unit in _DURATIONS.items()
+        if view.grouped(field)
+    }
+
+
+def meanings(view: View) -> dict[str, str]:
+    """Of the fields that the view has."""
+    return {field: meaning for field, meaning in MEANINGS.items() if field in view.fields}
