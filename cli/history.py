@@ -89,7 +89,7 @@ def past(documents: Iterable[Json]) -> list[Past]:
         if FlowPhase(release.phase).finished:
             whole = (time_of(document) - release.began).total_seconds()
             release.took = seconds(event) or whole
-        if (command := triton.get("command")) and command != "deploy":
+        if (command := triton.get("command")) and event["action"] != "received":
             release.commands[command, by] += 1
     return list(releases.values())
 

@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from services.planner import status
 from services.planner.flows import DeployFlow, FlowCache
 from services.planner.metrics import DEADLINE, FAILURES, bounded
 from services.planner.state import Flow, Instance
-from services.planner.status import explain
 from shared.deployflow import Action, BatchPhase, FlowPhase
 from shared.topics import Key
 
@@ -65,8 +65,8 @@ def standing(i: Instance, f: Flow) -> Standing:
         if batch is not None and batch.phase in FAILURES:
             return Standing(True, batch.phase, bounded(batch.reason), batch.reason == DEADLINE)
         return Standing(True, "", bounded(f.reason), f.reason == DEADLINE)
-    match explain(i, f)[0]:
-        case "WaitingForNext":
+    match status.explain(i, f)[0]:
+        case status.WAITING:
             gate = CANARY if f.batch is not None and f.batch.canary else BATCH
             return Standing(gate=gate, waits=_waits_since(f) / 1000)
         case "Unanswered" if i.given is not None:

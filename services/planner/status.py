@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from services.planner import freeze
 from services.planner.drained import draining
@@ -14,6 +14,8 @@ from services.planner.state import Batch, Flow, Instance, Pod, Step
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase, PullInStatus
 
 Json = dict[str, Any]
+WAITING: Final = "WaitingForNext"
+"""The reason of a release that waits for a person."""
 
 
 def status_of(i: Instance, f: Flow) -> Json:
@@ -100,6 +102,12 @@ def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
     }
 
 
+def waits_for_person(i: Instance, f: Flow) -> str:
+    """What an unfinished release waits for somebody's go-ahead for; empty where it does not."""
+    reason, text = explain(i, f)
+    return text if reason == WAITING else ""
+
+
 def explain(i: Instance, f: Flow) -> tuple[str, str]:
     """Why the release stands where it stands, in one word and in one sentence; empty while it moves."""
     if f.phase.finished or f.failed:
@@ -140,17 +148,17 @@ def _gate(f: Flow) -> tuple[str, str] | None:
         if number > f.total:
             return None
         if not may_start(f, number):
-            return "WaitingForNext", f"batch {number} of {f.total} waits for next"
+            return WAITING, f"batch {number} of {f.total} waits for next"
         if (end := interval_end(f)) and f.strategy.interval:
             return "BatchInterval", f"batch {number} of {f.total} starts at {_time(end)}"
     if batch is None:
         return None
     if batch.phase == BatchPhase.SMOKED and not may_reach(f, batch.number, BatchPhase.BAKING):
-        return "WaitingForNext", f"batch {batch.number} is Smoked, without traffic: next pulls it in"
+        return WAITING, f"batch {batch.number} is Smoked, without traffic: next pulls it in"
     if (
         batch.phase == BatchPhase.BAKING
         and batch.ready_since
         and not may_reach(f, batch.number, BatchPhase.BAKED)
     ):
-        return "WaitingForNext", f"batch {batch.number} is Baking, with traffic: next counts it as baked"
+        return WAITING, f"batch {batch.number} is Baking, with traffic: next counts it as baked"
     return None

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from services.planner import freeze
 from services.planner.state import Batch, Flow, Instance
+from services.planner.status import waits_for_person
 from shared.deployflow import BatchPhase, FlowPhase
 from shared.messages import FlowEvent, FlowRef
 
@@ -39,11 +40,11 @@ def events(before: Instance, now_is: Instance, now: int) -> list[FlowEvent]:
         event
         for flow in now_is.flows
         if known.get(flow.uid) is not flow
-        for event in _flow_events(now_is, known.get(flow.uid), flow, now)
+        for event in _flow_events(before, now_is, known.get(flow.uid), flow, now)
     ]
 
 
-def _flow_events(i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator[FlowEvent]:
+def _flow_events(before: Instance, i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator[FlowEvent]:
     def event(
         what: str,
         reason: str,
@@ -81,7 +82,7 @@ def _flow_events(i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator
 
     if old is None:
         text = f"{new.action} of {i.name} to {new.wanted} replicas"
-        yield event("seen", "Received", text, command="deploy")
+        yield event("seen", "Received", text, command="rollback" if new.action == "rollback" else "deploy")
     elif new.generation != old.generation:
         yield from _spec_events(event, old, new)
     for what, reason, text in freeze.told(old, new):
@@ -91,8 +92,16 @@ def _flow_events(i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator
     for warning in new.warnings if old is None or old.warnings != new.warnings else ():
         yield event(f"warning:{warning}", "Warning", warning)
     yield from _batch_events(event, old, new)
+    if (waits := _waits(i, new)) and waits != _waits(before, old):
+        at = f"{new.batch.number}:{new.batch.phase}" if new.batch else "0"
+        yield event(f"waits:{at}", "WaitingForNext", waits, new.batch)
     if old is None or new.phase != old.phase:
         yield from _phase_event(event, new)
+
+
+def _waits(i: Instance, flow: Flow | None) -> str:
+    """What the release waits for somebody to let it do; empty where it does not."""
+    return waits_for_person(i, flow) if flow is not None and flow is i.active else ""
 
 
 class _Asked(NamedTuple):

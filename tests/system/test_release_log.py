@@ -40,6 +40,7 @@ OF_RELEASE: Final = {
     "batch-baking": 3,
     "batch-baked": 3,
     "batch-finished": 3,
+    "waiting-for-next": 3,
     "go-ahead": 3,
     "success": 1,
 }
