@@ -228,6 +228,7 @@ def _pod(name: str, made: int, flow: FlowRef, phase: PodPhase, *came: Transition
     given: dict[str, Any] = {
         "uid": f"uid-{name}",
         "name": name,
+        "transitions": [step.model_copy(update={"age": step.at - made}) for step in came],
         "revision": "6d5f",
         "phase": phase,
         "ready": phase == PodPhase.READY,
@@ -238,7 +239,6 @@ def _pod(name: str, made: int, flow: FlowRef, phase: PodPhase, *came: Transition
         "ip": "10.0.0.7",
         "created_at": made,
         "at": made,
-        "transitions": list(came),
         "flow": flow,
     }
     return PodFact(**given | fields)

@@ -80,6 +80,7 @@ async def test_the_log_of_a_release_has_each_fact_once_and_says_who_let_it_go_on
 async def _release(sandbox: Sandbox, releases: Releases) -> None:
     """As in the tutorial: a canary of one of three pods, and the others one by one."""
     await releases.apply(deployflow(NAME, INSTANCE, action="create", replicas=PODS, canary=1, batchSize=1))
+    await OtherSystem.makes_topic(sandbox.kafka_bootstrap)
     async with OtherSystem(sandbox.kafka_bootstrap) as paas:
         for who, stage in zip(PRESSED, ("Smoked", "Baking", ""), strict=True):
             if stage:
