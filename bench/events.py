@@ -43,7 +43,7 @@ from sandbox.environment import Sandbox
 from sandbox.process import Parts, Reached, SandboxError
 from sandbox.real.stack import start_elasticsearch, start_kafka
 from services.events.documents import documents
-from shared.event_store import Document, Stream, index_name, open_store
+from shared.event_store import Document, Stream, index_name
 from shared.messages import TOPIC_OF, Message
 from shared.settings import Settings
 
@@ -75,7 +75,7 @@ class LogStack:
     def __init__(self) -> None:
         self._versions: dict[str, str] = {}
 
-    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
+    async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:  # noqa: ARG002
         for name in ("kafka", "elasticsearch"):
             (state / name).mkdir(parents=True)
         kafka, elasticsearch = await asyncio.gather(
@@ -106,7 +106,7 @@ class Log:
                     ignore_unavailable=True,
                     size=PAGE,
                     source=False,
-                    sort=[{"event.id": "asc"}, {"_doc": "asc"}],
+                    sort=[{"event.id": {"order": "asc"}}, {"_doc": {"order": "asc"}}],
                     search_after=after,
                     track_total_hits=False,
                 )
@@ -125,7 +125,7 @@ class Log:
             size=PAGE,
             source=False,
             query={"terms": {"event.id": list(ids)}},
-            docvalue_fields=["event.id"],
+            docvalue_fields=[{"field": "event.id"}],
             track_total_hits=False,
         )
         return {str(hit["fields"]["event.id"][0]) for hit in answer["hits"]["hits"]}
@@ -230,7 +230,7 @@ class Service:
 
 async def bare(client: AsyncElasticsearch, settings: Settings, made: Iterable[Document]) -> float:
     """Documents a second that a loop without any work of ours gets written: two requests at a time."""
-    bodies: list[bytes] = []
+    bodies: list[Any] = []
     body, total = bytearray(), 0
     for document in made:
         target = {"_index": index_name(document.stream, settings), "_id": document.id}
@@ -301,7 +301,9 @@ async def _exactly_once(log: Log, ids: set[str]) -> Json:
 
 
 @contextlib.asynccontextmanager
-async def surroundings() -> AsyncIterator[tuple[Sandbox, Settings, AsyncElasticsearch, aiohttp.ClientSession]]:
+async def surroundings() -> AsyncIterator[
+    tuple[Sandbox, Settings, AsyncElasticsearch, aiohttp.ClientSession]
+]:
     others = dict.fromkeys(("planner", "executor", "readiness"), 0)
     async with Sandbox(stack=LogStack(), replicas=others) as sandbox:
         settings = Settings(event_store=sandbox.event_store, kafka_bootstrap=sandbox.kafka_bootstrap)
@@ -372,12 +374,12 @@ def lines(result: Json) -> list[str]:
         f"{what:<48} {abs(value):9.1f} {unit:<4} aim {abs(aim):g}{'' if value <= aim else '  MISSED'}"
         for what, value, unit, aim in rows
     ]
+    share = result["perSecond"] / result["barePerSecond"]
     spent = ", ".join(f"{name} {cpu:.1f}" for name, cpu in result["cpuSeconds"].items())
     return [
         *told,
         f"measured over {result['seconds']:.0f} s and {result['events']:,} events; CPU seconds: {spent}",
-        f"a bare bulk loop writes {result['barePerSecond']:,.0f} a second: "
-        f"{result['perSecond'] / result['barePerSecond']:.2f} of it",
+        f"of what a bare bulk loop writes ({result['barePerSecond']:,.0f}/s): {share:.2f}",
         f"backlog of {backlog['events']:,} after Elasticsearch's absence: {backlog['seconds']:.1f} s",
     ]
 

@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.events.handlers import Writer
-from shared.errors import Unavailable
 from shared.event_store import open_store
-from shared.lanes import Record
 from shared.service import Context, run
 from shared.topics import CLONESET_EVENTS, DEPLOYFLOW_EVENTS, PHASE_EVENTS
 
@@ -20,19 +18,17 @@ _STORE = "event store"
 @asynccontextmanager
 async def build(context: Context) -> AsyncIterator[None]:
     store = open_store(context.settings)
-    writer = Writer(store, context.kafka.dead_letter)
 
-    async def write(records: list[Record]) -> None:
-        try:
-            await writer.write(records)
-        except Unavailable as error:
-            context.health.missing(_STORE, str(error))
-            raise
-        context.health.there(_STORE)
+    def tell(trouble: str) -> None:
+        if trouble:
+            context.health.missing(_STORE, trouble)
+        else:
+            context.health.there(_STORE)
 
+    writer = Writer(store, context.kafka.dead_letter, tell)
     try:
         await context.wait_for(_STORE, store.prepare)
-        context.kafka.consume_batches(TOPICS, group=NAME, write=write)
+        context.kafka.consume_batches(TOPICS, group=NAME, write=writer.write)
         yield
     finally:
         await store.close()

@@ -1,42 +1,53 @@
 """One batch of records into the store: what can't be read or is refused is put aside, the rest goes in.
 
-Nothing here waits for one bad message, and nothing is put aside because the store is away: then the whole
-batch comes again, which the documents' ids make harmless.
+Nothing here waits for one bad message, and nothing is put aside because the store is away: then what is left
+is written again, however long that takes. Kafka keeps what comes after.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Final
 
-import prometheus_client
+from prometheus_client import Gauge
 
 from services.events.documents import documents
-from shared.errors import Poison
-from shared.event_store import Document, EventStore, Refused
+from shared.errors import Poison, Unavailable
+from shared.event_store import Document, EventStore, Interrupted, Refused
 from shared.kafka import decode
-from shared.lanes import Record
+from shared.lanes import Record, lay_aside, waits
 
 DeadLetter = Callable[[Record, str, str], Awaitable[None]]
 Aside = tuple[Record, str, str]
 """A record, the reason in one word, and the text for people."""
 
-_written = prometheus_client.Counter(
-    "triton_events_documents_total", "Documents stored or refused", ["stream", "outcome"]
+_waiting: Final = Gauge("triton_events_waiting_documents", "Documents that are not stored yet")
+_behind: Final = Gauge(
+    "triton_events_oldest_waiting_seconds", "Age of the oldest event that is not stored yet"
 )
 _log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Writes batches of records to the store."""
+    """Writes batches of records to the store. `tell` gets why the store does not take them, or nothing when it does."""
 
-    def __init__(self, store: EventStore, dead_letter: DeadLetter) -> None:
+    def __init__(
+        self, store: EventStore, dead_letter: DeadLetter, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._store = store
         self._dead_letter = dead_letter
+        self._tell = tell
+        self._under_way: dict[int, tuple[int, int]] = {}
+        """Of each batch when its oldest record was published, in ms, and how many documents are left."""
+        _waiting.set_function(lambda: sum(left for _, left in self._under_way.values()))
+        _behind.set_function(self._age)
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Returns when every record is stored or put aside; raises `Unavailable` when that can't be done now."""
+        """Returns when every record is stored or put aside."""
         batch: list[Document] = []
         origin: dict[tuple[str, str], Record] = {}
         aside: list[Aside] = []
@@ -47,16 +58,47 @@ class Writer:
                 aside.append((record, error.reason, str(error)))
                 continue
             batch += made
-            origin |= {(document.stream, document.id): record for document in made}
-        refused = await self._store.write(batch) if batch else []
-        aside += _refusals(refused, origin)
-        # after the store: if it is away, the batch comes again, and nothing is put aside twice
-        for record, reason, text in aside:
-            _log.warning(
-                "%s@%s/%s put aside: %s: %s", record.topic, record.partition, record.offset, reason, text
-            )
-            await self._dead_letter(record, reason, text)
-        _count(batch, refused)
+            origin.update(((document.stream, document.id), record) for document in made)
+        with self._noted(records):
+            aside += _refusals(await self._store_all(batch, id(records)), origin)
+            # after the store: what comes again meanwhile, after a crash, is not put aside twice
+            for record, reason, text in aside:
+                _log.warning(
+                    "%s@%s/%s put aside: %s: %s", record.topic, record.partition, record.offset, reason, text
+                )
+                await lay_aside(self._dead_letter, record, reason, text)
+
+    async def _store_all(self, left: Sequence[Document], batch: int) -> list[Refused]:
+        refused: list[Refused] = []
+        for wait in waits():
+            if not left:
+                break
+            self._under_way[batch] = (self._under_way[batch][0], len(left))
+            try:
+                refused += await self._store.write(left)
+            except Unavailable as error:
+                if isinstance(error, Interrupted):
+                    refused += error.refused
+                    left = error.left
+                self._tell(str(error))
+                _log.warning("waiting: %s", error)
+                await asyncio.sleep(wait)
+            else:
+                self._tell("")
+                left = ()
+        return refused
+
+    @contextlib.contextmanager
+    def _noted(self, records: Sequence[Record]) -> Iterator[None]:
+        self._under_way[id(records)] = (min(record.timestamp_ms for record in records), 0)
+        try:
+            yield
+        finally:
+            del self._under_way[id(records)]
+
+    def _age(self) -> float:
+        oldest = min((since for since, _ in self._under_way.values()), default=None)
+        return 0.0 if oldest is None else max(time.time() - oldest / 1000, 0.0)
 
 
 def _refusals(refused: Sequence[Refused], origin: Mapping[tuple[str, str], Record]) -> list[Aside]:
@@ -78,12 +120,3 @@ def _documents(record: Record) -> list[Document]:
     except (ValueError, OverflowError) as error:
         # a time outside of the calendar
         raise Poison("InvalidMessage", f"at: {error}") from error
-
-
-def _count(batch: Sequence[Document], refused: Sequence[Refused]) -> None:
-    outcomes = Counter((str(document.stream), "stored") for document in batch)
-    for document, _ in refused:
-        outcomes[document.stream, "stored"] -= 1
-        outcomes[document.stream, "refused"] += 1
-    for (stream, outcome), number in outcomes.items():
-        _written.labels(stream, outcome).inc(number)

@@ -1,15 +1,16 @@
 """The release log in Elasticsearch: one data stream a kind of document, written in bulk.
 
 A bulk answers item by item, and only some refusals are the document's own fault. What the document can be
-blamed for is told to the caller; everything else is the server's state, and the whole batch comes again
-later: documents that went in the first time answer 409 then, which is what we wanted.
+blamed for is told to the caller; everything else is the server's state, and what it did not take is to be
+written again later: a document whose answer was lost answers 409 then, which is what we wanted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Sequence
-from typing import Any, Final, TypeVar
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from elastic_transport import TransportError
@@ -20,6 +21,7 @@ from shared.event_store import templates
 from shared.event_store.interface import (
     SORT,
     Document,
+    Interrupted,
     Json,
     Query,
     Refused,
@@ -27,6 +29,7 @@ from shared.event_store.interface import (
     index_name,
     timestamp,
 )
+from shared.event_store.meters import BULK, Outcome, count
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -40,15 +43,24 @@ THERE_ALREADY: Final = 409
 NOT_FOUND: Final = frozenset({404})
 ITS_OWN_FAULT: Final = frozenset({400, 413})
 """Statuses that a document gets for what is in it: it does not fit the mapping, or is too large."""
+THE_CLUSTERS_FAULT: Final = frozenset({"validation_exception"})
+"""What is answered with such a status and is no fault of the document: no room for another shard."""
+_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class ElasticStore:
-    """An `EventStore` on the Elasticsearch at `url`."""
+    """An `EventStore` on the Elasticsearch at `url`, or at several of its hosts, separated by commas."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._settings = settings
-        self._where = _without_password(url)
-        arguments: Json = {"request_timeout": TIMEOUT_SECONDS, "max_retries": 0}
+        hosts = [host.strip() for host in url.split(",")]
+        self._where = ", ".join(map(_without_password, hosts))
+        # what no host takes is retried by whoever has it to write, with back-off; Kafka keeps the rest
+        arguments: Json = {
+            "request_timeout": TIMEOUT_SECONDS,
+            "max_retries": len(hosts) - 1,
+            "retry_on_status": (),
+        }
         if settings.elasticsearch_api_key.get_secret_value():
             arguments["api_key"] = settings.elasticsearch_api_key.get_secret_value()
         elif settings.elasticsearch_username:
@@ -56,8 +68,7 @@ class ElasticStore:
             arguments["basic_auth"] = (settings.elasticsearch_username, password)
         if settings.elasticsearch_ca_file:
             arguments["ca_certs"] = str(settings.elasticsearch_ca_file)
-        # max_retries 0: Kafka keeps what is not written, and its back-off is the one place that retries
-        self._client = AsyncElasticsearch(url, **arguments)
+        self._client = AsyncElasticsearch(hosts, **arguments)
 
     async def prepare(self) -> None:
         """Make or raise the templates, and the mappings of data streams that are there already."""
@@ -102,46 +113,75 @@ class ElasticStore:
             return  # no document yet: the template makes it right
 
     async def write(self, documents: Sequence[Document]) -> list[Refused]:
-        refused: list[Refused] = []
-        for part in _parts(documents):
-            refused += await self._bulk(part)
-        return refused
+        answers = _Answers()
+        for part in _parts([self._line(document) for document in documents]):
+            if answers.away:
+                answers.left += [line.document for line in part]
+            else:
+                await self._bulk(part, answers)
+        for outcome, found in answers.counted.items():
+            count(found, outcome)
+        if answers.left:
+            raise Interrupted(answers.why, answers.refused, answers.left)
+        return answers.refused
 
-    async def _bulk(self, documents: Sequence[Document]) -> list[Refused]:
-        operations: list[Json] = []
-        for document in documents:
-            target = {"_index": index_name(document.stream, self._settings), "_id": document.id}
-            operations += [{"create": target}, document.source]
+    def _line(self, document: Document) -> _Line:
+        target = {"_index": index_name(document.stream, self._settings), "_id": document.id}
+        return _Line(document, _JSON({"create": target}).encode(), _JSON(document.source).encode())
+
+    async def _bulk(self, lines: Sequence[_Line], answers: _Answers) -> None:
+        # bytes are sent as they are, which the client's types do not know
+        operations: Any = [text for line in lines for text in line[1:]]
+        begun = time.perf_counter()
+        outcome = "unavailable"
         try:
             answer = await self._answer(
                 self._client.bulk(
-                    operations=operations, filter_path="errors,items.create.status,items.create.error"
+                    operations=operations,
+                    filter_path="errors,items.create.status,items.create.error",
                 ),
                 ITS_OWN_FAULT,
             )
+            outcome = self._note(lines, answer.body, answers)
+        except Unavailable as error:
+            answers.away = True
+            answers.why = str(error)
+            answers.left += [line.document for line in lines]
         except ApiError as error:
             # nothing of the request was taken, and it does not say which document is to blame
-            if len(documents) == 1:
-                return [Refused(documents[0], f"{error.status_code}: {_why(error)}")]
-            half = len(documents) // 2
-            return await self._bulk(documents[:half]) + await self._bulk(documents[half:])
-        if not answer.get("errors"):
-            return []
-        return self._refusals(documents, answer["items"])
+            outcome = "refused"
+            if len(lines) == 1:
+                answers.refuse(lines[0].document, f"{error.status_code}: {_why(error)}")
+        finally:
+            BULK.labels(outcome).observe(time.perf_counter() - begun)
+        if outcome == "refused" and len(lines) > 1:
+            half = len(lines) // 2
+            await self._bulk(lines[:half], answers)
+            await self._bulk(lines[half:], answers)
 
-    def _refusals(self, documents: Sequence[Document], items: Sequence[Json]) -> list[Refused]:
-        refused: list[Refused] = []
-        for document, item in zip(documents, items, strict=True):
+    def _note(self, lines: Sequence[_Line], answer: Mapping[str, Any], answers: _Answers) -> str:
+        """Take down what became of each document; how the request went, in a word."""
+        if not answer.get("errors"):
+            answers.counted["stored"] += [line.document for line in lines]
+            return "ok"
+        went = "ok"
+        for line, item in zip(lines, answer["items"], strict=True):
             result = item["create"]
-            status = int(result["status"])
-            if status < 300 or status == THERE_ALREADY:
-                continue
-            reason = _reason(result.get("error", {}))
-            if status not in ITS_OWN_FAULT:
-                msg = f"Elasticsearch at {self._where} did not take a document ({status}, {reason})"
-                raise Unavailable(msg)
-            refused.append(Refused(document, reason))
-        return refused
+            status, error = int(result["status"]), result.get("error", {})
+            if status < 300:
+                answers.counted["stored"].append(line.document)
+            elif status == THERE_ALREADY:
+                answers.counted["duplicate"].append(line.document)
+            elif status in ITS_OWN_FAULT and error.get("type") not in THE_CLUSTERS_FAULT:
+                answers.refuse(line.document, _reason(error))
+                went = "partly"
+            else:
+                answers.why = (
+                    f"Elasticsearch at {self._where} did not take a document ({status}, {_reason(error)})"
+                )
+                answers.left.append(line.document)
+                went = "partly"
+        return went
 
     async def search(self, query: Query) -> list[Json]:
         found: list[Json] = []
@@ -208,16 +248,41 @@ def _filters(query: Query) -> list[Json]:
     return filters
 
 
-def _parts(documents: Sequence[Document]) -> list[list[Document]]:
+class _Line(NamedTuple):
+    """A document as a bulk has it: what to do with it, and itself."""
+
+    document: Document
+    action: bytes
+    source: bytes
+
+
+class _Answers:
+    """What has become of the documents of a write so far."""
+
+    def __init__(self) -> None:
+        self.counted: dict[Outcome, list[Document]] = {"stored": [], "duplicate": [], "refused": []}
+        self.refused: list[Refused] = []
+        self.left: list[Document] = []
+        self.why = ""
+        """The last reason of those that are left."""
+        self.away = False
+        """Nothing more has to be tried now."""
+
+    def refuse(self, document: Document, reason: str) -> None:
+        self.refused.append(Refused(document, reason))
+        self.counted["refused"].append(document)
+
+
+def _parts(lines: Sequence[_Line]) -> list[list[_Line]]:
     """Cut at `BULK_BYTES`."""
-    parts: list[list[Document]] = []
+    parts: list[list[_Line]] = []
     size = BULK_BYTES
-    for document in documents:
-        length = len(json.dumps(document.source)) + len(document.id) + 100
+    for line in lines:
+        length = len(line.action) + len(line.source) + 2
         if size + length > BULK_BYTES:
             parts.append([])
             size = 0
-        parts[-1].append(document)
+        parts[-1].append(line)
         size += length
     return parts
 

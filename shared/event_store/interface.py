@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
+from shared.errors import Unavailable
 from shared.settings import Settings
 
 Json = dict[str, Any]
@@ -38,6 +39,15 @@ class Refused(NamedTuple):
 
     document: Document
     reason: str
+
+
+class Interrupted(Unavailable):
+    """The store took some of the documents only: `refused` are done with, `left` are to be written again."""
+
+    def __init__(self, why: str, refused: Sequence[Refused], left: Sequence[Document]) -> None:
+        super().__init__(why)
+        self.refused = refused
+        self.left = left
 
 
 SORT: Final = ("@timestamp", "event.sequence", "event.id")
@@ -77,7 +87,9 @@ class EventStore(Protocol):
         """Make what the store needs (templates, tables) or bring it up to date; never destroys data."""
 
     async def write(self, documents: Sequence[Document]) -> list[Refused]:
-        """Store all of them; those that are there already count as stored."""
+        """Store all of them; those that are there already count as stored. Raises `Interrupted` when only some
+        could be dealt with.
+        """
 
     async def search(self, query: Query) -> list[Json]:
         """The documents, in the order of `SORT`."""

@@ -7,9 +7,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from shared.errors import Unavailable
-from shared.event_store import Document, EventStore, Query, Stream, from_ms, open_store, templates
+from shared.event_store import (
+    Document,
+    EventStore,
+    Interrupted,
+    Query,
+    Stream,
+    from_ms,
+    open_store,
+    templates,
+)
 from shared.settings import Settings
 from tests.unit.events.fake_elasticsearch import FakeElasticsearch
 from tests.unit.events.samples import START
@@ -73,16 +83,42 @@ async def test_a_document_that_does_not_fit_is_refused_with_the_cause_and_the_ot
     assert {name for _, name in fake.documents} == {"1", "3"}
 
 
-@pytest.mark.parametrize("status", [429, 503, 403])
-async def test_a_document_that_can_not_be_taken_now_makes_the_whole_batch_come_again(
-    elastic: EventStore, fake: FakeElasticsearch, status: int
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (429, "es_rejected_execution_exception"),
+        (503, "unavailable_shards_exception"),
+        (403, "security_exception"),
+        (400, "validation_exception"),
+    ],
+    ids=["too much at once", "no shard", "no right", "no room for another shard"],
+)
+async def test_only_the_documents_that_can_not_be_taken_now_are_left(
+    elastic: EventStore, fake: FakeElasticsearch, status: int, kind: str
 ) -> None:
-    fake.refuse["2"] = (status, {"type": "es_rejected_execution_exception", "reason": "queue full"})
-    with pytest.raises(Unavailable, match=f"{status}, es_rejected_execution_exception: queue full"):
-        await elastic.write([document(1), document(2)])
+    fake.refuse["2"] = (status, {"type": kind, "reason": "queue full"})
+    fake.refuse["3"] = (400, STRICT)
+    with pytest.raises(Interrupted, match=f"{status}, {kind}: queue full") as caught:
+        await elastic.write([document(n) for n in (1, 2, 3, 4)])
+    assert [left.id for left in caught.value.left] == ["2"]
+    assert [refused.document.id for refused in caught.value.refused] == ["3"]
     fake.refuse.clear()
-    assert await elastic.write([document(1), document(2)]) == []
-    assert len(fake.documents) == 2
+    assert await elastic.write(caught.value.left) == []
+    assert {name for _, name in fake.documents} == {"1", "2", "4"}
+
+
+async def test_once_a_request_of_several_is_not_answered_the_rest_is_left_untried(
+    elastic: EventStore, fake: FakeElasticsearch
+) -> None:
+    large = [
+        document(number)._replace(source=document(number).source | {"message": "x" * 600_000})
+        for number in range(4)
+    ]
+    fake.answers.append((429, {"error": {"type": "x"}, "status": 429}))
+    with pytest.raises(Interrupted) as caught:
+        await elastic.write(large)
+    assert caught.value.left == large
+    assert fake.requests["PUT /_bulk"] == 1
 
 
 @pytest.mark.parametrize(
@@ -116,6 +152,45 @@ async def test_a_large_batch_goes_in_several_requests(elastic: EventStore, fake:
     assert await elastic.write(large) == []
     assert len(fake.documents) == 12
     assert fake.requests["PUT /_bulk"] == 4
+
+
+async def test_the_loss_of_one_host_of_several_is_not_noticed(fake: FakeElasticsearch) -> None:
+    store = open_store(Settings(event_store=f"http://127.0.0.1:9, {fake.url}"))
+    for number in range(4):
+        assert await store.write([document(number)]) == []
+    assert len(fake.documents) == 4
+    await store.close()
+
+
+async def test_all_hosts_away_are_named() -> None:
+    store = open_store(Settings(event_store="http://u:secret@127.0.0.1:9,http://127.0.0.1:19"))
+    with pytest.raises(
+        Unavailable, match=r"at http://127\.0\.0\.1:9, http://127\.0\.0\.1:19 does not answer"
+    ):
+        await store.ping()
+    await store.close()
+
+
+async def test_bulk_requests_are_counted_by_how_they_went(
+    elastic: EventStore, fake: FakeElasticsearch
+) -> None:
+    outcomes = ("ok", "partly", "refused", "unavailable")
+    before = [_requests(outcome) for outcome in outcomes]
+    await elastic.write([document(1)])
+    await elastic.write([document(1)])
+    fake.refuse["2"] = (400, STRICT)
+    await elastic.write([document(2)])
+    fake.answers += [(413, {"error": {"type": "too_large"}, "status": 413})]
+    await elastic.write([document(3)])
+    fake.answers += [(429, {"error": {"type": "x"}, "status": 429})]
+    with pytest.raises(Unavailable):
+        await elastic.write([document(4)])
+    after = [_requests(outcome) for outcome in outcomes]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [2, 1, 1, 1]
+
+
+def _requests(outcome: str) -> float:
+    return REGISTRY.get_sample_value("triton_events_bulk_seconds_count", {"outcome": outcome}) or 0
 
 
 async def test_nobody_there_is_said_with_the_address_and_the_setting() -> None:
