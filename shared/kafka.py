@@ -9,6 +9,7 @@ moments' records and every handler must bear a repetition.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import logging
 import ssl
@@ -166,14 +167,19 @@ class Consumer:
 
     async def _take(self, raw: Any) -> None:
         assert isinstance(self._work, Lanes)
-        await self._work.put(self._record(raw))
+        record = self._record(raw)
+        _consumed.labels(record.topic).inc()
+        await self._work.put(record)
 
     async def _take_many(self, raws: Sequence[Any]) -> None:
         assert isinstance(self._work, Batches)
-        await self._work.put([self._record(raw) for raw in raws])
+        records = [self._record(raw) for raw in raws]
+        for topic, number in collections.Counter(record.topic for record in records).items():
+            _consumed.labels(topic).inc(number)
+        await self._work.put(records)
 
     def _record(self, raw: Any) -> Record:
-        record = Record(
+        return Record(
             self._names[raw.topic],
             (raw.key or b"").decode(errors="replace"),
             raw.value or b"",
@@ -182,8 +188,6 @@ class Consumer:
             raw.offset,
             raw.timestamp,
         )
-        _consumed.labels(record.topic).inc()
-        return record
 
     async def revoked(self, revoked: set[TopicPartition]) -> None:
         partitions = [(self._names[tp.topic], tp.partition) for tp in revoked]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from shared.errors import Unavailable
@@ -119,6 +120,10 @@ def timestamp(moment: datetime) -> str:
 
 def from_ms(milliseconds: int) -> str:
     """Milliseconds since 1970 as a timestamp."""
-    return timestamp(
-        datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
-    )
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    # many events share their second, and this is the dear part of writing it
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
