@@ -45,7 +45,7 @@ STOP_SECONDS: Final = 5.0
 """For the work under way and its commit, and again for the producer: together well below a service's own limit."""
 POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """Waiting for a server that is away must not cost the partitions; heartbeats tell that we live."""
-BATCH_BYTES: Final = 1 << 16
+BATCH_BYTES: Final = 1 << 14
 """What is written in batches is read in batches: fewer, or what comes within the longest wait of a fetch."""
 POLL_MS: Final = 50
 """So long FastStream waits for a batch to begin, and as long again between two such waits."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -16,7 +17,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, UnsupportedProductError
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    BadRequestError,
+    NotFoundError,
+    UnsupportedProductError,
+)
 
 from shared.errors import Unavailable
 from shared.event_store import templates
@@ -31,10 +38,12 @@ from shared.event_store.interface import (
     index_name,
     timestamp,
 )
+from shared.event_store.lifecycle import prepare_lifecycle
 from shared.event_store.meters import BULK, Outcome, count
 from shared.settings import Settings
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 BULK_BYTES: Final = 1_000_000
 """Of one request, a thousand documents or so: aiohttp sends what is below 1 MiB without holding up the loop."""
@@ -72,19 +81,22 @@ class ElasticStore:
         self._client = AsyncElasticsearch(hosts, **arguments)
 
     async def prepare(self) -> None:
-        """Make or raise the templates, and the mappings of data streams that are there already."""
-        component = templates.component_template()
+        """Make or raise the templates, and what hangs on them in the data streams that are there already."""
         if await self._version_of("component_templates", templates.COMPONENT) < templates.VERSION:
             await self._answer(
-                self._client.cluster.put_component_template(name=templates.COMPONENT, body=component)
+                self._client.cluster.put_component_template(
+                    name=templates.COMPONENT, body=templates.component_template()
+                )
             )
+        await prepare_lifecycle(self._client, self._settings, self._answer)
         for stream in Stream:
             name = templates.index_template_name(stream)
-            if await self._version_of("index_templates", name) >= templates.VERSION:
-                continue
-            body = templates.index_template(stream)
-            await self._answer(self._client.indices.put_index_template(name=name, body=body))
-            await self._raise_mapping(stream)
+            found = await self._version_of("index_templates", name)
+            if found < templates.VERSION:
+                body = templates.index_template(stream)
+                await self._answer(self._client.indices.put_index_template(name=name, body=body))
+            if found <= templates.VERSION:
+                await self._raise_mapping(stream)
 
     async def _version_of(self, kind: str, name: str) -> int:
         """The version of a template that is there, 0 without one."""
@@ -100,18 +112,22 @@ class ElasticStore:
         return int(found[kind.removesuffix("s")].get("version", 0))
 
     async def _raise_mapping(self, stream: Stream) -> None:
+        """Each time, so that a start that was cut short, or another prefix, leaves nothing undone."""
+        name = index_name(stream, self._settings)
         mapping = templates.mapping(templates.fields(stream))
         try:
             await self._answer(
                 self._client.indices.put_mapping(
-                    index=index_name(stream, self._settings),
-                    properties=mapping["properties"],
-                    write_index_only=True,
+                    index=name, properties=mapping["properties"], write_index_only=True
                 ),
-                NOT_FOUND,
+                NOT_FOUND | ITS_OWN_FAULT,
             )
         except NotFoundError:
             return  # no document yet: the template makes it right
+        except BadRequestError as error:
+            # a type that was another: what is there stays as it is, what comes goes into a new index
+            _log.warning("%s begins a new index for its new mapping: %s", name, _why(error))
+            await self._answer(self._client.indices.rollover(alias=name))
 
     async def write(self, documents: Sequence[Document]) -> list[Refused]:
         answers = _Answers()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from shared.event_store import (
     templates,
 )
 from shared.settings import Settings
+from tests.certificates import Files
 from tests.unit.events.fake_elasticsearch import FakeElasticsearch
 from tests.unit.events.samples import START
 
@@ -214,6 +217,32 @@ async def test_a_password_in_the_address_is_never_told() -> None:
     await store.close()
 
 
+@pytest.fixture
+def certificates(tmp_path: Path) -> tuple[Files, Files]:
+    """Of the server, and of somebody else."""
+    folders = tmp_path / "ours", tmp_path / "theirs"
+    for folder in folders:
+        folder.mkdir()
+    return Files.made(folders[0]), Files.made(folders[1])
+
+
+async def test_a_server_is_trusted_by_the_authority_of_the_settings_alone(
+    certificates: tuple[Files, Files],
+) -> None:
+    ours, theirs = certificates
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*ours)
+    async with FakeElasticsearch(context) as fake:
+        trusting = open_store(Settings(event_store=fake.url, elasticsearch_ca_file=ours.chain))
+        assert await trusting.write([document(1)]) == []
+        await trusting.close()
+        for ca in (theirs.chain, None):
+            other = open_store(Settings(event_store=fake.url, elasticsearch_ca_file=ca))
+            with pytest.raises(Unavailable, match=r"does not answer.*certificate verify failed"):
+                await other.ping()
+            await other.close()
+
+
 @pytest.mark.parametrize(
     ("settings", "header"),
     [
@@ -242,15 +271,30 @@ async def test_prepare_makes_the_templates_once(elastic: EventStore, fake: FakeE
     await elastic.prepare()
     assert set(fake.templates) == {
         "triton-events",
+        "triton-events-lifecycle",
         "logs-triton.deployflow",
         "logs-triton.pod",
         "logs-triton.cloneset",
     }
     assert fake.templates["logs-triton.pod"]["index_patterns"] == ["logs-triton.pod-*"]
     assert fake.templates["logs-triton.pod"]["data_stream"] == {}
-    puts = sum(number for name, number in fake.requests.items() if name.startswith("PUT"))
+    made = dict(fake.templates)
+    fake.requests.clear()
     await elastic.prepare()
-    assert sum(number for name, number in fake.requests.items() if name.startswith("PUT")) == puts
+    assert not [name for name in fake.requests if name.startswith("PUT") and "_template/" in name]
+    assert fake.templates == made
+
+
+async def test_a_field_of_another_type_begins_a_new_index_and_destroys_nothing(
+    elastic: EventStore, fake: FakeElasticsearch
+) -> None:
+    await elastic.write([document(1)])
+    fake.conflicts = {"logs-triton.pod-team_a"}
+    await elastic.prepare()
+    assert fake.rollovers == ["logs-triton.pod-team_a"]
+    await elastic.prepare()
+    assert len(fake.rollovers) == 1
+    assert len(fake.documents) == 1
 
 
 async def test_a_newer_version_raises_templates_and_mappings_and_an_older_one_leaves_them(
