@@ -1,7 +1,7 @@
 """Records of all keys in batches, for a handler that writes many at once as cheaply as one.
 
 A batch is complete by count, by size or by age. While one is being written the next is made ready, so that this
-process and the server work at the same time. No order is kept among records: the handler must not need one.
+process and the server work at the same time. They begin in the order of Kafka; more than that is for the handler.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from shared.lanes import Offsets, PutAside, Record, carry_out
 
 AT_ONCE: Final = 2
-"""Batches under way: one in this process, one at the server."""
+"""Batches under way: one at the server, and one that is made ready meanwhile."""
 
 Write = Callable[[list[Record]], Awaitable[None]]
 
@@ -22,7 +22,7 @@ class Limits(NamedTuple):
     """When a batch is complete: at so many records, at so many bytes of their values, or so long after its first."""
 
     records: int = 1_000
-    bytes: int = 500_000
+    bytes: int = 400_000
     seconds: float = 0.1
 
 

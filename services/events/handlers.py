@@ -25,6 +25,9 @@ DeadLetter = Callable[[Record, str, str], Awaitable[None]]
 Aside = tuple[Record, str, str]
 """A record, the reason in one word, and the text for people."""
 
+AT_A_TIME: Final = 50
+"""Records that are made into documents before others get their turn: a batch on its way to the store must not wait."""
+
 _waiting: Final = Gauge("triton_events_waiting_documents", "Documents that are not stored yet")
 _behind: Final = Gauge(
     "triton_events_oldest_waiting_seconds", "Age of the oldest event that is not stored yet"
@@ -41,6 +44,8 @@ class Writer:
         self._store = store
         self._dead_letter = dead_letter
         self._tell = tell
+        self._turn = asyncio.Lock()
+        """Of storing: a reader who finds the end of a release finds all that came before it."""
         self._under_way: dict[int, tuple[int, int]] = {}
         """Of each batch when its oldest record was published, in ms, and how many documents are left."""
         _waiting.set_function(lambda: sum(left for _, left in self._under_way.values()))
@@ -51,7 +56,9 @@ class Writer:
         batch: list[Document] = []
         origin: dict[tuple[str, str], Record] = {}
         aside: list[Aside] = []
-        for record in records:
+        for number, record in enumerate(records):
+            if number % AT_A_TIME == 0:
+                await asyncio.sleep(0)
             try:
                 made = _documents(record)
             except Poison as error:
@@ -60,7 +67,9 @@ class Writer:
             batch += made
             origin.update(((document.stream, document.id), record) for document in made)
         with self._noted(records):
-            aside += _refusals(await self._store_all(batch, id(records)), origin)
+            self._left(records, len(batch))
+            async with self._turn:
+                aside += _refusals(await self._store_all(batch, records), origin)
             # after the store: what comes again meanwhile, after a crash, is not put aside twice
             for record, reason, text in aside:
                 _log.warning(
@@ -68,12 +77,12 @@ class Writer:
                 )
                 await lay_aside(self._dead_letter, record, reason, text)
 
-    async def _store_all(self, left: Sequence[Document], batch: int) -> list[Refused]:
+    async def _store_all(self, left: Sequence[Document], records: Sequence[Record]) -> list[Refused]:
         refused: list[Refused] = []
         for wait in waits():
             if not left:
                 break
-            self._under_way[batch] = (self._under_way[batch][0], len(left))
+            self._left(records, len(left))
             try:
                 refused += await self._store.write(left)
             except Unavailable as error:
@@ -87,6 +96,10 @@ class Writer:
                 self._tell("")
                 left = ()
         return refused
+
+    def _left(self, records: Sequence[Record], documents: int) -> None:
+        since, _ = self._under_way[id(records)]
+        self._under_way[id(records)] = (since, documents)
 
     @contextlib.contextmanager
     def _noted(self, records: Sequence[Record]) -> Iterator[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -275,6 +276,10 @@ class _Line(NamedTuple):
     action: bytes
     source: bytes
 
+    @property
+    def size(self) -> int:
+        return len(self.action) + len(self.source) + 2
+
 
 class _Answers:
     """What has become of the documents of a write so far."""
@@ -304,16 +309,17 @@ def _json(value: Json) -> bytes:
 
 
 def _parts(lines: Sequence[_Line]) -> list[list[_Line]]:
-    """Cut at `BULK_BYTES`."""
+    """Cut so that none has more than `BULK_BYTES`, into parts of about the same size."""
+    total = sum(line.size for line in lines)
+    enough = total / math.ceil(total / BULK_BYTES) if lines else 0
     parts: list[list[_Line]] = []
     size = BULK_BYTES
     for line in lines:
-        length = len(line.action) + len(line.source) + 2
-        if size + length > BULK_BYTES:
+        if size + line.size > BULK_BYTES or size >= enough:
             parts.append([])
             size = 0
         parts[-1].append(line)
-        size += length
+        size += line.size
     return parts
 
 

@@ -134,6 +134,23 @@ async def test_while_the_store_is_away_nothing_is_put_aside_and_afterwards_every
     assert metric("triton_events_oldest_waiting_seconds") == 0
 
 
+async def test_batches_are_stored_in_their_order_though_the_first_has_to_wait(
+    store: EventStore, letters: Letters
+) -> None:
+    picky = Picky(store)
+    picky.away = True
+    told: list[str] = []
+    writer = Writer(picky, letters.put, told.append)
+    first = asyncio.create_task(writer.write([record(flow_event(1))]))
+    await until(lambda: _is(bool(told)))
+    second = asyncio.create_task(writer.write([record(flow_event(2)), record(flow_event(3))]))
+    await until(lambda: _is(metric("triton_events_waiting_documents") == 3))
+    picky.away = False
+    await second
+    assert first.done()
+    assert await ids(store) == ["flow-1:1", "flow-1:2", "flow-1:3"]
+
+
 async def test_only_what_the_store_has_left_is_written_again(store: EventStore, letters: Letters) -> None:
     written: list[list[str]] = []
 
