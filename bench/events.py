@@ -177,10 +177,13 @@ class Feed:
 
 
 class Work(NamedTuple):
-    """A stretch of the service's work: events stored, seconds, and the CPU seconds that each process took in it."""
+    """A stretch of the service's work: events stored, seconds, in how many of them a request was at Elasticsearch, and
+    the CPU seconds that each process took.
+    """
 
     events: int
     seconds: float
+    requests: float
     cpu: Mapping[str, float]
 
     @property
@@ -196,13 +199,16 @@ class Service:
 
     async def stored(self) -> int:
         """Documents that it has had stored since its start."""
+        return int(await self._sum("triton_events_documents_total"))
+
+    async def _sum(self, name: str) -> float:
         async with self._http.get(f"{self._sandbox.health_urls['events']}/metrics") as answer:
             text = await answer.text()
         return sum(
-            int(sample.value)
+            sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name == "triton_events_documents_total" and sample.labels["outcome"] != "refused"
+            if sample.name == name and sample.labels["outcome"] != "refused"
         )
 
     async def works_off(self, events: int, before: int = 0) -> Work:
@@ -212,13 +218,15 @@ class Service:
             begun = time.monotonic()
             while (now := await self.stored()) == before:
                 await self._wait(begun)
+            requests = await self._sum("triton_events_bulk_seconds_sum")
             first, begun, cpu, busy = now, time.monotonic(), self._usage(), _busy_seconds()
             while (now := await self.stored()) < before + events:
                 await self._wait(begun)
             seconds, used = time.monotonic() - begun, self._usage()
+            requests = await self._sum("triton_events_bulk_seconds_sum") - requests
         spent = {name: used[name].cpu_seconds - cpu[name].cpu_seconds for name in used}
         spent["everything else"] = _busy_seconds() - busy - sum(spent.values())
-        return Work(now - first, seconds, spent)
+        return Work(now - first, seconds, requests, spent)
 
     @property
     def peak_bytes(self) -> int:
@@ -358,6 +366,7 @@ async def measure(events: int, backlog: int, seconds: float) -> Json:
             "barePerSecond": floor,
             "perSecond": work.rate,
             "seconds": work.seconds,
+            "requestSeconds": work.requests,
             "events": work.events,
             "cpuSeconds": dict(work.cpu),
             "peakMB": service.peak_bytes / 1e6,
@@ -392,6 +401,7 @@ def lines(result: Json) -> list[str]:
     return [
         *told,
         f"measured over {result['seconds']:.0f} s and {result['events']:,} events; CPU seconds: {spent}",
+        f"a request was at Elasticsearch in {result['requestSeconds']:.1f} of these seconds",
         f"of what a bare bulk loop writes ({result['barePerSecond']:,.0f}/s): {share:.2f}",
         f"backlog of {backlog['events']:,} after Elasticsearch's absence: {backlog['seconds']:.1f} s",
     ]
