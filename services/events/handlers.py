@@ -17,7 +17,7 @@ from prometheus_client import Gauge
 
 from services.events.documents import documents
 from shared.errors import Poison, Unavailable
-from shared.event_store import Document, EventStore, Interrupted, Refused
+from shared.event_store import Document, EventStore, Interrupted, Refused, Stream
 from shared.kafka import decode
 from shared.lanes import Record, lay_aside, waits
 
@@ -44,8 +44,9 @@ class Writer:
         self._store = store
         self._dead_letter = dead_letter
         self._tell = tell
-        self._turn = asyncio.Lock()
-        """Of storing: a reader who finds the end of a release finds all that came before it."""
+        self._last = asyncio.Event()
+        """Set when the batch that began last is stored."""
+        self._last.set()
         self._under_way: dict[int, tuple[int, int]] = {}
         """Of each batch when its oldest record was published, in ms, and how many documents are left."""
         _waiting.set_function(lambda: sum(left for _, left in self._under_way.values()))
@@ -66,10 +67,14 @@ class Writer:
                 continue
             batch += made
             origin.update(((document.stream, document.id), record) for document in made)
-        with self._noted(records):
-            self._left(records, len(batch))
-            async with self._turn:
-                aside += _refusals(await self._store_all(batch, records), origin)
+        flows = [document for document in batch if document.stream == Stream.DEPLOYFLOW]
+        rest = [document for document in batch if document.stream != Stream.DEPLOYFLOW]
+        with self._noted(records, len(batch)), self._in_order() as before:
+            refused = await self._store_all(rest, records)
+            # who finds the end of a release in the log shall find all that came before it
+            await before.wait()
+            refused += await self._store_all(flows, records)
+            aside += _refusals(refused, origin)
             # after the store: what comes again meanwhile, after a crash, is not put aside twice
             for record, reason, text in aside:
                 _log.warning(
@@ -82,32 +87,43 @@ class Writer:
         for wait in waits():
             if not left:
                 break
-            self._left(records, len(left))
             try:
                 refused += await self._store.write(left)
             except Unavailable as error:
                 if isinstance(error, Interrupted):
                     refused += error.refused
+                    self._less(records, len(left) - len(error.left))
                     left = error.left
                 self._tell(str(error))
                 _log.warning("waiting: %s", error)
                 await asyncio.sleep(wait)
             else:
                 self._tell("")
+                self._less(records, len(left))
                 left = ()
         return refused
 
-    def _left(self, records: Sequence[Record], documents: int) -> None:
-        since, _ = self._under_way[id(records)]
-        self._under_way[id(records)] = (since, documents)
+    def _less(self, records: Sequence[Record], less: int) -> None:
+        since, left = self._under_way[id(records)]
+        self._under_way[id(records)] = (since, left - less)
 
     @contextlib.contextmanager
-    def _noted(self, records: Sequence[Record]) -> Iterator[None]:
-        self._under_way[id(records)] = (min(record.timestamp_ms for record in records), 0)
+    def _noted(self, records: Sequence[Record], documents: int) -> Iterator[None]:
+        self._under_way[id(records)] = (min(record.timestamp_ms for record in records), documents)
         try:
             yield
         finally:
             del self._under_way[id(records)]
+
+    @contextlib.contextmanager
+    def _in_order(self) -> Iterator[asyncio.Event]:
+        """Gives what is set when the batch before is stored."""
+        before, mine = self._last, asyncio.Event()
+        self._last = mine
+        try:
+            yield before
+        finally:
+            mine.set()
 
     def _age(self) -> float:
         oldest = min((since for since, _ in self._under_way.values()), default=None)
