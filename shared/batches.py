@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from shared.lanes import Offsets, PutAside, Record, carry_out
 
 AT_ONCE: Final = 2
-"""Batches under way: one at the server, and one that is made ready meanwhile."""
+"""Batches under way: one at the server, and one that is made ready, or follows it there."""
 
 Write = Callable[[list[Record]], Awaitable[None]]
 

@@ -1,7 +1,7 @@
 """One batch of records into the store: what can't be read or is refused is put aside, the rest goes in.
 
 Nothing here waits for one bad message, and nothing is put aside because the store is away: then what is left
-is written again, however long that takes. Kafka keeps what comes after.
+is written again, however long that takes. Kafka keeps what comes after. Batches may be under way side by side.
 """
 
 from __future__ import annotations

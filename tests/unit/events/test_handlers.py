@@ -15,7 +15,7 @@ from shared.errors import Unavailable
 from shared.event_store import Document, EventStore, Interrupted, Query, Refused
 from shared.lanes import Record
 from tests.unit.events.conftest import until
-from tests.unit.events.samples import flow_event, pod, pods_seen, record
+from tests.unit.events.samples import cloneset_event, flow_event, pod, pods_seen, record
 
 
 class Letters(list[tuple[Record, str, str]]):
@@ -134,21 +134,27 @@ async def test_while_the_store_is_away_nothing_is_put_aside_and_afterwards_every
     assert metric("triton_events_oldest_waiting_seconds") == 0
 
 
-async def test_batches_are_stored_in_their_order_though_the_first_has_to_wait(
+async def test_what_is_told_of_a_release_is_stored_in_order_though_the_first_has_to_wait(
     store: EventStore, letters: Letters
 ) -> None:
-    picky = Picky(store)
-    picky.away = True
-    told: list[str] = []
-    writer = Writer(picky, letters.put, told.append)
+    stored: list[str] = []
+    busy = asyncio.Event()
+
+    class Busy(Picky):
+        async def write(self, documents: Sequence[Document]) -> list[Refused]:
+            if documents[0].id == "flow-1:1" and not busy.is_set():
+                raise Unavailable("busy with that one")
+            stored.extend(document.id for document in documents)
+            return []
+
+    writer = Writer(Busy(store), letters.put)
     first = asyncio.create_task(writer.write([record(flow_event(1))]))
-    await until(lambda: _is(bool(told)))
-    second = asyncio.create_task(writer.write([record(flow_event(2)), record(flow_event(3))]))
-    await until(lambda: _is(metric("triton_events_waiting_documents") == 3))
-    picky.away = False
-    await second
-    assert first.done()
-    assert await ids(store) == ["flow-1:1", "flow-1:2", "flow-1:3"]
+    second = asyncio.create_task(writer.write([record(flow_event(2)), record(cloneset_event())]))
+    await until(lambda: _is(stored == ["cs-1:4:101"]))
+    assert metric("triton_events_waiting_documents") == 2
+    busy.set()
+    await asyncio.gather(first, second)
+    assert stored == ["cs-1:4:101", "flow-1:1", "flow-1:2"]
 
 
 async def test_only_what_the_store_has_left_is_written_again(store: EventStore, letters: Letters) -> None:
