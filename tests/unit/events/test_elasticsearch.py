@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from pydantic import ValidationError
 
 from shared.errors import Unavailable
 from shared.event_store import (
@@ -163,6 +164,12 @@ async def test_the_loss_of_one_host_of_several_is_not_noticed(fake: FakeElastics
         assert await store.write([document(number)]) == []
     assert len(fake.documents) == 4
     await store.close()
+
+
+@pytest.mark.parametrize("where", ["http://a:9200, b:9200", "http://a:9200,", "ftp://a", "sqlite:///"])
+def test_an_address_of_which_a_part_is_none_stops_the_start(where: str) -> None:
+    with pytest.raises(ValidationError, match="event_store"):
+        Settings(event_store=where)
 
 
 async def test_all_hosts_away_are_named() -> None:
