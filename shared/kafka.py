@@ -9,6 +9,7 @@ moments' records and every handler must bear a repetition.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import logging
 import ssl
@@ -30,6 +31,7 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 
 from shared import lag, topics
+from shared.batches import USUAL, Batches, Limits, Write
 from shared.deployflow import problems
 from shared.errors import ConfigError, Poison, Unavailable
 from shared.lanes import Handle, Lanes, Record
@@ -43,8 +45,13 @@ STOP_SECONDS: Final = 5.0
 """For the work under way and its commit, and again for the producer: together well below a service's own limit."""
 POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """Waiting for a server that is away must not cost the partitions; heartbeats tell that we live."""
-BATCH_BYTES: Final = 1 << 16
+BATCH_BYTES: Final = 1 << 14
 """What is written in batches is read in batches: fewer, or what comes within the longest wait of a fetch."""
+POLL_MS: Final = 50
+"""So long FastStream waits for a batch to begin, and as long again between two such waits."""
+FETCH_BYTES: Final = 8 << 20
+PARTITION_BYTES: Final = 256 << 10
+"""What is read ahead of the batches: of all partitions of a broker, and of each. A larger message comes all the same."""
 LARGEST_MESSAGE: Final = 1_000_000
 """Kafka's default for a message; a dead letter keeps at most this much of its value."""
 LARGEST_REQUEST: Final = 8 << 20
@@ -120,11 +127,11 @@ class Consumer:
     """One member of a consumer group: feeds its lanes, commits what is done, knows what it owns."""
 
     def __init__(
-        self, kafka: Kafka, names: Sequence[str], group: str, lanes: Lanes, *, fetch_min_bytes: int = 1
+        self, kafka: Kafka, names: Sequence[str], group: str, work: Lanes | Batches, **arguments: Any
     ) -> None:
         self._kafka = kafka
         self._group = group
-        self._lanes = lanes
+        self._work = work
         self._names = {kafka.settings.topic(name): name for name in names}
         self.owned: frozenset[int] = frozenset()
         self.partitions = 0
@@ -140,13 +147,13 @@ class Consumer:
             session_timeout_ms=kafka.settings.kafka_session_timeout_ms,
             heartbeat_interval_ms=kafka.settings.kafka_session_timeout_ms // 4,
             fetch_max_wait_ms=kafka.settings.kafka_fetch_max_wait_ms,
-            fetch_min_bytes=fetch_min_bytes,
             # all topics of a group have as many partitions: range gives the same ones of each to a member
             partition_assignment_strategy=(RangePartitionAssignor,),
             parser=_unread,
             decoder=_raw,
+            **arguments,
         )
-        self._subscriber(self._take)
+        self._subscriber(self._take if isinstance(work, Lanes) else self._take_many)
         for name in names:
             _dead.labels(name, INVALID)  # a first one is a rise only where there was a 0
 
@@ -163,26 +170,36 @@ class Consumer:
         return bool(self.partitions) and partition_of(key, self.partitions) in self.owned
 
     async def _take(self, raw: Any) -> None:
-        headers = {name: (value or b"").decode(errors="replace") for name, value in raw.headers}
-        record = Record(
+        assert isinstance(self._work, Lanes)
+        record = self._record(raw)
+        _consumed.labels(record.topic).inc()
+        await self._work.put(record)
+
+    async def _take_many(self, raws: Sequence[Any]) -> None:
+        assert isinstance(self._work, Batches)
+        records = [self._record(raw) for raw in raws]
+        for topic, number in collections.Counter(record.topic for record in records).items():
+            _consumed.labels(topic).inc(number)
+        await self._work.put(records)
+
+    def _record(self, raw: Any) -> Record:
+        return Record(
             self._names[raw.topic],
             (raw.key or b"").decode(errors="replace"),
             raw.value or b"",
-            headers,
+            {name: (value or b"").decode(errors="replace") for name, value in raw.headers},
             raw.partition,
             raw.offset,
             raw.timestamp,
         )
-        _consumed.labels(record.topic).inc()
-        await self._lanes.put(record)
 
     async def revoked(self, revoked: set[TopicPartition]) -> None:
         partitions = [(self._names[tp.topic], tp.partition) for tp in revoked]
         self.owned -= {tp.partition for tp in revoked}
-        if self._lanes.offsets.busy(partitions):
-            await self._lanes.drain(REVOKE_SECONDS)
+        if self._work.offsets.busy(partitions):
+            await self._work.drain(REVOKE_SECONDS)
         await self.commit()
-        self._lanes.offsets.forget(partitions)
+        self._work.offsets.forget(partitions)
 
     async def assigned(self, assigned: set[TopicPartition]) -> None:
         known = self.consumer.partitions_for_topic(next(iter(self._names))) or set()
@@ -196,7 +213,7 @@ class Consumer:
     async def commit(self) -> None:
         commits = {
             TopicPartition(self._kafka.settings.topic(name), partition): offset
-            for (name, partition), offset in self._lanes.offsets.take_commits().items()
+            for (name, partition), offset in self._work.offsets.take_commits().items()
         }
         mine = self.consumer.assignment()
         if commits := {tp: offset for tp, offset in commits.items() if tp in mine}:
@@ -208,14 +225,14 @@ class Consumer:
         """Tell the metrics how far behind it is."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COMMIT_SECONDS):
-                await lag.measure(self.consumer, self._group, self._names, self._lanes.offsets)
+                await lag.measure(self.consumer, self._group, self._names, self._work.offsets)
 
     async def start(self) -> None:
         await self._subscriber.start()
 
     async def stop(self) -> None:
-        await self._lanes.drain(REVOKE_SECONDS)
-        await self._lanes.stop()
+        await self._work.drain(REVOKE_SECONDS)
+        await self._work.stop()
         await self.commit()
 
 
@@ -256,18 +273,21 @@ class Kafka:
         return consumer
 
     def consume_batches(
-        self,
-        names: Sequence[str],
-        *,
-        group: str,
-        write: Callable[[list[Record]], Awaitable[None]],
-        max_records: int = 1000,
-        max_age_ms: int = 200,
+        self, names: Sequence[str], *, group: str, write: Write, limits: Limits = USUAL
     ) -> Consumer:
         """Hand over the records of these topics in batches, whatever their keys; done when `write` returns."""
-        gathered = _Batches(write, max_records, max_age_ms)
-        lanes = Lanes(gathered.add, self.dead_letter)
-        consumer = Consumer(self, names, group, lanes, fetch_min_bytes=BATCH_BYTES)
+        consumer = Consumer(
+            self,
+            names,
+            group,
+            Batches(write, self.dead_letter, limits),
+            batch=True,
+            batch_timeout_ms=POLL_MS,
+            max_records=limits.records,
+            fetch_min_bytes=BATCH_BYTES,
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_BYTES,
+        )
         self._consumers.append(consumer)
         return consumer
 
@@ -380,46 +400,6 @@ class Kafka:
             headers["triton_truncated"] = str(len(record.value))
         await self.reply(self.settings.topic(topics.DEAD_LETTERS), record.key, value, headers)
         _dead.labels(record.topic, reason).inc()
-
-
-class _Batches:
-    """Gathers records of all lanes into batches by count and age; each lane waits for its own to be written."""
-
-    def __init__(
-        self, write: Callable[[list[Record]], Awaitable[None]], max_records: int, max_age_ms: int
-    ) -> None:
-        self._write = write
-        self._max_records = max_records
-        self._max_age = max_age_ms / 1000
-        self._records: list[Record] = []
-        self._written: asyncio.Future[None] | None = None
-        self._full = asyncio.Event()
-        self._writing: set[asyncio.Task[None]] = set()
-
-    async def add(self, key: str, records: list[Record]) -> None:  # noqa: ARG002 - the lanes' handler
-        self._records += records
-        if self._written is None:
-            self._full = asyncio.Event()
-            self._written = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._flush(self._full))
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
-        if len(self._records) >= self._max_records:
-            self._full.set()
-        await asyncio.shield(self._written)
-
-    async def _flush(self, full: asyncio.Event) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(full.wait(), self._max_age)
-        records, self._records = self._records, []
-        written, self._written = self._written, None
-        assert written is not None
-        try:
-            await self._write(records)
-        except Exception as error:
-            written.set_exception(error)
-        else:
-            written.set_result(None)
 
 
 class _as_unavailable:  # noqa: N801 - reads as a statement

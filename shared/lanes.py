@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from shared.errors import Poison, Unavailable
@@ -131,7 +131,7 @@ class Lanes:
         queue = self._queues[key]
         while queue:
             records = [queue.popleft() for _ in range(min(len(queue), FOLD))]
-            await self._work(key, records)
+            await carry_out(self._handle, self._put_aside, key, records)
             for record in records:
                 self.offsets.done((record.topic, record.partition), record.offset)
             async with self._space:
@@ -139,38 +139,45 @@ class Lanes:
                 self._space.notify_all()
         del self._queues[key]
 
-    async def _work(self, key: str, records: list[Record]) -> None:
-        """All the records together; where that fails each by itself, so that only the faulty one is put aside."""
-        failures = 0
-        wait = BACKOFF_SECONDS[0]
-        while True:
-            try:
-                await self._handle(key, records)
-                return
-            except Unavailable as error:
-                _log.warning("waiting: %s", error, extra={"triton.key": key})
-            except Exception as error:
-                if len(records) > 1:
-                    for record in records:
-                        await self._work(key, [record])
-                    return
-                failures += 1
-                if isinstance(error, Poison) or failures >= ATTEMPTS:
-                    reason = error.reason if isinstance(error, Poison) else type(error).__name__
-                    _log.exception("put aside: %s", error, extra={"triton.key": key})
-                    await self._aside(records[0], reason, str(error))
-                    return
-                _log.warning("failed, trying again: %r", error, extra={"triton.key": key})
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-            wait = min(wait * 2, BACKOFF_SECONDS[1])
 
-    async def _aside(self, record: Record, reason: str, message: str) -> None:
-        wait = BACKOFF_SECONDS[0]
-        while True:
-            try:
-                await self._put_aside(record, reason, message)
+def waits() -> Iterator[float]:
+    """Seconds to wait before each attempt after the first: ever more, up to a ceiling, and never in step with others."""
+    wait, most = BACKOFF_SECONDS
+    while True:
+        yield wait * random.uniform(0.5, 1.0)
+        wait = min(wait * 2, most)
+
+
+async def carry_out(handle: Handle, put_aside: PutAside, key: str, records: list[Record]) -> None:
+    """All the records together; where that fails each by itself, so that only the faulty one is put aside."""
+    failures = 0
+    for wait in waits():
+        try:
+            await handle(key, records)
+            return
+        except Unavailable as error:
+            _log.warning("waiting: %s", error, extra={"triton.key": key})
+        except Exception as error:
+            if len(records) > 1:
+                for record in records:
+                    await carry_out(handle, put_aside, key, [record])
                 return
-            except Exception as error:
-                _log.warning("waiting to put aside: %s", error, extra={"triton.key": record.key})
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, BACKOFF_SECONDS[1])
+            failures += 1
+            if isinstance(error, Poison) or failures >= ATTEMPTS:
+                reason = error.reason if isinstance(error, Poison) else type(error).__name__
+                _log.exception("put aside: %s", error, extra={"triton.key": key})
+                await lay_aside(put_aside, records[0], reason, str(error))
+                return
+            _log.warning("failed, trying again: %r", error, extra={"triton.key": key})
+        await asyncio.sleep(wait)
+
+
+async def lay_aside(put_aside: PutAside, record: Record, reason: str, message: str) -> None:
+    """Put a record aside, however long that takes."""
+    for wait in waits():
+        try:
+            await put_aside(record, reason, message)
+            return
+        except Exception as error:
+            _log.warning("waiting to put aside: %s", error, extra={"triton.key": record.key})
+        await asyncio.sleep(wait)

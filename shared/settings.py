@@ -47,12 +47,21 @@ class Settings(BaseSettings):
     redis_finished_ttl_seconds: int = Field(86_400, ge=60)
     """How long Redis keeps an instance without an unfinished flow."""
 
-    event_store: str = Field("http://127.0.0.1:9200", pattern=r"^(sqlite:///.|https?://.)")
-    """`http(s)://…` is Elasticsearch, `sqlite:///path` the sandbox's store."""
+    event_store: str = Field(
+        "http://127.0.0.1:9200", pattern=r"^(sqlite:///.+|https?://[^,\s]+(\s*,\s*https?://[^,\s]+)*)$"
+    )
+    """`http(s)://…` is Elasticsearch, of which several hosts may be given, comma-separated; `sqlite:///path` the
+    sandbox's store."""
     elasticsearch_api_key: SecretStr = SecretStr("")
     elasticsearch_username: str = ""
     elasticsearch_password: SecretStr = SecretStr("")
     elasticsearch_ca_file: Path | None = None
+    elasticsearch_lifecycle: Literal["dsl", "ilm", "none"] = "dsl"
+    """Who ends the life of old events: the data streams themselves, a policy of ILM, or nobody."""
+    elasticsearch_retention_days: int = Field(0, ge=0)
+    """How long events are kept at least; 0: for ever."""
+    elasticsearch_ilm_policy: str = ""
+    """A policy that is there; empty: one of Triton's own."""
 
     kubeconfig: Path | None = None
     """Default: the service account of the pod, else KUBECONFIG, else ~/.kube/config."""

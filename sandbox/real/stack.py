@@ -66,9 +66,9 @@ class RealStack:
         # building comes first, and alone: it takes all cores
         await self._start_cluster(parts, folder / "cluster", kubeconfig)
         starts: dict[str, Callable[[], Awaitable[str]]] = {
-            "TRITON_KAFKA_BOOTSTRAP": lambda: _kafka(parts, folder / "kafka", self._say),
+            "TRITON_KAFKA_BOOTSTRAP": lambda: start_kafka(parts, folder / "kafka", self._say),
             "TRITON_REDIS_URL": lambda: _redis(parts, folder / "redis"),
-            "TRITON_EVENT_STORE": lambda: _elasticsearch(parts, folder / "elasticsearch", self._say),
+            "TRITON_EVENT_STORE": lambda: start_elasticsearch(parts, folder / "elasticsearch", self._say),
         }
         started = {name: start() for name, start in starts.items() if name not in self._given}
         addresses = dict(zip(started, await asyncio.gather(*started.values()), strict=True))
@@ -114,7 +114,8 @@ class RealStack:
         return told
 
 
-async def _kafka(parts: Parts, folder: Path, say: Say) -> str:
+async def start_kafka(parts: Parts, folder: Path, say: Say) -> str:
+    """A broker with its files in that folder; its address. Raises `SandboxError`."""
     jars, program = await kafka(say), await java(KAFKA_JAVA, say)
     (folder / "data").mkdir(parents=True)
     port, controller = free_port(), free_port()
@@ -178,7 +179,8 @@ async def _redis(parts: Parts, folder: Path) -> str:
     return f"redis://127.0.0.1:{port}/0"
 
 
-async def _elasticsearch(parts: Parts, folder: Path, say: Say) -> str:
+async def start_elasticsearch(parts: Parts, folder: Path, say: Say) -> str:
+    """A node with its files in that folder; its URL. Raises `SandboxError`."""
     home, program = await elasticsearch(say), await java(ELASTICSEARCH_JAVA, say)
     port = free_port()
     for name in ("config", "data", "logs", "tmp"):

@@ -1,25 +1,37 @@
 """The release log in Elasticsearch: one data stream a kind of document, written in bulk.
 
 A bulk answers item by item, and only some refusals are the document's own fault. What the document can be
-blamed for is told to the caller; everything else is the server's state, and the whole batch comes again
-later: documents that went in the first time answer 409 then, which is what we wanted.
+blamed for is told to the caller; everything else is the server's state, and what it did not take is to be
+written again later: a document whose answer was lost answers 409 then, which is what we wanted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Awaitable, Sequence
-from typing import Any, Final, TypeVar
+import logging
+import math
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, UnsupportedProductError
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    BadRequestError,
+    NotFoundError,
+    UnsupportedProductError,
+)
 
 from shared.errors import Unavailable
 from shared.event_store import templates
 from shared.event_store.interface import (
     SORT,
     Document,
+    Interrupted,
     Json,
     Query,
     Refused,
@@ -27,9 +39,12 @@ from shared.event_store.interface import (
     index_name,
     timestamp,
 )
+from shared.event_store.lifecycle import prepare_lifecycle
+from shared.event_store.meters import BULK, Outcome, count
 from shared.settings import Settings
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 BULK_BYTES: Final = 1_000_000
 """Of one request, a thousand documents or so: aiohttp sends what is below 1 MiB without holding up the loop."""
@@ -40,15 +55,23 @@ THERE_ALREADY: Final = 409
 NOT_FOUND: Final = frozenset({404})
 ITS_OWN_FAULT: Final = frozenset({400, 413})
 """Statuses that a document gets for what is in it: it does not fit the mapping, or is too large."""
+THE_CLUSTERS_FAULT: Final = frozenset({"validation_exception"})
+"""What is answered with such a status and is no fault of the document: no room for another shard."""
 
 
 class ElasticStore:
-    """An `EventStore` on the Elasticsearch at `url`."""
+    """An `EventStore` on the Elasticsearch at `url`, or at several of its hosts, separated by commas."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._settings = settings
-        self._where = _without_password(url)
-        arguments: Json = {"request_timeout": TIMEOUT_SECONDS, "max_retries": 0}
+        hosts = [host.strip() for host in url.split(",")]
+        self._where = ", ".join(map(_without_password, hosts))
+        # what no host takes is retried by whoever has it to write, with back-off; Kafka keeps the rest
+        arguments: Json = {
+            "request_timeout": TIMEOUT_SECONDS,
+            "max_retries": len(hosts) - 1,
+            "retry_on_status": (),
+        }
         if settings.elasticsearch_api_key.get_secret_value():
             arguments["api_key"] = settings.elasticsearch_api_key.get_secret_value()
         elif settings.elasticsearch_username:
@@ -56,23 +79,25 @@ class ElasticStore:
             arguments["basic_auth"] = (settings.elasticsearch_username, password)
         if settings.elasticsearch_ca_file:
             arguments["ca_certs"] = str(settings.elasticsearch_ca_file)
-        # max_retries 0: Kafka keeps what is not written, and its back-off is the one place that retries
-        self._client = AsyncElasticsearch(url, **arguments)
+        self._client = AsyncElasticsearch(hosts, **arguments)
 
     async def prepare(self) -> None:
-        """Make or raise the templates, and the mappings of data streams that are there already."""
-        component = templates.component_template()
+        """Make or raise the templates, and what hangs on them in the data streams that are there already."""
         if await self._version_of("component_templates", templates.COMPONENT) < templates.VERSION:
             await self._answer(
-                self._client.cluster.put_component_template(name=templates.COMPONENT, body=component)
+                self._client.cluster.put_component_template(
+                    name=templates.COMPONENT, body=templates.component_template()
+                )
             )
+        await prepare_lifecycle(self._client, self._settings, self._answer)
         for stream in Stream:
             name = templates.index_template_name(stream)
-            if await self._version_of("index_templates", name) >= templates.VERSION:
-                continue
-            body = templates.index_template(stream)
-            await self._answer(self._client.indices.put_index_template(name=name, body=body))
-            await self._raise_mapping(stream)
+            found = await self._version_of("index_templates", name)
+            if found < templates.VERSION:
+                body = templates.index_template(stream)
+                await self._answer(self._client.indices.put_index_template(name=name, body=body))
+            if found <= templates.VERSION:
+                await self._raise_mapping(stream)
 
     async def _version_of(self, kind: str, name: str) -> int:
         """The version of a template that is there, 0 without one."""
@@ -88,60 +113,93 @@ class ElasticStore:
         return int(found[kind.removesuffix("s")].get("version", 0))
 
     async def _raise_mapping(self, stream: Stream) -> None:
+        """Each time, so that a start that was cut short, or another prefix, leaves nothing undone."""
+        name = index_name(stream, self._settings)
         mapping = templates.mapping(templates.fields(stream))
         try:
             await self._answer(
                 self._client.indices.put_mapping(
-                    index=index_name(stream, self._settings),
-                    properties=mapping["properties"],
-                    write_index_only=True,
+                    index=name, properties=mapping["properties"], write_index_only=True
                 ),
-                NOT_FOUND,
+                NOT_FOUND | ITS_OWN_FAULT,
             )
         except NotFoundError:
             return  # no document yet: the template makes it right
+        except BadRequestError as error:
+            # a type that was another: what is there stays as it is, what comes goes into a new index
+            _log.warning("%s begins a new index for its new mapping: %s", name, _why(error))
+            await self._answer(self._client.indices.rollover(alias=name))
 
     async def write(self, documents: Sequence[Document]) -> list[Refused]:
-        refused: list[Refused] = []
-        for part in _parts(documents):
-            refused += await self._bulk(part)
-        return refused
+        answers = _Answers()
+        for part in _parts([self._line(document) for document in documents]):
+            if answers.away:
+                answers.left += [line.document for line in part]
+            else:
+                await self._bulk(part, answers)
+        for outcome, found in answers.counted.items():
+            count(found, outcome)
+        if answers.left:
+            raise Interrupted(answers.why, answers.refused, answers.left)
+        return answers.refused
 
-    async def _bulk(self, documents: Sequence[Document]) -> list[Refused]:
-        operations: list[Json] = []
-        for document in documents:
-            target = {"_index": index_name(document.stream, self._settings), "_id": document.id}
-            operations += [{"create": target}, document.source]
+    def _line(self, document: Document) -> _Line:
+        target = {"_index": index_name(document.stream, self._settings), "_id": document.id}
+        return _Line(document, _json({"create": target}), _json(document.source))
+
+    async def _bulk(self, lines: Sequence[_Line], answers: _Answers) -> None:
+        # bytes are sent as they are, which the client's types do not know
+        operations: Any = [text for line in lines for text in line[1:]]
+        begun = time.perf_counter()
+        outcome = "unavailable"
         try:
             answer = await self._answer(
                 self._client.bulk(
-                    operations=operations, filter_path="errors,items.create.status,items.create.error"
+                    operations=operations,
+                    filter_path="errors,items.create.status,items.create.error",
                 ),
                 ITS_OWN_FAULT,
             )
+            outcome = self._note(lines, answer.body, answers)
+        except Unavailable as error:
+            answers.away = True
+            answers.why = str(error)
+            answers.left += [line.document for line in lines]
         except ApiError as error:
             # nothing of the request was taken, and it does not say which document is to blame
-            if len(documents) == 1:
-                return [Refused(documents[0], f"{error.status_code}: {_why(error)}")]
-            half = len(documents) // 2
-            return await self._bulk(documents[:half]) + await self._bulk(documents[half:])
-        if not answer.get("errors"):
-            return []
-        return self._refusals(documents, answer["items"])
+            outcome = "refused"
+            if len(lines) == 1:
+                answers.refuse(lines[0].document, f"{error.status_code}: {_why(error)}")
+        finally:
+            BULK.labels(outcome).observe(time.perf_counter() - begun)
+        if outcome == "refused" and len(lines) > 1:
+            half = len(lines) // 2
+            await self._bulk(lines[:half], answers)
+            await self._bulk(lines[half:], answers)
 
-    def _refusals(self, documents: Sequence[Document], items: Sequence[Json]) -> list[Refused]:
-        refused: list[Refused] = []
-        for document, item in zip(documents, items, strict=True):
+    def _note(self, lines: Sequence[_Line], answer: Mapping[str, Any], answers: _Answers) -> str:
+        """Take down what became of each document; how the request went, in a word."""
+        if not answer.get("errors"):
+            answers.counted["stored"] += [line.document for line in lines]
+            return "ok"
+        went = "ok"
+        for line, item in zip(lines, answer["items"], strict=True):
             result = item["create"]
-            status = int(result["status"])
-            if status < 300 or status == THERE_ALREADY:
-                continue
-            reason = _reason(result.get("error", {}))
-            if status not in ITS_OWN_FAULT:
-                msg = f"Elasticsearch at {self._where} did not take a document ({status}, {reason})"
-                raise Unavailable(msg)
-            refused.append(Refused(document, reason))
-        return refused
+            status, error = int(result["status"]), result.get("error", {})
+            if status < 300:
+                answers.counted["stored"].append(line.document)
+            elif status == THERE_ALREADY:
+                answers.counted["duplicate"].append(line.document)
+            elif status in ITS_OWN_FAULT and error.get("type") not in THE_CLUSTERS_FAULT:
+                answers.refuse(line.document, _reason(error))
+                went = "partly"
+            else:
+                answers.why = (
+                    f"Elasticsearch at {self._where} did not take a document ({status}, {_reason(error)})"
+                )
+                answers.left.append(line.document)
+                went = "partly"
+        return went
 
     async def search(self, query: Query) -> list[Json]:
         found: list[Json] = []
@@ -208,17 +266,60 @@ def _filters(query: Query) -> list[Json]:
     return filters
 
 
-def _parts(documents: Sequence[Document]) -> list[list[Document]]:
-    """Cut at `BULK_BYTES`."""
-    parts: list[list[Document]] = []
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class _Line(NamedTuple):
+    """A document as a bulk has it: what to do with it, and itself."""
+
+    document: Document
+    action: bytes
+    source: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.action) + len(self.source) + 2
+
+
+class _Answers:
+    """What has become of the documents of a write so far."""
+
+    def __init__(self) -> None:
+        self.counted: dict[Outcome, list[Document]] = {"stored": [], "duplicate": [], "refused": []}
+        self.refused: list[Refused] = []
+        self.left: list[Document] = []
+        self.why = ""
+        """The last reason of those that are left."""
+        self.away = False
+        """Nothing more has to be tried now."""
+
+    def refuse(self, document: Document, reason: str) -> None:
+        self.refused.append(Refused(document, reason))
+        self.counted["refused"].append(document)
+
+
+def _json(value: Json) -> bytes:
+    """A fifth of what the client's own serializer takes; that one has what is no proper JSON, for the server to judge."""
+    with contextlib.suppress(ValueError, OverflowError, TypeError):
+        text = _ENCODER.encode(value)
+        # as which it writes numbers that JSON does not have
+        if b"null" not in text:
+            return text
+    return json.dumps(value).encode()
+
+
+def _parts(lines: Sequence[_Line]) -> list[list[_Line]]:
+    """Cut so that none has more than `BULK_BYTES`, into parts of about the same size."""
+    total = sum(line.size for line in lines)
+    enough = total / math.ceil(total / BULK_BYTES) if lines else 0
+    parts: list[list[_Line]] = []
     size = BULK_BYTES
-    for document in documents:
-        length = len(json.dumps(document.source)) + len(document.id) + 100
-        if size + length > BULK_BYTES:
+    for line in lines:
+        if size + line.size > BULK_BYTES or size >= enough:
             parts.append([])
             size = 0
-        parts[-1].append(document)
-        size += length
+        parts[-1].append(line)
+        size += line.size
     return parts
 
 

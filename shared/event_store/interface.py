@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
+from shared.errors import Unavailable
 from shared.settings import Settings
 
 Json = dict[str, Any]
@@ -38,6 +40,15 @@ class Refused(NamedTuple):
 
     document: Document
     reason: str
+
+
+class Interrupted(Unavailable):
+    """The store took some of the documents only: `refused` are done with, `left` are to be written again."""
+
+    def __init__(self, why: str, refused: Sequence[Refused], left: Sequence[Document]) -> None:
+        super().__init__(why)
+        self.refused = refused
+        self.left = left
 
 
 SORT: Final = ("@timestamp", "event.sequence", "event.id")
@@ -77,7 +88,9 @@ class EventStore(Protocol):
         """Make what the store needs (templates, tables) or bring it up to date; never destroys data."""
 
     async def write(self, documents: Sequence[Document]) -> list[Refused]:
-        """Store all of them; those that are there already count as stored."""
+        """Store all of them; those that are there already count as stored. Raises `Interrupted` when only some
+        could be dealt with.
+        """
 
     async def search(self, query: Query) -> list[Json]:
         """The documents, in the order of `SORT`."""
@@ -107,6 +120,10 @@ def timestamp(moment: datetime) -> str:
 
 def from_ms(milliseconds: int) -> str:
     """Milliseconds since 1970 as a timestamp."""
-    return timestamp(
-        datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
-    )
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    # many events share their second, and this is the dear part of writing it
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from shared.errors import Unavailable
 from shared.event_store.fitting import misfit
 from shared.event_store.interface import SORT, Document, Json, Query, Refused, Stream, index_name, timestamp
+from shared.event_store.meters import count
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -71,15 +72,19 @@ class SqliteStore:
 
     async def write(self, documents: Sequence[Document]) -> list[Refused]:
         refused: list[Refused] = []
+        fitting: list[Document] = []
         rows: list[tuple[str, str, str]] = []
         for document in documents:
             if reason := misfit(document):
                 refused.append(Refused(document, reason))
             else:
                 body = json.dumps(document.source, separators=(",", ":"))
+                fitting.append(document)
                 rows.append((index_name(document.stream, self._settings), document.id, body))
-        if rows:
-            await self._do(lambda: self._insert(rows))
+        new = await self._do(lambda: self._insert(rows)) if rows else []
+        for document, is_new in zip(fitting, new, strict=True):
+            count([document], "stored" if is_new else "duplicate")
+        count((document for document, _ in refused), "refused")
         return refused
 
     async def search(self, query: Query) -> list[Json]:
@@ -128,12 +133,12 @@ class SqliteStore:
             self._connection.close()
             self._connection = None
 
-    def _insert(self, rows: Sequence[tuple[str, str, str]]) -> None:
+    def _insert(self, rows: Sequence[tuple[str, str, str]]) -> list[bool]:
+        """Whether each was new."""
+        statement = "INSERT INTO events (index_name, id, document) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(
-                "INSERT INTO events (index_name, id, document) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows
-            )
+            return [connection.execute(statement, row).rowcount == 1 for row in rows]
 
     def _select(self, query: Query) -> list[Json]:
         names = [index_name(stream, self._settings) for stream in query.streams or Stream]

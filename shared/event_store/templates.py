@@ -1,7 +1,11 @@
 """What Elasticsearch is told about our documents: the type of every field, and how the data streams are made.
 
 Fields that are not named here are kept in the document but can't be searched: a service of a newer version
-beside an older mapping loses nothing, and nobody's data makes the mapping grow.
+beside an older mapping loses nothing, and nobody's data makes the mapping grow. Hence `dynamic: false`, not
+`strict`, which would refuse such documents. The types of the fields that are named are strict, but for addresses.
+
+Shards are refreshed as Elasticsearch does it by itself: every second while somebody searches, else when a search
+comes. Replicas, shards, codec and so on are for `CUSTOM`, an administrator's own template.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shared.event_store.interface import Stream, dataset
+from shared.settings import Settings
 
 Json = dict[str, Any]
 
@@ -136,15 +141,68 @@ def mapping(flat: dict[str, Json]) -> Json:
 
 
 COMPONENT: Final = "triton-events"
+LIFECYCLE: Final = "triton-events-lifecycle"
+CUSTOM: Final = "triton-events@custom"
+"""Nobody's but the administrator's: what it says goes before the two above."""
+POLICY: Final = "triton-events"
+"""Of ILM, our own."""
 
 
 def component_template() -> Json:
     """What the three streams share."""
     return {
         "version": VERSION,
-        "template": {"mappings": mapping(EVERY)},
+        # newer Elasticsearch would take its own for everything that is called logs-…: documents come back as told
+        "template": {"settings": {"index.mode": "standard"}, "mappings": mapping(EVERY)},
         "_meta": {"description": "Fields of every Triton event", "managed_by": "triton"},
     }
+
+
+def lifecycle_template(settings: Settings) -> Json:
+    """How long the events live. `_meta` has the settings that it was made of."""
+    match settings.elasticsearch_lifecycle:
+        case "dsl":
+            template: Json = {"lifecycle": data_stream_lifecycle(settings)}
+        case "ilm":
+            template = {"settings": {"index.lifecycle.name": settings.elasticsearch_ilm_policy or POLICY}}
+        case _:
+            template = {}
+    return {"version": VERSION, "template": template, "_meta": {"managed_by": "triton", **chosen(settings)}}
+
+
+def chosen(settings: Settings) -> Json:
+    return {
+        "lifecycle": settings.elasticsearch_lifecycle,
+        "retention_days": settings.elasticsearch_retention_days,
+        "policy": settings.elasticsearch_ilm_policy,
+    }
+
+
+def data_stream_lifecycle(settings: Settings) -> Json:
+    days = settings.elasticsearch_retention_days
+    return {"enabled": True} | ({"data_retention": f"{days}d"} if days else {})
+
+
+def policy(retention_days: int) -> Json:
+    """Our policy of ILM, written out as Elasticsearch gives it back: so it can be told from one that was changed."""
+    phases: Json = {
+        "hot": {
+            "min_age": "0ms",
+            "actions": {"rollover": {"max_age": "30d", "max_primary_shard_size": "50gb"}},
+        }
+    }
+    if retention_days:
+        phases["delete"] = {
+            "min_age": f"{retention_days}d",
+            "actions": {"delete": {"delete_searchable_snapshot": True}},
+        }
+    return {"phases": phases, "_meta": {"managed_by": "triton", "retention_days": retention_days}}
+
+
+def is_ours(found: Json) -> bool:
+    """Whether a policy is as we made it."""
+    days = (found.get("_meta") or {}).get("retention_days")
+    return isinstance(days, int) and found.get("phases") == policy(days)["phases"]
 
 
 def index_template(stream: Stream) -> Json:
@@ -154,8 +212,9 @@ def index_template(stream: Stream) -> Json:
         "priority": PRIORITY,
         "index_patterns": [f"logs-{dataset(stream)}-*"],
         "data_stream": {},
-        "composed_of": [COMPONENT],
-        "template": {"mappings": mapping(FIELDS[stream]), "lifecycle": {"enabled": True}},
+        "composed_of": [COMPONENT, LIFECYCLE, CUSTOM],
+        "ignore_missing_component_templates": [CUSTOM],
+        "template": {"mappings": mapping(FIELDS[stream])},
         "_meta": {"description": f"Triton's {stream} events", "managed_by": "triton"},
     }
 

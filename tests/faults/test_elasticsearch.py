@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.environment import SERVICES, Sandbox
 from tests.faults.disturbed import disturbed, missing
-from tests.faults.told import each_event_once
+from tests.faults.told import all_told_once, each_event_once
 from tests.system.history import recorded
 from tests.system.programs import triton
 from tests.system.releases import Releases, deployflow, until
@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240
 
 AWAY_SECONDS = 60
 """What the log must bear at least."""
+RELEASES = 20
+PHASES = ("Smoking", "Smoked", "Baking", "Baked")
 
 
 async def test_elasticsearch_may_come_after_everything_else(sandbox: Sandbox, releases: Releases) -> None:
@@ -63,24 +65,33 @@ async def test_elasticsearch_killed_in_the_middle_of_a_release_costs_no_event(
         await sandbox.ready("events")
 
 
-async def test_elasticsearch_frozen_for_a_minute_costs_no_event(sandbox: Sandbox, releases: Releases) -> None:
-    async with disturbed(sandbox, releases, "es-frozen") as name:
-        sandbox.kill("elasticsearch", signal.SIGSTOP)
-        frozen = time.monotonic()
-        try:
-            await releases.finished(name, "Success")
-            await releases.create("es-frozen-too", 2)
-            async with recorded(releases, "es-frozen-too") as history:
-                await releases.apply(
-                    deployflow("es-frozen-too-2", "es-frozen-too", image="nginx:2", replicas=2)
-                )
-                await releases.finished("es-frozen-too-2", "Success")
-            await until("the events service says so", lambda: _misses_the_store(sandbox), AWAY_SECONDS)
-            await until("a minute is over", lambda: time.monotonic() >= frozen + AWAY_SECONDS, AWAY_SECONDS)
-        finally:
-            sandbox.kill("elasticsearch", signal.SIGCONT)
-        await sandbox.ready("events")
-    await each_event_once(sandbox, history)
+async def test_elasticsearch_away_for_a_minute_amid_twenty_releases_costs_no_event(
+    sandbox: Sandbox, releases: Releases
+) -> None:
+    instances = [f"es-away-{number}" for number in range(RELEASES)]
+    await asyncio.gather(*(releases.create(instance, 2) for instance in instances))
+    bodies = [
+        deployflow(f"{name}-2", name, image="nginx:2", replicas=2, batchSize=1, bakeSeconds=2)
+        for name in instances
+    ]
+    names = [await releases.apply(body) for body in bodies]
+    await asyncio.gather(*(releases.batch_is(name, 1, *PHASES) for name in names))
+    # first it takes everything and answers nothing, then there is nobody to take it
+    sandbox.kill("elasticsearch", signal.SIGSTOP)
+    away = time.monotonic()
+    assert not any([(await releases.status(name)).get("finished") for name in names]), "in their middle"
+    try:
+        await asyncio.gather(*(releases.finished(name, "Success") for name in names))
+        await until("the events service says so", lambda: _misses_the_store(sandbox), AWAY_SECONDS)
+    finally:
+        sandbox.kill("elasticsearch")
+    try:
+        await until("a minute is over", lambda: time.monotonic() >= away + AWAY_SECONDS, AWAY_SECONDS)
+    finally:
+        await sandbox.start("elasticsearch")
+    await sandbox.ready("events")
+    for instance in instances:
+        await all_told_once(sandbox, instance)
 
 
 async def _misses_the_store(sandbox: Sandbox) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from sandbox.environment import Sandbox
 from services.events.app import TOPICS
 from services.events.documents import documents
+from shared.errors import Unavailable
 from shared.event_store import Query, open_store
 from shared.messages import ADAPTERS
 from shared.settings import Settings
@@ -23,20 +25,32 @@ async def each_event_once(sandbox: Sandbox, history: History, *, all_pods: bool 
 
     Not `all_pods`: those that went while no readiness service ran were seen by nobody.
     """
+    await all_told_once(sandbox, history.instance, lambda hits: _untold(history, hits) if all_pods else [])
+
+
+async def all_told_once(
+    sandbox: Sandbox, instance: str, further: Callable[[list[Json]], list[str]] = lambda _: []
+) -> None:
+    """Waits until the log has what the topics hold of an instance, each event once; `further` says what else it lacks."""
     differences: list[str] = []
 
     async def complete() -> bool:
-        published = await _published(sandbox, history.instance)
-        hits = await _stored(sandbox, history.instance)
+        published = await _published(sandbox, instance)
+        try:
+            hits = await _stored(sandbox, instance)
+        except Unavailable as error:
+            # a moment after its first event an index has no shard
+            differences[:] = [str(error)]
+            return False
         stored = Counter(hit["event"]["id"] for hit in hits)
         lacking = [f"lacks {name}" for name in sorted(published - set(stored))]
         surplus = [f"nobody told {name}" for name in sorted(set(stored) - published)]
         doubled = [f"has {count} times {name}" for name, count in stored.items() if count > 1]
-        differences[:] = lacking + surplus + doubled + (_untold(history, hits) if all_pods else [])
+        differences[:] = lacking + surplus + doubled + further(hits)
         return not differences
 
     try:
-        await until(f"the log of {history.instance} is complete", complete)
+        await until(f"the log of {instance} is complete", complete)
     except AssertionError as error:
         raise AssertionError(f"{error}: {differences}") from None
 

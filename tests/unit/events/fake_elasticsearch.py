@@ -7,6 +7,7 @@ told to answer otherwise. What a real node does with our templates and queries i
 from __future__ import annotations
 
 import json
+import ssl
 from collections import Counter
 from typing import Any, Self
 
@@ -18,10 +19,18 @@ Json = dict[str, Any]
 class FakeElasticsearch:
     """Its address is `url` while it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.documents: dict[tuple[str, str], Json] = {}
         self.templates: dict[str, Json] = {}
         self.mappings: dict[str, Json] = {}
+        self.policies: dict[str, Json] = {}
+        self.lifecycles: dict[str, Json] = {}
+        """Of data streams, by the pattern that they were named with."""
+        self.settings: dict[str, Json] = {}
+        self.conflicts: set[str] = set()
+        """Data streams whose mapping has another type, until their rollover."""
+        self.rollovers: list[str] = []
         self.requests: Counter[str] = Counter()
         self.searches: list[Json] = []
         self.headers: dict[str, str] = {}
@@ -44,14 +53,20 @@ class FakeElasticsearch:
                 web.get("/{kind:_component_template|_index_template}/{name}", self._get_template),
                 web.put("/{kind:_component_template|_index_template}/{name}", self._put_template),
                 web.put("/{index}/_mapping", self._put_mapping),
+                web.put("/{index}/_settings", self._put_settings),
+                web.post("/{index}/_rollover", self._rollover),
+                web.put("/_data_stream/{name}/_lifecycle", self._put_lifecycle),
+                web.delete("/_data_stream/{name}/_lifecycle", self._delete_lifecycle),
+                web.get("/_ilm/policy/{name}", self._get_policy),
+                web.put("/_ilm/policy/{name}", self._put_policy),
                 web.post("/{indices}/_search", self._search),
             ]
         )
         self._runner = web.AppRunner(application)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -114,7 +129,37 @@ class FakeElasticsearch:
         index = request.match_info["index"]
         if not any(name == index for name, _ in self.documents):
             return self._answer({"error": {"type": "index_not_found_exception"}, "status": 404}, 404)
+        if index in self.conflicts:
+            error = {"type": "illegal_argument_exception", "reason": "cannot be changed from type [long]"}
+            return self._answer({"error": error, "status": 400}, 400)
         self.mappings[index] = await request.json()
+        return self._answer({"acknowledged": True})
+
+    async def _rollover(self, request: web.Request) -> web.Response:
+        self.rollovers.append(request.match_info["index"])
+        self.conflicts.discard(request.match_info["index"])
+        return self._answer({"rolled_over": True})
+
+    async def _put_settings(self, request: web.Request) -> web.Response:
+        self.settings.setdefault(request.match_info["index"], {}).update(await request.json())
+        return self._answer({"acknowledged": True})
+
+    async def _put_lifecycle(self, request: web.Request) -> web.Response:
+        self.lifecycles[request.match_info["name"]] = await request.json()
+        return self._answer({"acknowledged": True})
+
+    async def _delete_lifecycle(self, request: web.Request) -> web.Response:
+        self.lifecycles.pop(request.match_info["name"], None)
+        return self._answer({"acknowledged": True})
+
+    async def _get_policy(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self.policies:
+            return self._answer({"error": {"type": "resource_not_found_exception"}, "status": 404}, 404)
+        return self._answer({name: {"version": 1, **self.policies[name]}})
+
+    async def _put_policy(self, request: web.Request) -> web.Response:
+        self.policies[request.match_info["name"]] = await request.json()
         return self._answer({"acknowledged": True})
 
     async def _search(self, request: web.Request) -> web.Response:

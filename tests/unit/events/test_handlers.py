@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.events.handlers import Writer
 from shared.errors import Unavailable
-from shared.event_store import Document, EventStore, Query, Refused
+from shared.event_store import Document, EventStore, Interrupted, Query, Refused
 from shared.lanes import Record
-from tests.unit.events.samples import flow_event, pod, pods_seen, record
+from tests.unit.events.conftest import until
+from tests.unit.events.samples import cloneset_event, flow_event, pod, pods_seen, record
 
 
 class Letters(list[tuple[Record, str, str]]):
@@ -112,11 +116,94 @@ async def test_while_the_store_is_away_nothing_is_put_aside_and_afterwards_every
 ) -> None:
     picky = Picky(store)
     picky.away = True
-    batch = [record(flow_event(1)), broken(b"{")]
-    with pytest.raises(Unavailable):
-        await Writer(picky, letters.put).write(batch)
+    told: list[str] = []
+    ago = int(time.time() * 1000) - 60_000
+    batch = [one._replace(timestamp_ms=ago) for one in (record(flow_event(1)), broken(b"{"))]
+    writing = asyncio.create_task(Writer(picky, letters.put, told.append).write(batch))
+    await until(lambda: _is(len(told) >= 3))
     assert letters == []
+    assert set(told) == {"the store is away"}
+    assert metric("triton_events_waiting_documents") == 1
+    assert 60 <= metric("triton_events_oldest_waiting_seconds") < 90
     picky.away = False
-    await Writer(picky, letters.put).write(batch)
+    await writing
+    assert told[-1] == ""
     assert len(letters) == 1
     assert await ids(store) == ["flow-1:1"]
+    assert metric("triton_events_waiting_documents") == 0
+    assert metric("triton_events_oldest_waiting_seconds") == 0
+
+
+async def test_what_is_told_of_a_release_is_stored_in_order_though_the_first_has_to_wait(
+    store: EventStore, letters: Letters
+) -> None:
+    stored: list[str] = []
+    busy = asyncio.Event()
+
+    class Busy(Picky):
+        async def write(self, documents: Sequence[Document]) -> list[Refused]:
+            if documents[0].id == "flow-1:1" and not busy.is_set():
+                raise Unavailable("busy with that one")
+            stored.extend(document.id for document in documents)
+            return []
+
+    writer = Writer(Busy(store), letters.put)
+    first = asyncio.create_task(writer.write([record(flow_event(1))]))
+    second = asyncio.create_task(writer.write([record(flow_event(2)), record(cloneset_event())]))
+    await until(lambda: _is(stored == ["cs-1:4:101"]))
+    assert metric("triton_events_waiting_documents") == 2
+    busy.set()
+    await asyncio.gather(first, second)
+    assert stored == ["cs-1:4:101", "flow-1:1", "flow-1:2"]
+
+
+async def test_only_what_the_store_has_left_is_written_again(store: EventStore, letters: Letters) -> None:
+    written: list[list[str]] = []
+
+    class Halting(Picky):
+        async def write(self, documents: Sequence[Document]) -> list[Refused]:
+            written.append([document.id for document in documents])
+            if len(documents) == 3:
+                raise Interrupted("busy", [Refused(documents[0], "no")], documents[1:2])
+            return []
+
+    await Writer(Halting(store), letters.put).write([record(flow_event(n), offset=n) for n in (1, 2, 3)])
+    assert written == [["flow-1:1", "flow-1:2", "flow-1:3"], ["flow-1:2"]]
+    assert [letter.offset for letter, _, _ in letters] == [1]
+
+
+async def test_a_letter_that_can_not_be_put_aside_now_is_put_aside_later_and_the_others_once(
+    store: EventStore,
+) -> None:
+    put: list[int] = []
+
+    async def away_at_first(letter: Record, reason: str, text: str) -> None:
+        put.append(letter.offset)
+        if put == [1, 2]:
+            raise Unavailable("Kafka is away")
+
+    await Writer(store, away_at_first).write([broken(b"{", 1), broken(b"{", 2)])
+    assert put == [1, 2, 2]
+
+
+async def test_new_documents_and_those_that_were_there_are_counted_apart(
+    store: EventStore, letters: Letters
+) -> None:
+    before = [counted(outcome) for outcome in ("stored", "duplicate", "refused")]
+    writer = Writer(store, letters.put)
+    await writer.write([record(flow_event(1)), record(flow_event(2)), record(flow_event(1))])
+    await writer.write([record(flow_event(2)), record(flow_event(3))])
+    after = [counted(outcome) for outcome in ("stored", "duplicate", "refused")]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [3, 2, 0]
+
+
+def counted(outcome: str) -> float:
+    return metric("triton_events_documents_total", stream="deployflow", outcome=outcome)
+
+
+def metric(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0
+
+
+async def _is(true: bool) -> bool:
+    return true
