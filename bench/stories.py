@@ -10,6 +10,7 @@ from uuid import UUID
 
 from shared.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.messages import (
+    AppRef,
     CloneSetEvent,
     CloneSetFacts,
     FlowEvent,
@@ -19,6 +20,8 @@ from shared.messages import (
     PodFact,
     PodGone,
     PodsSeen,
+    PodTransition,
+    Transition,
 )
 
 PODS: Final = 20
@@ -27,22 +30,39 @@ TOGETHER: Final = 2
 """Pods that are told of in one message: what came true within some 20 ms."""
 SIDE_BY_SIDE: Final = 50
 """Releases that run at the same time, so that all partitions have messages."""
-_NEW: Final[Sequence[dict[str, Any]]] = (
-    {"phase": PodPhase.PENDING, "gate": Gate.CLOSED},
-    {"phase": PodPhase.RUNNING, "gate": Gate.CLOSED},
-    {"phase": PodPhase.CONTAINERS_READY, "containers_ready": True, "gate": Gate.CLOSED},
-    {"phase": PodPhase.CONTAINERS_READY, "containers_ready": True, "gate": Gate.OPEN, "sequence": 7},
-    {
-        "phase": PodPhase.READY,
-        "containers_ready": True,
-        "ready": True,
-        "gate": Gate.OPEN,
-        "sequence": 7,
-    },
+State = tuple[PodTransition, dict[str, Any]]
+"""What a pod has come to, and its state then."""
+_NEW: Final[Sequence[State]] = (
+    (PodTransition.SCHEDULED, {"phase": PodPhase.PENDING, "gate": Gate.CLOSED}),
+    (PodTransition.STARTED, {"phase": PodPhase.RUNNING, "gate": Gate.CLOSED}),
+    (
+        PodTransition.CONTAINERS_READY,
+        {"phase": PodPhase.CONTAINERS_READY, "containers_ready": True, "gate": Gate.CLOSED},
+    ),
+    (
+        PodTransition.PULLED_IN,
+        {"phase": PodPhase.CONTAINERS_READY, "containers_ready": True, "gate": Gate.OPEN, "sequence": 7},
+    ),
+    (
+        PodTransition.READY,
+        {
+            "phase": PodPhase.READY,
+            "containers_ready": True,
+            "ready": True,
+            "gate": Gate.OPEN,
+            "sequence": 7,
+        },
+    ),
 )
-_OLD: Final[Sequence[dict[str, Any]]] = (
-    {"phase": PodPhase.CONTAINERS_READY, "containers_ready": True, "gate": Gate.CLOSED, "sequence": 8},
-    {"phase": PodPhase.CONTAINERS_READY, "gate": Gate.CLOSED, "sequence": 8, "deleting": True},
+_OLD: Final[Sequence[State]] = (
+    (
+        PodTransition.PULLED_OUT,
+        {"phase": PodPhase.CONTAINERS_READY, "containers_ready": True, "gate": Gate.CLOSED, "sequence": 8},
+    ),
+    (
+        PodTransition.TERMINATING,
+        {"phase": PodPhase.CONTAINERS_READY, "gate": Gate.CLOSED, "sequence": 8, "deleting": True},
+    ),
 )
 _STEPS: Final = (
     BatchPhase.SMOKING,
@@ -100,7 +120,11 @@ class _Teller:
     def __init__(self, number: int) -> None:
         self._about = {"namespace": f"shop-{number % 7}", "instance": f"{12000 + number}-web-10010"}
         self._number = number
-        self._flow = FlowRef(name=f"{self._about['instance']}-kvn6b", uid=self._uid("flow"))
+        name = f"{self._about['instance']}-kvn6b"
+        self._flow = FlowRef(
+            name=name, uid=self._uid("flow"), batch=1, requested_by="release-bot@example.org"
+        )
+        self._app = AppRef(name="web", app_id=number, group_id=10010)
         self._told = itertools.count(1)
 
     def flow(
@@ -150,34 +174,37 @@ class _Teller:
             reason=reason,
             message=f"replicas {PODS}, partition {PODS - updated}",
             cloneset=facts,
+            flow=self._flow,
+            app=self._app,
         )
 
-    def pods(self, names: Sequence[str], state: dict[str, Any], *, old: bool = False) -> PodsSeen:
+    def pods(self, names: Sequence[str], state: State, *, old: bool = False) -> PodsSeen:
         now = _now()
-        facts = [
-            PodFact(
-                uid=self._uid(("old-" if old else "") + name),
-                name=f"{self._about['instance']}-{name}x7k2p",
-                revision="12000-web-10010-" + ("5c4e7b8a6c" if old else "6d5f8c9b7d"),
-                ip="10.244.17.203",
-                port=8080,
-                node="node-17.example.org",
-                image="registry.example.org/shop/web:2026.11.21-4711",
-                created_at=now - 3000,
-                at=now,
-                version=next(self._told),
-                **{"ready": False, "containers_ready": False} | state,
-            )
-            for name in names
-        ]
-        return PodsSeen(**self._about, pods=facts, at=now)
+        came = Transition(name=state[0], id=f"{state[0]}:{now}", at=now, since=now - 800, age=3000)
+        facts = [self._fact(name, state[1], now, old=old, transitions=[came]) for name in names]
+        return PodsSeen(**self._about, pods=facts, at=now, app=self._app)
 
     def gone(self, names: Sequence[str]) -> PodsSeen:
-        gone = [
-            PodGone(uid=self._uid(f"old-{name}"), name=f"{self._about['instance']}-{name}x7k2p")
-            for name in names
-        ]
-        return PodsSeen(**self._about, gone=gone, at=_now())
+        now = _now()
+        last = [self._fact(name, _OLD[-1][1], now, old=True) for name in names]
+        gone = [PodGone(uid=fact.uid, name=fact.name, at=now, since=now - 900, last=fact) for fact in last]
+        return PodsSeen(**self._about, gone=gone, at=now, app=self._app)
+
+    def _fact(self, name: str, state: dict[str, Any], now: int, *, old: bool, **more: Any) -> PodFact:
+        return PodFact(
+            uid=self._uid(("old-" if old else "") + name),
+            name=f"{self._about['instance']}-{name}x7k2p",
+            revision="12000-web-10010-" + ("5c4e7b8a6c" if old else "6d5f8c9b7d"),
+            ip="10.244.17.203",
+            port=8080,
+            node="node-17.example.org",
+            image="registry.example.org/shop/web:2026.11.21-4711",
+            created_at=now - 3000,
+            at=now,
+            version=next(self._told),
+            flow=self._flow,
+            **{"ready": False, "containers_ready": False} | state | more,
+        )
 
     def _uid(self, name: str) -> str:
         return str(UUID(int=hash((self._number, name)) & (1 << 128) - 1))

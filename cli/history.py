@@ -148,7 +148,7 @@ def history(
     Examples:
       triton history
       triton history web -n shop --since 7d
-      triton history --by anna -o json
+      triton history --by deployer -o json
 
     """
     where = Where(namespace=namespace, server=server, ca_file=ca_file)

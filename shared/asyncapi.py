@@ -141,7 +141,9 @@ REPLIES: Final = "deploy-command-replies"
 
 # --- examples -----------------------------------------------------------------------------------------------
 
-_FLOW = m.FlowRef(name="web-kvn6b", uid="8d0f0f4e-5f3a-4c43-9f0e-0d5d3a9a6f10", batch=1, requested_by="anna")
+_FLOW = m.FlowRef(
+    name="web-kvn6b", uid="8d0f0f4e-5f3a-4c43-9f0e-0d5d3a9a6f10", batch=1, requested_by="deployer"
+)
 _TOPIC: Final = "paas.replies"
 _WHO: Final[Json] = {"namespace": "shop", "instance": "web"}
 _ORDER: Final[Json] = {**_WHO, "sequence": 7, "flow": _FLOW}
@@ -169,7 +171,7 @@ def _commands() -> Iterator[tuple[str, Json]]:
             "type": kind,
             "namespace": "shop",
             **fields,
-            "requestedBy": "anna",
+            "requestedBy": "deployer",
         }
 
     yield command("deploy", spec=_SPEC, replyTo=_TOPIC)
@@ -242,7 +244,7 @@ def _messages() -> tuple[m.Message, ...]:
         m.ReplicasChanged(**_WHO, sequence=7, replicas=5),
         m.Refused(**_WHO, sequence=7, reason="Invalid", message="spec.template: image must not be empty"),
         m.PodsSeen(**_WHO, pods=[pod], at=_AT + 12, app=app),
-        m.SpecObserved(**_WHO, flow=_FLOW, generation=2, created_at=_AT, requested_by="anna", spec=_SPEC),
+        m.SpecObserved(**_WHO, flow=_FLOW, generation=2, created_at=_AT, requested_by="deployer", spec=_SPEC),
         m.SpecGone(**_WHO, flow=_FLOW),
         m.Due(**_WHO),
         m.FlowEvent(
@@ -258,7 +260,7 @@ def _messages() -> tuple[m.Message, ...]:
             batches=2,
             batch_phase=BatchPhase.SMOKED,
             canary=True,
-            requested_by="anna",
+            requested_by="deployer",
             duration_ms=1210,
         ),
         m.CloneSetEvent(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from shared.deployflow import BatchPhase, FlowPhase
@@ -369,9 +370,17 @@ def _sentence(reason: str, text: str) -> str:
     return f"{reason}: {text}" if reason and text else reason or text
 
 
+@cache
 def _action(reason: str) -> str:
     """`SmokeFailed` as `smoke-failed`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", reason).lower()
+
+
+@cache
+def _path(name: str) -> tuple[tuple[str, ...], str]:
+    """The objects that a field is in, and its own name there."""
+    *parents, leaf = name.split(".")
+    return tuple(parents), leaf
 
 
 def _nested(fields: Json) -> Json:
@@ -380,9 +389,12 @@ def _nested(fields: Json) -> Json:
     for name, value in fields.items():
         if value is None or value == "":
             continue
-        *parents, leaf = name.split(".")
+        parents, leaf = _path(name)
         at = root
         for parent in parents:
-            at = at.setdefault(parent, {})
-        at[leaf] = str(value) if isinstance(value, str) else value
+            inner = at.get(parent)
+            if inner is None:
+                inner = at[parent] = {}
+            at = inner
+        at[leaf] = value
     return root

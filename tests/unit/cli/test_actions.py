@@ -120,7 +120,7 @@ def test_a_verb_makes_a_release_that_goes_by_itself_and_prints_its_name(
     arguments: list[str], action: str, replicas: int, server: Server, triton: Callable[..., Any]
 ) -> None:
     verb, *options = arguments
-    result = triton(verb, WEB, *options, "--batch-size", "2", "--interval", "5", "--as", "ann")
+    result = triton(verb, WEB, *options, "--batch-size", "2", "--interval", "5", "--as", "deployer")
     assert (result.code, result.err) == (0, "")
     assert server.spec == {
         "action": action,
@@ -128,7 +128,7 @@ def test_a_verb_makes_a_release_that_goes_by_itself_and_prints_its_name(
         "nonUpdateStrategy": {"mode": "auto", "batchSize": 2, "batchIntervalSeconds": 5},
     }
     assert result.out == f"{server.made[0]['metadata']['name']}\n"
-    assert server.made[0]["metadata"]["annotations"]["apps.triton.io/requested-by"] == "ann"
+    assert server.made[0]["metadata"]["annotations"]["apps.triton.io/requested-by"] == "deployer"
 
 
 def test_the_release_can_be_had_as_json(server: Server, triton: Callable[..., Any]) -> None:

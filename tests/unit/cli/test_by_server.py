@@ -93,7 +93,7 @@ def test_a_kubeconfig_that_is_named_goes_before_the_environment(
     ("status", "reason", "detail", "code", "said"),
     [
         (401, "Unauthenticated", "no token", 1, "no token (TRITON_TOKEN or TRITON_TOKEN_FILE says who asks)"),
-        (403, "Forbidden", "bob may not create deployflows in shop", 1, None),
+        (403, "Forbidden", "operator may not create deployflows in shop", 1, None),
         (404, "NoRelease", "web has no release", 1, None),
         (409, "InProgress", "web-2 is releasing web", 1, None),
         (400, "Invalid", "podsToDelete: web has no pod x", 2, "--pod: web has no pod x"),

@@ -22,11 +22,13 @@ SATURDAY, TUESDAY = (datetime.fromisoformat(f"2026-11-{day}T12:00+00:00") for da
 
 def test_an_update_carries_the_reason_of_its_override(spec: Json) -> None:
     wanted = DeployFlowSpec.model_validate(spec)
-    made = release(wanted, namespace="shop", request_id="1", requested_by="anna", freeze_override="a leak")
+    made = release(
+        wanted, namespace="shop", request_id="1", requested_by="deployer", freeze_override="a leak"
+    )
     annotations = made["metadata"]["annotations"]
     assert annotations[OVERRIDE] == "a leak"
-    assert annotations["apps.triton.io/requested-by"] == "anna"
-    made = release(wanted, namespace="shop", request_id="1", requested_by="anna")
+    assert annotations["apps.triton.io/requested-by"] == "deployer"
+    made = release(wanted, namespace="shop", request_id="1", requested_by="deployer")
     assert OVERRIDE not in made["metadata"]["annotations"]
 
 
@@ -40,12 +42,12 @@ def test_apply_puts_who_and_why_on_deployflows_only(spec: Json) -> None:
             "spec": spec,
         },
     )
-    made = flow.overriding_freeze("a leak", "anna").body["metadata"]["annotations"]
+    made = flow.overriding_freeze("a leak", "deployer").body["metadata"]["annotations"]
     # a request of its own: who asks counts only then
     assert made.pop("apps.triton.io/last-request")
-    assert made == {"team": "web", OVERRIDE: "a leak", "apps.triton.io/requested-by": "anna"}
+    assert made == {"team": "web", OVERRIDE: "a leak", "apps.triton.io/requested-by": "deployer"}
     service = Document("file", {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}})
-    assert service.overriding_freeze("a leak", "anna") == service
+    assert service.overriding_freeze("a leak", "deployer") == service
 
 
 @pytest.mark.parametrize("command", [["apply", "-f", "x.yaml"], ["update", "web", "--image", "web:2"]])

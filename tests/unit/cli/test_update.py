@@ -92,11 +92,11 @@ def test_what_does_not_fit_is_named(wish: Wish, field: str, spec: Json) -> None:
 
 def test_the_release_carries_its_request_and_who_made_it(spec: Json) -> None:
     made = updated({"spec": spec}, Wish("web:2", "web"))
-    body = release(made, namespace="shop", request_id="r1", requested_by="ann")
-    again = release(made, namespace="shop", request_id="r1", requested_by="ann")
+    body = release(made, namespace="shop", request_id="r1", requested_by="deployer")
+    again = release(made, namespace="shop", request_id="r1", requested_by="deployer")
     assert body["metadata"]["name"] == again["metadata"]["name"]
     assert body["metadata"]["name"].startswith("7-web-")
     assert body["metadata"]["annotations"] == {
         "apps.triton.io/last-request": "r1",
-        "apps.triton.io/requested-by": "ann",
+        "apps.triton.io/requested-by": "deployer",
     }

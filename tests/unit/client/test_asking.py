@@ -161,7 +161,7 @@ def test_a_change_is_asked_for_again_as_the_same_one(both: Both, server: Server)
 @pytest.mark.parametrize(
     ("answer", "status", "reason", "detail"),
     [
-        (lambda: problem(403, "Forbidden", "bob may not patch"), 403, "Forbidden", "bob may not patch"),
+        (lambda: problem(403, "Forbidden", "operator may not patch"), 403, "Forbidden", "operator may not patch"),
         (lambda: problem(409, "InProgress", "web-1 runs"), 409, "InProgress", "web-1 runs"),
         (lambda: httpx.Response(404, text="<html>"), 404, "NotTriton", f"{URL} is no REST API of Triton's"),
         (lambda: httpx.Response(200, html="<html>"), 200, "NotTriton", "was answered 200"),

@@ -45,7 +45,7 @@ def flow_event(number: int = 1, **changes: Any) -> FlowEvent:
         "batch_phase": BatchPhase.SMOKING,
         "batch_size": 1,
         "canary": True,
-        "requested_by": "anna",
+        "requested_by": "deployer",
     }
     return FlowEvent(**fields | changes)
 
@@ -62,7 +62,7 @@ def pod(name: str = "web-x7k2p", **changes: Any) -> PodFact:
         "created_at": START,
         "at": START + 812,
         "transitions": [came()],
-        "flow": FLOW.model_copy(update={"batch": 1, "requested_by": "anna"}),
+        "flow": FLOW.model_copy(update={"batch": 1, "requested_by": "deployer"}),
     }
     return PodFact(**fields | changes)
 
@@ -82,7 +82,7 @@ def cluster_event(**changes: Any) -> ClusterEvent:
         "kind": "Pod",
         "name": "web-x7k2p",
         "uid": "uid-web-x7k2p",
-        "flow": FLOW.model_copy(update={"batch": 1, "requested_by": "anna"}),
+        "flow": FLOW.model_copy(update={"batch": 1, "requested_by": "deployer"}),
         "app": APP,
         "warning": True,
         "reason": "FailedScheduling",

@@ -43,7 +43,7 @@ def test_a_batch_phase_says_which_release_batch_and_person_it_is_about() -> None
     source = document.source
     assert source["@timestamp"] == "2025-11-21T10:13:20.001Z"
     assert source["message"] == "web-kvn6b batch 1/3 (canary): Smoked: waits for next"
-    assert source["user"] == {"name": "anna"}
+    assert source["user"] == {"name": "deployer"}
     assert source["trace"] == {"id": "flow1"}
     assert source["kubernetes"] == {"namespace": "shop"}
     assert source["event"]["action"] == "smoked"
@@ -127,7 +127,7 @@ def test_a_pod_says_what_it_has_come_to(name: str, message: str) -> None:
 
 def test_a_pod_says_which_release_batch_application_and_person_it_is_about() -> None:
     source = only(pods_seen(pod())).source
-    assert source["user"] == {"name": "anna"}
+    assert source["user"] == {"name": "deployer"}
     assert source["trace"] == {"id": "flow1"}
     wanted = {
         "instance": "web",
@@ -210,10 +210,10 @@ def test_a_transition_told_again_after_a_rebalance_has_the_same_id_and_another_o
 
 
 def test_a_command_says_who_sent_it() -> None:
-    event = flow_event(command="next", request="r-1", reason="GoAhead", requested_by="bert")
+    event = flow_event(command="next", request="r-1", reason="GoAhead", requested_by="on-call")
     source = only(event).source
     assert (source["triton"]["command"], source["triton"]["request"]) == ("next", "r-1")
-    assert source["user"] == {"name": "bert"}
+    assert source["user"] == {"name": "on-call"}
 
 
 def test_a_release_event_says_how_old_the_release_is() -> None:

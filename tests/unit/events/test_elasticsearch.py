@@ -217,7 +217,7 @@ async def test_something_else_at_the_address_is_said(elastic: EventStore, fake: 
 
 
 async def test_a_password_in_the_address_is_never_told() -> None:
-    store = open_store(Settings(event_store="http://anna:secret@127.0.0.1:9"))
+    store = open_store(Settings(event_store="http://deployer:secret@127.0.0.1:9"))
     with pytest.raises(Unavailable) as caught:
         await store.ping()
     assert "secret" not in str(caught.value)
@@ -254,7 +254,7 @@ async def test_a_server_is_trusted_by_the_authority_of_the_settings_alone(
     ("settings", "header"),
     [
         ({"elasticsearch_api_key": "a2V5"}, "ApiKey a2V5"),
-        ({"elasticsearch_username": "anna", "elasticsearch_password": "pw"}, "Basic YW5uYTpwdw=="),
+        ({"elasticsearch_username": "deployer", "elasticsearch_password": "pw"}, "Basic ZGVwbG95ZXI6cHc="),
     ],
     ids=["API key", "basic"],
 )

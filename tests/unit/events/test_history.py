@@ -24,12 +24,12 @@ def releases() -> list[Message]:
     over: dict[str, Any] = {"batch": 0, "batches": 2, "batch_phase": None}
     step: dict[str, Any] = {"reason": "GoAhead", "command": "next"}
     failed: dict[str, Any] = {"reason": "BatchSmokeFailed", "batch_phase": BatchPhase.SMOKE_FAILED}
-    second: dict[str, Any] = {"flow": SECOND, "action": "rollback", "requested_by": "bert"}
+    second: dict[str, Any] = {"flow": SECOND, "action": "rollback", "requested_by": "on-call"}
     return [
         flow_event(1, reason="Received", phase=FlowPhase.PENDING, **begin),
         flow_event(2, **step),
         flow_event(3, **step),
-        flow_event(4, requested_by="carl", **step),
+        flow_event(4, requested_by="release-manager", **step),
         flow_event(5, reason="BatchFinished", batches=2),
         flow_event(6, batch=2, batches=2, **failed),
         flow_event(7, at=START + 90_000, phase=FlowPhase.ABORTED, duration_ms=80_000, **over),
@@ -64,10 +64,10 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_release_tells_how_it_went_and_who_asked_for_what() -> None:
     found = past([d.source for n, message in enumerate(releases()) for d in documents(message, n)])
     first, second = found
-    assert (first.name, first.by, first.phase, first.took) == ("web-kvn6b", "anna", "Aborted", 80.0)
+    assert (first.name, first.by, first.phase, first.took) == ("web-kvn6b", "deployer", "Aborted", 80.0)
     assert (first.finished_batches, first.batches, first.failed_batches) == (1, 2, 1)
-    assert list(first.commands.items()) == [(("next", "anna"), 2), (("next", "carl"), 1)]
-    assert (second.name, second.action, second.by, second.took) == ("web-zzzzz", "rollback", "bert", None)
+    assert list(first.commands.items()) == [(("next", "deployer"), 2), (("next", "release-manager"), 1)]
+    assert (second.name, second.action, second.by, second.took) == ("web-zzzzz", "rollback", "on-call", None)
 
 
 def test_the_releases_are_a_table_oldest_first(settings: Settings, run: Any) -> None:
@@ -76,17 +76,17 @@ def test_the_releases_are_a_table_oldest_first(settings: Settings, run: Any) -> 
     assert header.split()[:4] == ["RELEASE", "INSTANCE", "ACTION", "BY"]
     assert first.startswith("web-kvn6b   web")
     assert "80.0 s   Aborted   1/2" in first
-    assert first.endswith("next ×2 by anna, next by carl")
+    assert first.endswith("next ×2 by deployer, next by release-manager")
     assert second.startswith("web-zzzzz")
 
 
 def test_who_asked_for_anything_of_a_release_is_found(settings: Settings, run: Any) -> None:
     stored(settings, *releases())
-    found = json.loads(run("-n", "shop", "--by", "carl", "-o", "json").output)
+    found = json.loads(run("-n", "shop", "--by", "release-manager", "-o", "json").output)
     assert [one["name"] for one in found] == ["web-kvn6b"]
     assert found[0]["commands"] == [
-        {"command": "next", "by": "anna", "count": 2},
-        {"command": "next", "by": "carl", "count": 1},
+        {"command": "next", "by": "deployer", "count": 2},
+        {"command": "next", "by": "release-manager", "count": 1},
     ]
     assert json.loads(run("-n", "shop", "--by", "nobody", "-o", "json").output) == []
 

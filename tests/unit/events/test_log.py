@@ -57,11 +57,11 @@ def release() -> list[Message]:
         (
             "GoAhead",
             {
-                "message": "let go as far as batch 1 by otto",
+                "message": "let go as far as batch 1 by operator",
                 "batch_phase": BatchPhase.SMOKED,
                 "batches": 2,
                 "command": "next",
-                "requested_by": "otto",
+                "requested_by": "operator",
             },
         ),
         ("ready", {}),
@@ -112,13 +112,13 @@ def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> No
         finished(),
         pods_seen(gone=[PodGone(uid="uid-web-x7k2p", name="web-x7k2p")], at=START + 60_500),
     ) == [
-        "web-kvn6b: update of shop/web (deploy-demo-hello, app 12122, group 10010), 2025-11-21, by anna",
+        "web-kvn6b: update of shop/web (deploy-demo-hello, app 12122, group 10010), 2025-11-21, by deployer",
         "10:13:20.000      +0.0  update of web",
         "10:13:20.500      +0.5  canary 1 of 2: 1 new pods",
         "10:13:21.000      +1.0    pod web-x7k2p runs, its containers are starting (took 0.4 s)",
         "10:13:21.500      +1.5    pod web-x7k2p has all containers ready (1.5 s after it was made)",
         "10:13:22.000      +2.0  canary 1 of 2 is Smoked (took 1.5 s)",
-        "10:13:22.500      +2.5  let go as far as batch 1 by otto",
+        "10:13:22.500      +2.5  let go as far as batch 1 by operator",
         "10:13:23.000      +3.0    pod web-x7k2p is Ready and takes traffic (took 0.4 s)",
         "10:13:23.500      +3.5  canary 1 of 2 is finished",
         "10:14:20.000     +60.0  update is Success",
@@ -242,7 +242,7 @@ def test_a_cloneset_that_somebody_else_changed_is_told(settings: Settings, run: 
 def test_who_let_a_pod_into_traffic_stands_with_it() -> None:
     let = pod(transitions=[came("pulled-in")])
     assert told(flow_event(1), pods_seen(let))[2].endswith(
-        "pod web-x7k2p is pulled in (batch 1, asked for by anna)"
+        "pod web-x7k2p is pulled in (batch 1, asked for by deployer)"
     )
 
 
@@ -250,7 +250,7 @@ def test_who_let_a_pod_into_traffic_stands_with_it() -> None:
     ("option", "shown", "not_shown"),
     [
         (["--failures"], "pod web-x7k2p failed", "is Success"),
-        (["--commands"], "let go as far as batch 1 by otto", "pod web-x7k2p"),
+        (["--commands"], "let go as far as batch 1 by operator", "pod web-x7k2p"),
         (["--pod", "web-other"], "canary 1 of 2 is Smoked", "pod web-x7k2p"),
         (["--batch", "2"], "batch 2 began", "canary 1 of 2"),
     ],

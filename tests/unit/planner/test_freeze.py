@@ -172,8 +172,8 @@ def test_who_overrides_is_who_asked_for_it_not_who_made_the_release() -> None:
     world = weekend()
     world.apply(NEW, AUTO)
     fact = world.observed(NEW)
-    world.tell(fact.model_copy(update={"request": "1", "requested_by": "anna", "freeze_override": "fix"}))
-    assert "overridden by anna: fix" in world.status(NEW)["freezeOverride"]
+    world.tell(fact.model_copy(update={"request": "1", "requested_by": "deployer", "freeze_override": "fix"}))
+    assert "overridden by deployer: fix" in world.status(NEW)["freezeOverride"]
 
 
 def test_an_override_that_is_taken_back_before_its_turn_holds_back() -> None:

@@ -14,12 +14,12 @@ from shared.topics import Key
 from tests.unit.plumbing.parts import LABELS, Trouble, refusal
 from tests.unit.readiness.samples import AT, pod
 
-FLOW = m.FlowRef(name="web-2", uid="flow-2", batch=1, requested_by="anna")
+FLOW = m.FlowRef(name="web-2", uid="flow-2", batch=1, requested_by="deployer")
 HEAD = {"namespace": "default", "instance": "web"}
 OLD = pod("old", creationTimestamp="2025-12-24T00:00:00Z")
 
 
-def surge(batch: int, *retire: str, by: str = "anna") -> m.Surge:
+def surge(batch: int, *retire: str, by: str = "deployer") -> m.Surge:
     flow = FLOW.model_copy(update={"batch": batch, "requested_by": by})
     hold = m.Hold(flow=flow.uid, batch=batch, surge=1, updated=0, others=3)
     return m.Surge(**HEAD, sequence=batch, flow=flow, replicas=4, partition=3, retire=list(retire), hold=hold)
@@ -50,7 +50,7 @@ def test_a_pod_stays_of_its_batch_when_the_next_one_begins() -> None:
 
 def test_who_let_a_pod_into_traffic_is_said_with_it() -> None:
     releases = release()
-    let = FLOW.model_copy(update={"requested_by": "bert"})
+    let = FLOW.model_copy(update={"requested_by": "on-call"})
     releases.heard(m.PullIn(**HEAD, sequence=2, flow=let, uids=["uid-new"]), AT + 900)
     assert releases.of(pod("new")) == let
 

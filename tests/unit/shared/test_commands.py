@@ -203,12 +203,12 @@ def test_how_far_the_spec_lets_a_release_go(let_go: Cursor, canary: bool, reache
 
 
 def test_a_patch_is_guarded_and_says_which_request_it_was() -> None:
-    body = patch(SMOKED, {"paused": True}, request_id="r1", requested_by="anna")
+    body = patch(SMOKED, {"paused": True}, request_id="r1", requested_by="deployer")
     assert body["metadata"]["resourceVersion"] == "41"
     assert body["metadata"]["annotations"] == {
         "apps.triton.io/last-request": "r1",
         "apps.triton.io/requests": '["r1"]',
-        "apps.triton.io/requested-by": "anna",
+        "apps.triton.io/requested-by": "deployer",
     }
     assert body["spec"] == {"updateStrategy": {"paused": True}}
 

@@ -201,11 +201,11 @@ async def test_a_filter_that_means_nothing(api: Any, given: Json, field: str) ->
 async def test_next_lets_it_go_on_from_its_gate(world: World, api: Any) -> None:
     waiting = {"phase": "BatchStarted", "conditions": [batch(1, "Smoked", canary=True)]}
     world.flow("web-aaaaa", canary=1, status=waiting)
-    reply = await api.flows.Next(df.NextRequest(deploy=MINE), metadata=(("x-requested-by", "bob"),))
+    reply = await api.flows.Next(df.NextRequest(deploy=MINE), metadata=(("x-requested-by", "operator"),))
     assert reply.deploy.name == "web-aaaaa"
     assert strategy_of(world) == {"canary": 1, "batches": 1, "stage": "Baking"}
     annotations = world.cluster.objects[DEPLOYFLOWS, "shop", "web-aaaaa"]["metadata"]["annotations"]
-    assert annotations[REQUESTED_BY] == "bob"
+    assert annotations[REQUESTED_BY] == "operator"
 
 
 async def test_one_idempotency_key_is_one_step(world: World, api: Any) -> None:
@@ -447,12 +447,12 @@ async def test_who_asks_too_often_is_told_when_to_come_again(world: World) -> No
     async with served(world, limits=Limits()) as channel:
         api = stubs(channel)
         await api.flows.Gets(df.DeploysRequest())
-        await api.flows.Gets(df.DeploysRequest(), metadata=(("x-requested-by", "bob"),))
+        await api.flows.Gets(df.DeploysRequest(), metadata=(("x-requested-by", "operator"),))
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await api.flows.Gets(df.DeploysRequest())
     assert error.value.code() == StatusCode.RESOURCE_EXHAUSTED
     assert dict(error.value.trailing_metadata() or ())["retry-after"] == "1.500"
-    assert asked == ["ipv4:127.0.0.1", "bob", "ipv4:127.0.0.1"]
+    assert asked == ["ipv4:127.0.0.1", "operator", "ipv4:127.0.0.1"]
 
 
 async def test_words_of_any_length_and_script_arrive(world: World, api: Any) -> None:

@@ -126,7 +126,7 @@ async def test_two_callers_keys_have_nothing_to_do_with_each_other(
     world.flow("web-1", status=DONE)
     body = {"image": "nginx:2"}
     mine = {b"Idempotency-Key": b"one", b"X-Requested-By": "jörg".encode()}
-    yours = {"Idempotency-Key": "one", "X-Requested-By": "bob"}
+    yours = {"Idempotency-Key": "one", "X-Requested-By": "operator"}
     made = await rest.post("/instances/web/updates", json=body, headers=mine)
     assert made.json()["metadata"]["annotations"]["apps.triton.io/requested-by"] == "jörg"
     assert problem(await rest.post("/instances/web/updates", json=body, headers=yours), 409) == "InProgress"
