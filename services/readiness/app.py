@@ -41,7 +41,7 @@ async def readiness(context: Context) -> AsyncIterator[None]:
         drains.changed(old, new)
 
     async def assigned(owned: frozenset[int]) -> None:  # noqa: ARG001 - the consumer knows it
-        await remember(releases, client, settings.namespaces)
+        await remember(releases, client, settings.namespaces, owns)
         for pod in pods.items.values():
             details.changed(None, pod)
         telling.tell_all(pods.items.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -101,6 +101,10 @@ class Releases:
             if not (of.under_way or of.pods):
                 del self._instances[pod.key]
 
+    def keep(self, owns: Callable[[Key], bool]) -> None:
+        """Forget what is another replica's now: of that no more commands are heard."""
+        self._instances = {key: of for key, of in self._instances.items() if owns(key)}
+
     def remembered(self, key: Key, flow: m.FlowRef) -> None:
         """What a CloneSet says; what was heard since is newer."""
         of = self._instances.setdefault(key, _Instance())
@@ -120,24 +124,30 @@ class _Page(msgspec.Struct):
 _page = msgspec.json.Decoder(_Page)
 
 
-async def remember(releases: Releases, client: Client, namespaces: Iterable[str]) -> None:
+async def remember(
+    releases: Releases, client: Client, namespaces: Iterable[str], owns: Callable[[Key], bool]
+) -> None:
     """Read what the CloneSets say of the releases under way; the log goes without where that can't be had."""
+    releases.keep(owns)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             everywhere: list[str | None] = [None]
             for namespace in [*namespaces] or everywhere:
-                await _read(releases, client, namespace)
+                await _read(releases, client, namespace, owns)
     except (ApiError, Unavailable, TimeoutError) as error:
         _log.warning("pods are told of without their releases for now: %s", str(error) or "no answer")
 
 
-async def _read(releases: Releases, client: Client, namespace: str | None) -> None:
+async def _read(
+    releases: Releases, client: Client, namespace: str | None, owns: Callable[[Key], bool]
+) -> None:
     query = {"labelSelector": "managed-by=triton-io", "limit": str(PAGE)}
     while True:
         page = _page.decode(await client.list_page(CLONESETS, namespace, query))
         for item in page.items:
-            if (flow := release_of(item.metadata)) is not None:
-                releases.remembered(Key(item.metadata.namespace, item.metadata.name), flow)
+            key = Key(item.metadata.namespace, item.metadata.name)
+            if owns(key) and (flow := release_of(item.metadata)) is not None:
+                releases.remembered(key, flow)
         if not page.metadata.next_page:
             return
         query["continue"] = page.metadata.next_page

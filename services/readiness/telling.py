@@ -118,6 +118,7 @@ class Telling:
         instances: dict[Key, list[PodFact]] = {}
         apps: dict[Key, AppRef] = {}
         self._told.clear()
+        self._times.clear()
         for pod in pods:
             if pod.key.instance and self._owns(pod.key):
                 fact = fact_of(pod, self._detail(pod))

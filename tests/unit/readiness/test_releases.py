@@ -101,13 +101,20 @@ async def test_after_a_start_the_releases_under_way_are_read_from_the_clonesets(
     api: Client, client: Client
 ) -> None:
     await api.create(CLONESETS, "default", cloneset("web", FLOW.model_dump_json()))
+    await api.create(CLONESETS, "default", cloneset("others", FLOW.model_dump_json()))
     await api.create(CLONESETS, "default", cloneset("idle"))
     await api.create(CLONESETS, "default", cloneset("odd", json.dumps({"no": "release"})))
     releases = Releases()
-    await remember(releases, client, [])
-    found = {name: releases.of(pod("x", instance=name)) for name in ("web", "idle", "odd")}
+    await remember(releases, client, [], lambda key: key.instance != "others")
+    found = {name: releases.of(pod("x", instance=name)) for name in ("web", "idle", "odd", "others")}
     assert found["web"] == FLOW.model_copy(update={"batch": 0})
-    assert (found["idle"], found["odd"]) == (None, None)
+    assert (found["idle"], found["odd"], found["others"]) == (None, None, None)
+
+
+async def test_what_another_replica_works_on_is_forgotten(client: Client) -> None:
+    releases = release()
+    await remember(releases, client, [], lambda _: False)
+    assert releases.of(pod("new")) is None
 
 
 async def test_nothing_waits_for_releases_that_cannot_be_read(trouble: Trouble, client: Client) -> None:
@@ -115,5 +122,5 @@ async def test_nothing_waits_for_releases_that_cannot_be_read(trouble: Trouble, 
         return refusal(403, "Forbidden", "not for you")
 
     trouble.meddle = refuse
-    await remember(Releases(), client, ["default"])
+    await remember(Releases(), client, ["default"], lambda _: True)
     assert len(trouble.requests) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
@@ -10,12 +11,17 @@ import pytest
 from services.readiness import telling as module
 from services.readiness.telling import Telling
 from shared import outgoing
-from shared.messages import PodsSeen
+from shared.messages import AppRef, FlowRef, PodFact, PodsSeen
 from shared.topics import Key
 from tests.unit.plumbing.parts import Outgoing, until
 from tests.unit.readiness.samples import UP, conditions, pod
 
+FLOW = FlowRef(name="web-2", uid="flow-2", batch=1)
 READY = {"phase": "Running", "conditions": conditions(ContainersReady=True, Ready=True)}
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Told:
@@ -24,7 +30,12 @@ class Told:
     def __init__(self, window_ms: int = 5) -> None:
         self.mine = {"web"}
         self._outgoing = Outgoing()
-        self.telling = Telling(cast("outgoing.Outgoing", self._outgoing), self._owns, coalesce_ms=window_ms)
+        self.telling = Telling(
+            cast("outgoing.Outgoing", self._outgoing),
+            self._owns,
+            coalesce_ms=window_ms,
+            release=lambda _: FLOW,
+        )
 
     def _owns(self, key: Key) -> bool:
         return key.instance in self.mine
@@ -154,3 +165,50 @@ async def test_a_fact_has_the_version_of_its_pod_and_a_new_version_alone_is_not_
     told.telling.tell(None, pod("b", READY, resourceVersion="10"))
     messages = await told.next(3)
     assert [(len(message.pods), message.pods[0].version) for message in messages[2:]] == [(1, 10)]
+
+
+# --- what pods have come to ------------------------------------------------------------------------------
+
+
+def came(fact: PodFact | None) -> list[str]:
+    assert fact is not None
+    return [transition.name for transition in fact.transitions]
+
+
+async def test_all_that_a_pod_came_to_within_the_window_is_told_with_the_release_that_it_belongs_to() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a", creationTimestamp=now()))
+    told.telling.tell(pod("a"), pod("a", UP))
+    (message,) = await told.next()
+    (fact,) = message.pods
+    assert came(fact) == ["created", "started", "containers-ready"]
+    assert (fact.flow, message.app) == (FLOW, AppRef(name="shop", app_id=1, group_id=2))
+
+
+async def test_what_was_told_is_not_told_again_with_the_next_change() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a", creationTimestamp=now()))
+    await told.next()
+    told.telling.tell(pod("a"), pod("a", UP))
+    assert came((await told.next(2))[1].pods[0]) == ["started", "containers-ready"]
+
+
+async def test_a_pod_that_came_and_went_within_the_window_is_told_whole() -> None:
+    told = Told()
+    told.telling.tell(None, pod("a", creationTimestamp=now()))
+    told.telling.tell(pod("a"), pod("a", deletionTimestamp=now()))
+    told.telling.tell(pod("a", deletionTimestamp=now()), None)
+    (message,) = await told.next()
+    (gone,) = message.gone
+    assert came(gone.last) == ["created", "terminating"]
+    assert gone.last is not None
+    assert gone.last.flow == FLOW
+    assert 0 < gone.since <= gone.at
+
+
+async def test_after_a_rebalance_what_is_long_ago_is_not_told_again() -> None:
+    told = Told()
+    scheduled = {"conditions": conditions(PodScheduled=True)}
+    told.telling.tell_all([pod("old", scheduled), pod("new", creationTimestamp=now())])
+    (message,) = told.messages
+    assert {fact.name: came(fact) for fact in message.pods} == {"old": [], "new": ["created"]}
