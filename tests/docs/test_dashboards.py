@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import subprocess
+import sys
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -78,6 +80,8 @@ def test_a_dashboard_is_one_of_grafana_12(dashboard: Dashboard) -> None:
     assert body["description"]
     ids = [panel["id"] for panel in body["panels"]]
     assert len(ids) == len(set(ids))
+    titles = [panel["title"] for panel in dashboard.panels]
+    assert len(titles) == len(set(titles))
     assert next(iter(dashboard.variables.values()))["type"] == "datasource"
 
 
@@ -220,3 +224,21 @@ def test_compose_has_the_dashboards() -> None:
     sources = mounted["/etc/grafana/provisioning/datasources"]
     (source,) = yaml.safe_load((sources / "prometheus.yaml").read_text())["datasources"]
     assert source["type"] == "prometheus"
+
+
+def test_the_first_duration_is_a_rise() -> None:
+    script = (
+        "import services.executor.clonesets, services.planner.metrics, services.readiness.keeper\n"
+        "from prometheus_client import generate_latest\n"
+        "print(generate_latest().decode())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for series in (
+        'triton_batch_phase_duration_seconds_count{phase="Baking"} 0.0',
+        'triton_batch_duration_seconds_count{action="scale_in"} 0.0',
+        'triton_batch_command_duration_seconds_count{command="surge"} 0.0',
+        'triton_gate_command_duration_seconds_count{gate="open"} 0.0',
+    ):
+        assert series in done.stdout.splitlines()
