@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 from prometheus_client import Counter, Histogram
@@ -35,6 +35,9 @@ _durations = Histogram(
     ["command"],
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600),
 )
+# a first one is a rise only where there was a 0
+for _command in get_args(m.ExecutorCommand):
+    _durations.labels(_command.model_fields["type"].default)
 _log = logging.getLogger(__name__)
 _cloneset = msgspec.json.Decoder(CloneSet)
 

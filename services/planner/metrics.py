@@ -66,6 +66,9 @@ _PHASE_BEFORE: Final = {
 # a first one is a rise only where there was a 0
 for _action in Action:
     _begun.labels(_action)
+    _batches.labels(_action)
+for _phase in _PHASE_BEFORE.values():
+    _phases.labels(_phase)
 for _phase in FAILURES:
     for _reason in REASONS:
         _failed.labels(_phase, _reason)

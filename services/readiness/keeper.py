@@ -39,6 +39,9 @@ _durations = Histogram(
     ["gate"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
+# a first one is a rise only where there was a 0
+for _gate in ("open", "closed"):
+    _durations.labels(_gate)
 _log = logging.getLogger(__name__)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,6 +40,19 @@ class Prometheus:
         """The instant vector that an expression comes to now; the assertion has the server's words on a bad one."""
         answer = await self._ask("/api/v1/query", query=expression)
         return [Sample(one["metric"], float(one["value"][1])) for one in answer["result"]]
+
+    async def over(self, expression: str, begin: float) -> list[Sample]:
+        """Every value of an expression, a second apart, from then (seconds since 1970) to now."""
+        answer = await self._ask(
+            "/api/v1/query_range", query=expression, start=str(begin), end=str(time.time()), step="1"
+        )
+        return [Sample(one["metric"], float(value)) for one in answer["result"] for _, value in one["values"]]
+
+    async def families(self) -> set[str]:
+        """The names of all metrics that the services export, also of those without a value; of counters without
+        their `_total`.
+        """
+        return {name.removesuffix("_total") for name in await self._ask("/api/v1/metadata")}
 
     async def alerts(self) -> list[Json]:
         """The active alerts, with their annotations."""
