@@ -43,7 +43,7 @@ def _release(i: Instance, flow: Flow, event: FlowEvent) -> Span:
         f"{flow.action} release",
         tracing.release(flow.uid),
         None,
-        min(flow.created_at or event.at, flow.started_at or event.at),
+        _since(flow) or event.at,
         event.at,
         _about(i, flow)
         | {
@@ -54,6 +54,12 @@ def _release(i: Instance, flow: Flow, event: FlowEvent) -> Span:
         events=[("started", flow.started_at)] if flow.started_at else [],
         error=(flow.message or flow.reason or str(flow.phase)) if failed else "",
     )
+
+
+def _since(flow: Flow) -> int:
+    """From the making of the DeployFlow, which is known to the second: what began within it has not waited."""
+    waited = not flow.started_at or 1000 <= flow.started_at - flow.created_at < flow.started_at
+    return flow.created_at if waited else flow.started_at
 
 
 def _batch(i: Instance, flow: Flow, batch: Batch, now: int) -> Span:

@@ -7,6 +7,7 @@ message types. Kafka, Redis and Kubernetes are the sandbox's.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -28,6 +29,19 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)
 SENDER_TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER_SPAN = "b7ad6b7169203331"
 STOP_SECONDS = 15
+WHOLE = {
+    "update_release": 1,
+    "deploy_command": 1,
+    "request_deploy": 1,
+    "observe": 1,
+    "batch": 2,
+    "surge": 2,
+    "pull_in": 2,
+    "gate_open": 2,
+    "retire": 1,
+    "finish": 1,
+}
+"""Of two pods in two batches. The old pod of the first goes by the write that makes the second's."""
 
 
 class Span(NamedTuple):
@@ -83,19 +97,17 @@ class Collector:
     def trace(self, trace: str) -> list[Span]:
         return sorted((s for s in self.spans.values() if s.trace == trace), key=lambda s: (s.start, -s.end))
 
-    async def whole(self, uid: str) -> list[Span]:
-        """The spans of a release once its root is there, and all that its other spans stand below."""
+    async def whole(self, uid: str, **names: int) -> list[Span]:
+        """The spans of a release once there are so many of each name: each service sends its own when it likes."""
         trace = uid.replace("-", "")
 
-        def complete() -> bool:
-            spans = self.trace(trace)
-            ids = {span.id for span in spans} | {""}
-            return any(not span.parent for span in spans) and all(span.parent in ids for span in spans)
+        def missing() -> Counter[str]:
+            return Counter(names) - Counter(span.name.replace(" ", "_") for span in self.trace(trace))
 
         try:
-            await until(f"the whole trace {trace}", complete, 20)
+            await until(f"the whole trace {trace}", lambda: not missing(), 20)
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self.trace(trace)}") from None
+            raise AssertionError(f"{error}: {missing()} missing, there is {self.trace(trace)}") from None
         return self.trace(trace)
 
 
@@ -154,7 +166,7 @@ async def test_one_trace_from_the_command_to_the_gate(
     await releases.finished("web-traced", "Success")
     uid = (await releases.flow("web-traced"))["metadata"]["uid"]
     trace = uid.replace("-", "")
-    spans = await collector.whole(uid)
+    spans = await collector.whole(uid, **WHOLE)
 
     (root,) = (span for span in spans if not span.parent)
     assert (root.name, root.service, root.failed) == ("update release", "triton-planner", False)

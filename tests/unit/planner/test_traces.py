@@ -7,17 +7,21 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from services.planner import traces
 from services.planner.changes import Changes
 from services.planner.intake import Intake
+from services.planner.state import Instance
 from shared import tracing
 from shared.commands import CommandType, Refusal
 from shared.errors import Poison
 from shared.lanes import Record
+from shared.messages import FlowRef
 from shared.topics import DEPLOY_COMMANDS
 from shared.tracing import Place, Span
 from tests.simulation.world import World
+from tests.unit.events.samples import flow_event
 from tests.unit.planner.releases import NEW, create, press_next, starting, update
 from tests.unit.plumbing.parts import MemoryKafka
 
@@ -87,6 +91,20 @@ def test_a_batch_that_failed_is_told_with_the_end_of_its_release_and_says_why() 
     assert "CrashLoopBackOff" in failed.error
     (root,) = named(told(world), "update release")
     assert (root.error, root.attributes["triton.phase"]) == ("", "Canceled")
+
+
+@pytest.mark.parametrize(
+    ("made", "began", "since"),
+    [(5000, 5400, 5400), (5000, 9000, 5000), (5000, 0, 5000), (0, 5400, 5400), (0, 0, 7000)],
+    ids=["at once", "after it has waited", "never", "made at a time not known", "nothing known"],
+)
+def test_a_release_that_has_waited_was_there_from_its_making_on(made: int, began: int, since: int) -> None:
+    world = update(2)
+    world.run_until(lambda: world.flow(NEW).phase.finished)
+    flow = replace(world.flow(NEW), created_at=made, started_at=began)
+    end = flow_event(at=7000, flow=FlowRef(name=NEW, uid=flow.uid), phase=flow.phase, reason=str(flow.phase))
+    (root,) = traces.spans(Instance("shop", "web", finished=(flow,)), [end])
+    assert (root.start, root.end) == (since, 7000)
 
 
 class Made:
