@@ -88,6 +88,12 @@ _CLOUD_EVENT: Final[Json] = {
         "ce_source": {"type": "string", "format": "uri-reference", "examples": ["/paas/releases"]},
         "ce_subject": {"type": "string", "description": "The message's key."},
         "ce_time": {"type": "string", "format": "date-time"},
+        "traceparent": {
+            "type": "string",
+            "description": "W3C Trace Context. Triton sends it with what is about a release where traces are on; on "
+            "deploy-commands it is the sender's, and the command is told in the sender's trace too.",
+            "examples": ["00-8d0f0f4e5f3a4c439f0e0d5d3a9a6f10-00f067aa0ba902b7-01"],
+        },
     },
 }
 _DEAD_LETTER: Final[Json] = {

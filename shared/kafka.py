@@ -30,7 +30,7 @@ from faststream.message import StreamMessage
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from shared import lag, topics
+from shared import lag, topics, tracing
 from shared.batches import USUAL, Batches, Limits, Write
 from shared.deployflow import problems
 from shared.errors import ConfigError, Poison, Unavailable
@@ -343,7 +343,7 @@ class Kafka:
                     value,
                     self.settings.topic(topic),
                     key=key.encode(),
-                    headers=self.cloud_event(str(uuid.uuid4()), topic, key, stamp),
+                    headers=self.cloud_event(str(uuid.uuid4()), topic, key, stamp) | tracing.headers(value),
                     no_confirm=True,
                 )
                 for topic, key, value in records

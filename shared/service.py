@@ -20,7 +20,7 @@ import uvloop
 from prometheus_client import Gauge
 from pydantic import ValidationError
 
-from shared import logs
+from shared import logs, tracing
 from shared.errors import ConfigError, Unavailable
 from shared.health import Health
 from shared.kafka import Kafka, ensure_topics
@@ -120,6 +120,11 @@ class Context:
         self.stack.push_async_callback(client.close)
         await self.wait_for("Kubernetes", client.answers)
         return client
+
+    def trace(self) -> None:
+        """Tell spans for the life of the service, where that is wanted."""
+        tracing.start(self.settings, self.kafka.service)
+        self.stack.callback(tracing.stop)
 
     async def cancel_tasks(self) -> None:
         for task in self._tasks:

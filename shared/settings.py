@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     watch_silence_seconds: float = Field(90, gt=0)
     """A watch without event or bookmark for so long counts as dead: a fresh list follows."""
 
+    traces: str = Field("", pattern=r"^(https?://.+)?$")
+    """An OpenTelemetry collector (OTLP over HTTP) that is told a trace of each release; empty: none."""
+
     health_host: str = "127.0.0.1"
     health_port: int = Field(0, ge=0, le=65535)
     """`/healthz`, `/readyz` and `/metrics`; 0: any free port."""

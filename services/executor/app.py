@@ -14,6 +14,7 @@ from shared.service import Context, run
 
 @asynccontextmanager
 async def executor(context: Context) -> AsyncIterator[None]:
+    context.trace()
     client = await context.kubernetes()
     clonesets = CloneSets(client, context.kafka, context.settings)
     commands = context.kafka.consume_by_key(

@@ -15,6 +15,7 @@ from services.executor.extras import only_claims
 from services.executor.hooks import with_hooks
 from services.executor.writing import guarded, same
 from shared import messages as m
+from shared import tracing
 from shared.clonesets import CloneSet, facts_of
 from shared.cluster_events import Involved, Subject
 from shared.errors import Unavailable
@@ -89,7 +90,10 @@ class CloneSets:
         for record in records:
             command = decode(record)
             if not isinstance(command, (m.PullIn, m.PullOut)):
-                await self._answer(command, await self._carry_out(command))
+                result = await self._carry_out(command)
+                with tracing.within(tracing.work(command, "executor")):
+                    await self._answer(command, result)
+                tracing.tell(_span(command, result, record))
                 _durations.labels(command.type).observe(max(time.time() - record.timestamp_ms / 1000, 0))
 
     async def _answer(self, command: m.ExecutorCommand, result: m.Result) -> None:
@@ -244,6 +248,12 @@ class CloneSets:
         for cloneset in self.reflector.items.values():
             if cloneset.sequence:
                 self._changed(None, cloneset)
+
+
+def _span(command: m.ExecutorCommand, result: m.Result, record: Record) -> tracing.Span:
+    error = f"{result.reason}: {result.message}" if isinstance(result, m.Refused) else ""
+    kind = type(result).__name__
+    return tracing.carried_out(command, command.type, record, "executor", error=error, result=kind)
 
 
 def _head(command: m.Command) -> dict[str, Any]:

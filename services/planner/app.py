@@ -26,6 +26,7 @@ from shared.store import StatusStore
 
 @asynccontextmanager
 async def planner(context: Context) -> AsyncIterator[None]:
+    context.trace()
     settings, kafka = context.settings, context.kafka
     store = StatusStore(settings.redis_url, settings.prefix)
     context.stack.push_async_callback(store.close)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from prometheus_client import Counter
 
-from services.planner import metrics
+from services.planner import metrics, traces
 from services.planner.deadlines import deadline
 from services.planner.decide import Decision, decide
 from services.planner.facts import Fact, flow_of
@@ -25,6 +25,7 @@ from services.planner.freeze import Windows
 from services.planner.recovery import rebuild
 from services.planner.state import Instance, Step, dump, load
 from services.planner.takeover import begun_before
+from shared import tracing
 from shared.errors import Unavailable
 from shared.kafka import Kafka, decode
 from shared.lanes import Record
@@ -166,6 +167,7 @@ class Instances:
         if idle and not instance.finished:
             self._held.pop(key, None)
         metrics.count(instance, decision.events)
+        tracing.tell(*traces.spans(instance, decision.events))
         return True
 
     async def note_published(self) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 
 from prometheus_client import Counter
 from pydantic import ValidationError
 
 from services.planner.changes import Changes
 from services.planner.replies import send
+from shared import tracing
 from shared.commands import DeployCommand, Refusal
 from shared.deployflow import problems
 from shared.errors import Poison
@@ -35,6 +37,7 @@ class Intake:
 
     async def handle(self, key: str, records: list[Record]) -> None:  # noqa: ARG002
         for record in records:
+            begun = tracing.now()
             command = _read(record)
             try:
                 flow = await self._changes.carry_out(command)
@@ -42,10 +45,13 @@ class Intake:
                 if isinstance(error, ApiError) and error.rights_missing:
                     raise error.waited_for("planner") from error
                 _commands.labels(command.type, "refused").inc()
+                tracing.tell(*_spans(command, record, begun, error=f"{error.reason}: {error}"))
                 await self._reply(command, "refused", "", error.reason, str(error))
                 raise Poison(error.reason, str(error)) from error
             _commands.labels(command.type, "accepted").inc()
-            await self._reply(command, "accepted", flow["metadata"]["name"], "", "")
+            meta = flow["metadata"]
+            tracing.tell(*_spans(command, record, begun, name=meta["name"], uid=meta["uid"]))
+            await self._reply(command, "accepted", meta["name"], "", "")
 
     async def _reply(self, command: DeployCommand, result: str, name: str, reason: str, message: str) -> None:
         _log.info(
@@ -74,3 +80,25 @@ def _read(record: Record) -> DeployCommand:
         return DeployCommand.model_validate(body)
     except ValidationError as error:
         raise Poison("InvalidCommand", problems(error)) from error
+
+
+def _spans(
+    command: DeployCommand, record: Record, begun: int, *, name: str = "", uid: str = "", error: str = ""
+) -> Iterator[tracing.Span]:
+    """One in the release's trace and, where the sender traces too, one in its own, each with a link to the other."""
+    sender = tracing.read(record.headers.get(tracing.TRACEPARENT, ""))
+    release = tracing.release(uid) if uid else None
+    for parent, other in ((release, sender), (sender, release)):
+        if parent is not None:
+            yield tracing.Span(
+                f"{command.type} command",
+                tracing.Place(parent.trace, tracing.hashed(8, parent.trace, "intake", command.id)),
+                parent,
+                begun,
+                tracing.now(),
+                tracing.about(command.namespace, command.instance_name or "", name, uid)
+                | {"triton.request": command.id, "user.name": command.requested_by},
+                record,
+                error=error,
+                link=other,
+            )

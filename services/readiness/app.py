@@ -26,6 +26,7 @@ from shared.topics import Key
 @asynccontextmanager
 async def readiness(context: Context) -> AsyncIterator[None]:
     settings, kafka = context.settings, context.kafka
+    context.trace()
     client = await context.kubernetes()
     outgoing = Outgoing(kafka)
 

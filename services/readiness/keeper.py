@@ -14,6 +14,7 @@ from prometheus_client import Counter, Histogram
 
 from services.readiness.gates import UNCLAIMED, commanded, patch, unclaimed, waits
 from shared import messages as m
+from shared import tracing
 from shared.clonesets import CloneSet
 from shared.errors import Unavailable
 from shared.kafka import decode
@@ -93,6 +94,8 @@ class GateKeeper:
                     self._asked[command.key] = asked = Asked(command, record.timestamp_ms)
                     await self._carry_out(asked)
                     self._asked.pop(command.key, None)
+                    pods = len(command.uids)
+                    tracing.tell(tracing.carried_out(command, command.type, record, "readiness", pods=pods))
                 case m.Surge():
                     self._held.add(Key.parse(key))
                 case m.Retire() | m.Cancel() | m.Finish():
@@ -124,7 +127,9 @@ class GateKeeper:
             body = patch(
                 pod, opened=opened, sequence=sequence, now=datetime.now(UTC), drain_after=drain_after
             )
+            begun = tracing.now()
             if await self._patch(pod, body, asked.gate, "command"):
+                tracing.tell(_span(pod, asked, begun))
                 _durations.labels(asked.gate).observe(max(time.time() - asked.at_ms / 1000, 0))
                 return
             pod = await self._fresh(pod)
@@ -220,6 +225,21 @@ class GateKeeper:
         while True:
             await asyncio.sleep(AGAIN_SECONDS)
             self.look_at_all()
+
+
+def _span(pod: Pod, asked: Asked, begun: int) -> tracing.Span:
+    command, meta = asked.command, pod.metadata
+    attributes = tracing.about(command.namespace, command.instance, command.flow.name, command.flow.uid)
+    attributes |= {"triton.batch": command.flow.batch, "triton.sequence": command.sequence}
+    attributes |= {"triton.gate": asked.gate, "k8s.pod.name": meta.name, "k8s.pod.uid": meta.uid}
+    return tracing.Span(
+        f"gate {asked.gate}",
+        tracing.inside(command.flow.uid, "gate", command.sequence, meta.uid),
+        tracing.work(command, "readiness"),
+        begun,
+        tracing.now(),
+        attributes,
+    )
 
 
 async def _outcome(work: object) -> Unavailable | None:
