@@ -159,10 +159,16 @@ def history(
     place = namespace or ("default" if asked else Place.of(None, None).namespace)
     query = Query([Stream.DEPLOYFLOW], place, instance or "", since=since, until=until)
     try:
-        found = past(asyncio.run(_read(readable(where), query)))
+        documents = asyncio.run(_read(readable(where), query))
     except Unavailable as error:
         raise Failure(str(error)) from error
-    found = [one for one in found if by is None or by in {one.by, *(who for _, who in one.commands)}]
+    if len(documents) >= query.limit:
+        typer.echo(
+            f"the log has more: only the newest {query.limit:,} events are read (--since, --until)", err=True
+        )
+    found = [
+        one for one in past(documents) if by is None or by in {one.by, *(who for _, who in one.commands)}
+    ]
     if output is not None:
         print(dump([one.as_json() for one in found], output))
     elif found:

@@ -87,8 +87,13 @@ class _Reader:
             begin, until, instance = None, None, self._name
             flows = self._recent(await self._store.search(release._replace(deployflow="", instance=instance)))
         since = max(filter(None, (begin, self._since, again)), default=None)
+        if len(flows) >= release.limit:
+            _say(f"the log has more: only the newest {release.limit:,} events of the release are read", "")
         others = Query([Stream.POD, Stream.CLONESET], self._namespace, instance, since=since)
         found = await self._store.search(others._replace(until=until))
+        if len(found) >= others.limit and not again:
+            note = f"the log has more: only the newest {others.limit:,} events of pods are read (--since, --no-pods)"
+            _say(note, "")
         if uids:
             # what happened at the time and is of another release is none of this one's; what is may come late
             found = [one for one in found if one["triton"].get("uid", "") in {"", *uids}]

@@ -110,7 +110,7 @@ class Story:
         if not release.finished:
             release.last = max(release.last, time_of(document))
         uid = document["kubernetes"]["pod"]["uid"]
-        if action == f"pod-{PodTransition.CONTAINERS_READY}" and "batch" in triton:
+        if action == f"pod-{PodTransition.CONTAINERS_READY}" and {"batch", "age_ms"} <= triton.keys():
             release.started.setdefault(uid, triton["age_ms"] / 1000)
         if action == f"pod-{PodTransition.FAILED}":
             release.failed.add(uid)
@@ -122,7 +122,8 @@ class Story:
 
     def _headline(self, document: Json) -> str:
         triton = document["triton"]
-        what = f"{triton['application']}, app {triton['application_id']}, group {triton['group']}"
+        name, app, group = (triton.get(field, "-") for field in ("application", "application_id", "group"))
+        what = f"{name}, app {app}, group {group}"
         where = f"{document['kubernetes']['namespace']}/{triton['instance']}"
         day = time_of(document).astimezone(self._zone).strftime("%Y-%m-%d")
         by = f", by {document['user']['name']}" if "user" in document else ""
@@ -159,7 +160,7 @@ def _aside(document: Json) -> str:
     """How long it took, and who let it."""
     triton, took = document["triton"], seconds(document["event"])
     match document["event"]["action"].removeprefix("pod-"):
-        case PodTransition.CONTAINERS_READY | PodTransition.FAILED:
+        case PodTransition.CONTAINERS_READY | PodTransition.FAILED if "age_ms" in triton:
             return f" ({span(triton['age_ms'] / 1000)} after it was made)"
         case PodTransition.PULLED_IN if "user" in document and "batch" in triton:
             return f" (batch {triton['batch']}, asked for by {document['user']['name']})"

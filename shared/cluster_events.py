@@ -27,6 +27,10 @@ LOOK_SECONDS: Final = 1.0
 WAITING: Final = 10_000
 """Events of objects that are not known; most of them are not ours."""
 LONGEST_MESSAGE: Final = 2_000
+FOR_THE_LOG: Final = 5_000
+"""How many messages that only the log needs wait for Kafka; in a queue of their own, so that no release waits for
+them.
+"""
 
 
 class Involved(msgspec.Struct, frozen=True):

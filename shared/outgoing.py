@@ -19,13 +19,16 @@ class Outgoing:
     """A queue of messages and the task (`run`) that publishes them, however long Kafka is away.
 
     What waits here is lost with the process; its source tells it again when the next process lists.
+    `most`: how many wait at most; above it the oldest are given up. 0: as many as there are.
     """
 
-    def __init__(self, kafka: Kafka) -> None:
+    def __init__(self, kafka: Kafka, most: int = 0) -> None:
         self._kafka = kafka
-        self._queue: asyncio.Queue[Message] = asyncio.Queue()
+        self._queue: asyncio.Queue[Message] = asyncio.Queue(most)
 
     def put(self, message: Message) -> None:
+        if self._queue.full():
+            self._queue.get_nowait()
         self._queue.put_nowait(message)
 
     async def run(self) -> None:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from services.executor.clonesets import CloneSets
 from services.executor.owners import Owners
 from shared import topics
-from shared.cluster_events import ClusterEvents
+from shared.cluster_events import FOR_THE_LOG, ClusterEvents
+from shared.outgoing import Outgoing
 from shared.service import Context, run
 
 
@@ -21,12 +22,13 @@ async def executor(context: Context) -> AsyncIterator[None]:
         [topics.BATCH_COMMANDS], group="executor", handle=clonesets.handle
     )
     clonesets.attach(commands)
+    for_the_log = Outgoing(context.kafka, FOR_THE_LOG)
     said = ClusterEvents(
         client,
         "CloneSet",
         clonesets.subject,
         lambda key: commands.owns(str(key)),
-        clonesets.outgoing,
+        for_the_log,
         namespaces=context.settings.namespaces,
         silence_seconds=context.settings.watch_silence_seconds,
     )
@@ -38,6 +40,7 @@ async def executor(context: Context) -> AsyncIterator[None]:
     commands.on_assigned = assigned
     await context.follow("the list of CloneSets", clonesets.reflector)
     context.spawn(clonesets.outgoing.run(), "CloneSet facts", publishes=True)
+    context.spawn(for_the_log.run(), "what the cluster says of CloneSets", publishes=True)
     context.spawn(said.run(), "the cluster's Events about CloneSets")
     context.spawn(Owners(client, clonesets.reflector, commands.owns).look_forever(), "claims of Triton 0.1.x")
     yield

@@ -6,6 +6,7 @@ An event's id is made from what happened, not from when it was told: told twice 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from services.planner import freeze
@@ -90,7 +91,8 @@ def _flow_events(before: Instance, i: Instance, old: Flow | None, new: Flow, now
     if old is not None and new.total and not old.total:
         yield event("plan", "Planned", f"{new.to_process} pods in {new.total} batches")
     for warning in new.warnings if old is None or old.warnings != new.warnings else ():
-        yield event(f"warning:{warning}", "Warning", warning)
+        # an id of Elasticsearch has 512 bytes at most, and a warning may name many pods
+        yield event(f"warning:{sha256(warning.encode()).hexdigest()[:16]}", "Warning", warning)
     yield from _batch_events(event, old, new)
     if (waits := _waits(i, new)) and waits != _waits(before, old):
         at = f"{new.batch.number}:{new.batch.phase}" if new.batch else "0"

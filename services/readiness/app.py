@@ -14,7 +14,7 @@ from services.readiness.releases import Releases, remember
 from services.readiness.telling import Telling
 from services.readiness.waiting import WaitingGates
 from shared import topics
-from shared.cluster_events import ClusterEvents, Involved, Subject
+from shared.cluster_events import FOR_THE_LOG, ClusterEvents, Involved, Subject
 from shared.kubernetes import PODS
 from shared.outgoing import Outgoing
 from shared.pods import Pod
@@ -28,7 +28,7 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     settings, kafka = context.settings, context.kafka
     context.trace()
     client = await context.kubernetes()
-    outgoing = Outgoing(kafka)
+    outgoing, for_the_log = Outgoing(kafka), Outgoing(kafka, FOR_THE_LOG)
 
     def owns(key: Key) -> bool:
         return commands.owns(str(key))
@@ -63,9 +63,9 @@ async def readiness(context: Context) -> AsyncIterator[None]:
         labels="managed-by=triton-io",
         silence_seconds=settings.watch_silence_seconds,
     )
-    releases = Releases()
+    releases = Releases(lambda uid: uid in pods.items)
     details = Details(
-        client, pods.items.get, owns, lambda pod: telling.tell(pod, pod), outgoing.put, releases.of
+        client, pods.items.get, owns, lambda pod: telling.tell(pod, pod), for_the_log.put, releases.of
     )
     telling = Telling(
         outgoing, owns, coalesce_ms=settings.phase_coalesce_ms, detail=details.of, release=releases.of
@@ -76,7 +76,7 @@ async def readiness(context: Context) -> AsyncIterator[None]:
         "Pod",
         subject,
         owns,
-        outgoing,
+        for_the_log,
         namespaces=settings.namespaces,
         silence_seconds=settings.watch_silence_seconds,
     )
@@ -88,6 +88,7 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     commands.on_assigned = assigned
     await context.follow("the list of pods", pods)
     context.spawn(outgoing.run(), "phase events", publishes=True)
+    context.spawn(for_the_log.run(), "what the cluster says of pods", publishes=True)
     context.spawn(said.run(), "the cluster's Events about pods")
     context.spawn(keeper.look_forever(), "unclaimed pods")
     context.spawn(drains.ask_forever(), "connections of pods pulled out")

@@ -59,13 +59,17 @@ def fact_of(pod: Pod, detail: Detail = UNTOLD) -> PodFact:
         image=pod.spec.containers[0].image if pod.spec.containers else "",
         restarts=sum(container.restart_count for container in pod.status.container_statuses),
         reason=reason,
-        message=message.encode()[:LONGEST_MESSAGE].decode(errors="ignore"),
+        message=shortened(message),
         event=detail.event,
         log=detail.log,
         since=_troubled_since(pod, phase),
         created_at=milliseconds(meta.creation_timestamp),
         at=_since(pod, phase),
     )
+
+
+def shortened(message: str) -> str:
+    return message.encode()[:LONGEST_MESSAGE].decode(errors="ignore")
 
 
 def failed(pod: Pod) -> bool:

@@ -22,6 +22,8 @@ from shared.pods import Pod
 from shared.reflector import ListMeta, Meta, milliseconds
 from shared.topics import Key
 
+SKEW_MS: Final = 3_000
+"""How far the API server's clock may be behind Kafka's; it also cuts its times to seconds."""
 PATIENCE_SECONDS: Final = 3.0
 """Nothing waits longer for what only the log needs."""
 _log = logging.getLogger(__name__)
@@ -42,26 +44,37 @@ class _Instance:
 
 
 class Releases:
-    """What the commands say of each instance; pods that no release has anything to do with belong to none."""
+    """What the commands say of each instance; pods that no release has anything to do with belong to none.
 
-    def __init__(self) -> None:
+    `lives`: whether there is a pod with that uid; a command that comes again names some that are gone.
+    """
+
+    def __init__(self, lives: Callable[[str], bool] = lambda _: True) -> None:
+        self._lives = lives
         self._instances: dict[Key, _Instance] = {}
 
     def heard(self, command: m.Command, at: int) -> None:
         """A command that was given, at `at` in ms."""
+        if isinstance(command, m.Observe):
+            return  # nothing is written yet, and the release may end before anything is
         of = self._instances.setdefault(command.key, _Instance())
-        flow = command.flow
-        surged_at = of.under_way.surged_at if of.under_way and of.under_way.flow.uid == flow.uid else 0
+        flow, now = command.flow, of.under_way
+        if now is None or now.flow.uid != flow.uid:
+            now = _UnderWay(flow)
+            of.pods = {uid: ref for uid, ref in of.pods.items() if uid in of.leaving}
+        surged_at = now.surged_at
         match command:
             case m.Surge():
                 # together with a batch's pods the old ones of the batch before may go
                 before = flow.model_copy(update={"batch": max(flow.batch - 1, 1)})
                 self._leave(of, command.retire, before)
-                surged_at = at
+                if now.flow.batch != flow.batch or not surged_at:  # else it is given again
+                    surged_at = at
             case m.Retire():
                 self._leave(of, command.retire, flow)
             case m.PullIn():
                 of.pods |= dict.fromkeys(command.uids, flow)
+                of.leaving -= set(command.uids)
             case m.PullOut():
                 self._leave(of, command.uids, flow)
             case m.Cancel():
@@ -74,8 +87,9 @@ class Releases:
             del self._instances[command.key]
 
     def _leave(self, of: _Instance, uids: Sequence[str], flow: m.FlowRef) -> None:
-        of.leaving |= set(uids)
-        of.pods |= dict.fromkeys(uids, flow)
+        living = [uid for uid in uids if self._lives(uid)]
+        of.leaving |= set(living)
+        of.pods |= dict.fromkeys(living, flow)
 
     def of(self, pod: Pod) -> m.FlowRef | None:
         """The release that a pod belongs to now."""
@@ -87,8 +101,8 @@ class Releases:
             return named
         if (now := of.under_way) is None:
             return None
-        # Kubernetes cuts the time to seconds
-        if now.surged_at and milliseconds(pod.metadata.creation_timestamp) + 999 >= now.surged_at:
+        made = milliseconds(pod.metadata.creation_timestamp)
+        if now.flow.batch and now.surged_at and made + SKEW_MS >= now.surged_at:
             of.pods[uid] = now.flow
             return now.flow
         return now.flow.model_copy(update={"batch": 0})

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from services.readiness.facts import UNTOLD, Detail, fact_of
 from services.readiness.transitions import ending, transitions
@@ -18,9 +19,16 @@ from shared.pods import Pod
 from shared.topics import Key
 
 LARGEST: Final = 1_000
-"""Facts in one message: about half a megabyte, below Kafka's limit of one."""
+"""Facts and transitions in one message: about half a megabyte, below Kafka's limit of one."""
+MISSED: Final = 5_000
+MISSED_MS: Final = 300_000
+"""How many pods that went while another replica, or none, had their partition are kept in mind, and for how long:
+until a rebalance is over."""
 SECONDS_PER_POD: Final = 0.0002
 """How much longer than for a small instance facts are gathered: a tenth of a second for 500 pods."""
+
+
+T = TypeVar("T", PodFact, PodGone)
 
 
 class Telling:
@@ -47,16 +55,22 @@ class Telling:
         self._times: dict[str, dict[str, int]] = {}
         """By uid, of pods on their way into traffic or to their end: when they came to what."""
 
+        self._missed: deque[tuple[int, Pod]] = deque(maxlen=MISSED)
+
     def tell(self, old: Pod | None, new: Pod | None) -> None:
         """A pod changed, appeared (`old` is None) or is gone (`new` is None)."""
         pod = new or old
-        if pod is None or not pod.key.instance or not self._owns(pod.key):
+        if pod is None or not pod.key.instance:
+            return
+        if not self._owns(pod.key):
+            if new is None:
+                self._missed.append((_now(), pod))
             return
         uid, key = pod.metadata.uid, pod.key
         told = self._told.setdefault(key, {})
         fact: PodFact | PodGone
         if new is None:
-            fact = self._gone(pod)
+            fact = self._gone(pod, _now())
             told.pop(uid, None)
         else:
             fact = fact_of(new, self._detail(new))
@@ -84,10 +98,10 @@ class Telling:
             del self._times[uid]
         return came
 
-    def _gone(self, pod: Pod) -> PodGone:
+    def _gone(self, pod: Pod, at: int) -> PodGone:
         meta = pod.metadata
         since = self._times.pop(meta.uid, {}).get(PodTransition.TERMINATING, 0) or ending(pod)
-        return PodGone(uid=meta.uid, name=meta.name, at=_now(), since=since, last=fact_of(pod))
+        return PodGone(uid=meta.uid, name=meta.name, at=at, since=since, last=fact_of(pod))
 
     def _with_release(self, fact: PodFact | PodGone, pod: Pod) -> PodFact | PodGone:
         """With the release, where there is something for the log; decided now, when it has just happened."""
@@ -128,24 +142,72 @@ class Telling:
                 instances.setdefault(pod.key, []).append(_dated(fact, pod))
                 apps[pod.key] = pod.app
         for key, facts in instances.items():
-            self._publish(key, apps[key], facts, [], complete=len(facts) <= LARGEST)
+            self._publish(key, apps[key], facts, [], complete=True)
+        self._tell_missed()
+
+    def _tell_missed(self) -> None:
+        """The pods that went while their partition was on its way to this replica; told twice it is once."""
+        missed = [(at, pod) for at, pod in self._missed if at > _now() - MISSED_MS]
+        self._missed.clear()
+        for at, pod in missed:
+            if self._owns(pod.key):
+                gone = self._with_release(self._gone(pod, at), pod)
+                assert isinstance(gone, PodGone)
+                self._publish(pod.key, pod.app, [], [gone], complete=False)
+            else:
+                self._missed.append((at, pod))
 
     def _publish(
         self, key: Key, app: AppRef, facts: list[PodFact], gone: list[PodGone], *, complete: bool
     ) -> None:
         at = _now()
-        for start in range(0, max(len(facts), len(gone), 1), LARGEST):
-            self._outgoing.put(
-                PodsSeen(
-                    namespace=key.namespace,
-                    instance=key.instance,
-                    pods=facts[start : start + LARGEST],
-                    gone=gone[start : start + LARGEST],
-                    complete=complete,
-                    at=at,
-                    app=app,
-                )
-            )
+        if sum(map(_size, facts)) + sum(map(_size, gone)) <= LARGEST:
+            self._put(key, app, facts, gone, at, complete=complete)
+            return
+        for part in _parts(facts):
+            self._put(key, app, part, [], at)
+        for some in _parts(gone):
+            self._put(key, app, [], some, at)
+
+    def _put(
+        self,
+        key: Key,
+        app: AppRef,
+        facts: list[PodFact],
+        gone: list[PodGone],
+        at: int,
+        *,
+        complete: bool = False,
+    ) -> None:
+        seen = PodsSeen(
+            namespace=key.namespace,
+            instance=key.instance,
+            pods=facts,
+            gone=gone,
+            complete=complete,
+            at=at,
+            app=app,
+        )
+        self._outgoing.put(seen)
+
+
+def _size(told: PodFact | PodGone) -> int:
+    fact = told if isinstance(told, PodFact) else told.last
+    return 1 + (len(fact.transitions) if fact else 0)
+
+
+def _parts(items: Sequence[T]) -> Iterator[list[T]]:
+    """Cut at `LARGEST`."""
+    part: list[T] = []
+    full = 0
+    for item in items:
+        if part and full + _size(item) > LARGEST:
+            yield part
+            part, full = [], 0
+        part.append(item)
+        full += _size(item)
+    if part:
+        yield part
 
 
 def _now() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from services.readiness.facts import FAILED_WAITING, phase_of
+from services.readiness.facts import FAILED_WAITING, phase_of, shortened
 from services.readiness.gates import CLOSED
 from shared.deployflow import READINESS_GATE, PodPhase
 from shared.messages import Gate, PodTransition, Transition
@@ -39,10 +39,12 @@ def transitions(old: Pod | None, new: Pod, seen: int, known: Times) -> list[Tran
     if _runs(new) and not _runs(was):
         come.to(PodTransition.STARTED, "", _started(new), PodTransition.SCHEDULED)
     if (restarts := _restarts(new)) > _restarts(was):
-        come.to(PodTransition.RESTARTED, restarts, 0, why=_ended(new))
-    if new.containers_ready and not was.containers_ready:
-        n = f"{_since(new, 'ContainersReady')}.{restarts}"
-        come.to(PodTransition.CONTAINERS_READY, n, _since(new, "ContainersReady"), PodTransition.STARTED)
+        at, *why = _ended(new)
+        come.to(PodTransition.RESTARTED, restarts, at, why=(why[0], why[1]))
+    # of one that was in traffic before, that it is Ready again says it
+    if new.containers_ready and not was.containers_ready and PodTransition.UNREADY not in known:
+        at = _since(new, "ContainersReady")
+        come.to(PodTransition.CONTAINERS_READY, at, at, PodTransition.STARTED)
     _gates(come, was, new)
     if not new.deleting:
         _troubles(come, was, new, restarts)
@@ -66,7 +68,11 @@ class _Come:
         self._times = dict(known)
         self._pod = old or new
         self._seen = seen
+        self._first = old is None
         self._since = seen - RECENT_MS if old is None else 0
+
+    def knows(self, name: PodTransition) -> bool:
+        return name in self._times
 
     def to(
         self, name: PodTransition, n: object, at: int, after: str = "", why: tuple[str, str] = ("", "")
@@ -74,7 +80,10 @@ class _Come:
         """`n` tells it from others of that name; `at` by Kubernetes, 0 where it does not say; `after`: what it took its
         time from.
         """
-        at = max([happened(at, self._seen), *self._times.values()])
+        latest = max(self._times.values(), default=0)
+        # what nobody dates has just been seen, or, of a pod that is seen for the first time, is older than that
+        seen = latest or self._seen if self._first and not at else self._seen
+        at = max(happened(at, seen), latest)
         since = self._times.get(after) or (_when(self._pod, after) if after else 0)
         self._times[name] = at
         if at >= self._since:
@@ -87,7 +96,7 @@ class _Come:
                     since=min(since, at),
                     age=max(at - made, 0),
                     reason=why[0],
-                    message=why[1],
+                    message=shortened(why[1]),
                 )
             )
 
@@ -113,6 +122,8 @@ def _gates(come: _Come, was: Pod, new: Pod) -> None:
     at = _since(new, "Ready")
     if new.ready:
         after = PodTransition.CONTAINERS_READY if new.gate == Gate.NONE else PodTransition.PULLED_IN
+        if come.knows(PodTransition.UNREADY):
+            after = PodTransition.UNREADY
         come.to(PodTransition.READY, at, at, after, phase_of(new)[1:])
     elif was is not _NOTHING and new.gate != Gate.CLOSED:
         come.to(PodTransition.UNREADY, at, at, PodTransition.READY, phase_of(new)[1:])
@@ -143,12 +154,14 @@ def _stuck(pod: Pod) -> tuple[str, str]:
     return "", ""
 
 
-def _ended(pod: Pod) -> tuple[str, str]:
-    """Why a container was started again."""
-    for container in pod.status.container_statuses:
-        if container.restart_count and (end := container.last_state.terminated):
-            return end.reason, f"container {container.name}, exit code {end.exit_code}"
-    return "", ""
+def _ended(pod: Pod) -> tuple[int, str, str]:
+    """When and why a container ended that was started again last."""
+    ends = [
+        (milliseconds(end.finished_at), end.reason, f"container {container.name}, exit code {end.exit_code}")
+        for container in pod.status.container_statuses
+        if container.restart_count and (end := container.last_state.terminated)
+    ]
+    return max(ends, default=(0, "", ""))
 
 
 def _runs(pod: Pod) -> bool:

@@ -127,6 +127,16 @@ def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> No
     ]
 
 
+def test_documents_of_an_older_version_are_told_too() -> None:
+    story = Story(UTC)
+    older = documents_of(flow_event(1, app_id=0, group_id=0, app_name=""), *release()[2:4])
+    for document in older:
+        document.source["triton"].pop("age_ms", None)
+    lines = [line.text for document in older for line in story.tell(document.source)]
+    assert lines[0].startswith("web-kvn6b: update of shop/web (-, app 0, group 0)")
+    assert lines[-1].endswith("pod web-x7k2p has all containers ready")
+
+
 def test_a_release_that_goes_on_says_so_at_the_end() -> None:
     assert told(*release())[-1].startswith(
         "web-kvn6b: BatchFinished, not over after 3.5 s; 1 of 2 batches finished"

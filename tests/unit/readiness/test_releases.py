@@ -74,6 +74,36 @@ def test_after_the_end_a_pod_belongs_to_no_release() -> None:
     assert releases.of(pod("new")) is None
 
 
+def test_a_surge_given_again_takes_no_pod_out_of_its_batch() -> None:
+    releases = release()
+    releases.heard(surge(1), AT + 60_000)
+    assert releases.of(pod("new")) == FLOW
+
+
+def test_a_release_that_has_only_looked_owns_nothing() -> None:
+    releases = Releases()
+    releases.heard(m.Observe(**HEAD, sequence=1, flow=FLOW), AT)
+    assert releases.of(pod("new")) is None
+
+
+def test_pods_that_were_to_leave_and_stay_belong_to_the_next_release() -> None:
+    releases = release()
+    releases.heard(m.PullOut(**HEAD, sequence=2, flow=FLOW, uids=["uid-old"]), AT + 900)
+    releases.heard(m.PullIn(**HEAD, sequence=3, flow=FLOW, uids=["uid-old"]), AT + 1900)
+    later = m.FlowRef(name="web-3", uid="flow-3", batch=1)
+    releases.heard(m.Halt(**HEAD, sequence=4, flow=later), AT + 9000)
+    ref = releases.of(OLD)
+    assert ref is not None
+    assert (ref.name, ref.batch) == ("web-3", 0)
+
+
+def test_a_command_that_names_pods_that_are_gone_keeps_nothing_of_them() -> None:
+    releases = Releases(lambda _: False)
+    releases.heard(surge(2, "uid-old"), AT)
+    releases.heard(m.Finish(**HEAD, sequence=9, flow=FLOW), AT + 70_000)
+    assert releases.of(OLD) is None
+
+
 def test_what_a_cloneset_remembers_says_the_release_until_a_command_says_more() -> None:
     releases = Releases()
     releases.remembered(Key("default", "web"), FLOW)

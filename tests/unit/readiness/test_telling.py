@@ -212,3 +212,27 @@ async def test_after_a_rebalance_what_is_long_ago_is_not_told_again() -> None:
     told.telling.tell_all([pod("old", scheduled), pod("new", creationTimestamp=now())])
     (message,) = told.messages
     assert {fact.name: came(fact) for fact in message.pods} == {"old": [], "new": ["created"]}
+
+
+async def test_a_pod_that_went_while_nobody_had_its_partition_is_told_by_who_gets_it() -> None:
+    told = Told()
+    told.mine = set()
+    told.telling.tell(None, pod("a"))
+    told.telling.tell(pod("a"), None)
+    told.telling.tell(pod("b", instance="api"), None)
+    told.telling.tell_all([])
+    assert told.messages == []
+    told.mine = {"web"}
+    told.telling.tell_all([])
+    told.telling.tell_all([])
+    (message,) = told.messages
+    assert [gone.name for gone in message.gone] == ["a"]
+
+
+async def test_what_has_much_to_tell_travels_in_more_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST", 4)
+    told = Told()
+    for name in ("a", "b"):
+        told.telling.tell(None, pod(name, UP, creationTimestamp=now()))
+    first, second = await told.next(2)
+    assert (names(first), names(second)) == (["a"], ["b"])

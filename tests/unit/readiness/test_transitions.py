@@ -190,3 +190,31 @@ def test_a_pod_without_our_gate_comes_into_traffic_with_its_containers() -> None
     told = transitions(None, pod(status=up(Ready=CREATED), gate=None), AT + 900, {})
     assert names(told) == ["created", "scheduled", "started", "containers-ready", "ready"]
     assert READINESS_GATE not in str(told)
+
+
+def test_a_pod_that_restarted_long_ago_is_not_told_of_as_if_it_had_just_come() -> None:
+    end = {"lastState": {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": CREATED}}}
+    state = pod(
+        status=running(restarts=1, **end) | {"conditions": up(gate=CREATED, Ready=CREATED)["conditions"]}
+    )
+    five_days = 5 * 24 * 3600 * 1000
+    assert transitions(None, state, AT + five_days, {}) == []
+    assert {t.at for t in transitions(None, state, AT + 60_000, {})} == {AT + 999}
+
+
+def test_a_pod_that_came_back_into_traffic_took_its_time_from_the_loss() -> None:
+    day = 24 * 3600 * 1000
+    ready = pod(status=up(gate=CREATED, Ready=CREATED))
+    lost = {"conditions": conditions(PodScheduled=True, ContainersReady=False, gate=CREATED, Ready=False)}
+    down = pod(status=running() | lost)
+    back = pod(status=up(gate=CREATED, Ready="2026-01-02T00:00:05Z"))
+    (away,) = transitions(ready, down, AT + day, {})
+    (again,) = transitions(down, back, AT + day + 5_100, {away.name: AT + day})
+    assert (away.name, again.name, again.at - again.since) == ("unready", "ready", 5_100)
+
+
+def test_a_long_word_of_a_container_is_cut() -> None:
+    (told,) = transitions(
+        pod(status=SCHEDULED), pod(status=waiting("ErrImagePull", "x" * 4000)), AT + 800, {}
+    )
+    assert len(told.message) == 400
