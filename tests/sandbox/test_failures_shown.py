@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -46,6 +47,34 @@ async def test_describe_shows_exit_code_last_event_and_last_lines_of_the_log(rel
     at = lines.index("    last lines of its log:")
     assert lines[at + 3 : at + 5] == ["      reading the settings", "      no database at db:5432"]
     assert "fatal: exit code 1" in lines[at + 5]
+
+
+async def test_the_log_has_the_clusters_warnings_and_the_last_lines_of_the_run_that_crashed(
+    releases: Releases,
+) -> None:
+    await releases.create("logged", 2)
+    await releases.apply(
+        deployflow("logged-2", "logged", image="nginx:crash", replicas=2, batchSize=1, annotations=LAST_WORDS)
+    )
+    await releases.batch_is("logged-2", 1, "SmokeFailed")
+
+    async def told() -> list[dict[str, Any]]:
+        found = await releases.logged("logged-2")
+        actions = {document["event"]["action"] for document in found}
+        return found if {"pod-log", "pod-failed", "back-off"} <= actions else []
+
+    found = await until("log and warning are there", told)
+    log = next(document for document in found if document["event"]["action"] == "pod-log")
+    assert "no database at db:5432" in log["triton"]["log"]
+    assert log["triton"]["log_previous"] is True
+    assert log["container"]["name"] == "main"
+    warning = next(document for document in found if document["event"]["action"] == "back-off")
+    assert warning["kubernetes"]["event"]["type"] == "Warning"
+    about = {document["kubernetes"]["pod"]["name"] for document in (log, warning)}
+    failed = next(document for document in found if document["event"]["action"] == "pod-failed")
+    assert about == {failed["kubernetes"]["pod"]["name"]}
+    assert failed["event"]["reason"] == "CrashLoopBackOff"
+    assert {document["triton"]["batch"] for document in (log, warning, failed)} == {1}
 
 
 async def test_pods_that_never_get_ready_are_shown_with_their_probes_warning(releases: Releases) -> None:

@@ -196,6 +196,10 @@ class Releases:
 
         await until(f"{number} pods of {instance} serve", serve)
 
+    async def logged(self, deployflow: str) -> list[Json]:
+        """What the log has of a release so far: itself, its pods and its CloneSet."""
+        return await self._store.search(Query(namespace=self.namespace, deployflow=deployflow, limit=5000))
+
     async def events(self, deployflow: str) -> list[Json]:
         """The story of a release as the log has it, once its end is in it."""
 
