@@ -67,7 +67,7 @@ async def test_a_template_that_openkruise_refuses_fails_with_its_words_and_moves
     assert status["conditions"] == []
     await releases.apply(deployflow(f"{instance}-good", instance, image="nginx:2", replicas=WANTED))
     await releases.finished(f"{instance}-good", "Success")
-    assert len(await releases.endpoints(instance)) == WANTED
+    await releases.serves(instance, WANTED)
     await each_event_once(sandbox, history)
 
 
