@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from shared.lanes import Offsets, PutAside, Record, carry_out
 
-AT_ONCE: Final = 2
-"""Batches under way: one at the server, and one that is made ready, or follows it there."""
+AT_ONCE: Final = 3
+"""Batches under way: two at the server, which works on as many, and one that is made ready."""
 
 Write = Callable[[list[Record]], Awaitable[None]]
 
