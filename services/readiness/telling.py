@@ -54,7 +54,6 @@ class Telling:
         """By uid: what pods have come to since they were told last."""
         self._times: dict[str, dict[str, int]] = {}
         """By uid, of pods on their way into traffic or to their end: when they came to what."""
-
         self._missed: deque[tuple[int, Pod]] = deque(maxlen=MISSED)
 
     def tell(self, old: Pod | None, new: Pod | None) -> None:
@@ -64,7 +63,7 @@ class Telling:
             return
         if not self._owns(pod.key):
             if new is None:
-                self._missed.append((_now(), pod))
+                self._miss(pod)
             return
         uid, key = pod.metadata.uid, pod.key
         told = self._told.setdefault(key, {})
@@ -130,6 +129,7 @@ class Telling:
     def tell_all(self, pods: Iterable[Pod]) -> None:
         """The current state of all of this replica's instances, after it was given new partitions."""
         instances: dict[Key, list[PodFact]] = {}
+        ways: dict[Key, list[PodFact]] = {}
         apps: dict[Key, AppRef] = {}
         self._told.clear()
         self._times.clear()
@@ -137,18 +137,28 @@ class Telling:
             if pod.key.instance and self._owns(pod.key):
                 fact = fact_of(pod, self._detail(pod))
                 self._told.setdefault(pod.key, {})[fact.uid] = fact
+                fact = _dated(fact, pod)
+                instances.setdefault(pod.key, []).append(fact)
                 if came := transitions(None, pod, _now(), {}):
-                    fact = fact.model_copy(update={"transitions": came, "flow": self._release(pod)})
-                instances.setdefault(pod.key, []).append(_dated(fact, pod))
+                    way = fact.model_copy(update={"transitions": came, "flow": self._release(pod)})
+                    ways.setdefault(pod.key, []).append(way)
                 apps[pod.key] = pod.app
         for key, facts in instances.items():
             self._publish(key, apps[key], facts, [], complete=True)
+        # apart: with what only the log needs, fewer instances would be complete in one message
+        for key, facts in ways.items():
+            self._publish(key, apps[key], facts, [], complete=False)
         self._tell_missed()
+
+    def _miss(self, pod: Pod) -> None:
+        now = _now()
+        while self._missed and self._missed[0][0] < now - MISSED_MS:
+            self._missed.popleft()
+        self._missed.append((now, pod))
 
     def _tell_missed(self) -> None:
         """The pods that went while their partition was on its way to this replica; told twice it is once."""
-        missed = [(at, pod) for at, pod in self._missed if at > _now() - MISSED_MS]
-        self._missed.clear()
+        missed, self._missed = self._missed, deque(maxlen=MISSED)
         for at, pod in missed:
             if self._owns(pod.key):
                 gone = self._with_release(self._gone(pod, at), pod)

@@ -210,8 +210,22 @@ async def test_after_a_rebalance_what_is_long_ago_is_not_told_again() -> None:
     told = Told()
     scheduled = {"conditions": conditions(PodScheduled=True)}
     told.telling.tell_all([pod("old", scheduled), pod("new", creationTimestamp=now())])
-    (message,) = told.messages
-    assert {fact.name: came(fact) for fact in message.pods} == {"old": [], "new": ["created"]}
+    state, ways = told.messages
+    assert (names(state), state.complete) == (["new", "old"], True)
+    assert {fact.name: came(fact) for fact in state.pods} == {"old": [], "new": []}
+    assert {fact.name: came(fact) for fact in ways.pods} == {"new": ["created"]}
+    assert not ways.complete
+
+
+async def test_an_instance_of_young_pods_is_complete_in_one_message_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LARGEST", 3)
+    told = Told()
+    told.telling.tell_all([pod(name, UP, creationTimestamp=now()) for name in "abc"])
+    state, *ways = told.messages
+    assert (names(state), state.complete) == (["a", "b", "c"], True)
+    assert [names(message) for message in ways] == [["a"], ["b"], ["c"]]
 
 
 async def test_a_pod_that_went_while_nobody_had_its_partition_is_told_by_who_gets_it() -> None:
