@@ -38,8 +38,8 @@ run: $(VENV)/.ready ## the four services against the cluster of the current kube
 
 documents: $(VENV)/.ready ## what is generated: the CRD, the AsyncAPI and the OpenAPI document, the JSON Schemas, Kibana's saved objects and the Python of the .proto files
 	$(BIN)/triton crd > deploy/crds/apps.triton.io_deployflows.yaml
-	$(BIN)/python -m shared.asyncapi > docs/asyncapi.yaml
-	$(BIN)/python -m shared.schemas docs/schemas
+	$(BIN)/python -m shared.messaging.asyncapi > docs/asyncapi.yaml
+	$(BIN)/python -m shared.messaging.json_schemas docs/schemas
 	$(BIN)/python -m services.planner.api.protos.generate
 	$(BIN)/python -m services.planner.api.openapi > docs/openapi.json
 	$(BIN)/python -m services.events.kibana > deploy/kibana/triton.ndjson

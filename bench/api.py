@@ -42,8 +42,8 @@ from sandbox.process import SandboxError, free_port
 from sandbox.real.stack import RealStack
 from services.planner.api.protos import deployflow_pb2 as pb
 from services.planner.api.protos.deployflow_pb2_grpc import DeployFlowStub
-from shared import kubernetes as k8s
-from shared.kubernetes import Client
+from shared.kube import client as k8s
+from shared.kube.client import Client
 
 FLOWS: Final = 1_000
 RATE: Final = 1_000

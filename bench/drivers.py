@@ -18,9 +18,9 @@ from bench.errors import BenchError
 from bench.following import follow
 from bench.progress import during
 from bench.workloads import NAMESPACE, SET_LABEL, V1, V2, Json, Workload, template
-from shared.commands import deployflow_name, manifest
-from shared.deployflow import Action, Application, DeployFlowSpec, Mode, UpdateStrategy
-from shared.kubernetes import DEPLOYFLOWS, Client
+from shared.domain.deploy_commands import deployflow_name, manifest
+from shared.domain.deployflow import Action, Application, DeployFlowSpec, Mode, UpdateStrategy
+from shared.kube.client import DEPLOYFLOWS, Client
 
 GIVE_UP_SECONDS: Final = 600.0
 """A release that takes longer hangs: even the largest takes a minute."""

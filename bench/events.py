@@ -43,8 +43,8 @@ from sandbox.environment import Sandbox
 from sandbox.process import Parts, Reached, SandboxError
 from sandbox.real.stack import start_elasticsearch, start_kafka
 from services.events.documents import documents
+from shared.domain.messages import TOPIC_OF, Message
 from shared.event_store import Document, Stream, index_name
-from shared.messages import TOPIC_OF, Message
 from shared.settings import Settings
 
 EVENTS: Final = 400_000

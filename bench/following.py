@@ -9,7 +9,7 @@ import msgspec
 
 from bench.errors import BenchError
 from bench.workloads import NAMESPACE, SET_LABEL
-from shared.kubernetes import Client, Resource
+from shared.kube.client import Client, Resource
 
 SILENCE_SECONDS: Final = 60.0
 """The server sends bookmarks every few seconds."""

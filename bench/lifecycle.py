@@ -37,9 +37,9 @@ import redis
 from bench.errors import BenchError
 from bench.progress import say
 from sandbox.process import free_port
-from services.planner.decide import decide
-from services.planner.state import Instance, dump, load
-from shared.messages import ADAPTERS, TOPIC_OF
+from services.planner.decision.decide import decide
+from services.planner.model.state import Instance, dump, load
+from shared.domain.messages import ADAPTERS, TOPIC_OF
 from tests.simulation.cluster import INSTANCE, NAMESPACE
 from tests.simulation.world import RESEND_MS, Told, World
 

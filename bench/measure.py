@@ -18,7 +18,7 @@ from bench.observer import Observer
 from bench.progress import during, say
 from bench.surroundings import Surroundings
 from bench.workloads import NAMESPACE, Workload
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Resource
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, ApiError, Resource
 
 SETTLE_SECONDS: Final = 1.0
 """After making and after releasing: what trails behind (status, commits, events) counts to what came before."""

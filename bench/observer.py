@@ -10,8 +10,8 @@ import msgspec
 from bench.following import follow
 from bench.legs import PodTimes
 from bench.workloads import APPLICATION_LABEL, V2
-from shared.kubernetes import PODS, Client
-from shared.pods import Pod
+from shared.kube.client import PODS, Client
+from shared.kube.pods import Pod
 
 
 class Observer:

@@ -39,7 +39,7 @@ from sandbox.environment import Stack
 from sandbox.process import SandboxError
 from sandbox.real.stack import RealStack
 from shared.errors import Unavailable
-from shared.kubernetes import ApiError
+from shared.kube.client import ApiError
 
 EXAMPLES: Final = """
 examples:

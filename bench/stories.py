@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from shared.deployflow import BatchPhase, FlowPhase, PodPhase
-from shared.messages import (
+from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.domain.messages import (
     AppRef,
     CloneSetEvent,
     CloneSetFacts,

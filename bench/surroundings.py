@@ -16,7 +16,7 @@ from bench.meters import Request, Usage, requests_in, requests_of, usage
 from sandbox.embedded import BACKENDS, KUBERNETES
 from sandbox.environment import SERVICES, Sandbox, Stack
 from sandbox.real.cluster import AUDIT, CLUSTER
-from shared.kubernetes import Client
+from shared.kube.client import Client
 
 AGENT: Final = "triton-bench"
 REQUESTS_PER_SECOND: Final = 10_000.0

@@ -14,8 +14,8 @@ from cli.releases import at, steer
 
 if TYPE_CHECKING:
     from cli.backends import Wanted
-    from shared.deployflow import DeployFlowSpec
-    from shared.releases import Known
+    from shared.domain.deployflow import DeployFlowSpec
+    from shared.releases.specs import Known
 
 Json = dict[str, Any]
 
@@ -73,13 +73,13 @@ def update(
     """
     from cli.backends import Wanted
     from cli.strategy import paced
-    from shared import releases
+    from shared.releases import specs
 
     strategy = paced(batch_size, mode, interval, canary=canary)
     override = override_freeze or ""
     wanted = Wanted(
         instance,
-        lambda known: releases.update(known, releases.Wish(image, container, replicas, strategy)),
+        lambda known: specs.update(known, specs.Wish(image, container, replicas, strategy)),
         lambda server: server.triton.update(
             instance,
             image,
@@ -118,13 +118,13 @@ def rollback(
     """
     from cli.backends import Wanted
     from cli.strategy import paced
-    from shared import releases
+    from shared.releases import specs
 
     asked = paced(batch_size, mode, interval)
 
     def build(known: Known) -> DeployFlowSpec:
-        base, spec = releases.rollback(known, to, asked)
-        note(f"{instance} goes back to {releases.title(base)}")
+        base, spec = specs.rollback(known, to, asked)
+        note(f"{instance} goes back to {specs.title(base)}")
         return spec
 
     wanted = Wanted(instance, build, lambda server: server.rollback(instance, to, asked))
@@ -152,12 +152,12 @@ def restart(
     """
     from cli.backends import Wanted
     from cli.strategy import paced
-    from shared import releases
+    from shared.releases import specs
 
     asked = paced(batch_size, mode, interval)
     wanted = Wanted(
         instance,
-        lambda known: releases.restart(known, {**asked, **_naming(pods)}),
+        lambda known: specs.restart(known, {**asked, **_naming(pods)}),
         lambda server: server.triton.restart(instance, pods=pods or (), strategy=asked, queue=True),
         pods=bool(pods),
     )
@@ -188,12 +188,12 @@ def scale(
     """
     from cli.backends import Wanted
     from cli.strategy import paced
-    from shared import releases
+    from shared.releases import specs
 
     asked = paced(batch_size, mode, interval)
 
     def build(known: Known) -> DeployFlowSpec | None:
-        spec = releases.scale(known, replicas, {**asked, **_naming(pods)})
+        spec = specs.scale(known, replicas, {**asked, **_naming(pods)})
         if spec is None:
             note(f"{instance} has {replicas} replicas already: nothing to do")
         return spec
@@ -227,12 +227,12 @@ def stop(
     """
     from cli.backends import Wanted
     from cli.strategy import paced
-    from shared import releases
+    from shared.releases import specs
 
     asked = paced(batch_size, mode, interval)
     wanted = Wanted(
         instance,
-        lambda known: releases.stop(known, asked),
+        lambda known: specs.stop(known, asked),
         lambda server: server.triton.stop(instance, strategy=asked, queue=True),
     )
     _begin(wanted, where, requested_by, output)
@@ -258,12 +258,12 @@ def start(
     """
     from cli.backends import Wanted
     from cli.strategy import paced
-    from shared import releases
+    from shared.releases import specs
 
     asked = paced(batch_size, mode, interval)
     wanted = Wanted(
         instance,
-        lambda known: releases.start(known, asked),
+        lambda known: specs.start(known, asked),
         lambda server: server.triton.start(instance, strategy=asked, queue=True),
     )
     _begin(wanted, where, requested_by, output)
@@ -290,7 +290,7 @@ def delete(
     """
     from cli.backends import Wanted
     from cli.strategy import paced
-    from shared import releases
+    from shared.releases import specs
 
     asked = paced(batch_size, mode, interval)
     if not yes:
@@ -303,7 +303,7 @@ def delete(
             raise typer.Exit(FAILED)
     wanted = Wanted(
         instance,
-        lambda known: releases.delete(known, asked),
+        lambda known: specs.delete(known, asked),
         lambda server: server.delete(instance, asked),
     )
     _begin(wanted, where, requested_by, output)
@@ -327,7 +327,7 @@ def retry(
       triton retry 12122-sample-10010
 
     """
-    from shared.commands import CommandType
+    from shared.domain.deploy_commands import CommandType
 
     steer(name, CommandType.RETRY, where, requested_by, output=output)
 
@@ -346,6 +346,6 @@ def promote(
       triton promote 12122-sample-10010
 
     """
-    from shared.commands import CommandType
+    from shared.domain.deploy_commands import CommandType
 
     steer(name, CommandType.PROMOTE, where, requested_by, output=output)

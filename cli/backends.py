@@ -12,16 +12,16 @@ from cli.exits import BadInput
 from cli.manifests import Document
 from cli.options import Where, server_of
 from cli.output import note, now
-from services.planner.preview import assume
-from shared import releases
-from shared.commands import DeployCommand
-from shared.deployflow import DeployFlowSpec
-from shared.kubernetes import DEPLOYFLOWS
-from shared.releases import Known
+from services.planner.views.plan_preview import assume
+from shared.domain.deploy_commands import DeployCommand
+from shared.domain.deployflow import DeployFlowSpec
+from shared.kube.client import DEPLOYFLOWS
+from shared.releases import specs
+from shared.releases.specs import Known
 
 if TYPE_CHECKING:
-    from cli.client import DeployFlow
     from cli.remote import ByServer
+    from triton_client import DeployFlow
 
 Json = dict[str, Any]
 
@@ -90,7 +90,7 @@ class InCluster:
         spec = wanted.build(await self._known(wanted.instance, pods=wanted.pods))
         if spec is None:
             return None
-        body = releases.release(
+        body = specs.release(
             spec,
             namespace=cluster.namespace,
             request_id=control.new_request_id(),
@@ -120,7 +120,7 @@ class InCluster:
         return planning.planned(spec, given)
 
     async def replicas(self, instance: str) -> int:
-        return releases.replicas_of(await self._known(instance))
+        return specs.replicas_of(await self._known(instance))
 
     async def _known(self, instance: str, *, pods: bool = False) -> Known:
         cluster = self._cluster

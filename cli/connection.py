@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from cli.exits import BadInput, Failure
-from shared.deployflow import FREEZE_WINDOWS, INSTANCE_LABEL
+from shared.domain.deployflow import FREEZE_WINDOWS, INSTANCE_LABEL
 from shared.errors import ConfigError, Unavailable
-from shared.history import age
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiError, Client
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiError, Client
+from shared.releases.history import age
 
 ANSWER_SECONDS: Final = 8.0
 """A person waits for the answer: an API server that takes longer counts as away."""

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from cli.connection import Cluster
 from cli.exits import Failure
-from shared.commands import CommandType, DeployCommand, Target, change, patch
-from shared.deployflow import BatchPhase
-from shared.kubernetes import DEPLOYFLOWS, ApiError
+from shared.domain.deploy_commands import CommandType, DeployCommand, Target, change, patch
+from shared.domain.deployflow import BatchPhase
+from shared.kube.client import DEPLOYFLOWS, ApiError
 
 Json = dict[str, Any]
 ATTEMPTS: Final = 10

@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from cli.exits import BadInput, Failure
 from cli.output import Format, show, table
-from shared import topics
+from shared.domain import topics
 from shared.errors import Unavailable
-from shared.kafka import connection
+from shared.messaging.kafka import connection
 from shared.settings import Settings, unfit
 
 T = TypeVar("T")

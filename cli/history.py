@@ -17,7 +17,7 @@ from cli.log import Readable, readable, when
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump, table
 from cli.story import seconds, span, time_of
-from shared.deployflow import FlowPhase
+from shared.domain.deployflow import FlowPhase
 from shared.errors import Unavailable
 from shared.event_store import Query, Stream
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from cli.connection import Cluster
 from cli.exits import Failure
-from shared.kubernetes import CRDS, ApiError
+from shared.kube.client import CRDS, ApiError
 
 Json = dict[str, Any]
 _ATTEMPTS: Final = 5

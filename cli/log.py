@@ -17,7 +17,7 @@ from cli.exits import BadInput, Failure
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump
 from cli.story import Line, Story, Tone, is_of, time_of
-from shared.deployflow import FlowPhase
+from shared.domain.deployflow import FlowPhase
 from shared.errors import Unavailable
 from shared.event_store import Query, Stream, open_store
 from shared.settings import Settings, unfit

@@ -62,11 +62,11 @@ def _known(error: Exception) -> tuple[str, bool] | None:
     # imported here: only a command that failed pays for it
     from pydantic import ValidationError
 
-    from shared.commands import Refusal
-    from shared.deployflow import problems
+    from shared.domain.deploy_commands import Refusal
+    from shared.domain.deployflow import problems
     from shared.errors import ConfigError, Unavailable
-    from shared.kubernetes import ApiError
-    from shared.releases import Unfit
+    from shared.kube.client import ApiError
+    from shared.releases.specs import Unfit
 
     if isinstance(error, Unfit):
         option = _OPTIONS.get(error.field)
@@ -75,8 +75,8 @@ def _known(error: Exception) -> tuple[str, bool] | None:
         return problems(error), True
     if isinstance(error, ApiError):
         return f"Kubernetes refused: {error}", error.code in {400, 422}
-    if "cli.client" in sys.modules:
-        from cli.client import TritonError
+    if "triton_client" in sys.modules:
+        from triton_client import TritonError
 
         if isinstance(error, TritonError):
             return _of_server(str(error), error.status, error.reason)

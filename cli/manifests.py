@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 from cli.connection import Cluster
 from cli.control import new_request_id
 from cli.exits import BadInput, Failure
-from shared.commands import requested
-from shared.deployflow import API_VERSION, KIND, DeployFlowSpec, problems
-from shared.kubernetes import ApiError, Resource
+from shared.domain.deploy_commands import requested
+from shared.domain.deployflow import API_VERSION, KIND, DeployFlowSpec, problems
+from shared.kube.client import ApiError, Resource
 
 Json = dict[str, Any]
 STDIN: Final = "-"

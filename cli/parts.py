@@ -220,8 +220,8 @@ def crd(
       triton crd --install
 
     """
-    from shared.crd import crd as definition
-    from shared.crd import crd_yaml
+    from shared.kube.crd import crd as definition
+    from shared.kube.crd import crd_yaml
 
     if not install:
         print(crd_yaml(), end="")

@@ -14,8 +14,8 @@ from cli.output import Format, note, now, show
 if TYPE_CHECKING:
     from cli.backends import Backend
     from cli.manifests import Document
-    from shared.commands import CommandType, Target
-    from shared.deployflow import BatchPhase, DeployFlowSpec
+    from shared.domain.deploy_commands import CommandType, Target
+    from shared.domain.deployflow import BatchPhase, DeployFlowSpec
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def plan(
 def _plans(flows: list[tuple[Document, DeployFlowSpec]], where: Where) -> list[Json]:
     """For programs; where no cluster answers, and nobody named one, of what may be supposed."""
     from cli.planning import planned
-    from services.planner.preview import suppose
+    from services.planner.views.plan_preview import suppose
     from shared.errors import Unavailable
 
     async def work(backend: Backend) -> list[Json]:
@@ -218,7 +218,7 @@ def steer(
 ) -> None:
     """Let a running release do something, and say what it came to."""
     from cli import control
-    from shared.commands import CommandType
+    from shared.domain.deploy_commands import CommandType
 
     async def work(backend: Backend) -> None:
         flow = await backend.flow(name)
@@ -258,7 +258,7 @@ def next_(
       triton next 12122-sample-10010 --batch 1 --stage Smoked
 
     """
-    from shared.commands import CommandType
+    from shared.domain.deploy_commands import CommandType
 
     if stage is not None and batch is None:
         msg = "--stage needs --batch: the stage of which batch?"
@@ -286,7 +286,7 @@ def continue_(
       triton continue web --batches 1 --stage Baking
 
     """
-    from shared.commands import CommandType, Target
+    from shared.domain.deploy_commands import CommandType, Target
 
     if batches is None and stage is None:
         msg = "say how far: --batches N, --stage S, or both"
@@ -296,7 +296,7 @@ def continue_(
 
 
 def _stage(text: str | None) -> BatchPhase | None:
-    from shared.deployflow import BatchPhase
+    from shared.domain.deployflow import BatchPhase
 
     if text is None:
         return None
@@ -322,7 +322,7 @@ def pause(
       triton pause 12122-sample-10010
 
     """
-    from shared.commands import CommandType
+    from shared.domain.deploy_commands import CommandType
 
     steer(name, CommandType.PAUSE, where, requested_by, output=output)
 
@@ -339,7 +339,7 @@ def resume(
       triton resume 12122-sample-10010
 
     """
-    from shared.commands import CommandType
+    from shared.domain.deploy_commands import CommandType
 
     steer(name, CommandType.RESUME, where, requested_by, output=output)
 
@@ -358,6 +358,6 @@ def cancel(
       triton cancel 12122-sample-10010 --as on-call
 
     """
-    from shared.commands import CommandType
+    from shared.domain.deploy_commands import CommandType
 
     steer(name, CommandType.CANCEL, where, requested_by, output=output)

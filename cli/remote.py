@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cli import control
-from cli.client import AsyncTriton, DeployFlow, TritonError
 from cli.connection import ANSWER_SECONDS, current_release, no_such
 from cli.exits import BadInput, Failure
 from cli.manifests import Document, namespace_of
 from cli.output import note
-from services.planner.preview import refusal_object
-from shared import deployflow as df
-from shared import releases
-from shared.commands import CommandType, DeployCommand
-from shared.deployflow import DeployFlowSpec
+from services.planner.views.plan_preview import refusal_object
+from shared.domain import deployflow as df
+from shared.domain.deploy_commands import CommandType, DeployCommand
+from shared.domain.deployflow import DeployFlowSpec
 from shared.errors import Unavailable
 from shared.event_store.interface import Query, dataset
-from shared.history import age
-from shared.releases import Known
+from shared.releases import specs
+from shared.releases.history import age
+from shared.releases.specs import Known
+from triton_client import AsyncTriton, DeployFlow, TritonError
 
 if TYPE_CHECKING:
     from cli.backends import Wanted
@@ -77,8 +77,8 @@ class ByServer:
         return made.resource if made else None
 
     async def rollback(self, instance: str, to: str | None, strategy: Json) -> DeployFlow:
-        base, _ = releases.rollback(await self._known(instance), to, strategy)
-        note(f"{instance} goes back to {releases.title(base)}")
+        base, _ = specs.rollback(await self._known(instance), to, strategy)
+        note(f"{instance} goes back to {specs.title(base)}")
         return await self.triton.rollback(instance, to=base["metadata"]["name"], strategy=strategy)
 
     async def scale(
@@ -93,7 +93,7 @@ class ByServer:
             return None
 
     async def delete(self, instance: str, strategy: Json) -> DeployFlow:
-        spec = releases.delete(await self._known(instance), strategy)
+        spec = specs.delete(await self._known(instance), strategy)
         return await self.triton.create(spec, queue=True)
 
     async def command(self, flow: Json, command: DeployCommand) -> str:
@@ -149,7 +149,7 @@ class ByServer:
         return plan.model_dump(mode="json", by_alias=True)
 
     async def replicas(self, instance: str) -> int:
-        return releases.replicas_of(await self._known(instance))
+        return specs.replicas_of(await self._known(instance))
 
     async def _releases(self, instance: str) -> list[Json]:
         """Oldest first; of one instance, or all."""

@@ -12,9 +12,9 @@ from datetime import datetime, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from shared.deployflow import FlowPhase
+from shared.domain.deployflow import FlowPhase
+from shared.domain.messages import PodTransition
 from shared.event_store import Stream, dataset
-from shared.messages import PodTransition
 
 Json = dict[str, Any]
 

@@ -17,7 +17,7 @@ from cli.exits import Failure
 from cli.output import note
 from cli.rendering import Batch, Progress, changes, counted, heading, progress
 from shared.errors import Unavailable
-from shared.kubernetes import DEPLOYFLOWS, ApiError
+from shared.kube.client import DEPLOYFLOWS, ApiError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -14,7 +14,7 @@ import uvloop
 from sandbox.kafka import MockBroker
 from sandbox.kafka_proxy import KafkaProxy
 from sandbox.redis import RedisServer
-from shared import topics
+from shared.domain import topics
 from shared.settings import Settings
 
 

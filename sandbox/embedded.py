@@ -44,7 +44,7 @@ class EmbeddedStack:
 
 async def _kubernetes(parts: Parts, state: Path, kubeconfig: Path) -> None:
     # the backends start while this is imported and written
-    from shared.crd import crd_yaml
+    from shared.kube.crd import crd_yaml
 
     crd = state / "crd.yaml"
     crd.write_text(crd_yaml())

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared import freeze
-from shared.freeze import FreezeWindow
+from shared.domain import freeze_windows
+from shared.domain.freeze_windows import FreezeWindow
 
 
 class Settings(BaseSettings):
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     def _read(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        windows, problems = freeze.read(value)
+        windows, problems = freeze_windows.read(value)
         if problems:
             raise ValueError("; ".join(problems))
         return windows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shared.deployflow import API_VERSION, KIND, Application
+from shared.domain.deployflow import API_VERSION, KIND, Application
 
 Json = dict[str, Any]
 

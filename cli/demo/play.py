@@ -22,12 +22,12 @@ from cli.planning import plan_lines, planned
 from cli.rendering import progress, status_of
 from cli.strategy import paced
 from cli.watching import follow
-from services.planner.preview import assume
-from shared import history
-from shared.commands import CommandType
+from services.planner.views.plan_preview import assume
+from shared.domain.deploy_commands import CommandType
 from shared.event_store import EventStore, Query, Stream, open_store
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS
-from shared.releases import Wish, release, updated
+from shared.kube.client import CLONESETS, DEPLOYFLOWS
+from shared.releases import history
+from shared.releases.specs import Wish, release, updated
 from shared.settings import Settings
 
 if TYPE_CHECKING:

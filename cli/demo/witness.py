@@ -13,9 +13,9 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
-from shared.deployflow import INSTANCE_LABEL
-from shared.kubernetes import ENDPOINT_SLICES, PODS, Client
-from shared.reflector import Meta, Reflector
+from shared.domain.deployflow import INSTANCE_LABEL
+from shared.kube.client import ENDPOINT_SLICES, PODS, Client
+from shared.kube.reflector import Meta, Reflector
 
 _POLL_SECONDS: Final = 0.02
 

@@ -80,7 +80,7 @@ class RealStack:
         return Reached(addresses, await give_accounts(kubeconfig, folder, self._say))
 
     async def _start_cluster(self, parts: Parts, folder: Path, kubeconfig: Path) -> None:
-        from shared.crd import crd
+        from shared.kube.crd import crd
 
         given = self._given.get("TRITON_KUBECONFIG")
         if given is None:

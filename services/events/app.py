@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.events.handlers import Writer
+from shared.domain.topics import CLONESET_EVENTS, CLUSTER_EVENTS, DEPLOYFLOW_EVENTS, PHASE_EVENTS
 from shared.event_store import open_store
-from shared.service import Context, run
-from shared.topics import CLONESET_EVENTS, CLUSTER_EVENTS, DEPLOYFLOW_EVENTS, PHASE_EVENTS
+from shared.service.process import Context, run
 
 NAME = "events"
 TOPICS = (DEPLOYFLOW_EVENTS, PHASE_EVENTS, CLONESET_EVENTS, CLUSTER_EVENTS)

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from shared.deployflow import BatchPhase, FlowPhase
-from shared.event_store import Document, Stream, from_ms
-from shared.messages import (
+from shared.domain.deployflow import BatchPhase, FlowPhase
+from shared.domain.messages import (
     About,
     AppRef,
     CloneSetEvent,
@@ -29,6 +28,7 @@ from shared.messages import (
     PodTransition,
     Transition,
 )
+from shared.event_store import Document, Stream, from_ms
 
 ECS_VERSION: Final = "9.0.0"
 IN_ONE_MESSAGE: Final = 100_000

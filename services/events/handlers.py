@@ -16,10 +16,11 @@ from typing import Final
 from prometheus_client import Gauge
 
 from services.events.documents import documents
+from shared.domain.record import Record
 from shared.errors import Poison, Unavailable
 from shared.event_store import Document, EventStore, Interrupted, Refused, Stream
-from shared.kafka import decode
-from shared.lanes import Record, lay_aside, waits
+from shared.messaging.kafka import decode
+from shared.messaging.lanes import lay_aside, waits
 
 DeadLetter = Callable[[Record, str, str], Awaitable[None]]
 Aside = tuple[Record, str, str]

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from services.executor.clonesets import CloneSets
 from services.executor.owners import Owners
-from shared import topics
-from shared.cluster_events import FOR_THE_LOG, ClusterEvents
-from shared.outgoing import Outgoing
-from shared.service import Context, run
+from shared.domain import topics
+from shared.kube.cluster_events import FOR_THE_LOG, ClusterEvents
+from shared.messaging.background_publisher import Outgoing
+from shared.service.process import Context, run
 
 
 @asynccontextmanager

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from services.executor import extras
-from shared import clonesets as cs
-from shared import deployflow as df
-from shared import messages as m
-from shared.clonesets import CloneSet, facts_of
-from shared.deployflow import READINESS_GATE, Application
+from shared.domain import deployflow as df
+from shared.domain import messages as m
+from shared.domain.deployflow import READINESS_GATE, Application
+from shared.kube import clonesets as cs
+from shared.kube.clonesets import CloneSet, facts_of
 
 Json = dict[str, Any]
 T = TypeVar("T", dict[str, Any], list[Any])

@@ -14,19 +14,19 @@ from services.executor.change import Answer, BadTemplate, Create, Delete, Patch,
 from services.executor.extras import only_claims
 from services.executor.hooks import with_hooks
 from services.executor.writing import guarded, same
-from shared import messages as m
-from shared import tracing
-from shared.clonesets import CloneSet, facts_of
-from shared.cluster_events import Involved, Subject
+from shared.domain import messages as m
+from shared.domain.record import Record
+from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.kafka import Consumer, Kafka, decode
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, JSON, PAGE, PODS, ApiError, Client, Json
-from shared.lanes import Record
-from shared.outgoing import Outgoing
-from shared.pods import Pod
-from shared.reflector import ListMeta, Reflector, milliseconds
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, JSON, PAGE, PODS, ApiError, Client, Json
+from shared.kube.clonesets import CloneSet, facts_of
+from shared.kube.cluster_events import Involved, Subject
+from shared.kube.pods import Pod
+from shared.kube.reflector import ListMeta, Reflector, milliseconds
+from shared.messaging.background_publisher import Outgoing
+from shared.messaging.kafka import Consumer, Kafka, decode
+from shared.observability import tracing
 from shared.settings import Settings
-from shared.topics import Key
 
 CONFLICTS: Final = 10
 _results = Counter("triton_batch_results_total", "Answers to batch commands", ["command", "result"])

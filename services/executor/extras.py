@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shared import clonesets as cs
-from shared.clonesets import CloneSet
-from shared.deployflow import Application
+from shared.domain.deployflow import Application
+from shared.kube import clonesets as cs
+from shared.kube.clonesets import CloneSet
 
 Json = dict[str, Any]
 CLAIMS = "volumeClaimTemplates"

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from services.executor.change import BadTemplate
-from shared import messages as m
-from shared.clonesets import CloneSet
-from shared.deployflow import containers_of
-from shared.graceful import GRACEFUL_SHUTDOWN, drain_of, number
+from shared.domain import messages as m
+from shared.domain.deployflow import containers_of
+from shared.domain.graceful_exit import GRACEFUL_SHUTDOWN, drain_of, number
+from shared.kube.clonesets import CloneSet
 
 Json = dict[str, Any]
 

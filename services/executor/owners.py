@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from shared.clonesets import CloneSet, is_deployflow
 from shared.errors import Unavailable
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, ApiError, Client
-from shared.reflector import Reflector
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, ApiError, Client
+from shared.kube.clonesets import CloneSet, is_deployflow
+from shared.kube.reflector import Reflector
 
 AGAIN_SECONDS: Final = 15.0
 _log = logging.getLogger(__name__)

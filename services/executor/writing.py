@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shared import clonesets as cs
-from shared.clonesets import CloneSet
+from shared.kube import clonesets as cs
+from shared.kube.clonesets import CloneSet
 
 Json = dict[str, Any]
 

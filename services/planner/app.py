@@ -9,19 +9,19 @@ from prometheus_client import REGISTRY
 
 from services.planner.api.reading import Reading
 from services.planner.api.serving import apis
-from services.planner.changes import Changes
-from services.planner.clock import fire_forever, look_forever
-from services.planner.ends import Ends
-from services.planner.flows import FlowCache
-from services.planner.instances import Instances
-from services.planner.intake import Intake
-from services.planner.overview import Overview
-from services.planner.state import Instance
-from services.planner.status_writer import StatusWriter
-from services.planner.windows import FreezeWindows
-from shared import topics
-from shared.service import Context, run
-from shared.store import StatusStore
+from services.planner.intake.command_consumer import Intake
+from services.planner.intake.flow_mutations import Changes
+from services.planner.model.state import Instance
+from services.planner.runtime.finalizer import Ends
+from services.planner.runtime.flow_cache import FlowCache
+from services.planner.runtime.freeze_watch import FreezeWindows
+from services.planner.runtime.instance_processor import Instances
+from services.planner.runtime.release_gauges import Overview
+from services.planner.runtime.status_writer import StatusWriter
+from services.planner.runtime.timers import fire_forever, look_forever
+from shared.domain import topics
+from shared.service.process import Context, run
+from shared.status_store import StatusStore
 
 
 @asynccontextmanager

@@ -13,14 +13,14 @@ from services.readiness.keeper import GateKeeper
 from services.readiness.releases import Releases, remember
 from services.readiness.telling import Telling
 from services.readiness.waiting import WaitingGates
-from shared import topics
-from shared.cluster_events import FOR_THE_LOG, ClusterEvents, Involved, Subject
-from shared.kubernetes import PODS
-from shared.outgoing import Outgoing
-from shared.pods import Pod
-from shared.reflector import Reflector
-from shared.service import Context, run
-from shared.topics import Key
+from shared.domain import topics
+from shared.domain.topics import Key
+from shared.kube.client import PODS
+from shared.kube.cluster_events import FOR_THE_LOG, ClusterEvents, Involved, Subject
+from shared.kube.pods import Pod
+from shared.kube.reflector import Reflector
+from shared.messaging.background_publisher import Outgoing
+from shared.service.process import Context, run
 
 
 @asynccontextmanager

@@ -18,12 +18,12 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from services.readiness.facts import FAILED_WAITING, UNTOLD, Detail, failed
+from shared.domain.messages import ContainerLog, FlowRef, Gate
+from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.kubernetes import EVENTS, ApiError, Client
-from shared.marks import Marks
-from shared.messages import ContainerLog, FlowRef, Gate
-from shared.pods import ContainerStatus, Pod
-from shared.topics import Key
+from shared.kube.client import EVENTS, ApiError, Client
+from shared.kube.pods import ContainerStatus, Pod
+from shared.messaging.coalescing_queue import Marks
 
 Json = dict[str, Any]
 

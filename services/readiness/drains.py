@@ -18,14 +18,14 @@ from prometheus_client import Counter
 from yarl import URL
 
 from services.readiness.gates import CLOSED, condition_of, status_patch
-from shared.deployflow import READINESS_GATE
+from shared.domain.deployflow import READINESS_GATE
+from shared.domain.graceful_exit import DRAINED, Drain, drain_of
+from shared.domain.messages import Gate
+from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.graceful import DRAINED, Drain, drain_of
-from shared.kubernetes import PODS, STRATEGIC, ApiError, Client
-from shared.messages import Gate
-from shared.pods import Pod
-from shared.reflector import Reflector, milliseconds
-from shared.topics import Key
+from shared.kube.client import PODS, STRATEGIC, ApiError, Client
+from shared.kube.pods import Pod
+from shared.kube.reflector import Reflector, milliseconds
 
 EVERY_SECONDS: Final = 1.0
 AT_ONCE: Final = 64

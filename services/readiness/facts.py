@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from services.readiness.gates import UNCLAIMED
-from shared.deployflow import READINESS_GATE, PodPhase
-from shared.messages import Gate, PodFact
-from shared.pods import ContainerStatus, Pod
-from shared.reflector import milliseconds
+from shared.domain.deployflow import READINESS_GATE, PodPhase
+from shared.domain.messages import Gate, PodFact
+from shared.kube.pods import ContainerStatus, Pod
+from shared.kube.reflector import milliseconds
 
 FAILED_WAITING: Final = frozenset(
     {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.clonesets import NO_PULL_IN, CloneSet
-from shared.deployflow import READINESS_GATE
-from shared.graceful import DRAINED
-from shared.messages import Gate
-from shared.pods import Pod, drain_message, gate_message
+from shared.domain.deployflow import READINESS_GATE
+from shared.domain.graceful_exit import DRAINED
+from shared.domain.messages import Gate
+from shared.kube.clonesets import NO_PULL_IN, CloneSet
+from shared.kube.pods import Pod, drain_message, gate_message
 
 Json = dict[str, Any]
 

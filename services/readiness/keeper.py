@@ -13,17 +13,17 @@ import msgspec
 from prometheus_client import Counter, Histogram
 
 from services.readiness.gates import UNCLAIMED, commanded, patch, unclaimed, waits
-from shared import messages as m
-from shared import tracing
-from shared.clonesets import CloneSet
+from shared.domain import messages as m
+from shared.domain.record import Record
+from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.kafka import decode
-from shared.kubernetes import CLONESETS, PODS, STRATEGIC, ApiError, Client, Json
-from shared.lanes import Record
-from shared.marks import Marks
-from shared.pods import Pod
-from shared.reflector import Reflector
-from shared.topics import Key
+from shared.kube.client import CLONESETS, PODS, STRATEGIC, ApiError, Client, Json
+from shared.kube.clonesets import CloneSet
+from shared.kube.pods import Pod
+from shared.kube.reflector import Reflector
+from shared.messaging.coalescing_queue import Marks
+from shared.messaging.kafka import decode
+from shared.observability import tracing
 
 AT_ONCE: Final = 16
 """Patches under way for one instance; several instances share the client's rate."""

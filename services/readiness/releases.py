@@ -14,13 +14,13 @@ from typing import Final
 
 import msgspec
 
-from shared import messages as m
-from shared.clonesets import release_of
+from shared.domain import messages as m
+from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.kubernetes import CLONESETS, PAGE, ApiError, Client
-from shared.pods import Pod
-from shared.reflector import ListMeta, Meta, milliseconds
-from shared.topics import Key
+from shared.kube.client import CLONESETS, PAGE, ApiError, Client
+from shared.kube.clonesets import release_of
+from shared.kube.pods import Pod
+from shared.kube.reflector import ListMeta, Meta, milliseconds
 
 SKEW_MS: Final = 3_000
 """How far the API server's clock may be behind Kafka's; it also cuts its times to seconds."""

@@ -13,10 +13,10 @@ from typing import Final, TypeVar
 
 from services.readiness.facts import UNTOLD, Detail, fact_of
 from services.readiness.transitions import ending, transitions
-from shared.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen, PodTransition, Transition
-from shared.outgoing import Outgoing
-from shared.pods import Pod
-from shared.topics import Key
+from shared.domain.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen, PodTransition, Transition
+from shared.domain.topics import Key
+from shared.kube.pods import Pod
+from shared.messaging.background_publisher import Outgoing
 
 LARGEST: Final = 1_000
 """Facts and transitions in one message: about half a megabyte, below Kafka's limit of one."""

@@ -11,10 +11,10 @@ from typing import Final
 
 from services.readiness.facts import FAILED_WAITING, phase_of, shortened
 from services.readiness.gates import CLOSED
-from shared.deployflow import READINESS_GATE, PodPhase
-from shared.messages import Gate, PodTransition, Transition
-from shared.pods import Pod, PodMeta
-from shared.reflector import milliseconds
+from shared.domain.deployflow import READINESS_GATE, PodPhase
+from shared.domain.messages import Gate, PodTransition, Transition
+from shared.kube.pods import Pod, PodMeta
+from shared.kube.reflector import milliseconds
 
 RECENT_MS: Final = 2 * 3600 * 1000
 """Of a pod that is seen for the first time only so much is told: before that somebody else was there to tell."""

@@ -10,10 +10,10 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 
-from shared.kafka import Kafka
-from shared.lanes import Record
+from shared.domain.record import Record
+from shared.domain.topics import BATCH_RESULTS, PLANNER_FACTS
+from shared.messaging.kafka import Kafka
 from shared.settings import Settings
-from shared.topics import BATCH_RESULTS, PLANNER_FACTS
 
 GROUP = "planner"
 NAMES = (PLANNER_FACTS, BATCH_RESULTS)

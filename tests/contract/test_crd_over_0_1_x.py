@@ -10,8 +10,8 @@ from string import Template
 import pytest
 import yaml
 
-from shared.crd import crd
-from shared.deployflow import DeployFlowSpec, DeployFlowStatus
+from shared.domain.deployflow import DeployFlowSpec, DeployFlowStatus
+from shared.kube.crd import crd
 
 from .kube import PATIENCE, Json, Kube
 from .widgets import DEFINITIONS

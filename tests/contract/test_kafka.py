@@ -1,4 +1,4 @@
-"""Kafka as the services use it: aiokafka with their settings, and `shared.kafka` itself."""
+"""Kafka as the services use it: aiokafka with their settings, and `shared.messaging.kafka` itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
 
-from shared import topics
+from shared.domain import topics
+from shared.domain.messages import ADAPTERS, CloneSetFacts, Done, Gate, PodRef
+from shared.domain.record import Record
 from shared.errors import Unavailable
-from shared.kafka import Kafka, connection, ensure_topics, partition_of
-from shared.lanes import Record
-from shared.messages import ADAPTERS, CloneSetFacts, Done, Gate, PodRef
+from shared.messaging.kafka import Kafka, connection, ensure_topics, partition_of
 from shared.settings import Settings
 
 from .conftest import REAL

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.planner.state import Flow
-from shared.commands import CommandType, DeployCommand, Refusal, Target, change
-from shared.deployflow import FlowPhase
+from services.planner.model.state import Flow
+from shared.domain.deploy_commands import CommandType, DeployCommand, Refusal, Target, change
+from shared.domain.deployflow import FlowPhase
 from tests.simulation.cluster import NAMESPACE
 from tests.simulation.world import World
 

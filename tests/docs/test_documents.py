@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from shared import clonesets, commands, deployflow, freeze, graceful, replies
+from shared.domain import deploy_commands, deployflow, freeze_windows, graceful_exit, replies
+from shared.kube import clonesets
 from shared.settings import Settings
 from tests.docs import commands_and_phases
 from tests.docs.blocks import ROOT, seen
@@ -78,7 +79,7 @@ def test_the_commands_and_phases_are_as_the_planner_decides() -> None:
 def test_every_field_is_described(table: Table) -> None:
     (model,) = (
         found
-        for module in (deployflow, commands, freeze, replies)
+        for module in (deployflow, deploy_commands, freeze_windows, replies)
         if (found := vars(module).get(table.argument))
     )
     inherited: set[str] = set()
@@ -105,7 +106,7 @@ def test_every_phase_is_described(table: Table) -> None:
 def test_every_annotation_is_described() -> None:
     ours = {
         value
-        for module in (clonesets, deployflow, graceful)
+        for module in (clonesets, deployflow, graceful_exit)
         for value in vars(module).values()
         if isinstance(value, str) and value.startswith("apps.triton.io/") and "/v" not in value
     }
@@ -203,11 +204,11 @@ def test_the_examples_are_valid(what: str, body: str) -> None:
     value = yaml.safe_load(body)
     match what:
         case "DeployCommand":
-            commands.DeployCommand.model_validate(value)
+            deploy_commands.DeployCommand.model_validate(value)
         case "DeployCommandReply":
             replies.DeployCommandReply.model_validate(value, extra="forbid")
         case "freezeWindows":
-            windows, problems = freeze.read(body)
+            windows, problems = freeze_windows.read(body)
             assert windows
             assert not problems
         case "updateStrategy":

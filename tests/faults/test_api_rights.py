@@ -24,7 +24,7 @@ from services.planner.api.protos import application_pb2 as apps
 from services.planner.api.protos import deployflow_pb2 as flows
 from services.planner.api.protos import pod_pb2 as pods
 from services.planner.api.reviews import Reviewed, forbidden
-from shared.kubernetes import Client
+from shared.kube.client import Client
 from shared.settings import Settings
 from tests.certificates import Files
 from tests.contract.kube import Kube, read_kubeconfig

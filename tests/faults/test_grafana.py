@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from shared import kubernetes as k8s
+from shared.kube import client as k8s
 from tests.contract.conftest import ROOT
 from tests.dashboards import DASHBOARDS, Query
 from tests.faults.prometheus import Prometheus, Sample, prometheus

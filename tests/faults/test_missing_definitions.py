@@ -16,8 +16,8 @@ from sandbox.environment import Sandbox
 from sandbox.process import Part, Probe
 from sandbox.real.cluster import Cluster
 from sandbox.real.cluster_build import provide
-from shared import kubernetes as k8s
-from shared.kubernetes import ApiError, Client
+from shared.kube import client as k8s
+from shared.kube.client import ApiError, Client
 from tests.system.programs import Program, printed, triton
 from tests.system.releases import NAMESPACE, deployflow, until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandbox.environment import Sandbox
-from shared import kubernetes as k8s
+from shared.kube import client as k8s
 from tests.faults.disturbed import disturbed
 from tests.system.history import is_ready
 from tests.system.releases import NAMESPACE, Releases, until

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from sandbox.environment import Sandbox
 from sandbox.real.java import KAFKA_JAVA, java, kafka
-from shared.commands import deployflow_name
+from shared.domain.deploy_commands import deployflow_name
 from tests.system.examples import KAFKA, answers
 from tests.system.other_system import COMMANDS, OtherSystem, deploy
 from tests.system.releases import Releases, deployflow, until

@@ -9,9 +9,9 @@ from typing import Any
 from sandbox.environment import Sandbox
 from services.events.app import TOPICS
 from services.events.documents import documents
+from shared.domain.messages import ADAPTERS
 from shared.errors import Unavailable
 from shared.event_store import Query, open_store
-from shared.messages import ADAPTERS
 from shared.settings import Settings
 from tests.system.history import History
 from tests.system.records import read

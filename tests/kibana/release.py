@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from shared.deployflow import BatchPhase, FlowPhase, PodPhase
-from shared.messages import (
+from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.domain.messages import (
     AppRef,
     CloneSetEvent,
     CloneSetFacts,

@@ -11,7 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from sandbox.environment import Sandbox
-from shared import kubernetes as k8s
+from shared.kube import client as k8s
 from tests.system.application import Application
 from tests.system.releases import NAMESPACE, Releases, deployflow, until
 

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from services.executor.change import Answer, Create, Delete, Patch, change, trial
-from shared import messages as m
-from shared.clonesets import NO_PULL_IN, CloneSet, facts_of
-from shared.deployflow import PodPhase
+from shared.domain import messages as m
+from shared.domain.deployflow import PodPhase
+from shared.kube.clonesets import NO_PULL_IN, CloneSet, facts_of
 
 Json = dict[str, Any]
 NAMESPACE, INSTANCE = "default", "web"

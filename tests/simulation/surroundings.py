@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from services.planner.decide import Decision, decide
-from services.planner.facts import Fact, flow_of
-from services.planner.recovery import rebuild
-from services.planner.state import EARLIER, Flow, Instance, Step
-from services.planner.status import status_of
-from shared import messages as m
-from shared.deployflow import UPDATING, FlowPhase
-from shared.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS, Key
+from services.planner.decision.apply_facts import Fact, flow_of
+from services.planner.decision.decide import Decision, decide
+from services.planner.model.state import EARLIER, Flow, Instance, Step
+from services.planner.recovery.rebuild import rebuild
+from services.planner.views.status import status_of
+from shared.domain import messages as m
+from shared.domain.deployflow import UPDATING, FlowPhase
+from shared.domain.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS, Key
 from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, Cluster, SimulatedPod, application
 
 Json = dict[str, Any]

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from services.planner.decide import Decision, decide
-from services.planner.facts import Fact, flow_of
-from services.planner.freeze import NO_WINDOWS
-from services.planner.recovery import rebuild
-from services.planner.state import Flow, Instance
-from services.planner.status import status_of
-from shared import messages as m
-from shared.commands import CommandType, DeployCommand, change
-from shared.deployflow import UPDATING, DeployFlowSpec
-from shared.topics import Key
+from services.planner.decision.apply_facts import Fact, flow_of
+from services.planner.decision.decide import Decision, decide
+from services.planner.model.state import Flow, Instance
+from services.planner.recovery.rebuild import rebuild
+from services.planner.rules.freeze_hold import NO_WINDOWS
+from services.planner.views.status import status_of
+from shared.domain import messages as m
+from shared.domain.deploy_commands import CommandType, DeployCommand, change
+from shared.domain.deployflow import UPDATING, DeployFlowSpec
+from shared.domain.topics import Key
 from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, OLD, Cluster, SimulatedPod, application
 
 Json = dict[str, Any]

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from shared import kubernetes as k8s
 from shared.errors import Unavailable
-from shared.kubernetes import ApiError
+from shared.kube import client as k8s
+from shared.kube.client import ApiError
 from tests.system.releases import Releases
 
 Json = dict[str, Any]

@@ -22,9 +22,9 @@ from aiokafka import AIOKafkaConsumer
 
 from shared.event_store.elastic import ElasticStore
 from shared.event_store.sqlite import SqliteStore
-from shared.kafka import Consumer, Kafka
-from shared.kubernetes import Client
-from shared.store import StatusStore
+from shared.kube.client import Client
+from shared.messaging.kafka import Consumer, Kafka
+from shared.status_store import StatusStore
 
 CODE: Final = 86
 """Of a process that reached its point."""

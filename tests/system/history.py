@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from itertools import dropwhile
 from typing import Any, NamedTuple
 
-from shared import kubernetes as k8s
 from shared.errors import Unavailable
-from shared.kubernetes import ApiError
+from shared.kube import client as k8s
+from shared.kube.client import ApiError
 from tests.system.releases import Releases, until
 
 Json = dict[str, Any]

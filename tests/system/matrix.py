@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, NamedTuple
 
-from shared.deployflow import NAMING, SHRINKING, UPDATING, Action
+from shared.domain.deployflow import NAMING, SHRINKING, UPDATING, Action
 
 SUCCESS: Final = "success"
 SMOKE_FAILURE: Final = "smoke-failure"

@@ -8,8 +8,8 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from shared import topics
-from shared.kafka import partition_of
+from shared.domain import topics
+from shared.messaging.kafka import partition_of
 from shared.settings import Settings
 
 READERS: Final = {

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from sandbox.environment import Sandbox
-from shared import kubernetes as k8s
 from shared.event_store import open_store
 from shared.event_store.interface import Query, Stream
-from shared.kubernetes import Client, Resource
+from shared.kube import client as k8s
+from shared.kube.client import Client, Resource
 from shared.settings import Settings
 
 Json = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sandbox.environment import Sandbox
-from shared import kubernetes as k8s
-from shared.kubernetes import ApiError
+from shared.kube import client as k8s
+from shared.kube.client import ApiError
 from tests.system.history import recorded
 from tests.system.other_system import OtherSystem, press
 from tests.system.programs import START_SECONDS, printed, triton

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.client import AsyncTriton
 from sandbox.environment import Sandbox
 from tests.docs.blocks import Block, blocks, seen
 from tests.system.programs import TRITON
 from tests.system.releases import Releases, deployflow
+from triton_client import AsyncTriton
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"
 BLOCKS = {block.mark: block for block in blocks(DOCUMENT)}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from shared import kubernetes as k8s
+from shared.kube import client as k8s
 from tests.system.history import GATE, History, is_ready, recorded
 from tests.system.releases import Releases, deployflow, until
 

@@ -22,7 +22,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from sandbox.environment import Sandbox
-from shared.commands import deployflow_name
+from shared.domain.deploy_commands import deployflow_name
 from tests.faults.told import each_event_once
 from tests.system.conftest import REAL
 from tests.system.crashing import ARMED, CODE, Point

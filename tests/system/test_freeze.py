@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from shared.kubernetes import DEPLOYFLOWS, NAMESPACES
+from shared.kube.client import DEPLOYFLOWS, NAMESPACES
 from tests.system.other_system import REPLIES, OtherSystem
 from tests.system.releases import Releases, deployflow, until
 

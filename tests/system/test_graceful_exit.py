@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from shared import kubernetes as k8s
+from shared.kube import client as k8s
 from tests.system.application import Application
 from tests.system.history import GATE
 from tests.system.releases import Releases, deployflow, until

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from sandbox.environment import Sandbox
-from shared.topics import DEPLOY_COMMANDS
+from shared.domain.topics import DEPLOY_COMMANDS
 from tests.system.examples import KAFKA, answers, go
 from tests.system.records import read
 from tests.system.releases import Releases

@@ -258,7 +258,7 @@ async def test_an_update_to_what_already_runs_is_over_at_once(releases: Releases
 async def test_a_pod_that_no_release_claims_gets_its_traffic(releases: Releases) -> None:
     await releases.create("drained", 3)
     victim = (await releases.pods("drained"))[0]["metadata"]["name"]
-    from shared import kubernetes as k8s
+    from shared.kube import client as k8s
 
     await releases.client.delete(k8s.PODS, releases.namespace, victim)
     await until("three endpoints without the deleted pod", lambda: _replaced(releases, "drained", victim))
@@ -270,7 +270,7 @@ async def _replaced(releases: Releases, instance: str, victim: str) -> bool:
 
 
 async def test_deleting_a_running_release_cancels_it_first(releases: Releases) -> None:
-    from shared import kubernetes as k8s
+    from shared.kube import client as k8s
 
     await releases.create("deleted", 3)
     await releases.apply(

@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from shared import history as past
-from shared import kubernetes as k8s
 from shared.event_store import open_store
 from shared.event_store.interface import Query, Stream
+from shared.kube import client as k8s
+from shared.releases import history as past
 from shared.settings import Settings
 from tests.system.by_hand import BY_HAND, Do, by_hand, crashed, report
 from tests.system.history import is_ready, recorded

@@ -12,8 +12,8 @@ import pytest
 from sandbox.environment import Sandbox
 from services.events.app import TOPICS
 from services.events.documents import documents
+from shared.domain.messages import ADAPTERS
 from shared.event_store import Query, Stream, open_store
-from shared.messages import ADAPTERS
 from shared.settings import Settings
 from tests.system.other_system import OtherSystem, press
 from tests.system.programs import printed

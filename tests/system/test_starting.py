@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.environment import SERVICES, Sandbox
-from shared import kubernetes as k8s
-from shared.kubernetes import Client
+from shared.kube import client as k8s
+from shared.kube.client import Client
 from tests.system.programs import bare_cluster, free_port, passed_on, printed, triton
 from tests.system.releases import NAMESPACE, Releases, deployflow, until
 

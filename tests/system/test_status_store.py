@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from sandbox.environment import Sandbox
-from shared.store import CONNECTIONS, FIRING_MS, StatusStore
-from shared.topics import Key
+from shared.domain.topics import Key
+from shared.status_store import CONNECTIONS, FIRING_MS, StatusStore
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox.environment import Sandbox
-from shared import kubernetes as k8s
+from shared.kube import client as k8s
 from tests.system.history import History, recorded
 from tests.system.legacy.laid import WANTED, Laid, owner_of
 from tests.system.releases import NAMESPACE, Releases, deployflow, until

@@ -1,7 +1,7 @@
 """Every message that a release has put on any topic comes again, in order and in reverse: nothing happens.
 
 What comes again here, whole releases long and across all topics, are the messages of every topic. What the planner's
-own state machine meets besides (tests/unit/planner/test_properties.py: facts and results that come twice, in every
+own state machine meets besides (tests/unit/planner/decision/test_properties.py: facts and results that come twice, in every
 order across the topics, commands that are lost) it meets at every moment of a release.
 """
 
@@ -14,7 +14,7 @@ import pytest
 import redis.asyncio
 
 from sandbox.environment import Sandbox
-from shared import topics
+from shared.domain import topics
 from shared.event_store import Query, open_store
 from shared.settings import Settings
 from tests.system import records

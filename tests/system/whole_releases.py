@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sandbox.environment import Sandbox
-from shared import history as past
-from shared import kubernetes as k8s
-from shared.deployflow import SHRINKING, UPDATING, Action
-from shared.kubernetes import ApiError
+from shared.domain.deployflow import SHRINKING, UPDATING, Action
+from shared.kube import client as k8s
+from shared.kube.client import ApiError
+from shared.releases import history as past
 from tests.system import matrix
 from tests.system.by_hand import BY_HAND, Do, Hand, by_hand, crashed, report
 from tests.system.history import GATE, History, is_ready, recorded

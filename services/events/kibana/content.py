@@ -26,8 +26,8 @@ from services.events.kibana.objects import (
     values,
 )
 from services.events.kibana.views import CLONESETS, DEPLOYFLOWS, EVERYTHING, PODS, VIEWS
-from shared.deployflow import FlowPhase
-from shared.messages import PodTransition
+from shared.domain.deployflow import FlowPhase
+from shared.domain.messages import PodTransition
 
 FAILED: Final = one_of("event.outcome", "failure")
 OF_A_RELEASE: Final = known("triton.deployflow")

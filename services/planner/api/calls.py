@@ -21,18 +21,17 @@ import msgspec
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from services.planner import preview
 from services.planner.api import access
 from services.planner.api.access import Access, Caller, Right
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Reading, Wanted
 from services.planner.api.stories import Stories, Told
 from services.planner.api.streams import Streams
-from services.planner.changes import Changes, made_by
-from services.planner.flows import DeployFlow, resource
-from shared import deployflow as df
-from shared import releases
-from shared.commands import (
+from services.planner.intake.flow_mutations import Changes, made_by
+from services.planner.runtime.flow_cache import DeployFlow, resource
+from services.planner.views import plan_preview
+from shared.domain import deployflow as df
+from shared.domain.deploy_commands import (
     CommandType,
     DeployCommand,
     Refusal,
@@ -41,8 +40,9 @@ from shared.commands import (
 )
 from shared.errors import Unavailable
 from shared.event_store.interface import Query
-from shared.kubernetes import CLONESETS, PODS, ApiError, Client
-from shared.releases import Known, Unfit, Wish
+from shared.kube.client import CLONESETS, PODS, ApiError, Client
+from shared.releases import specs
+from shared.releases.specs import Known, Unfit, Wish
 
 _AHEAD = (CommandType.NEXT, CommandType.CONTINUE, CommandType.PROMOTE)
 """The commands that let a release go ahead."""
@@ -284,13 +284,13 @@ class Calls:
         """The batches that a release of this spec would have now; nothing is started."""
         await self._may(who, access.GET, namespace)
         with _problems():
-            wanted = releases.checked(spec)
+            wanted = specs.checked(spec)
             instance = wanted.application.instance_name
             cloneset = await self._changes.cloneset(namespace, instance)
             pods = await self._client.list(PODS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
-            given = preview.assume(wanted, cloneset, pods)
+            given = plan_preview.assume(wanted, cloneset, pods)
             try:
-                return preview.plan_object(wanted, given, preview.make(wanted, given))
+                return plan_preview.plan_object(wanted, given, plan_preview.make(wanted, given))
             except ValueError as error:
                 raise Problem(Kind.UNPROCESSABLE, "NoPlan", str(error)) from error
 
@@ -354,7 +354,7 @@ class Calls:
             exists = bool(instance) and await self._changes.cloneset(namespace, instance) is not None
             action = df.Action.UPDATE if exists else df.Action.CREATE
             spec = {"action": action, "application": application, "updateStrategy": strategy}
-            wanted = releases.checked({key: value for key, value in spec.items() if value is not None})
+            wanted = specs.checked({key: value for key, value in spec.items() if value is not None})
         return await self.deploy(by, namespace, wanted)
 
     async def update(
@@ -372,7 +372,7 @@ class Calls:
             by,
             namespace,
             instance,
-            lambda known: releases.update(known, wish),
+            lambda known: specs.update(known, wish),
             queue=queue,
             freeze_override=freeze_override,
         )
@@ -384,7 +384,7 @@ class Calls:
         back: list[str] = []
 
         def build(known: Known) -> df.DeployFlowSpec:
-            base, spec = releases.rollback(known, to, strategy or {})
+            base, spec = specs.rollback(known, to, strategy or {})
             back.append(base["metadata"]["name"])
             return spec
 
@@ -392,14 +392,14 @@ class Calls:
         if not back:
             # the same request again: where it went to is what has its template
             known = await self._changes.releases(namespace, instance)
-            back += [found["metadata"]["name"] for found in known if releases.brought_by(flow, found)]
+            back += [found["metadata"]["name"] for found in known if specs.brought_by(flow, found)]
         return Release(flow, back[-1] if back else "")
 
     async def restart(
         self, by: Request, namespace: str, instance: str, strategy: Json, *, queue: bool = False
     ) -> Json:
         return await self._start(
-            by, namespace, instance, lambda known: releases.restart(known, strategy), queue=queue
+            by, namespace, instance, lambda known: specs.restart(known, strategy), queue=queue
         )
 
     async def scale(
@@ -415,7 +415,7 @@ class Calls:
         """In or out; a `Problem` where it has that many already."""
 
         def build(known: Known) -> df.DeployFlowSpec:
-            spec = releases.scale(known, replicas, strategy)
+            spec = specs.scale(known, replicas, strategy)
             if spec is None:
                 raise Refusal("NothingToDo", f"{instance} has {replicas} replicas already")
             return spec
@@ -426,14 +426,14 @@ class Calls:
         self, by: Request, namespace: str, instance: str, strategy: Json, *, queue: bool = False
     ) -> Json:
         return await self._start(
-            by, namespace, instance, lambda known: releases.stop(known, strategy), queue=queue
+            by, namespace, instance, lambda known: specs.stop(known, strategy), queue=queue
         )
 
     async def start(
         self, by: Request, namespace: str, instance: str, strategy: Json, *, queue: bool = False
     ) -> Json:
         return await self._start(
-            by, namespace, instance, lambda known: releases.start(known, strategy), queue=queue
+            by, namespace, instance, lambda known: specs.start(known, strategy), queue=queue
         )
 
     async def remove(
@@ -441,7 +441,7 @@ class Calls:
     ) -> Json:
         """All its pods, drained, then its CloneSet; its DeployFlows stay."""
         return await self._start(
-            by, namespace, instance, lambda known: releases.delete(known, strategy), queue=queue
+            by, namespace, instance, lambda known: specs.delete(known, strategy), queue=queue
         )
 
     async def each(

@@ -18,8 +18,8 @@ from services.planner.api import views
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
 from services.planner.api.reading import Wanted
-from shared import deployflow as df
-from shared.commands import Target
+from shared.domain import deployflow as df
+from shared.domain.deploy_commands import Target
 
 PAGE: Final = 10
 """So many where a request does not say how many."""

@@ -14,8 +14,8 @@ from services.planner.api.grpc_messages import Named, named
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
 from services.planner.api.targets import desired, is_at, reached
-from shared.commands import CommandType
-from shared.deployflow import BatchPhase, FlowPhase
+from shared.domain.deploy_commands import CommandType
+from shared.domain.deployflow import BatchPhase, FlowPhase
 
 Json = dict[str, Any]
 DeployReplies = AsyncIterator[deployflow_pb2.DeployReply]

@@ -20,9 +20,9 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
 from services.planner.api.problem import Kind, Problem
-from shared import deployflow as df
-from shared.commands import FlowName, Target
-from shared.releases import Wish
+from shared.domain import deployflow as df
+from shared.domain.deploy_commands import FlowName, Target
+from shared.releases.specs import Wish
 
 Json = dict[str, Any]
 _KEY = r"([a-z0-9]([-a-z0-9.]{0,60}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,60}[A-Za-z0-9])?"

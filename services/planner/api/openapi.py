@@ -18,9 +18,9 @@ from fastapi.responses import Response
 from pydantic.json_schema import models_json_schema
 
 from services.planner.api import models_v2
-from shared import asyncapi
-from shared import deployflow as df
-from shared.messages import FlowEvent
+from shared.domain import deployflow as df
+from shared.domain.messages import FlowEvent
+from shared.messaging import asyncapi
 
 router = APIRouter(include_in_schema=False)
 SCHEMAS = "#/components/schemas/"

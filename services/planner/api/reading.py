@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from services.planner.api.problem import Kind, Problem
-from services.planner.flows import DeployFlow, FlowCache, resource
-from services.planner.state import load
-from services.planner.status import status_of
+from services.planner.model.state import load
+from services.planner.runtime.flow_cache import DeployFlow, FlowCache, resource
+from services.planner.views.status import status_of
+from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.history import age
-from shared.kubernetes import DEPLOYFLOWS, ApiError, Client
-from shared.reflector import milliseconds
-from shared.store import StatusStore
-from shared.topics import Key
+from shared.kube.client import DEPLOYFLOWS, ApiError, Client
+from shared.kube.reflector import milliseconds
+from shared.releases.history import age
+from shared.status_store import StatusStore
 
 AT_ONCE = 200
 """States that are asked of Redis in one go."""

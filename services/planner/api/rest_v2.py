@@ -31,8 +31,8 @@ from services.planner.api.rest import (
     problem_details,
 )
 from services.planner.api.stories import Told
-from shared import deployflow as df
-from shared.commands import CommandType
+from shared.domain import deployflow as df
+from shared.domain.deploy_commands import CommandType
 
 router = APIRouter(prefix="/api/v2", route_class=StrictRoute)
 FLOWS: Final = "/namespaces/{namespace}/deployflows"

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from services.planner.api.access import DELETE, GET, LIST, WATCH, Access, Caller, Right
 from services.planner.api.problem import Kind, Problem
 from shared.errors import Unavailable
-from shared.kubernetes import DEPLOYFLOWS, ApiError, Client, Resource
+from shared.kube.client import DEPLOYFLOWS, ApiError, Client, Resource
 
 TOKEN_REVIEWS: Final = Resource("/apis/authentication.k8s.io/v1", "tokenreviews")
 ACCESS_REVIEWS: Final = Resource("/apis/authorization.k8s.io/v1", "subjectaccessreviews")

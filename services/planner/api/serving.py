@@ -23,14 +23,14 @@ from services.planner.api.stories import Stories
 from services.planner.api.streams import Streams
 from services.planner.api.tail import Tail
 from services.planner.api.tls import Certificate
-from services.planner.changes import Changes
-from services.planner.flows import FlowCache
+from services.planner.intake.flow_mutations import Changes
+from services.planner.runtime.flow_cache import FlowCache
 from shared.errors import ConfigError
 from shared.event_store import EventStore, Query, open_store
-from shared.health import Health
-from shared.service import Context
+from shared.service.health import Health
+from shared.service.process import Context
 from shared.settings import Settings
-from shared.store import StatusStore
+from shared.status_store import StatusStore
 
 BACKLOG: Final = 1024
 STOP_SECONDS: Final = 2

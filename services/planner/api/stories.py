@@ -18,13 +18,13 @@ from aiokafka.errors import KafkaError
 
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.tail import Tail
-from shared.deployflow import FlowPhase
+from shared.domain.deployflow import FlowPhase
+from shared.domain.record import Record
+from shared.domain.topics import DEPLOYFLOW_EVENTS, Key
 from shared.errors import Unavailable
-from shared.kafka import connection, partition_of
-from shared.lanes import Record
-from shared.reflector import milliseconds
+from shared.kube.reflector import milliseconds
+from shared.messaging.kafka import connection, partition_of
 from shared.settings import Settings
-from shared.topics import DEPLOYFLOW_EVENTS, Key
 
 AT_ONCE: Final = 4
 """Stories whose past is being read."""

@@ -16,11 +16,11 @@ from typing import Any, Final
 import msgspec
 
 from services.planner.api.reading import Reading, Wanted
-from services.planner.flows import FlowCache
+from services.planner.runtime.flow_cache import FlowCache
+from shared.domain.record import Record
+from shared.domain.topics import PHASE_EVENTS, Key
 from shared.errors import Unavailable
-from shared.lanes import Record
-from shared.marks import Marks
-from shared.topics import PHASE_EVENTS, Key
+from shared.messaging.coalescing_queue import Marks
 
 AFTER_POD_SECONDS: Final = 0.1
 """From what is told of pods until what the planner made of it can be read."""

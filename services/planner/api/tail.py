@@ -13,10 +13,10 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from shared.kafka import connection
-from shared.lanes import Record
+from shared.domain.record import Record
+from shared.domain.topics import DEPLOYFLOW_EVENTS, PHASE_EVENTS
+from shared.messaging.kafka import connection
 from shared.settings import Settings
-from shared.topics import DEPLOYFLOW_EVENTS, PHASE_EVENTS
 
 RETRY_SECONDS: Final = 1.0
 _TOPICS: Final = (DEPLOYFLOW_EVENTS, PHASE_EVENTS)

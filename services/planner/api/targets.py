@@ -6,8 +6,8 @@ from typing import Any
 
 from services.planner.api.grpc_messages import STAGES, Place
 from services.planner.api.views import strategy_of
-from shared.commands import cursor
-from shared.deployflow import BatchPhase, Mode
+from shared.domain.deploy_commands import cursor
+from shared.domain.deployflow import BatchPhase, Mode
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from shared import deployflow as df
+from shared.domain import deployflow as df
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 """Go's zero time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.planner.api import views
-from shared import deployflow as df
+from shared.domain import deployflow as df
 
 Json = dict[str, Any]
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import yaml
 
-from shared import kubernetes as k8s
-from shared.kubernetes import STRATEGIC
+from shared.kube import client as k8s
+from shared.kube.client import STRATEGIC
 from tests.system.releases import NAMESPACE, Releases, until
 
 Json = dict[str, Any]

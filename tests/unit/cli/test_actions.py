@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cli.connection import Cluster, Place
-from shared import kubernetes as k8s
-from shared.kubernetes import ApiError, Resource
+from shared.kube import client as k8s
+from shared.kube.client import ApiError, Resource
 
 Json = dict[str, Any]
 WEB, IMAGE = "7-web", "web:1"

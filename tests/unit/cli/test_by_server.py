@@ -128,7 +128,7 @@ def test_what_is_no_triton_is_said(server: Server, triton: Callable[..., Any]) -
 def test_a_server_that_is_away_is_named(
     command: list[str], triton: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.client.policy.FIRST_SECONDS", 0.001)
+    monkeypatch.setattr("triton_client.policy.FIRST_SECONDS", 0.001)
     with Server() as free:
         address = free.address
     example = str(Path(__file__).parents[3] / "examples" / "web-create.yaml")

@@ -11,8 +11,8 @@ from cli.connection import Cluster, current_release
 from cli.control import act, command_for, meant_for
 from cli.exits import Failure
 from cli.manifests import Document, apply
-from shared.commands import CommandType, Refusal, Target
-from shared.kubernetes import ApiError, Resource
+from shared.domain.deploy_commands import CommandType, Refusal, Target
+from shared.kube.client import ApiError, Resource
 
 Json = dict[str, Any]
 

@@ -11,8 +11,8 @@ import pytest
 
 from cli.manifests import Document
 from cli.planning import held_back
-from shared.deployflow import DeployFlowSpec
-from shared.releases import release
+from shared.domain.deployflow import DeployFlowSpec
+from shared.releases.specs import release
 
 Json = dict[str, Any]
 OVERRIDE = "apps.triton.io/freeze-override"

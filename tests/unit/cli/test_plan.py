@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cli.planning import plan_lines, planned
-from services.planner.preview import assume, make
-from shared.deployflow import DeployFlowSpec
+from services.planner.views.plan_preview import assume, make
+from shared.domain.deployflow import DeployFlowSpec
 
 Json = dict[str, Any]
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cli.strategy import paced
-from shared.commands import Refusal
-from shared.history import last_good
-from shared.releases import Unfit, Wish, release, updated
+from shared.domain.deploy_commands import Refusal
+from shared.releases.history import last_good
+from shared.releases.specs import Unfit, Wish, release, updated
 
 Json = dict[str, Any]
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.client import AsyncTriton, DeployFlow, Event, Triton, TritonError
 from shared.errors import ConfigError
+from triton_client import AsyncTriton, DeployFlow, Event, Triton, TritonError
 
 Json = dict[str, Any]
 URL = "http://triton.test"
@@ -85,8 +85,8 @@ def both(request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.Mon
     async def soon(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("cli.client.clients.time.sleep", slept.append)
-    monkeypatch.setattr("cli.client.clients.asyncio.sleep", soon)
+    monkeypatch.setattr("triton_client.clients.time.sleep", slept.append)
+    monkeypatch.setattr("triton_client.clients.asyncio.sleep", soon)
     return Both(request.param, server, slept)
 
 

@@ -11,11 +11,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from cli.client import AsyncTriton, Triton, answers, calls
-from cli.client.calls import Ask, Listen
 from services.planner.api import rest
 from services.planner.api.calls import Calls
 from services.planner.api.limits import Unlimited
+from triton_client import AsyncTriton, Triton, answers, calls
+from triton_client.calls import Ask, Listen
 
 Json = dict[str, Any]
 SAMPLES: Json = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.service import STOP_SECONDS
+from shared.service.process import STOP_SECONDS
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[3]

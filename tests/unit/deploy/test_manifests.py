@@ -11,8 +11,8 @@ import yaml
 
 from services.planner.api import access
 from services.planner.api.reviews import role_for
-from shared.crd import crd
-from shared.service import STOP_SECONDS
+from shared.kube.crd import crd
+from shared.service.process import STOP_SECONDS
 from shared.settings import Settings
 from tests.rights import RIGHTS, ROLES, Rights
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.deployflow import BatchPhase, FlowPhase, PodPhase
-from shared.lanes import Record
-from shared.messages import (
+from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.domain.messages import (
     TOPIC_OF,
     AppRef,
     CloneSetEvent,
@@ -21,6 +20,7 @@ from shared.messages import (
     PodsSeen,
     Transition,
 )
+from shared.domain.record import Record
 
 START = 1_763_720_000_000
 FLOW = FlowRef(name="web-kvn6b", uid="flow-1")

@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from cli.dead_letters import dead_letters
 from cli.exits import BadInput, Failure
-from shared import topics
-from shared.kafka import Kafka, connection
-from shared.lanes import Record
+from shared.domain import topics
+from shared.domain.record import Record
+from shared.messaging.kafka import Kafka, connection
 from shared.settings import Settings
 
 Run = Callable[..., Result]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from services.events.documents import documents
-from shared.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.domain.messages import Message, PodGone
 from shared.event_store import Document, Stream
 from shared.event_store.fitting import misfit
 from shared.event_store.templates import fields
-from shared.messages import Message, PodGone
 from tests.unit.events.samples import (
     START,
     came,

@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.events.handlers import Writer
+from shared.domain.record import Record
 from shared.errors import Unavailable
 from shared.event_store import Document, EventStore, Interrupted, Query, Refused
-from shared.lanes import Record
 from tests.unit.events.conftest import until
 from tests.unit.events.samples import cloneset_event, flow_event, pod, pods_seen, record
 

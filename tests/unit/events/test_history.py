@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from cli.history import past
 from services.events.documents import documents
-from shared.deployflow import BatchPhase, FlowPhase
+from shared.domain.deployflow import BatchPhase, FlowPhase
+from shared.domain.messages import FlowRef, Message
 from shared.event_store import open_store
-from shared.messages import FlowRef, Message
 from shared.settings import Settings
 from tests.unit.events.samples import START, flow_event
 

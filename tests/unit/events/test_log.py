@@ -16,9 +16,9 @@ from cli.exits import BadInput, Failure
 from cli.log import log
 from cli.story import Story, Tone
 from services.events.documents import documents
-from shared.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.domain.messages import FlowRef, Message, PodGone
 from shared.event_store import Document, open_store
-from shared.messages import FlowRef, Message, PodGone
 from shared.settings import Settings
 from tests.unit.events.samples import (
     START,

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from shared import topics
+from shared.domain import topics
+from shared.domain.messages import Message
 from shared.event_store import EventStore, Query
-from shared.kafka import connection
-from shared.messages import Message
+from shared.messaging.kafka import connection
 from shared.settings import Settings
 from tests.unit.events.conftest import until
 from tests.unit.events.samples import flow_event, pod, pods_seen, record

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from services.executor.change import Answer, BadTemplate, Create, Patch, change, replacing, template_of, trial
-from shared import clonesets as cs
-from shared import messages as m
-from shared.clonesets import CloneSet
-from shared.deployflow import READINESS_GATE, Application
+from shared.domain import messages as m
+from shared.domain.deployflow import READINESS_GATE, Application
+from shared.kube import clonesets as cs
+from shared.kube.clonesets import CloneSet
 from tests.simulation.cluster import merged
-from tests.unit.plumbing.parts import LABELS, application
+from tests.unit.parts import LABELS, application
 
 Json = dict[str, Any]
 FLOW = m.FlowRef(name="web-df", uid="flow-1")

@@ -12,14 +12,14 @@ from aiohttp import web
 from sandbox.kubernetes import Cluster
 from services.executor import clonesets as module
 from services.executor.clonesets import CloneSets
-from shared import clonesets as cs
-from shared import messages as m
-from shared.crd import crd
+from shared.domain import messages as m
 from shared.errors import Unavailable
-from shared.kafka import Consumer
-from shared.kubernetes import CLONESETS, CRDS, DEPLOYFLOWS, PODS, STRATEGIC, Client
+from shared.kube import clonesets as cs
+from shared.kube.client import CLONESETS, CRDS, DEPLOYFLOWS, PODS, STRATEGIC, Client
+from shared.kube.crd import crd
+from shared.messaging.kafka import Consumer
 from shared.settings import Settings
-from tests.unit.plumbing.parts import (
+from tests.unit.parts import (
     KEY,
     Json,
     MemoryKafka,

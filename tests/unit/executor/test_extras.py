@@ -10,10 +10,10 @@ import pytest
 from services.executor import extras
 from services.executor.change import trial
 from services.executor.writing import guarded
-from shared import clonesets as cs
-from shared.clonesets import CloneSet
+from shared.kube import clonesets as cs
+from shared.kube.clonesets import CloneSet
 from tests.unit.executor.test_change import after, cancel, cloneset, created, finish, observe, patch, surge
-from tests.unit.plumbing.parts import application
+from tests.unit.parts import application
 
 Json = dict[str, Any]
 OLD = [{"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}]

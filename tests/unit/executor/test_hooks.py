@@ -9,10 +9,17 @@ import pytest
 
 from services.executor.change import BadTemplate
 from services.executor.hooks import graceful, with_hooks
-from shared import clonesets as cs
-from shared import messages as m
-from shared.clonesets import CloneSet
-from shared.graceful import DRAIN_MAX_SECONDS, DRAIN_PATH, DRAIN_PORT, GRACEFUL_SHUTDOWN, Drain, drain_of
+from shared.domain import messages as m
+from shared.domain.graceful_exit import (
+    DRAIN_MAX_SECONDS,
+    DRAIN_PATH,
+    DRAIN_PORT,
+    GRACEFUL_SHUTDOWN,
+    Drain,
+    drain_of,
+)
+from shared.kube import clonesets as cs
+from shared.kube.clonesets import CloneSet
 
 Json = dict[str, Any]
 FLOW = m.FlowRef(name="web-df", uid="flow-1")

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.executor.owners import Owners
-from shared.clonesets import CloneSet
-from shared.crd import crd
-from shared.kubernetes import CLONESETS, CRDS, DEPLOYFLOWS, Client
-from shared.reflector import Reflector
-from tests.unit.plumbing.parts import LABELS, Json, application
+from shared.kube.client import CLONESETS, CRDS, DEPLOYFLOWS, Client
+from shared.kube.clonesets import CloneSet
+from shared.kube.crd import crd
+from shared.kube.reflector import Reflector
+from tests.unit.parts import LABELS, Json, application
 
 
 @pytest.fixture

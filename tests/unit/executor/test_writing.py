@@ -11,8 +11,8 @@ import pytest
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.patches import json_patch
 from services.executor.writing import guarded, same
-from shared import clonesets as cs
-from shared.clonesets import CloneSet
+from shared.kube import clonesets as cs
+from shared.kube.clonesets import CloneSet
 from tests.simulation.cluster import merged
 
 Json = dict[str, Any]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.planner.state import Batch
-from shared import messages as m
-from shared.commands import CommandType
+from services.planner.model.state import Batch
+from shared.domain import messages as m
+from shared.domain.deploy_commands import CommandType
 from tests.simulation.world import World
 
 NEW = "new"

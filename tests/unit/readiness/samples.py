@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from shared.deployflow import READINESS_GATE
-from shared.pods import Pod, gate_message
-from tests.unit.plumbing.parts import LABELS, Json
+from shared.domain.deployflow import READINESS_GATE
+from shared.kube.pods import Pod, gate_message
+from tests.unit.parts import LABELS, Json
 
 CREATED = "2026-01-01T00:00:00Z"
 AT = 1_767_225_600_000

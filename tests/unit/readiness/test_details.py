@@ -12,11 +12,11 @@ import uvloop
 from services.readiness import details as module
 from services.readiness.details import PODS_OF_A_REVISION, Details, last_lines, newest, run_of, sick
 from services.readiness.facts import Detail, fact_of
-from shared import kubernetes as k8s
+from shared.domain.messages import ContainerLog, FlowRef
 from shared.errors import Unavailable
-from shared.messages import ContainerLog, FlowRef
-from shared.pods import Pod
-from tests.unit.plumbing.parts import KEY, Json, until
+from shared.kube import client as k8s
+from shared.kube.pods import Pod
+from tests.unit.parts import KEY, Json, until
 from tests.unit.readiness.samples import AT, UP, conditions, pod
 
 SCALED_DOWN = 0.01

@@ -16,13 +16,13 @@ from services.readiness.drains import Drains, Turn, drains, turn
 from services.readiness.facts import fact_of
 from services.readiness.gates import patch
 from services.readiness.keeper import GateKeeper
-from shared import messages as m
-from shared.graceful import DRAIN_MAX_SECONDS, DRAIN_PATH, DRAIN_PORT, DRAINED
-from shared.kubernetes import PODS, STRATEGIC, Client
-from shared.pods import Pod
-from shared.reflector import Reflector
-from shared.topics import Key
-from tests.unit.plumbing.parts import KEY, Json, Trouble, gated, record, refusal, until, until_it
+from shared.domain import messages as m
+from shared.domain.graceful_exit import DRAIN_MAX_SECONDS, DRAIN_PATH, DRAIN_PORT, DRAINED
+from shared.domain.topics import Key
+from shared.kube.client import PODS, STRATEGIC, Client
+from shared.kube.pods import Pod
+from shared.kube.reflector import Reflector
+from tests.unit.parts import KEY, Json, Trouble, gated, record, refusal, until, until_it
 from tests.unit.readiness.samples import AT, UP, pod
 
 NOW = datetime.fromtimestamp(AT / 1000, UTC)

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from services.readiness.gates import commanded, patch, unclaimed, waits
-from shared import clonesets as cs
-from shared.clonesets import CloneSet
-from shared.deployflow import READINESS_GATE
-from shared.messages import Hold
-from shared.pods import Pod
-from tests.unit.plumbing.parts import Json
+from shared.domain.deployflow import READINESS_GATE
+from shared.domain.messages import Hold
+from shared.kube import clonesets as cs
+from shared.kube.clonesets import CloneSet
+from shared.kube.pods import Pod
+from tests.unit.parts import Json
 from tests.unit.readiness.samples import UP, conditions, pod
 
 DELETED: dict[str, Any] = {"deletionTimestamp": "2026-01-01T00:01:00Z"}

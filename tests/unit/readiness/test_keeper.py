@@ -14,15 +14,15 @@ from aiohttp import web
 from services.readiness import keeper as module
 from services.readiness.gates import patch
 from services.readiness.keeper import GateKeeper
-from shared import clonesets as cs
-from shared import messages as m
-from shared.deployflow import READINESS_GATE
+from shared.domain import messages as m
+from shared.domain.deployflow import READINESS_GATE
+from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.kubernetes import CLONESETS, PODS, STRATEGIC, Client
-from shared.pods import Pod
-from shared.reflector import Reflector
-from shared.topics import Key
-from tests.unit.plumbing.parts import KEY, LABELS, Json, Trouble, gated, record, refusal, until, until_it
+from shared.kube import clonesets as cs
+from shared.kube.client import CLONESETS, PODS, STRATEGIC, Client
+from shared.kube.pods import Pod
+from shared.kube.reflector import Reflector
+from tests.unit.parts import KEY, LABELS, Json, Trouble, gated, record, refusal, until, until_it
 
 FLOW = m.FlowRef(name="web-df", uid="flow-1")
 HOLD = m.Hold(flow="flow-1", batch=1, surge=1, updated=0, others=2).model_dump_json()

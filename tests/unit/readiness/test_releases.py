@@ -7,11 +7,11 @@ import json
 from aiohttp import web
 
 from services.readiness.releases import Releases, remember
-from shared import clonesets as cs
-from shared import messages as m
-from shared.kubernetes import CLONESETS, Client
-from shared.topics import Key
-from tests.unit.plumbing.parts import LABELS, Trouble, refusal
+from shared.domain import messages as m
+from shared.domain.topics import Key
+from shared.kube import clonesets as cs
+from shared.kube.client import CLONESETS, Client
+from tests.unit.parts import LABELS, Trouble, refusal
 from tests.unit.readiness.samples import AT, pod
 
 FLOW = m.FlowRef(name="web-2", uid="flow-2", batch=1, requested_by="deployer")

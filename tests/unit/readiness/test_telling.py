@@ -10,10 +10,10 @@ import pytest
 
 from services.readiness import telling as module
 from services.readiness.telling import Telling
-from shared import outgoing
-from shared.messages import AppRef, FlowRef, PodFact, PodsSeen
-from shared.topics import Key
-from tests.unit.plumbing.parts import Outgoing, until
+from shared.domain.messages import AppRef, FlowRef, PodFact, PodsSeen
+from shared.domain.topics import Key
+from shared.messaging import background_publisher
+from tests.unit.parts import Outgoing, until
 from tests.unit.readiness.samples import UP, conditions, pod
 
 FLOW = FlowRef(name="web-2", uid="flow-2", batch=1)
@@ -31,7 +31,7 @@ class Told:
         self.mine = {"web"}
         self._outgoing = Outgoing()
         self.telling = Telling(
-            cast("outgoing.Outgoing", self._outgoing),
+            cast("background_publisher.Outgoing", self._outgoing),
             self._owns,
             coalesce_ms=window_ms,
             release=lambda _: FLOW,

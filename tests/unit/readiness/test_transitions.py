@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from services.readiness.transitions import RECENT_MS, transitions
-from shared.deployflow import READINESS_GATE
-from shared.messages import Transition
-from shared.pods import Pod
-from tests.unit.plumbing.parts import Json
+from shared.domain.deployflow import READINESS_GATE
+from shared.domain.messages import Transition
+from shared.kube.pods import Pod
+from tests.unit.parts import Json
 from tests.unit.readiness.samples import AT, CREATED, conditions, pod
 
 LATER = "2026-01-01T00:00:05Z"

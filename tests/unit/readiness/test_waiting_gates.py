@@ -8,10 +8,10 @@ import pytest
 from aiohttp import web
 
 from services.readiness.waiting import WaitingGates
-from shared import messages as m
+from shared.domain import messages as m
 from shared.errors import Unavailable
-from shared.kubernetes import Client
-from tests.unit.plumbing.parts import Trouble, refusal
+from shared.kube.client import Client
+from tests.unit.parts import Trouble, refusal
 from tests.unit.readiness.test_keeper import Readiness, bare, contained, pull, readiness
 
 __all__ = ["readiness"]

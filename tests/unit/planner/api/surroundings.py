@@ -16,10 +16,10 @@ from services.planner.api.grpc_server import start
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Reading
 from services.planner.api.streams import Streams
-from services.planner.changes import Changes
-from services.planner.flows import FlowCache
-from shared import deployflow as df
-from shared.kubernetes import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client, Resource
+from services.planner.intake.flow_mutations import Changes
+from services.planner.runtime.flow_cache import FlowCache
+from shared.domain import deployflow as df
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client, Resource
 from shared.settings import Settings
 
 Json = dict[str, Any]

@@ -9,11 +9,11 @@ import pytest
 from services.planner.api.access import Caller
 from services.planner.api.calls import Request, etag
 from services.planner.api.problem import Kind, Problem
-from services.planner.state import Batch, Flow, Instance, Strategy, dump
-from shared.commands import CommandType
-from shared.deployflow import BatchPhase, DeployFlowSpec, FlowPhase
+from services.planner.model.state import Batch, Flow, Instance, Strategy, dump
+from shared.domain.deploy_commands import CommandType
+from shared.domain.deployflow import BatchPhase, DeployFlowSpec, FlowPhase
 from shared.errors import Unavailable
-from shared.kubernetes import DEPLOYFLOWS
+from shared.kube.client import DEPLOYFLOWS
 from tests.unit.planner.api.surroundings import World
 
 DEPLOYER = Caller("deployer")

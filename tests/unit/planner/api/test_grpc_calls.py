@@ -22,10 +22,10 @@ from services.planner.api.protos import application_pb2 as app
 from services.planner.api.protos import application_pb2_grpc, deployflow_pb2_grpc, pod_pb2_grpc
 from services.planner.api.protos import deployflow_pb2 as df
 from services.planner.api.protos import pod_pb2 as pod
-from shared.deployflow import REQUESTED_BY
-from shared.kubernetes import DEPLOYFLOWS
+from shared.domain.deployflow import REQUESTED_BY
+from shared.kube.client import DEPLOYFLOWS
+from tests.unit.parts import until
 from tests.unit.planner.api.surroundings import Named, World, batch, served
-from tests.unit.plumbing.parts import until
 
 Json = dict[str, Any]
 NEVER = "0001-01-01T00:00:00Z"

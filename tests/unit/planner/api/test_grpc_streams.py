@@ -13,7 +13,7 @@ from services.planner.api import grpc_messages
 from services.planner.api.grpc_server import start
 from services.planner.api.protos import deployflow_pb2 as df
 from services.planner.api.protos.deployflow_pb2_grpc import DeployFlowStub
-from shared.kubernetes import DEPLOYFLOWS
+from shared.kube.client import DEPLOYFLOWS
 from tests.unit.planner.api.surroundings import World, batch, served
 
 Json = dict[str, Any]

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from services.planner.api import openapi
-from shared import asyncapi
+from shared.messaging import asyncapi
 from tests.unit.planner.api.rest_surroundings import client_of
 from tests.unit.planner.api.surroundings import World, batch
 

@@ -13,11 +13,11 @@ import pytest
 from services.planner.api import stories
 from services.planner.api.sse import EventStream
 from services.planner.api.stories import _Live
-from shared.lanes import Record
-from shared.topics import DEPLOYFLOW_EVENTS
+from shared.domain.record import Record
+from shared.domain.topics import DEPLOYFLOW_EVENTS
+from tests.unit.parts import until
 from tests.unit.planner.api.rest_surroundings import listening
 from tests.unit.planner.api.surroundings import World, batch
-from tests.unit.plumbing.parts import until
 
 FLOWS = "/api/v2/namespaces/shop/deployflows"
 WATCH = f"GET {FLOWS}/web-1/watch HTTP/1.1\r\nHost: x\r\n\r\n".encode()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from shared.kubernetes import DEPLOYFLOWS
+from shared.kube.client import DEPLOYFLOWS
 from tests.unit.planner.api.rest_surroundings import client_of
 from tests.unit.planner.api.surroundings import World, batch
 

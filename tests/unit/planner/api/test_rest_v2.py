@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from services.planner.api import access
-from shared.kubernetes import DEPLOYFLOWS
+from shared.kube.client import DEPLOYFLOWS
 from tests.unit.planner.api.rest_surroundings import client_of
 from tests.unit.planner.api.surroundings import Named, World, batch
 

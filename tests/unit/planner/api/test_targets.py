@@ -8,7 +8,7 @@ import pytest
 
 from services.planner.api.grpc_messages import Place
 from services.planner.api.targets import desired, is_at, reached
-from shared.deployflow import BatchPhase
+from shared.domain.deployflow import BatchPhase
 from tests.unit.planner.api.surroundings import batch
 
 CANARY = batch(1, "Smoked", canary=True)

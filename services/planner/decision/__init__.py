@@ -1,0 +1,1 @@
+"""(state, facts, time) → (state, commands, events). Pure: the same input always gives the same decision."""

@@ -1,0 +1,446 @@
+"""Takes in what the planner is told: each message changes what it knows, and decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from services.planner.model.batch_plan import Counts
+from services.planner.model.state import EARLIER, UNTOLD, CloneSet, Flow, Given, Instance, Pod, Step, Strategy
+from services.planner.recovery.legacy_takeover import begun_before, inherited, take_up
+from services.planner.recovery.rebuild import batch_pods, settle
+from services.planner.rules.pod_failures import told
+from shared.domain import messages as m
+from shared.domain.deployflow import (
+    Action,
+    DeployFlowSpec,
+    DeployFlowStatus,
+    FlowPhase,
+    NonUpdateStrategy,
+    PodPhase,
+    UpdateStrategy,
+    containers_of,
+    problems,
+)
+
+KEPT = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "asked")
+"""What a list of pods does not tell of one that `.status` knew."""
+REMEMBERED = 20
+"""So many of an instance's releases that are over are known by their uid, should an old record come again."""
+
+Fact = (
+    m.SpecObserved
+    | m.SpecGone
+    | m.Due
+    | m.Done
+    | m.CloneSetSeen
+    | m.Superseded
+    | m.VictimsGone
+    | m.ReplicasChanged
+    | m.Refused
+    | m.PodsSeen
+)
+
+
+def absorb(i: Instance, fact: Fact, now: int) -> Instance:
+    """The instance with what `fact` says taken in; the same object when it says nothing new."""
+    match fact:
+        case m.SpecObserved():
+            return _spec_observed(i, fact, now)
+        case m.SpecGone():
+            return _each_flow(i, fact.flow.uid, lambda flow: replace(flow, deleting=True))
+        case m.PodsSeen():
+            return _pods_seen(i, fact)
+        case m.Due():
+            return i
+    given = i.given
+    if i.active is None or given is None:
+        return i
+    match fact:
+        case m.Superseded() if fact.current > i.sequence or fact.sequence == given.sequence:
+            again = replace(i, sequence=max(i.sequence, fact.current), given=None)
+            return _with(again, resync=True, issued=False)
+        case m.CloneSetSeen() if not fact.cloneset.exists and given.kind not in _OF_THEIR_OWN:
+            # told by a watch, which may be behind: the look says whether another has taken its place
+            return _with(i, resync=True, issued=False)
+        case _ if fact.sequence != given.sequence:
+            return i
+        case m.Done():
+            return _done(i, given, fact)
+        case m.CloneSetSeen():
+            # a count that somebody else set is not taken for ours: the next write is answered ReplicasChanged
+            facts = fact.cloneset.model_copy(update={"replicas": i.cloneset.replicas})
+            seen = replace(_cloneset(i, facts), given=_seen(given, fact.cloneset))
+            return _surged_before(seen, given, fact.cloneset)
+        case m.VictimsGone():
+            pods = {uid: pod for uid, pod in i.pods.items() if uid not in set(fact.gone)}
+            dropped = tuple(uid for uid in i.active.dropped if uid in pods)
+            return _with(replace(i, pods=pods, given=None), issued=False, victims=(), dropped=dropped)
+        case m.ReplicasChanged():
+            delta = fact.replicas - i.cloneset.replicas
+            changed = replace(i, cloneset=replace(i.cloneset, replicas=fact.replicas), given=None)
+            goes = i.active.action in {Action.STOP, Action.DELETE}
+            wanted = 0 if goes else max(i.active.wanted + delta, 0)
+            return _with(changed, wanted=wanted, recount=True, resync=True, issued=False)
+        case m.Refused():
+            return _with(
+                replace(i, given=replace(given, answered=True, seen=True, kind="refused")),
+                reason=fact.reason,
+                message=fact.message,
+            )
+    return i
+
+
+_OF_THEIR_OWN = {"remove", "observe", "cancel", "finish"}
+"""Commands whose own answer says it where the CloneSet is gone."""
+
+
+def _surged_before(i: Instance, given: Given, facts: m.CloneSetFacts) -> Instance:
+    """With the batch's surge told where a pause came before its answer: the hold says that it was written."""
+    flow = i.active
+    batch = flow.open_batch if flow is not None else None
+    hold = facts.hold
+    if given.kind != "halt" or flow is None or batch is None or batch.told or hold is None:
+        return i
+    if not facts.settled or (hold.flow, hold.batch) != (flow.uid, batch.number):
+        return i
+    batches = (*flow.batches[:-1], replace(batch, told=True))
+    return _with(i, batches=batches, target_revision=facts.update_revision)
+
+
+def _with(i: Instance, **fields: Any) -> Instance:
+    assert i.active is not None
+    return replace(i, active=replace(i.active, **fields))
+
+
+def _each_flow(i: Instance, uid: str, change: Any) -> Instance:
+    if i.active is not None and i.active.uid == uid:
+        return replace(i, active=change(i.active))
+    if any(flow.uid == uid for flow in i.waiting):
+        return replace(i, waiting=tuple(change(f) if f.uid == uid else f for f in i.waiting))
+    return (
+        replace(i, finished=kept)
+        if len(kept := tuple(f for f in i.finished if f.uid != uid)) < len(i.finished)
+        else i
+    )
+
+
+# --- the spec --------------------------------------------------------------------------------------------
+
+
+def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
+    uid = fact.flow.uid
+    if fact.status.get("finished"):
+        # its last status has reached the API server: only that it is over has to be remembered here
+        kept = tuple(flow for flow in i.finished if flow.uid != uid)
+        over = (*i.over, uid)[-REMEMBERED:]
+        return replace(i, finished=kept, over=over) if len(kept) < len(i.finished) else i
+    if uid in i.over:
+        return i
+    known = next((flow for flow in i.flows if flow.uid == uid), None)
+    if known is None:
+        if i.active is None and begun_before(fact.status):
+            status = DeployFlowStatus.model_validate(fact.status, extra="ignore")
+            return replace(i, active=inherited(flow_of(fact, now), status, now), pods={}, given=None)
+        waiting = sorted([*i.waiting, flow_of(fact, now)], key=lambda flow: (flow.created_at, flow.name))
+        return replace(i, waiting=tuple(waiting))
+    if known.phase.finished:
+        return i
+    if fact.generation <= known.generation and fact.deleting == known.deleting:
+        return _override_observed(i, known, fact)
+
+    def change(flow: Flow) -> Flow:
+        try:
+            spec = DeployFlowSpec.model_validate(fact.spec)
+        except ValueError as error:
+            return replace(
+                flow, generation=fact.generation, deleting=fact.deleting, warnings=(problems(error, "spec"),)
+            )
+        strategy = strategy_of(spec)
+        if not flow.updating:
+            strategy = replace(strategy, no_pull_in=flow.strategy.no_pull_in)
+        if flow.strategy.paused and not strategy.paused:
+            flow = _times_anew(flow, now)
+        return replace(
+            flow,
+            generation=fact.generation,
+            deleting=fact.deleting,
+            requested_by=_asker(fact, flow.request),
+            request=fact.request,
+            strategy=strategy,
+            warnings=(),
+            **_override(fact, flow),
+        )
+
+    return _each_flow(i, uid, change)
+
+
+def _override_observed(i: Instance, known: Flow, fact: m.SpecObserved) -> Instance:
+    """An annotation is no new generation of the spec."""
+    if fact.generation < known.generation or known not in i.waiting or not (new := _override(fact, known)):
+        return i
+    asker = _asker(fact, known.request)
+    return _each_flow(
+        i, known.uid, lambda flow: replace(flow, requested_by=asker, request=fact.request, **new)
+    )
+
+
+def _override(fact: m.SpecObserved, known: Flow | None = None) -> dict[str, str]:
+    """The fields of an override of a freeze that is given or taken back; none if it is what it was."""
+    if fact.freeze_override == (known.override if known else ""):
+        return {}
+    by = _asker(fact, known.request if known else "") if fact.freeze_override else ""
+    return {"override": fact.freeze_override, "overridden_by": by}
+
+
+def _times_anew(flow: Flow, now: int) -> Flow:
+    """Resumed: the start-up and pull-in times of the batch under way begin anew."""
+    batch = flow.open_batch
+    if batch is None:
+        return flow
+    batch = replace(batch, surged_at=now, unready_since=now if batch.unready_since else 0)
+    return replace(flow, batches=(*flow.batches[:-1], batch))
+
+
+def _asker(fact: m.SpecObserved, last_request: str) -> str:
+    """Who made a change. One that left the annotation of the last request alone came past Triton's own ways."""
+    return fact.requested_by if fact.requested_by and fact.request != last_request else "kubectl"
+
+
+def flow_of(fact: m.SpecObserved, now: int) -> Flow:
+    """A release that is new to the planner; one that can't be carried out is failed from the start."""
+    application = fact.spec.get("application") or {}
+    common: dict[str, Any] = {
+        "name": fact.flow.name,
+        "uid": fact.flow.uid,
+        "generation": fact.generation,
+        "created_at": fact.created_at,
+        "requested_by": _asker(fact, ""),
+        "request": fact.request,
+        "deleting": fact.deleting,
+        "updated_at": now,
+        **_override(fact),
+    }
+    try:
+        spec = DeployFlowSpec.model_validate(fact.spec)
+    except ValueError as error:
+        return Flow(
+            **common,
+            action=str(fact.spec.get("action", "")),
+            app_id=0,
+            group_id=0,
+            app_name=str(application.get("appName", "")),
+            wanted=0,
+            strategy=Strategy(),
+            outcome=FlowPhase.FAILED,
+            reason="InvalidSpec",
+            message=problems(error, "spec"),
+        )
+    flow = Flow(
+        **common,
+        action=str(spec.action),
+        app_id=spec.application.app_id,
+        group_id=spec.application.group_id,
+        app_name=spec.application.app_name,
+        wanted=spec.application.replicas,
+        strategy=strategy_of(spec),
+    )
+    if spec.updating and not containers_of(spec.application.template):
+        text = "spec.application.template: a pod template with at least one container is needed"
+        return replace(flow, outcome=FlowPhase.FAILED, reason="InvalidSpec", message=text)
+    if not spec.updating and begun_before(fact.status):
+        text = f"spec.action: {spec.action} is not gone on with"
+        return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=text)
+    # what the spec begins with is no attempt to start a failed batch anew
+    return replace(flow, retries=flow.strategy.retries)
+
+
+def strategy_of(spec: DeployFlowSpec) -> Strategy:
+    s = spec.strategy
+    update = s if isinstance(s, UpdateStrategy) else UpdateStrategy()
+    return Strategy(
+        batch_size=s.batch_size,
+        interval=s.batch_interval_seconds,
+        mode=s.mode,
+        batches=s.batches,
+        stage=update.stage,
+        paused=s.paused,
+        canceled=s.canceled,
+        canary=update.canary,
+        no_pull_in=update.no_pull_in,
+        startup_timeout=s.startup_timeout_seconds,
+        pull_in_timeout=s.pull_in_timeout_seconds,
+        bake=s.bake_seconds,
+        pull_out=s.pull_out_seconds,
+        on_failure=str(s.on_failure),
+        failure_threshold=s.failure_threshold,
+        progress_deadline=s.progress_deadline_seconds,
+        retries=s.retries,
+        pods_to_delete=tuple(s.pods_to_delete or ()) if isinstance(s, NonUpdateStrategy) else (),
+    )
+
+
+# --- pods ------------------------------------------------------------------------------------------------
+
+
+def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
+    if i.active is None:
+        return i
+    pods = dict(i.pods)
+    for seen in fact.pods:
+        known = pods.get(seen.uid)
+        if known is not None and 0 < seen.version < known.version:
+            continue  # a replica that has lost the partition had more to tell than it could
+        pods[seen.uid] = Pod(
+            name=seen.name,
+            revision=seen.revision,
+            phase=seen.phase,
+            ready=seen.ready,
+            containers_ready=seen.containers_ready,
+            gate=str(seen.gate),
+            sequence=seen.sequence,
+            deleting=seen.deleting,
+            drained=seen.drained,
+            ip=seen.ip,
+            port=seen.port,
+            **told(seen, known),
+            created_at=seen.created_at,
+            batch=known.batch if known else UNTOLD,
+            asked=known.asked if known else 0,
+            version=seen.version,
+        )
+    for pod in fact.gone:
+        pods.pop(pod.uid, None)
+    if fact.complete:
+        present = {seen.uid for seen in fact.pods}
+        pods = {uid: pod for uid, pod in pods.items() if uid in present}
+    i = replace(i, pods=pods) if pods != i.pods else i
+    given = i.given
+    if given is None or given.answered:
+        return i
+    gone = tuple(pod.uid for pod in fact.gone if pod.uid not in given.gone)
+    return replace(i, given=replace(given, gone=given.gone + gone)) if gone else i
+
+
+# --- answers ---------------------------------------------------------------------------------------------
+
+
+def _seen(given: Given, facts: m.CloneSetFacts) -> Given:
+    caught_up = facts.settled and facts.sequence >= given.sequence
+    removed = given.kind == "remove" and not facts.exists
+    return replace(given, seen=True) if (caught_up or removed) and not given.seen else given
+
+
+def _cloneset(i: Instance, facts: m.CloneSetFacts) -> Instance:
+    known = CloneSet(
+        replicas=facts.replicas,
+        exists=facts.exists,
+        update_revision=facts.update_revision,
+        stopped=facts.stopped,
+        no_pull_in=facts.no_pull_in,
+    )
+    return i if known == i.cloneset else replace(i, cloneset=known)
+
+
+def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
+    flow = i.active
+    assert flow is not None
+    taking = flow.step == Step.TAKE_OVER or (flow.rebuilt and fact.cloneset.owner == flow.uid)
+    if (flow.rebuilt or (flow.resync and taking)) and fact.cloneset.exists and not fact.cloneset.settled:
+        # whose pods are whose can't be told before its controller has caught up: the look is repeated
+        return i
+    i = replace(_cloneset(i, fact.cloneset), sequence=max(i.sequence, fact.cloneset.sequence))
+    answered = given.answered
+    given = replace(_seen(given, fact.cloneset), answered=True)
+    if answered:
+        return replace(i, given=given)
+    # a surge, and a look between batches, list what was there before; others may list the batch's own pods too
+    listed = EARLIER if given.kind == "surge" or flow.rebuilt or flow.open_batch is None else UNTOLD
+    pods = dict(i.pods)
+    for ref in fact.pods:
+        known = pods.get(ref.uid)
+        if ref.uid in given.gone:
+            continue
+        if known is None:
+            pods[ref.uid] = _from_list(ref, listed)
+        elif not known.created_at:
+            # rebuilt from `.status`, and nothing heard of it since
+            live = _from_list(ref, listed)
+            kept = {name: getattr(known, name) for name in KEPT}
+            pods[ref.uid] = replace(live, phase=live.phase if live.containers_ready else known.phase, **kept)
+        elif known.batch == UNTOLD:
+            pods[ref.uid] = replace(known, batch=listed)
+    i = replace(i, given=given, pods=pods)
+    if given.kind != "observe":
+        return i
+    i = replace(i, given=replace(given, seen=True))
+    if taking:
+        return take_up(i, flow, fact)
+    if flow.rebuilt:
+        flow = settle(flow, fact, {uid for uid, pod in i.pods.items() if pod.batch > EARLIER})
+        i = replace(i, active=flow, pods=batch_pods(i, flow, fact))
+        if flow.batches:
+            return i
+    if flow.step == Step.OBSERVE and not flow.batches:
+        counts = _counts_at_rest(fact)
+        return _with(i, updated=counts.updated, others=counts.others, target_revision=_target(fact))
+    return _resynced(i, flow, fact)
+
+
+def _from_list(ref: m.PodRef, batch: int) -> Pod:
+    phase = PodPhase.READY if ref.ready else PodPhase.CONTAINERS_READY
+    return Pod(
+        name=ref.name,
+        revision=ref.revision,
+        phase=phase if ref.containers_ready else PodPhase.RUNNING,
+        ready=ref.ready,
+        containers_ready=ref.containers_ready,
+        gate=str(ref.gate),
+        drained=ref.drained,
+        created_at=ref.created_at,
+        batch=batch,
+    )
+
+
+def _target(fact: m.Done) -> str:
+    return fact.cloneset.update_revision if fact.same_template else ""
+
+
+def _counts_at_rest(fact: m.Done) -> Counts:
+    """T and O before the first batch; T is 0 as long as the target template is not the CloneSet's."""
+    replicas = fact.cloneset.replicas
+    if not fact.cloneset.exists or not fact.same_template:
+        return Counts(0, replicas)
+    revisions = {pod.revision for pod in fact.pods}
+    if revisions <= {fact.cloneset.update_revision}:
+        updated = replicas - fact.cloneset.partition
+    else:
+        updated = sum(1 for pod in fact.pods if pod.revision == fact.cloneset.update_revision)
+    return Counts(min(max(updated, 0), replicas), replicas - min(max(updated, 0), replicas))
+
+
+def _resynced(i: Instance, flow: Flow, fact: m.Done) -> Instance:
+    """After an `observe` in the middle; where somebody else scaled, the counts are taken anew."""
+    if not flow.recount:
+        return _with(i, resync=False, issued=False)
+    return _recounted(i, flow, fact)
+
+
+def _recounted(i: Instance, flow: Flow, fact: m.Done) -> Instance:
+    """With the counts that there are. What somebody else added while a batch surged is of that batch: it has
+    the target revision, and waits behind the batch's hold.
+    """
+    total = fact.cloneset.replicas
+    others = min(sum(1 for p in fact.pods if not flow.stays(p.uid, p.revision)), total)
+    counted = _with(i, updated=total - others, others=others, recount=False, resync=False, issued=False)
+    batch = flow.open_batch
+    hold = fact.cloneset.hold
+    if batch is None or hold is None or (hold.flow, hold.batch) != (flow.uid, batch.number):
+        return counted
+    if batch.baked:
+        return _with(counted, updated=max(total - others - batch.surge, 0))
+    mine = {uid for uid, pod in i.pods.items() if pod.batch == batch.number}
+    updated = sum(1 for p in fact.pods if flow.stays(p.uid, p.revision) and p.uid not in mine)
+    batch = replace(batch, surge=max(total - others - updated, 0))
+    return _with(counted, updated=updated, batches=(*flow.batches[:-1], batch))

@@ -1,0 +1,32 @@
+"""What a release that is over asks of others: the way back, where `onFailure: rollback` wants one."""
+
+from __future__ import annotations
+
+from services.planner.model.state import Flow, Instance
+from shared.domain.deploy_commands import CommandType, DeployCommand
+from shared.domain.deployflow import Action, FlowPhase, OnFailure
+
+
+def requests(before: Instance, now_is: Instance) -> list[DeployCommand]:
+    """A rollback for each release that failed since `before` and left pods serving; its id is always the same."""
+    ended = {flow.uid for flow in before.finished}
+    return [
+        DeployCommand(
+            id=f"{flow.uid}-rollback",
+            type=CommandType.ROLLBACK,
+            namespace=now_is.namespace,
+            instance_name=now_is.name,
+            requested_by=f"onFailure of {flow.name}",
+        )
+        for flow in now_is.finished
+        if flow.uid not in ended and _goes_back(flow)
+    ]
+
+
+def _goes_back(flow: Flow) -> bool:
+    # a create has nothing to go back to, and what no batch has baked a cancel takes back
+    baked = any(batch.baked for batch in flow.batches)
+    wanted = flow.strategy.on_failure == OnFailure.ROLLBACK
+    return (
+        wanted and flow.failed and flow.phase == FlowPhase.FAILED and baked and flow.action != Action.CREATE
+    )

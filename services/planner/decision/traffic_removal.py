@@ -1,0 +1,34 @@
+"""Takes the pods that fail a bake out of traffic: those that did it, and those that fail after them. Pure."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from services.planner.decision import command_factory as give
+from services.planner.model.state import Instance
+from services.planner.rules.failure_detection import Failure
+from shared.domain.messages import PullOut
+
+
+def still_serving(i: Instance, found: Failure) -> tuple[str, ...]:
+    """The pods to pull out now, with those of a pull_out that is not carried out yet; empty when no other has failed."""
+    under_way = _under_way(i)
+    more = tuple(uid for uid in found.pull_out if i.pods[uid].gate == "open" and uid not in under_way)
+    return (*under_way, *more) if more else ()
+
+
+def closed(i: Instance) -> Instance:
+    """With its pull_out done once none of its gates is open any more."""
+    under_way = _under_way(i)
+    live = (pod for uid in under_way if (pod := i.pods.get(uid)) is not None and not pod.deleting)
+    if i.given is None or not under_way or any(pod.gate == "open" for pod in live):
+        return i
+    return replace(i, given=replace(i.given, answered=True, seen=True))
+
+
+def _under_way(i: Instance) -> tuple[str, ...]:
+    given = i.given
+    if given is None or given.kind != "pull_out" or given.seen:
+        return ()
+    command = give.read(given.body)
+    return tuple(command.uids) if isinstance(command, PullOut) else ()

@@ -1,0 +1,1 @@
+"""Requests of people and other systems become changes of DeployFlows."""

@@ -1,0 +1,104 @@
+"""Commands from other systems: each becomes one change of a DeployFlow, or a refusal that names the field.
+
+A command that can't be carried out goes to the dead letters with the reason; a reply is sent where one is
+wanted. The instance's partition does not matter here: the change goes through the API server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+from prometheus_client import Counter
+from pydantic import ValidationError
+
+from services.planner.intake.flow_mutations import Changes
+from services.planner.runtime.command_replies import send
+from shared.domain.deploy_commands import DeployCommand, Refusal
+from shared.domain.deployflow import problems
+from shared.domain.record import Record
+from shared.domain.replies import DeployCommandReply, Result
+from shared.errors import Poison
+from shared.kube.client import ApiError
+from shared.messaging.kafka import LARGEST_MESSAGE, Kafka
+from shared.observability import tracing
+
+_commands = Counter("triton_deploy_commands_total", "Commands from other systems", ["type", "result"])
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Handles `triton.deploy-commands`."""
+
+    def __init__(self, changes: Changes, kafka: Kafka) -> None:
+        self._changes = changes
+        self._kafka = kafka
+
+    async def handle(self, key: str, records: list[Record]) -> None:  # noqa: ARG002
+        for record in records:
+            begun = tracing.now()
+            command = _read(record)
+            try:
+                flow = await self._changes.carry_out(command)
+            except (Refusal, ApiError) as error:
+                if isinstance(error, ApiError) and error.rights_missing:
+                    raise error.waited_for("planner") from error
+                _commands.labels(command.type, "refused").inc()
+                tracing.tell(*_spans(command, record, begun, error=f"{error.reason}: {error}"))
+                await self._reply(command, "refused", "", error.reason, str(error))
+                raise Poison(error.reason, str(error)) from error
+            _commands.labels(command.type, "accepted").inc()
+            meta = flow["metadata"]
+            tracing.tell(*_spans(command, record, begun, name=meta["name"], uid=meta["uid"]))
+            await self._reply(command, "accepted", meta["name"], "", "")
+
+    async def _reply(self, command: DeployCommand, result: str, name: str, reason: str, message: str) -> None:
+        _log.info(
+            "%s %s: %s %s", command.type, command.id, result, message, extra={"triton.deployflow": name}
+        )
+        if not command.reply_to:
+            return
+        reply = DeployCommandReply(
+            id=command.id, result=Result(result), deploy_flow=name, reason=reason, message=message
+        )
+        await send(self._kafka, command.reply_to, reply)
+
+
+def _read(record: Record) -> DeployCommand:
+    """The command in a record; raises `Poison` naming what is wrong with it."""
+    if len(record.value) > LARGEST_MESSAGE:
+        text = f"the message has {len(record.value)} bytes; a command has at most {LARGEST_MESSAGE}"
+        raise Poison("TooLarge", text)
+    try:
+        body = json.loads(record.value)
+    except (ValueError, RecursionError) as error:
+        raise Poison("InvalidJSON", f"the value is not JSON: {error}") from error
+    if isinstance(body, dict) and "id" not in body and "ce_id" in record.headers:
+        body["id"] = record.headers["ce_id"]
+    try:
+        return DeployCommand.model_validate(body)
+    except ValidationError as error:
+        raise Poison("InvalidCommand", problems(error)) from error
+
+
+def _spans(
+    command: DeployCommand, record: Record, begun: int, *, name: str = "", uid: str = "", error: str = ""
+) -> Iterator[tracing.Span]:
+    """One in the release's trace and, where the sender traces too, one in its own, each with a link to the other."""
+    sender = tracing.read(record.headers.get(tracing.TRACEPARENT, ""))
+    release = tracing.release(uid) if uid else None
+    for parent, other in ((release, sender), (sender, release)):
+        if parent is not None:
+            yield tracing.Span(
+                f"{command.type} command",
+                tracing.Place(parent.trace, tracing.hashed(8, parent.trace, "intake", command.id)),
+                parent,
+                begun,
+                tracing.now(),
+                tracing.about(command.namespace, command.instance_name or "", name, uid)
+                | {"triton.request": command.id, "user.name": command.requested_by},
+                record,
+                error=error,
+                link=other,
+            )

@@ -1,0 +1,244 @@
+"""What people and other systems ask for, carried out: each request is one change of a DeployFlow.
+
+Kafka's commands and the APIs come together here. The change goes through the API server, so that any replica may
+make it. Raises `Refusal`, `Unfit`, `ApiError` where the API server refuses, and `Unavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from services.planner.runtime.flow_cache import FlowCache, resource
+from shared.domain import deployflow as df
+from shared.domain.deploy_commands import (
+    REMEMBERED,
+    CommandType,
+    DeployCommand,
+    Refusal,
+    change,
+    deployflow_name,
+    manifest,
+    patch,
+    requests_of,
+)
+from shared.domain.topics import Key
+from shared.errors import Unavailable
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client
+from shared.releases.history import age, replicas_now, rollback, rollback_to
+from shared.releases.specs import Known, Unfit
+
+CONFLICTS: Final = 10
+Json = dict[str, Any]
+
+
+class Changes:
+    """Makes and changes DeployFlows.
+
+    `status` gives the status of one as it is now: what it was written with may be a moment behind what callers see.
+    """
+
+    def __init__(
+        self, client: Client, flows: FlowCache, status: Callable[[Json], Awaitable[Json]] | None = None
+    ) -> None:
+        self._client = client
+        self._flows = flows
+        self._status = status
+
+    async def carry_out(self, command: DeployCommand, look: Callable[[Json], None] | None = None) -> Json:
+        """The DeployFlow that the command made, changed or deleted. `look` may refuse, by raising, what it is shown:
+        the one that is about to be changed; nobody has changed it in between then.
+        """
+        if command.type == CommandType.DEPLOY:
+            assert command.spec is not None
+            return await self._deploy(command, command.spec, command.deploy_flow)
+        if command.type == CommandType.ROLLBACK:
+            return await self._roll_back(command)
+        for _ in range(CONFLICTS):
+            flow = await self._flow(command)
+            if command.id in requests_of(flow["metadata"].get("annotations") or {}):
+                return flow
+            if look:
+                look(flow)
+            if command.type == CommandType.DELETE:
+                if await self._delete(flow, unchanged=look is not None):
+                    return flow
+                continue
+            fields = change(flow, command)
+            if fields is None:
+                return flow
+            changed = await self._patch(flow, fields, command.id, command.requested_by)
+            if changed is not None:
+                return changed
+        raise _keeps_changing(command.namespace, str(command.deploy_flow or command.instance_name))
+
+    async def steer(
+        self,
+        namespace: str,
+        name: str,
+        fields: Json,
+        *,
+        request_id: str,
+        requested_by: str,
+        look: Callable[[Json], None] | None = None,
+    ) -> Json:
+        """Set fields of the strategy of an unfinished DeployFlow; what is None there is taken away."""
+        for _ in range(CONFLICTS):
+            flow = await self.live(namespace, name)
+            if request_id in requests_of(flow["metadata"].get("annotations") or {}):
+                return flow
+            if look:
+                look(flow)
+            if (flow.get("status") or {}).get("finished"):
+                text = f"{name} is over ({flow['status'].get('phase')}): its strategy stays as it is"
+                raise Refusal("Finished", text)
+            _check(flow, fields)
+            changed = await self._patch(flow, fields, request_id, requested_by)
+            if changed is not None:
+                return changed
+        raise _keeps_changing(namespace, name)
+
+    async def known(self, namespace: str, instance: str, *, pods: bool = False) -> Known:
+        """An instance as it is now, read live: what has just ended counts. `pods`: their names too."""
+        releases = sorted(await self.releases(namespace, instance), key=age)
+        names: list[str] = []
+        if pods:
+            found = await self._client.list(PODS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
+            names = [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        return Known(instance, releases, await self.cloneset(namespace, instance), names)
+
+    async def releases(self, namespace: str, instance: str) -> list[Json]:
+        """All that there are, in no order. Its label is put on a DeployFlow a moment after somebody made it by hand:
+        until then the watch knows it.
+        """
+        found = {flow.metadata.uid: resource(flow) for flow in self._flows.releases(Key(namespace, instance))}
+        live = await self._client.list(DEPLOYFLOWS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
+        for flow in live:
+            if flow["spec"]["application"]["instanceName"] == instance:
+                found[flow["metadata"]["uid"]] = flow
+        return list(found.values())
+
+    async def cloneset(self, namespace: str, instance: str) -> Json | None:
+        try:
+            return await self._client.get(CLONESETS, namespace, instance)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    async def live(self, namespace: str, name: str) -> Json:
+        """The DeployFlow as the API server has it, with its status as it is now."""
+        try:
+            flow = await self._client.get(DEPLOYFLOWS, namespace, name)
+        except ApiError as error:
+            if error.code == 404:
+                raise Refusal("NotFound", f"deployFlow: {namespace}/{name} does not exist") from error
+            raise
+        return {**flow, "status": await self._status(flow)} if self._status else flow
+
+    async def _delete(self, flow: Json, *, unchanged: bool) -> bool:
+        """Only itself, not one that has taken its name; False where it has changed, and must not have."""
+        meta = flow["metadata"]
+        known = {"uid": meta["uid"]} | ({"resourceVersion": meta["resourceVersion"]} if unchanged else {})
+        try:
+            await self._client.delete(DEPLOYFLOWS, meta["namespace"], meta["name"], {"preconditions": known})
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            return False
+        return True
+
+    async def _patch(self, flow: Json, fields: Json, request_id: str, requested_by: str) -> Json | None:
+        """None: somebody else changed it meanwhile."""
+        meta = flow["metadata"]
+        body = patch(flow, fields, request_id=request_id, requested_by=requested_by)
+        try:
+            changed = await self._client.patch(DEPLOYFLOWS, meta["namespace"], meta["name"], body)
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            return None
+        self._seen(changed)
+        return changed
+
+    async def _roll_back(self, command: DeployCommand) -> Json:
+        instance = str(command.instance_name)
+        name = deployflow_name(instance, command.id)
+        known = await self.known(command.namespace, instance)
+        for flow in known.releases:
+            if flow["metadata"]["name"] == name:
+                return flow
+        base = rollback_to(known.releases, instance, command.deploy_flow)
+        return await self._deploy(command, rollback(base, replicas_now(known.releases, known.cloneset)), None)
+
+    async def _deploy(self, command: DeployCommand, spec: df.DeployFlowSpec, named: str | None) -> Json:
+        name = named or deployflow_name(spec.application.instance_name, command.id)
+        body = manifest(
+            spec,
+            name=name,
+            namespace=command.namespace,
+            request_id=command.id,
+            requested_by=command.requested_by,
+            freeze_override=command.freeze_override,
+            reply_to=command.reply_to,
+        )
+        try:
+            made = await self._client.create(DEPLOYFLOWS, command.namespace, body)
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            there = await self._client.get(DEPLOYFLOWS, command.namespace, name)
+            if not made_by(there, command.id, body["spec"]):
+                text = f"deployFlow: {name} exists already, made by another request; choose another name"
+                raise Refusal("AlreadyExists", text) from error
+            return there
+        self._seen(made)
+        return made
+
+    def _seen(self, flow: Json) -> None:
+        """The next command finds what this one has written, however far the watch is behind."""
+        self._flows.reflector.put(flow)
+
+    async def _flow(self, command: DeployCommand) -> Json:
+        """The DeployFlow that a command means: by its name, or the release of the instance named."""
+        name = command.deploy_flow
+        if name is None:
+            flows = self._flows.releases(Key(command.namespace, str(command.instance_name)))
+            if not flows:
+                text = f"instanceName: {command.namespace}/{command.instance_name} has no DeployFlow"
+                raise Refusal("NotFound", text)
+            flows.sort(key=lambda flow: (flow.finished, flow.metadata.creation_timestamp))
+            # delivered again, it is about the release that it was about the first time
+            done = [flow for flow in flows if command.id in requests_of(flow.metadata.annotations)]
+            begun = [flow for flow in flows if not flow.finished]
+            # of those made within one second, the one that runs
+            begun.sort(key=lambda flow: not flow.status.get("startedAt"))
+            name = (done or begun or flows[-1:])[0].metadata.name
+        return await self.live(command.namespace, name)
+
+
+def made_by(flow: Json, request: str, spec: Json | None = None) -> bool:
+    """Did that request make it? One that many others have changed has forgotten: then by what it releases."""
+    requests = requests_of(flow["metadata"].get("annotations") or {})
+    if request in requests or spec is None or len(requests) < REMEMBERED:
+        return request in requests
+    same = ("action", "application")
+    return {name: flow["spec"][name] for name in same} == {name: spec[name] for name in same}
+
+
+def _check(flow: Json, fields: Json) -> None:
+    """Would the strategy fit with these fields? Raises `Unfit`."""
+    field = df.DeployFlowSpec.model_validate(flow["spec"]).strategy_field
+    strategy = {**(flow["spec"].get(field) or {}), **fields}
+    strategy = {key: value for key, value in strategy.items() if value is not None}
+    kind = df.UpdateStrategy if field == "updateStrategy" else df.NonUpdateStrategy
+    try:
+        kind.model_validate(strategy)
+    except ValidationError as error:
+        raise Unfit("", df.problems(error, field)) from error
+
+
+def _keeps_changing(namespace: str, name: str) -> Unavailable:
+    return Unavailable(f"the DeployFlow {namespace}/{name} keeps changing: try again")

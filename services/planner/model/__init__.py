@@ -1,0 +1,1 @@
+"""Frozen values and arithmetic: what the planner knows. Imports no other room."""

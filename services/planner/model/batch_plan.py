@@ -1,0 +1,190 @@
+"""The batch plan: how many batches a release has, and how many pods each makes and removes.
+
+Pure arithmetic on counts, used to show the plan before anything starts and, batch by batch, to carry it out.
+With T pods on the target revision and O others, a batch makes b pods and then removes v others, where v
+brings the total to the wanted count.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from shared.domain.deployflow import (
+    Action,
+    BatchPhase,
+    DeployFlowSpec,
+    Mode,
+    NonUpdateStrategy,
+    UpdateStrategy,
+    count_of,
+)
+
+MOST_BATCHES: Final = 10_000
+"""Of a plan that is shown."""
+
+
+class Current(NamedTuple):
+    """The instance before the release. `updated`: pods that already have the target template; `stopped`: its replicas
+    before it was stopped, 0 where it was not.
+    """
+
+    exists: bool
+    replicas: int
+    updated: int
+    stopped: int = 0
+
+
+class PlannedBatch(NamedTuple):
+    """`gates`: where it waits for a person: `Start`, `Smoked`, `Baking`."""
+
+    number: int
+    surge: int
+    retire: int
+    canary: bool
+    gates: tuple[str, ...]
+
+
+class Plan(NamedTuple):
+    """`wanted`: the replicas that it leads to."""
+
+    batches: tuple[PlannedBatch, ...]
+    to_process: int
+    warnings: tuple[str, ...]
+    wanted: int
+
+
+class Counts(NamedTuple):
+    """Pods by what they are for the release: on the target revision, and all others."""
+
+    updated: int
+    others: int
+
+
+class Goal(NamedTuple):
+    """What an action other than create, update and rollback leads to. `leaving`: how many pods go, or are replaced."""
+
+    wanted: int
+    leaving: int
+
+
+def goal(action: str, replicas: int, current: Current, named: int) -> Goal | str:
+    """Of an action on an instance that exists, with the spec's replicas and the number of pods that it names; what is
+    said against it where it can't be done.
+    """
+    now = current.replicas
+    match action:
+        case Action.RESTART:
+            return Goal(now, named or now)
+        case Action.STOP | Action.DELETE:
+            return Goal(0, 0)
+        case Action.START:
+            return Goal(max(now, current.stopped or replicas), 0)
+        case Action.SCALE_OUT if replicas < now:
+            return f"scale_out to {replicas}, but there are {now}: use scale_in"
+        case Action.SCALE_IN if replicas > now:
+            return f"scale_in to {replicas}, but there are {now}: use scale_out"
+        case Action.SCALE_IN if named > now - replicas:
+            return (
+                f"podsToDelete names {_pods(named)}, but from {now} to {replicas} only {now - replicas} go: "
+                f"make replicas {now - named}, or name fewer"
+            )
+    return Goal(replicas, named)
+
+
+def _pods(count: int) -> str:
+    return f"{count} pod{'' if count == 1 else 's'}"
+
+
+def share_of(wanted: int, to_process: int, counts: Counts) -> int:
+    """The pods of which a batch size in percent is a share: those wanted or, where pods only go, all there are."""
+    return wanted + to_process if counts.updated >= wanted else wanted
+
+
+def remaining(wanted: int, counts: Counts) -> int:
+    """How many pods are still to be made or, when all are on the target revision, removed."""
+    if counts.updated < wanted:
+        return wanted - counts.updated
+    return max(counts.updated + counts.others - wanted, 0)
+
+
+def next_batch(wanted: int, counts: Counts, size: int) -> tuple[int, int]:
+    """(surge, retire) of a batch of at most `size` pods; (0, 0) when nothing is left to do."""
+    count = min(size, remaining(wanted, counts))
+    if counts.updated < wanted:
+        return count, retire_after(wanted, counts, count)
+    return 0, count
+
+
+def retire_after(wanted: int, counts: Counts, surge: int) -> int:
+    """How many others go once `surge` new pods serve, so that the total reaches the wanted count."""
+    return min(max(counts.updated + counts.others + surge - wanted, 0), counts.others)
+
+
+def after(counts: Counts, surge: int, retire: int) -> Counts:
+    """The counts once a batch is finished; what exceeds the others is taken from the updated ones."""
+    others = max(counts.others - retire, 0)
+    return Counts(counts.updated + surge - (retire - (counts.others - others)), others)
+
+
+def batch_count(to_process: int, canary: int, size: int) -> int:
+    """ceil((to process - first) / batch size) + 1."""
+    if to_process <= 0:
+        return 0
+    first = canary or min(size, to_process)
+    return -(-(to_process - first) // size) + 1
+
+
+def canary_of(asked: int, to_process: int) -> int:
+    """The size of the canary; 0 when there is none: a canary of all that remains is no canary."""
+    return asked if 0 < asked < to_process else 0
+
+
+def plan(spec: DeployFlowSpec, current: Current) -> Plan:
+    """The whole plan of a release that starts from `current`; raises `ValueError` where it can't be done."""
+    strategy = spec.strategy
+    wanted = spec.application.replicas
+    counts = Counts(current.updated, current.replicas - current.updated)
+    if not spec.updating:
+        named = strategy.pods_to_delete or [] if isinstance(strategy, NonUpdateStrategy) else []
+        aim = goal(spec.action, wanted, current, len(named))
+        if isinstance(aim, str):
+            raise ValueError(aim)
+        wanted = aim.wanted
+        counts = Counts(current.replicas - aim.leaving, aim.leaving)
+    to_process = remaining(wanted, counts)
+    asked = strategy.canary if isinstance(strategy, UpdateStrategy) and counts.updated < wanted else 0
+    canary = canary_of(asked, to_process)
+    size = count_of(strategy.batch_size, share_of(wanted, to_process, counts))
+    batches: list[PlannedBatch] = []
+    while remaining(wanted, counts):
+        number = len(batches) + 1
+        if number > MOST_BATCHES:
+            msg = f"more than {MOST_BATCHES} batches: make them larger"
+            raise ValueError(msg)
+        is_canary = bool(canary) and number == 1
+        surge, retire = next_batch(wanted, counts, canary if is_canary else size)
+        gates = _gates(number, strategy, has_canary=bool(canary))
+        batches.append(PlannedBatch(number, surge, retire, is_canary, gates))
+        counts = after(counts, surge, retire)
+    warnings = (canary_warning(asked, to_process),) if asked and not canary else ()
+    return Plan(tuple(batches), to_process, warnings, wanted)
+
+
+def canary_warning(asked: int, to_process: int) -> str:
+    return (
+        f"canary {asked} is not below the {to_process} pods to process: there is no canary, "
+        "the batch size counts from the first batch on"
+    )
+
+
+def _gates(number: int, strategy: UpdateStrategy | NonUpdateStrategy, *, has_canary: bool) -> tuple[str, ...]:
+    stage = strategy.stage if isinstance(strategy, UpdateStrategy) else None
+    held = stage if number == strategy.batches else None
+    if (has_canary and number == 1) or held == BatchPhase.SMOKED:
+        return (str(BatchPhase.SMOKED), str(BatchPhase.BAKING))
+    if held == BatchPhase.BAKING:
+        return (str(BatchPhase.BAKING),)
+    beyond = stage is not None and number > strategy.batches
+    if (has_canary and number == 2) or (strategy.mode == Mode.MANUAL and number > 1) or beyond:
+        return ("Start",)
+    return ()

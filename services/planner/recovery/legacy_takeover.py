@@ -1,0 +1,127 @@
+"""A release that Triton 0.1.x began: from its `.status`, and from what there is, to a place on our own road.
+
+That one wrote neither version nor sequence nor hold, and named pods without their uid. Its claim on the CloneSet
+is an owner reference, which keeps the batch's gates closed until our first write puts a hold in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from services.planner.model.flow_plan import first_size, planned
+from services.planner.model.state import EARLIER, Batch, Flow, Instance, Step
+from services.planner.recovery.status_reader import batch_of, milliseconds
+from shared.domain import messages as m
+from shared.domain.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
+
+
+def under_way(status: Mapping[str, Any]) -> bool:
+    """Whether somebody has begun this release, and nobody ended it."""
+    return not status.get("finished") and status.get("phase") not in {None, "", FlowPhase.PENDING}
+
+
+def begun_before(status: Mapping[str, Any]) -> bool:
+    """Whether Triton 0.1.x has begun this release, and this one has not written its status yet."""
+    return under_way(status) and not status.get("version")
+
+
+def inherited(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
+    """The release as 0.1.x left it; its pods and counts are looked at before anything else."""
+    message = flow.message
+    if flow.outcome is not None:
+        message += (
+            "; Triton 0.1.x had begun it: it is left as it stands and the pods keep serving; "
+            "make an update with the wanted template and replicas"
+        )
+    return replace(
+        flow,
+        phase=status.phase,
+        step=Step.TAKE_OVER,
+        message=message,
+        target_revision=status.update_revision,
+        to_process=status.replicas_to_process,
+        batches=tuple(_batch(condition, status.finished_batches, now) for condition in status.conditions),
+        named={pod.name: c.batch for c in status.conditions for pod in c.pods},
+        total=status.batches,
+        started_at=milliseconds(status.started_at) or now,
+        resync=True,
+        rebuilt=True,
+    )
+
+
+def _batch(condition: Condition, finished_batches: int, now: int) -> Batch:
+    """A batch as 0.1.x tells it. One that had failed is judged anew: that one counted any restart as a failure."""
+    batch = batch_of(condition, finished_batches, now)
+    return replace(
+        batch,
+        phase=BatchPhase.BAKED if batch.finished_at else batch.phase,
+        told=True,
+        failed_replicas=batch.failed_replicas if batch.finished_at else 0,
+        reason="",
+        message="",
+    )
+
+
+def take_up(i: Instance, flow: Flow, fact: m.Done) -> Instance:
+    """The instance with its release where the CloneSet and its pods say that it stands."""
+    live = fact.cloneset
+    flow = replace(flow, step=Step.TAKE_OVER, resync=False, rebuilt=False, recount=False, issued=False)
+    if not live.exists:
+        step = Step.OBSERVE if flow.outcome is None else Step.DONE
+        return replace(i, active=replace(flow, step=step, batches=(), named={}, target_revision=""))
+    if flow.outcome is None and flow.target_revision not in {"", live.update_revision}:
+        message = (
+            f"the CloneSet has another template since ({live.update_revision}, not {flow.target_revision}): "
+            "what Triton 0.1.x had begun is not gone on with; the pods keep serving"
+        )
+        flow = replace(flow, outcome=FlowPhase.ABORTED, reason="Replaced", message=message)
+    new = [ref for ref in fact.pods if ref.revision == live.update_revision]
+    places = {ref.uid: _place(i, flow, ref) for ref in new}
+    flow = replace(flow, target_revision=live.update_revision, keeps_template=True)
+    flow, mine = _open_batch(flow, new, places)
+    batch = flow.open_batch
+    if batch is not None:
+        places |= dict.fromkeys(mine, batch.number)
+    old = len(fact.pods) - len(new)
+    updated = len(new) - len(mine)
+    if flow.action != "create":
+        # one that is just being made again counts as well
+        old = max(old, live.replicas - updated - (batch.surge if batch else 0))
+    pods = {uid: replace(pod, batch=places.get(uid, EARLIER)) for uid, pod in i.pods.items()}
+    return replace(i, active=replace(flow, updated=updated, others=old), pods=pods)
+
+
+def _place(i: Instance, flow: Flow, ref: m.PodRef) -> int:
+    """The batch that made a pod, as far as somebody has written it down."""
+    known = i.pods.get(ref.uid)
+    return flow.named.get(ref.name, max(known.batch, EARLIER) if known else EARLIER)
+
+
+def _open_batch(flow: Flow, new: Sequence[m.PodRef], places: Mapping[str, int]) -> tuple[Flow, list[str]]:
+    """The release with the batch that is under way, and this batch's pods."""
+    batch = flow.open_batch
+    unnamed = [ref for ref in new if places[ref.uid] == EARLIER]
+    if batch is not None and batch.phase != BatchPhase.PENDING:
+        # those that the status did not come to name: without traffic first, then the youngest
+        later = [ref for ref in unnamed if ref.created_at >= batch.started_at // 1000 * 1000]
+        later.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
+        own = [ref.uid for ref in new if places[ref.uid] == batch.number]
+        return flow, [*own, *(ref.uid for ref in later)][: batch.surge]
+    # a batch that is only announced: it had begun if there are pods that wait for it
+    flow = replace(flow, batches=flow.batches[:-1]) if batch is not None else flow
+    waiting = [ref.uid for ref in unnamed if ref.gate == m.Gate.CLOSED and not ref.ready]
+    if not waiting or (batch is None and flow.batches):
+        return flow, []
+    if batch is None:
+        done = replace(flow, updated=len(new) - len(waiting))
+        flow = planned(done)
+        size, canary = first_size(flow)
+        batch = Batch(1, size, canary=canary, started_at=flow.started_at, surged_at=flow.updated_at)
+    # where there are more than it has (0.1.x made all pods of a create at once), its surge is given anew
+    told = len(waiting) <= batch.surge
+    started = batch.started_at or flow.updated_at
+    batch = replace(batch, phase=BatchPhase.SMOKING, started_at=started, told=told)
+    return replace(flow, step=Step.TAKE_OVER, batches=(*flow.batches, batch)), waiting

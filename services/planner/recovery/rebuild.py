@@ -1,0 +1,229 @@
+"""Rebuilds an instance when Redis has lost it, from the DeployFlows' `.status` and one look at the CloneSet.
+
+`.status` may be behind by a moment. The CloneSet is not: a batch's `hold`, written with its surge, tells
+which batch was under way and the counts it began with, and its absence that the batch's retire was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+
+from msgspec.structs import replace
+
+from services.planner.model.flow_plan import planned
+from services.planner.model.state import EARLIER, Batch, Flow, Instance, Pod, Step
+from services.planner.recovery.legacy_takeover import begun_before, inherited
+from services.planner.recovery.status_reader import batch_of, milliseconds
+from shared.domain import messages as m
+from shared.domain.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase, PullInStatus
+from shared.domain.topics import Key
+
+_STEP_OF = {
+    BatchPhase.PENDING: Step.SURGE,
+    BatchPhase.SMOKING: Step.SURGE,
+    BatchPhase.SMOKED: Step.SMOKED,
+    BatchPhase.SMOKE_FAILED: Step.SURGE,
+    BatchPhase.BAKING: Step.PULL_IN,
+    BatchPhase.BAKE_FAILED: Step.PULL_IN,
+    BatchPhase.BAKED: Step.PULL_OUT,
+}
+
+
+def rebuild(
+    key: Key,
+    specs: Sequence[m.SpecObserved],
+    flow_of: Callable[[m.SpecObserved, int], Flow],
+    now: int,
+) -> Instance:
+    """The instance as the unfinished DeployFlows tell it; the active one is observed before it goes on."""
+    instance = Instance(namespace=key.namespace, name=key.instance)
+    active: Flow | None = None
+    waiting: list[Flow] = []
+    before = [spec for spec in specs if begun_before(spec.status)]
+    # of several, the others were left behind unfinished: the CloneSet has the template of the last
+    last = max(before, key=_age, default=None)
+    for spec in sorted(specs, key=_age):
+        status = DeployFlowStatus.model_validate(spec.status, extra="ignore")
+        instance = replace(
+            instance,
+            version=max(instance.version, status.version),
+            sequence=max(instance.sequence, status.sequence),
+        )
+        if status.finished:
+            continue
+        flow = flow_of(spec, now)
+        if spec is last and active is None:
+            active = inherited(flow, status, now)
+        elif spec in before:
+            message = f"Triton 0.1.x began {last.flow.name if last else 'another'} after it"
+            waiting.append(replace(flow, outcome=FlowPhase.ABORTED, reason="Replaced", message=message))
+        elif active is None and status.phase != FlowPhase.PENDING and flow.outcome is None:
+            active = _begun(flow, status, now)
+            instance = replace(instance, pods=_pods(status))
+        else:
+            waiting.append(flow)
+    return replace(instance, active=active, waiting=tuple(waiting))
+
+
+def _age(spec: m.SpecObserved) -> tuple[int, str]:
+    return spec.created_at, spec.flow.name
+
+
+def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
+    batches = tuple(batch_of(condition, status.finished_batches, now) for condition in status.conditions)
+    last = batches[-1] if batches else None
+    step = Step.OBSERVE
+    if last is not None:
+        step = Step.BETWEEN if last.finished_at else _STEP_OF[last.phase]
+    return replace(
+        flow,
+        phase=status.phase,
+        step=step,
+        failed=bool(last and last.phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}),
+        reason=status.reason,
+        message=status.message,
+        target_revision=status.update_revision,
+        to_process=status.replicas_to_process,
+        batches=batches,
+        total=status.batches,
+        planned=status.batches,
+        started_at=milliseconds(status.started_at),
+        overridden=status.freeze_override,
+        resync=True,
+        rebuilt=True,
+    )
+
+
+def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
+    return {
+        pod.uid: Pod(
+            name=pod.name,
+            revision=status.update_revision,
+            phase=pod.phase,
+            batch=condition.batch,
+            ip=pod.ip,
+            port=pod.port,
+            reason=pod.reason,
+            message=pod.message,
+            event=pod.event,
+            log=pod.log,
+            since=milliseconds(pod.since),
+            # it was let into traffic by a command whose sequence is not known any more
+            asked=1 if pod.pull_in_status == PullInStatus.FAILED else 0,
+        )
+        for condition in status.conditions
+        for pod in condition.pods
+        if pod.uid
+    }
+
+
+def settle(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
+    """The rebuilt release with its batch, step and counts as the CloneSet tells them.
+
+    `made`: the uids of the pods that `.status` names as those of its batches.
+    """
+    if not flow.updating:
+        flow = _aimed(flow, fact, made)
+    target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
+    flow = replace(
+        flow,
+        resync=False,
+        rebuilt=False,
+        issued=False,
+        victims=(),
+        target_revision=target,
+        # the target is there, though not as we would write it
+        keeps_template=bool(target) and target == fact.cloneset.update_revision and not fact.same_template,
+    )
+    hold = fact.cloneset.hold
+    if hold is not None and hold.flow == flow.uid:
+        return _under_way(flow, hold)
+    updated = sum(1 for pod in fact.pods if target and flow.stays(pod.uid, pod.revision))
+    at_rest = replace(flow, updated=updated, others=max(fact.cloneset.replicas - updated, 0))
+    batch = flow.open_batch
+    if batch is None:
+        return at_rest
+    if flow.shrinking:
+        # without a hold to tell, the count does: a batch that only removes pods is over once it is lower
+        batch = replace(batch, surge=0, retire=batch.size)
+        before = flow.wanted + flow.to_process - flow.finished_replicas
+        if fact.cloneset.replicas < before:
+            return _finished(at_rest, batch)
+        return replace(at_rest, batches=(*flow.batches[:-1], batch), step=Step.PULL_IN)
+    done = flow.finished_replicas + batch.size
+    as_far = updated >= done if flow.updating else at_rest.others <= flow.to_process - done
+    if batch.phase in {BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED} or (target and as_far):
+        # without a hold its retire was written: the batch is over
+        return _finished(at_rest, batch)
+    return replace(at_rest, step=Step.SURGE)
+
+
+def _aimed(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
+    """With what an action that keeps the template leads to, which `.status` does not say."""
+    live, hold = fact.cloneset, fact.cloneset.hold
+    named = flow.strategy.pods_to_delete
+    leaving: frozenset[str] = frozenset()
+    wanted = flow.wanted
+    match flow.action:
+        case Action.STOP | Action.DELETE:
+            wanted = 0
+        case Action.START:
+            wanted = live.stopped or wanted
+        case Action.RESTART:
+            wanted = hold.updated + hold.others if hold is not None else live.replicas
+    if named:
+        leaving = frozenset(pod.uid for pod in fact.pods if pod.name in named)
+    elif flow.action == Action.RESTART:
+        begun = flow.started_at // 1000 * 1000
+        leaving = frozenset(p.uid for p in fact.pods if p.uid not in made and p.created_at < begun)
+    stopped = flow.to_process if flow.action == Action.STOP else 0
+    strategy = replace(flow.strategy, no_pull_in=live.no_pull_in)
+    return replace(flow, wanted=wanted, leaving=leaving, stopped=stopped, strategy=strategy)
+
+
+def _under_way(flow: Flow, hold: m.Hold) -> Flow:
+    last = flow.batch
+    flow = replace(flow, updated=hold.updated, others=hold.others)
+    if hold.batch == 0:
+        return flow
+    if last is not None and not last.finished_at and last.number < hold.batch:
+        flow = _finished(flow, last)
+    if last is not None and last.number >= hold.batch:
+        return flow
+    if last is None:
+        flow = planned(flow)
+    at = flow.updated_at
+    canary = hold.batch == 1 and flow.strategy.canary == hold.surge < flow.to_process
+    batch = Batch(number=hold.batch, surge=hold.surge, canary=canary, started_at=at, surged_at=at)
+    return replace(flow, batches=(*flow.batches, batch), step=Step.SURGE, phase=FlowPhase.BATCH_STARTED)
+
+
+def _finished(flow: Flow, batch: Batch) -> Flow:
+    done = replace(batch, phase=BatchPhase.BAKED, finished_at=batch.finished_at or flow.updated_at)
+    batches = (*flow.batches[:-1], done)
+    return replace(flow, batches=batches, step=Step.BETWEEN, phase=FlowPhase.BATCH_FINISHED)
+
+
+def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
+    """The live pods, those of the batch under way told apart: what the target revision has beyond the
+    count that the batch began with; pods whose gate is closed first, then the youngest.
+
+    Of those that only `.status` knows the listed ones live. One that readiness has told of meanwhile may be younger
+    than the list, and is not told of again.
+    """
+    listed = {ref.uid: ref for ref in fact.pods}
+    pods = {uid: pod for uid, pod in i.pods.items() if uid in listed or pod.created_at}
+    hold = fact.cloneset.hold
+    if hold is None or hold.flow != flow.uid:
+        return pods
+    target = fact.cloneset.update_revision
+    new = [ref for ref in fact.pods if ref.revision == target and flow.stays(ref.uid, ref.revision)]
+    new.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
+    mine = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
+    return {
+        uid: replace(
+            pod, batch=hold.batch if uid in mine else (EARLIER if pod.batch == hold.batch else pod.batch)
+        )
+        for uid, pod in pods.items()
+    }

@@ -1,0 +1,34 @@
+"""The go-ahead: how far a person, or `mode: auto`, lets a release go.
+
+The cursor is (`batches`, `stage`): batches below `batches` may finish, batch `batches` may go to `stage`
+(unset: all the way). A canary starts at (1, Smoked). In auto, a cursor without a stage goes on by itself,
+but the batch after a canary waits for a person too.
+"""
+
+from __future__ import annotations
+
+from services.planner.model.state import Flow
+from shared.domain.deploy_commands import cursor, rank
+from shared.domain.deployflow import BatchPhase, Mode
+
+
+def _cursor(f: Flow) -> tuple[int, BatchPhase | None]:
+    return cursor(f.strategy.batches, f.strategy.stage, canary=f.canary)
+
+
+def _by_itself(f: Flow) -> bool:
+    batches, stage = _cursor(f)
+    return f.strategy.mode == Mode.AUTO and stage is None and (not f.canary or batches > 1)
+
+
+def may_start(f: Flow, number: int) -> bool:
+    """Whether batch `number` may begin, as far as the go-ahead is concerned."""
+    return number <= _cursor(f)[0] or _by_itself(f)
+
+
+def may_reach(f: Flow, number: int, stage: BatchPhase) -> bool:
+    """Whether batch `number`, which began, may enter `stage`; a lower cursor takes nothing back."""
+    batches, limit = _cursor(f)
+    if number != batches or limit is None:
+        return True
+    return rank(number, stage) <= rank(batches, limit)

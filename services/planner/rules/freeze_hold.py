@@ -1,0 +1,79 @@
+"""Releases that freeze windows hold back until they end. Pure.
+
+Held back is what brings new code (create, update), and only its beginning: what is under way goes on, and a
+rollback, a restart or a scale begins at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from services.planner.model.state import Flow, Instance
+from shared.domain.deployflow import FREEZE_OVERRIDE
+from shared.domain.freeze_windows import HELD_BACK, FreezeWindow, in_force
+
+
+class Windows(NamedTuple):
+    """Of a namespace. `unread`: what its annotation says that can't be read, and holds nothing back."""
+
+    windows: tuple[FreezeWindow, ...]
+    unread: str
+
+
+NO_WINDOWS: Final = Windows((), "")
+
+
+def look(i: Instance, windows: Windows, now: int) -> Instance:
+    """The instance with what holds its waiting releases back at `now` (ms since 1970)."""
+    waiting = tuple(_looked_at(i, f, windows, now) for f in i.waiting)
+    unchanged = all(new is old for new, old in zip(waiting, i.waiting, strict=True))
+    return i if unchanged else replace(i, waiting=waiting)
+
+
+def _looked_at(i: Instance, f: Flow, windows: Windows, now: int) -> Flow:
+    if f.action not in HELD_BACK:
+        return f
+    frozen = in_force(windows.windows, i.namespace, (i.name, f.app_name), now)
+    warnings = f.warnings
+    if windows.unread and windows.unread not in warnings:
+        warnings = (*warnings, windows.unread)
+    if frozen == f.frozen and warnings is f.warnings:
+        return f
+    return replace(f, frozen=frozen, warnings=warnings)
+
+
+def successor(waiting: Sequence[Flow], f: Flow) -> Flow | None:
+    """The newer release that takes the place of one that waits: held back, it leaves those alone that are not."""
+    newer = waiting[waiting.index(f) + 1 :]
+    takes = (g for g in reversed(newer) if g.updating and g.outcome is None)
+    return next((g for g in takes if f.held_back or not g.held_back), None)
+
+
+def let_go(f: Flow) -> Flow:
+    """The release as it begins; a window that it begins in stays on record."""
+    if f.frozen is None:
+        return f
+    return replace(f, frozen=None, overridden=f"{f.frozen}, overridden by {f.overridden_by}: {f.override}")
+
+
+def ends(i: Instance) -> Iterator[int]:
+    """When to look again at what is held back (ms)."""
+    return (f.frozen.until for f in i.waiting if f.frozen is not None)
+
+
+def explain(f: Flow) -> tuple[str, str]:
+    return "Frozen", (
+        f"held back by {f.frozen}: it begins by itself then; "
+        f"to let it begin now, say why in its annotation {FREEZE_OVERRIDE}"
+    )
+
+
+def told(old: Flow | None, new: Flow) -> Iterator[tuple[str, str, str]]:
+    """What there is to tell of it, each as id, reason and text."""
+    if new.held_back and new.frozen is not None and not (old and old.frozen == new.frozen and old.held_back):
+        yield f"frozen:{new.frozen.until}", "Frozen", f"held back by {new.frozen}"
+    if new.overridden and not (old and old.overridden):
+        yield "freeze-overridden", "FreezeOverridden", f"begun in {new.overridden}"

@@ -1,0 +1,83 @@
+"""What is told of pods that fail a batch: why, since when, and, of the first of them, their own last words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from services.planner.model.state import Batch, Pod
+from shared.domain.deployflow import BatchPhase, PodPhase, PullInStatus
+from shared.domain.messages import PodFact
+
+Json = dict[str, Any]
+
+NAMED: Final = 5
+"""How many pods a failure names, and `.status` has the details of; the events tell of all."""
+
+
+def why(pod: Pod) -> str:
+    """`CrashLoopBackOff: container main: … (exit code 1, Error), since 12:00:03Z`"""
+    return _sentence(pod) + since(pod.since)
+
+
+def late(text: str, pod: Pod, begun: int) -> str:
+    """`not Ready within 60 s (ContainersNotReady: …), since 12:00:03Z`; `begun`: where the pod does not say it."""
+    return f"{text} ({_sentence(pod)}){since(pod.since or begun)}"
+
+
+def _sentence(pod: Pod) -> str:
+    return f"{pod.reason}: {pod.message}" if pod.message else pod.reason or pod.phase
+
+
+def since(at: int) -> str:
+    return f", since {datetime.fromtimestamp(at / 1000, UTC):%H:%M:%SZ}" if at else ""
+
+
+def told(seen: PodFact, known: Pod | None) -> Json:
+    """What a pod's fact says of its trouble. Two that say less than the one before are no news: that of a replica of
+    readiness which has not asked yet, and that of a pod which was not Ready in time and has lost its traffic for it.
+    """
+    new = {name: getattr(seen, name) for name in ("reason", "message", "event", "log", "since")}
+    if known is None or not known.since or seen.ready:
+        return new
+    pulled_out = known.asked and seen.gate == "closed"
+    if not seen.since and not pulled_out:
+        return new
+    kept = {name: value or getattr(known, name) for name, value in new.items()}
+    return kept | {"message": seen.message} if seen.reason else kept
+
+
+def details(batch: Batch, pods: Iterable[tuple[str, Pod]]) -> dict[str, Json]:
+    """Of the first pods that failed the batch what `.status` has beside their phase, by uid; those that most is known
+    of come first.
+    """
+    bad = [(uid, pod) for uid, pod in pods if _bad(batch, pod)]
+    bad.sort(key=lambda item: (not item[1].log, not item[1].event, item[1].name))
+    return {
+        uid: {
+            "reason": pod.reason,
+            "message": pod.message,
+            "event": pod.event,
+            "log": pod.log,
+            "since": datetime.fromtimestamp(pod.since / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            if pod.since
+            else None,
+        }
+        for uid, pod in bad[:NAMED]
+    }
+
+
+def _bad(batch: Batch, pod: Pod) -> bool:
+    match batch.reason:
+        case "StartupTimeout":
+            return not pod.containers_ready
+        case PullInStatus.FAILED:
+            return not pod.ready
+        case _:
+            return pod.phase == PodPhase.FAILED
+
+
+def not_pulled_in(batch: Batch, pod: Pod) -> bool:
+    """Whether it was let into traffic and is not Ready; it may have been taken out of it since."""
+    return batch.phase == BatchPhase.BAKE_FAILED and not pod.ready and bool(pod.gate == "open" or pod.asked)

@@ -1,0 +1,26 @@
+"""Answers those who asked for a release over Kafka."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from shared.domain.replies import DeployCommandReply
+from shared.messaging.kafka import Kafka, timestamp
+
+KIND: Final = "reply"
+_log = logging.getLogger(__name__)
+
+
+async def send(kafka: Kafka, topic: str, reply: DeployCommandReply, at: str = "") -> None:
+    """Publish it on the topic that the command named; `at` is when what it tells of happened, now if not given.
+
+    Its event id is the same each time that it is sent. Raises `Unavailable`; a topic that is not there gets nothing,
+    and neither does one of Triton's own, where nobody expects it.
+    """
+    if topic.startswith(kafka.settings.topic("")):
+        _log.warning("no answer to %s: %s is a topic of Triton's own", reply.id, topic)
+        return
+    event = kafka.cloud_event(f"{reply.id}:{reply.result}", KIND, reply.id, at or timestamp())
+    headers = event | {"correlation_id": reply.id}
+    await kafka.reply(topic, reply.id, reply.model_dump_json(exclude_none=True).encode(), headers)

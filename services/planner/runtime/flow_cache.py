@@ -1,0 +1,207 @@
+"""The planner's picture of the DeployFlows, and the way from there to the replica that has the instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from shared.domain import deployflow as df
+from shared.domain.messages import Due, FlowRef, SpecGone, SpecObserved
+from shared.domain.topics import Key
+from shared.errors import Unavailable
+from shared.kube.client import DEPLOYFLOWS, ApiError, Client
+from shared.kube.reflector import Meta, Reflector, milliseconds
+from shared.messaging.background_publisher import Outgoing
+from shared.messaging.kafka import Consumer, Kafka
+from shared.settings import Settings
+
+
+class DeployFlow(msgspec.Struct, frozen=True):
+    metadata: Meta
+    spec: dict[str, Any]
+    status: dict[str, Any] = {}
+
+    @property
+    def key(self) -> Key:
+        application = self.spec.get("application") or {}
+        return Key(self.metadata.namespace, str(application.get("instanceName") or ""))
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.status.get("finished"))
+
+    @property
+    def held(self) -> bool:
+        """Whether our finalizer keeps it."""
+        return df.FINALIZER in self.metadata.finalizers
+
+    @property
+    def version(self) -> int:
+        return int(self.status.get("version") or 0)
+
+
+def resource(flow: DeployFlow, status: dict[str, Any] | None = None) -> dict[str, Any]:
+    """As the cluster has it, less what nobody reads; with another status, where one is given."""
+    meta = flow.metadata
+    return {
+        "apiVersion": df.API_VERSION,
+        "kind": df.KIND,
+        "metadata": {
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+            "generation": meta.generation,
+            "creationTimestamp": meta.creation_timestamp,
+            **({"deletionTimestamp": meta.deletion_timestamp} if meta.deletion_timestamp else {}),
+            "labels": meta.labels,
+            "annotations": meta.annotations,
+        },
+        "spec": flow.spec,
+        "status": {"phase": str(df.FlowPhase.PENDING), "finished": False, **(status or flow.status)},
+    }
+
+
+def observed(flow: DeployFlow) -> SpecObserved:
+    key = flow.key
+    meta = flow.metadata
+    return SpecObserved(
+        namespace=key.namespace,
+        instance=key.instance,
+        flow=FlowRef(name=meta.name, uid=meta.uid),
+        generation=meta.generation,
+        created_at=milliseconds(meta.creation_timestamp),
+        deleting=meta.deletion_timestamp is not None,
+        request=meta.annotations.get(df.LAST_REQUEST, ""),
+        requested_by=meta.annotations.get(df.REQUESTED_BY, ""),
+        freeze_override=_override(meta),
+        spec=flow.spec,
+        status={"finished": True} if flow.finished else flow.status,
+    )
+
+
+def _override(meta: Meta) -> str:
+    """In one line, and not longer than a status bears."""
+    return " ".join(meta.annotations.get(df.FREEZE_OVERRIDE, "").split())[:500]
+
+
+class FlowCache:
+    """Watches the DeployFlows. Publishes what changed of those whose partition this replica has."""
+
+    def __init__(self, client: Client, kafka: Kafka, settings: Settings) -> None:
+        self._client = client
+        self._consumer: Consumer | None = None
+        self._by_key: dict[Key, dict[str, DeployFlow]] = {}
+        """By instance, then by uid."""
+        self.changed: Callable[[Key, str], None] = lambda *_: None
+        """Told of every change of a DeployFlow, whoever made it; with its uid where it is gone."""
+        self.outgoing = Outgoing(kafka)
+        self.reflector = Reflector(
+            client,
+            DEPLOYFLOWS,
+            DeployFlow,
+            self._changed,
+            namespaces=settings.namespaces,
+            silence_seconds=settings.watch_silence_seconds,
+        )
+
+    def attach(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def get(self, namespace: str, name: str) -> DeployFlow | None:
+        return self.reflector.get(namespace, name)
+
+    def of_instance(self, key: Key) -> list[SpecObserved]:
+        return [observed(flow) for flow in self.releases(key)]
+
+    def releases(self, key: Key) -> list[DeployFlow]:
+        """All DeployFlows of an instance, in no order."""
+        return list(self._by_key.get(key, {}).values())
+
+    def unfinished(self) -> list[DeployFlow]:
+        """The unfinished flows of this replica's partitions."""
+        return [flow for flow in self.reflector.items.values() if not flow.finished and self._mine(flow)]
+
+    def unfinished_anywhere(self) -> list[DeployFlow]:
+        """Those of all replicas."""
+        return [flow for flow in self.reflector.items.values() if not flow.finished]
+
+    def ended(self) -> list[DeployFlow]:
+        """Of this replica's partitions: those whose release is over, and that the finalizer still keeps."""
+        return [
+            flow for flow in self.reflector.items.values() if flow.finished and flow.held and self._mine(flow)
+        ]
+
+    def ended_after(self, time: str) -> list[DeployFlow]:
+        """Those of all replicas that ended after a time, written as in `.status`."""
+        return [
+            flow
+            for flow in self.reflector.items.values()
+            if flow.finished and str(flow.status.get("finishedAt") or "") > time
+        ]
+
+    async def application(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """What a DeployFlow releases; None when it is gone."""
+        flow = self.get(namespace, name)
+        if flow is not None:
+            found: dict[str, Any] = flow.spec["application"]
+            return found
+        try:
+            live = await self._client.get(DEPLOYFLOWS, namespace, name)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise Unavailable(str(error)) from error
+        application: dict[str, Any] = live["spec"]["application"]
+        return application
+
+    def look_at_waiting(self, namespace: str) -> None:
+        """Look again at the instances there that have a release that has not begun."""
+        for flow in self.unfinished():
+            if flow.metadata.namespace == namespace and not flow.status.get("startedAt"):
+                self.look_again(flow.key)
+
+    async def assigned(self, owned: frozenset[int]) -> None:  # noqa: ARG002 - the consumer knows it
+        """Partitions are newly given: look at every unfinished flow in them."""
+        for flow in self.unfinished():
+            self.outgoing.put(observed(flow))
+
+    def look_again(self, key: Key) -> None:
+        self.outgoing.put(Due(namespace=key.namespace, instance=key.instance))
+
+    def owns(self, key: Key) -> bool:
+        """Whether an instance is in this replica's partitions."""
+        return self._consumer is not None and self._consumer.owns(str(key))
+
+    def _mine(self, flow: DeployFlow) -> bool:
+        return self.owns(flow.key)
+
+    def _changed(self, old: DeployFlow | None, new: DeployFlow | None) -> None:
+        flow = new or old
+        if flow is None or not flow.key.instance:
+            return
+        if new is not None:
+            self._by_key.setdefault(flow.key, {})[flow.metadata.uid] = new
+        elif (known := self._by_key.get(flow.key)) is not None:
+            known.pop(flow.metadata.uid, None)
+            if not known:
+                del self._by_key[flow.key]
+        self.changed(flow.key, "" if new else flow.metadata.uid)
+        if not self._mine(flow):
+            return
+        if new is None:
+            ref = FlowRef(name=flow.metadata.name, uid=flow.metadata.uid)
+            self.outgoing.put(SpecGone(namespace=flow.key.namespace, instance=flow.key.instance, flow=ref))
+        elif old is None or _noteworthy(old, new):
+            self.outgoing.put(observed(new))
+
+
+def _noteworthy(old: DeployFlow, new: DeployFlow) -> bool:
+    """Whether somebody changed the flow; most changes are our own writes of its status."""
+    return (
+        old.metadata.generation != new.metadata.generation
+        or old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
+        or old.finished != new.finished
+        or _override(old.metadata) != _override(new.metadata)
+    )

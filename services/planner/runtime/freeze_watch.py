@@ -1,0 +1,103 @@
+"""The freeze windows that are known: those of the settings, and those in the annotations of Namespaces."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+from prometheus_client import Gauge
+
+from services.planner.rules.freeze_hold import Windows
+from services.planner.runtime.flow_cache import FlowCache
+from shared.domain.deployflow import FREEZE_WINDOWS
+from shared.domain.freeze_windows import Read, read
+from shared.errors import Unavailable
+from shared.kube.client import NAMESPACES, ApiError, Client
+from shared.kube.reflector import Meta, Reflector
+from shared.service.process import Context
+from shared.settings import Settings
+
+_read = Gauge("triton_freeze_windows", "Freeze windows that are known", ["namespace"])
+_unread = Gauge("triton_freeze_windows_unread", "Freeze windows that can't be read", ["namespace"])
+_log = logging.getLogger(__name__)
+
+_NOTHING = Read((), ())
+_OF_SETTINGS = ""
+"""Where the metrics have the windows of the settings."""
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    metadata: Meta
+
+    @property
+    def windows(self) -> str:
+        return self.metadata.annotations.get(FREEZE_WINDOWS, "")
+
+
+class FreezeWindows:
+    """Watches Namespaces; a change of their windows looks again at the releases there that wait."""
+
+    def __init__(self, client: Client, flows: FlowCache, settings: Settings) -> None:
+        self._client = client
+        self._flows = flows
+        self._settings = settings.freeze_windows
+        self._namespaces: dict[str, Read] = {}
+        self._reflector = Reflector(
+            client,
+            NAMESPACES,
+            Namespace,
+            self._changed,
+            namespaces=[],
+            silence_seconds=settings.watch_silence_seconds,
+        )
+        _read.labels(_OF_SETTINGS).set(len(self._settings))
+
+    def of(self, namespace: str) -> Windows:
+        windows, problems = self._namespaces.get(namespace, _NOTHING)
+        return Windows((*self._settings, *windows), _complaint(namespace, problems))
+
+    async def follow(self, context: Context) -> None:
+        """Watch for the life of the planner; returns once all is listed, or at once where that is not allowed."""
+        if await context.wait_for("Namespaces", self._may_list):
+            await context.follow("the list of Namespaces", self._reflector)
+            return
+        _log.warning(
+            "freeze windows in annotations of Namespaces do not apply: "
+            "the planner may not list and watch them (deploy/rbac/planner.yaml); those of the settings do"
+        )
+        context.spawn(self._reflector.run(), "watch of Namespaces")
+
+    async def _may_list(self) -> bool:
+        try:
+            await self._client.list_page(NAMESPACES, None, {"limit": "1"})
+        except ApiError as error:
+            if error.rights_missing:
+                return False
+            raise Unavailable(str(error)) from error
+        return True
+
+    def _changed(self, old: Namespace | None, new: Namespace | None) -> None:
+        if (old.windows if old else "") == (new.windows if new else ""):
+            return
+        name = (new or old or Namespace(Meta())).metadata.name
+        found = read(new.windows if new else "", of_namespace=True)
+        if found == _NOTHING:
+            self._namespaces.pop(name, None)
+        else:
+            self._namespaces[name] = found
+        _read.labels(name).set(len(found.windows))
+        _unread.labels(name).set(len(found.problems))
+        said = ", ".join(window.name for window in found.windows) or "none"
+        _log.info("freeze windows of namespace %s: %s", name, said)
+        if found.problems:
+            _log.warning("%s", _complaint(name, found.problems))
+        self._flows.look_at_waiting(name)
+
+
+def _complaint(namespace: str, problems: tuple[str, ...]) -> str:
+    if not problems:
+        return ""
+    return (
+        f"annotation {FREEZE_WINDOWS} of namespace {namespace} can't be read and holds nothing back: "
+        + "; ".join(problems)
+    )

@@ -1,0 +1,200 @@
+"""Where decisions become lasting: load, decide, compare-and-set, publish, in this order.
+
+State and the messages decided on are one write in Redis; what was written and not published yet is published
+when the instance is touched again, here or by the replica that takes over. That it was published is noted by the
+next write, or a little later: whoever takes over before publishes it once more, which everybody bears.
+What Redis lost is rebuilt.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from prometheus_client import Counter
+
+from services.planner.decision.apply_facts import Fact, flow_of
+from services.planner.decision.deadlines import deadline
+from services.planner.decision.decide import Decision, decide
+from services.planner.model.state import Instance, Step, dump, load
+from services.planner.recovery.legacy_takeover import begun_before
+from services.planner.recovery.rebuild import rebuild
+from services.planner.rules.freeze_hold import Windows
+from services.planner.runtime.flow_cache import FlowCache
+from services.planner.views import metrics, spans
+from shared.domain.messages import TOPIC_OF, Command, Message, SpecObserved
+from shared.domain.record import Record
+from shared.domain.topics import DEPLOY_COMMANDS, Key
+from shared.errors import Unavailable
+from shared.messaging.kafka import Kafka, decode
+from shared.observability import tracing
+from shared.status_store import StatusStore
+
+CONFLICTS = 10
+"""Another replica writes the same instance only around a rebalance; more in a row is a fault."""
+
+_given = Counter("triton_batch_commands_total", "Commands given", ["type"])
+_log = logging.getLogger(__name__)
+
+Outbox = list[tuple[str, str]]
+"""(topic, value) of messages to publish, in order; the key is the instance's."""
+
+
+class Held(NamedTuple):
+    """An instance with the version that Redis has of it (0: none)."""
+
+    instance: Instance
+    stored: int
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Instances:
+    """The instances that this replica works on; what it holds in memory is checked by every write."""
+
+    def __init__(
+        self,
+        store: StatusStore,
+        kafka: Kafka,
+        flows: FlowCache,
+        changed: Callable[[Instance], None],
+        windows: Callable[[str], Windows],
+        *,
+        resend_seconds: float,
+        finished_ttl_seconds: int,
+    ) -> None:
+        self._store = store
+        self._kafka = kafka
+        self._flows = flows
+        self._changed = changed
+        self._windows = windows
+        self._resend_ms = int(resend_seconds * 1000)
+        self._ttl = finished_ttl_seconds
+        self._held: dict[Key, Held] = {}
+        self._published: dict[Key, int] = {}
+        """Versions whose outbox is published, which Redis does not know yet."""
+
+    def versions(self) -> dict[Key, int]:
+        return {key: held.stored for key, held in self._held.items()}
+
+    def forget(self, keys: Sequence[Key]) -> None:
+        """Read these anew when they are needed next."""
+        for key in keys:
+            self._held.pop(key, None)
+
+    async def handle(self, name: str, records: list[Record]) -> None:
+        """Work on the facts of one instance."""
+        key = Key.parse(name)
+        facts = [fact for fact in map(decode, records) if not self._is_outlived(fact)]
+        for _ in range(CONFLICTS):
+            held = self._held.get(key) or await self._load(key, facts)
+            windows = self._windows(key.namespace)
+            decision = decide(held.instance, facts, now_ms(), resend_ms=self._resend_ms, windows=windows)
+            if decision.instance is held.instance:
+                return
+            if await self._write(key, held, decision):
+                return
+            self._held.pop(key, None)
+        msg = f"{key}: somebody else keeps writing this instance"
+        raise Unavailable(msg)
+
+    def _is_outlived(self, fact: Fact) -> bool:
+        """Told before its release was over: where Redis has been lost nothing else says so, and it would begin anew."""
+        if not isinstance(fact, SpecObserved) or fact.status.get("finished"):
+            return False
+        flow = self._flows.get(fact.namespace, fact.flow.name)
+        return flow is not None and flow.metadata.uid == fact.flow.uid and flow.finished
+
+    async def _load(self, key: Key, facts: Sequence[Fact]) -> Held:
+        stored = await self._store.load(key)
+        new = {
+            fact.flow.uid
+            for fact in facts
+            if isinstance(fact, SpecObserved)
+            and not fact.status.get("version")
+            and not begun_before(fact.status)
+        }
+        specs = [spec for spec in self._flows.of_instance(key) if spec.flow.uid not in new]
+        behind = max((int(spec.status.get("version") or 0) for spec in specs), default=0)
+        if stored is not None and stored.version >= behind:
+            held = Held(load(stored.state), stored.version)
+            if stored.outbox:
+                await self._publish(key, msgspec.json.decode(stored.outbox, type=list[tuple[str, str]]))
+                await self._store.published(key, stored.version)
+            self._changed(held.instance)
+        else:
+            instance = rebuild(key, specs, flow_of, now_ms())
+            if stored is not None or behind:
+                _log.warning("rebuilt from .status (version %s)", behind, extra={"triton.key": str(key)})
+            if instance.active is not None and instance.active.step == Step.TAKE_OVER:
+                _log.warning(
+                    "taking over what Triton 0.1.x began",
+                    extra={"triton.key": str(key), "triton.deployflow": instance.active.name},
+                )
+            held = Held(instance, stored.version if stored else 0)
+        self._held[key] = held
+        return held
+
+    async def _write(self, key: Key, held: Held, decision: Decision) -> bool:
+        instance = decision.instance
+        outbox = await self._outbox(decision)
+        idle = instance.active is None and not instance.waiting
+        done = await self._store.commit(
+            key,
+            expected=held.stored,
+            version=instance.version,
+            state=dump(instance),
+            outbox=msgspec.json.encode(outbox) if outbox else b"",
+            deadline=deadline(instance, now_ms(), resend_ms=self._resend_ms),
+            ttl_seconds=self._ttl if idle else None,
+        )
+        if not done:
+            return False
+        self._held[key] = Held(instance, instance.version)
+        self._changed(instance)
+        self._published.pop(key, None)
+        if outbox:
+            await self._publish(key, outbox)
+            if idle:
+                await self._store.published(key, instance.version)
+            else:
+                self._published[key] = instance.version
+        if idle and not instance.finished:
+            self._held.pop(key, None)
+        metrics.count(instance, decision.events)
+        tracing.tell(*spans.spans(instance, decision.events))
+        return True
+
+    async def note_published(self) -> None:
+        """Tell Redis what has been published since the last write of each instance."""
+        while self._published:
+            key, version = self._published.popitem()
+            await self._store.published(key, version)
+
+    async def _outbox(self, decision: Decision) -> Outbox:
+        messages: list[Message] = []
+        for command in decision.commands:
+            filled = await self._filled_in(command)
+            if filled is None:
+                continue  # its DeployFlow is gone: the cancel that follows needs no template
+            messages.append(filled)
+            _given.labels(filled.model_dump(include={"type"})["type"]).inc()
+        messages += decision.events
+        told = [(TOPIC_OF[type(message)], message.model_dump_json()) for message in messages]
+        asked = [request.model_dump_json(exclude_none=True) for request in decision.requests]
+        return told + [(DEPLOY_COMMANDS, value) for value in asked]
+
+    async def _filled_in(self, command: Command) -> Command | None:
+        application: Any = getattr(command, "application", None)
+        if application is None:
+            return command
+        application = await self._flows.application(command.namespace, command.flow.name)
+        return command.model_copy(update={"application": application}) if application else None
+
+    async def _publish(self, key: Key, outbox: Outbox) -> None:
+        await self._kafka.send([(topic, str(key), value.encode()) for topic, value in outbox])

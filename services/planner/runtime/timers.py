@@ -1,0 +1,74 @@
+"""Deadlines and second looks: what makes a release go on when no message comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from prometheus_client import Histogram
+
+from services.planner.runtime.flow_cache import FlowCache
+from services.planner.runtime.instance_processor import Instances, now_ms
+from shared.domain.messages import Due
+from shared.errors import Unavailable
+from shared.messaging.kafka import Consumer, Kafka
+from shared.service.health import Health
+from shared.status_store import StatusStore
+
+TICK_SECONDS: Final = 0.08
+"""Deadlines are to fire within 100 ms."""
+LOOK_SECONDS: Final = 3.0
+"""How often what Redis holds is compared with the DeployFlows."""
+_DEADLINES: Final = "deadlines"
+
+_late = Histogram(
+    "triton_deadline_lateness_seconds",
+    "From a deadline to the message that it has passed",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+_log = logging.getLogger(__name__)
+
+
+async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None:
+    """Publish `Due` for every instance whose deadline has passed; any replica does it.
+
+    Nobody asks Redis more often: while it does not answer, the planner is not ready.
+    """
+    while True:
+        try:
+            due = await store.fire(now_ms())
+            if due:
+                await kafka.publish([Due(namespace=key.namespace, instance=key.instance) for key in due])
+                published = now_ms()
+                for deadline in due.values():
+                    _late.observe(max(published - deadline, 0) / 1000)
+            health.there(_DEADLINES)
+        except Unavailable as error:
+            health.missing(_DEADLINES, str(error))
+            _log.warning("deadlines: %s", error)
+            await asyncio.sleep(1)
+        await asyncio.sleep(TICK_SECONDS)
+
+
+async def look_forever(
+    store: StatusStore, instances: Instances, flows: FlowCache, consumer: Consumer
+) -> None:
+    """Find what Redis has lost, or never published, of this replica's instances."""
+    while True:
+        try:
+            await instances.note_published()
+            held = instances.versions()
+            begun = {flow.key: max(flow.version, held.get(flow.key, 0)) for flow in flows.unfinished()}
+            versions = await store.versions(list(begun))
+            behind = [key for key, version in zip(begun, versions, strict=True) if version < begun[key]]
+            pending = [
+                key for key in await store.unpublished() if key not in held and consumer.owns(str(key))
+            ]
+            instances.forget(behind)
+            for key in {*behind, *pending}:
+                _log.warning("looking again", extra={"triton.key": str(key)})
+                flows.look_again(key)
+        except Unavailable as error:
+            _log.warning("second look: %s", error)
+        await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,144 @@
+"""The plan of a release before it is started, from what is known of its instance. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from services.planner.model.batch_plan import Current, Plan, plan
+from shared.domain.deployflow import Action, DeployFlowSpec, NonUpdateStrategy
+from shared.releases.history import stopped_from
+
+Json = dict[str, Any]
+
+
+class Assumption(NamedTuple):
+    """What the plan starts from, how that is known, and the live pods. `asked`: the cluster has told it."""
+
+    current: Current
+    source: str
+    pods: Sequence[Json] = ()
+    asked: bool = True
+
+
+def assume(spec: DeployFlowSpec, cloneset: Json | None, pods: Sequence[Json] = ()) -> Assumption:
+    """From the live CloneSet; without one the instance does not exist yet."""
+    if cloneset is None:
+        return Assumption(Current(exists=False, replicas=0, updated=0), "no CloneSet yet")
+    status = cloneset.get("status") or {}
+    replicas = int(cloneset["spec"].get("replicas", 1))
+    instance, stopped = spec.application.instance_name, stopped_from(cloneset)
+    if not spec.updating:
+        current = Current(exists=True, replicas=replicas, updated=replicas, stopped=stopped)
+        before = f", {stopped} before it was stopped" if stopped else ""
+        return Assumption(current, f"CloneSet {instance}: {replicas} replicas{before}", pods)
+    updated = 0
+    if has(cloneset["spec"].get("template"), spec.application.template):
+        updated = min(int(status.get("updatedReplicas", 0)), replicas)
+    return Assumption(
+        Current(exists=True, replicas=replicas, updated=updated, stopped=stopped),
+        f"CloneSet {instance}: {replicas} replicas, {updated} already on the target",
+    )
+
+
+def suppose(spec: DeployFlowSpec) -> Assumption:
+    """Without a cluster: a create or update starts from nothing, another action from what its own spec tells."""
+    if spec.updating or spec.action == Action.SCALE_OUT:
+        return assume(spec, None)._replace(asked=False)
+    replicas = spec.application.replicas
+    if spec.action == Action.START:
+        current = Current(exists=True, replicas=0, updated=0, stopped=replicas)
+    else:
+        now = replicas + len(named(spec)) if spec.action == Action.SCALE_IN else replicas
+        current = Current(exists=True, replicas=now, updated=now)
+    return Assumption(
+        current, f"{count_of(current.replicas, 'replica')}, as nobody could be asked", asked=False
+    )
+
+
+def has(live: Any, wanted: Any) -> bool:
+    """Whether all that is wanted is there; what the server or Triton added beside it does not count."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(
+            has(live.get(key), value) for key, value in wanted.items() if value
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(live, list)
+            and len(live) == len(wanted)
+            and all(has(a, b) for a, b in zip(live, wanted, strict=True))
+        )
+    return bool(live == wanted)
+
+
+def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:
+    """Raises `ValueError` where it can't be done."""
+    instance = spec.application.instance_name
+    if assumption.asked and spec.action != Action.CREATE and not assumption.current.exists:
+        msg = f"CloneSet {instance} does not exist: create the instance first (action create)"
+        raise ValueError(msg)
+    if not assumption.asked and spec.action == Action.SCALE_IN and not named(spec):
+        msg = "how many pods go can't be told without the cluster"
+        raise ValueError(msg)
+    made = plan(spec, assumption.current)
+    there = {pod["metadata"]["name"] for pod in assumption.pods}
+    missing = [name for name in named(spec) if name not in there]
+    if assumption.asked and missing:
+        text = f"podsToDelete: {instance} has no pod {', '.join(missing)}: the release would fail and move nothing"
+        made = made._replace(warnings=(*made.warnings, text))
+    return made
+
+
+def named(spec: DeployFlowSpec) -> list[str]:
+    """The pods that the spec names."""
+    strategy = spec.strategy
+    return list(strategy.pods_to_delete or []) if isinstance(strategy, NonUpdateStrategy) else []
+
+
+def going(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> list[list[str]]:
+    """Of each batch the named pods that go with it, in the planner's order: first what does not serve, then by age."""
+    names = named(spec)
+    order = {
+        pod["metadata"]["name"]: (_serves(pod), pod["metadata"].get("creationTimestamp", ""))
+        for pod in assumption.pods
+    }
+    if all(name in order for name in names):
+        names.sort(key=lambda name: (*order[name], name))
+    left: Iterator[str] = iter(names)
+    return [[name for _, name in zip(range(batch.retire), left, strict=False)] for batch in made.batches]
+
+
+def _serves(pod: Json) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def plan_object(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> Json:
+    """The plan for programs."""
+    shown = going(spec, assumption, made)
+    return {
+        **_head(spec),
+        "replicas": made.wanted,
+        "current": assumption.current._asdict(),
+        "startsFrom": assumption.source,
+        "toProcess": made.to_process,
+        "batches": [
+            {**batch._asdict(), "gates": list(batch.gates), "pods": names}
+            for batch, names in zip(made.batches, shown, strict=True)
+        ],
+        "warnings": list(made.warnings),
+    }
+
+
+def refusal_object(spec: DeployFlowSpec, why: str) -> Json:
+    """For programs, in the place of a plan: why there is none."""
+    return {**_head(spec), "refused": why}
+
+
+def _head(spec: DeployFlowSpec) -> Json:
+    return {"instance": spec.application.instance_name, "action": str(spec.action)}
+
+
+def count_of(number: int, one: str, many: str = "") -> str:
+    """In words: `1 batch`, `2 batches`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

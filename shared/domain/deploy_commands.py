@@ -1,0 +1,335 @@
+"""Commands of people and other systems, and the one change of the spec that each of them comes to.
+
+kubectl, Kafka, the command line and every later API end as the same thing: an absolute patch of the
+DeployFlow's strategy, guarded by resourceVersion, with the id of the request in an annotation. The functions
+here are pure: from a DeployFlow as it is and a command to a patch, or to a refusal that says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from shared.domain import deployflow as df
+from shared.domain.deployflow import BatchPhase, FlowPhase
+
+REMEMBERED: Final = 20
+"""So many requests a DeployFlow remembers: far more than a repeated delivery brings back."""
+Json = dict[str, Any]
+FlowName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
+TOPIC_NAME: Final = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+TopicName = Annotated[str, StringConstraints(pattern=TOPIC_NAME, max_length=249)]
+
+
+class CommandType(StrEnum):
+    DEPLOY = "deploy"
+    NEXT = "next"
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    PROMOTE = "promote"
+    RETRY = "retry"
+    ROLLBACK = "rollback"
+    DELETE = "delete"
+
+
+class Target(df.Wire):
+    """How far a `continue` goes: batches below `batches` to their end, batch `batches` to `stage` (or its end)."""
+
+    batches: df.Positive | None = None
+    stage: BatchPhase | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.batches is None and self.stage is None:
+            msg = "target: give batches, stage or both"
+            raise ValueError(msg)
+        if self.stage not in {None, BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED}:
+            msg = f"target.stage: {self.stage} is nothing to go on to; one of Smoked, Baking, Baked"
+            raise ValueError(msg)
+        return self
+
+
+def _needs(field: str) -> Json:
+    """A JSON Schema: the field is there and says something."""
+    return {"required": [field], "properties": {field: {"not": {"enum": [None, ""]}}}}
+
+
+def _where(types: Sequence[CommandType], then: Json, otherwise: Json | None = None) -> Json:
+    condition = {"properties": {"type": {"enum": [str(kind) for kind in types]}}}
+    return {"if": condition, "then": then} | ({"else": otherwise} if otherwise else {})
+
+
+_RULES: Final[Json] = {
+    "allOf": [
+        _where([CommandType.DEPLOY], _needs("spec"), {"properties": {"freezeOverride": {"maxLength": 0}}}),
+        _where([CommandType.CONTINUE], _needs("target")),
+        _where([CommandType.ROLLBACK], _needs("instanceName")),
+        _where(
+            [CommandType.DEPLOY, CommandType.ROLLBACK],
+            {},
+            {"anyOf": [_needs("deployFlow"), _needs("instanceName")]},
+        ),
+    ]
+}
+"""What `DeployCommand._complete` asks for, as JSON Schema."""
+
+
+class DeployCommand(df.Wire):
+    """What other systems publish on `triton.deploy-commands`, key `<namespace>/<instanceName>`.
+
+    `id` makes a repeated delivery harmless: the same id again is the same request. `batch` and `stage` of a
+    `next` name the place that it was meant for: once past it, the command has no effect. A `rollback` names its
+    instanceName and, as deployFlow, the release to go back to (without: the last successful one before this).
+    `freeze_override` of a `deploy` says why it shall begin in a freeze window too.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_RULES)
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    type: CommandType
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+    deploy_flow: FlowName | None = None
+    instance_name: str | None = None
+    spec: df.DeployFlowSpec | None = None
+    target: Target | None = None
+    batch: df.Positive | None = None
+    stage: BatchPhase | None = None
+    requested_by: Annotated[str, Field(max_length=253)] = ""
+    freeze_override: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
+    reply_to: TopicName | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.type == CommandType.DEPLOY:
+            if self.spec is None:
+                msg = "spec: a deploy needs the DeployFlow's spec"
+                raise ValueError(msg)
+        elif self.type == CommandType.ROLLBACK and not self.instance_name:
+            msg = "instanceName: a rollback names the instance that goes back"
+            raise ValueError(msg)
+        elif not self.deploy_flow and not self.instance_name:
+            msg = (
+                f"deployFlow: a {self.type} names its deployFlow, or the instanceName whose release is meant"
+            )
+            raise ValueError(msg)
+        if self.freeze_override and self.type != CommandType.DEPLOY:
+            msg = f"freezeOverride: a {self.type} is held back by no freeze window: leave it out"
+            raise ValueError(msg)
+        if self.type == CommandType.CONTINUE and self.target is None:
+            msg = "target: continue needs a target (batches, stage or both)"
+            raise ValueError(msg)
+        return self
+
+
+class Refusal(Exception):
+    """The command is sound but can't be done now. `reason` is one CamelCase word, the text is for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def deployflow_name(instance: str, request_id: str) -> str:
+    """`<instance>-<5 letters>`, the same for the same request: a redelivered deploy makes the same flow."""
+    # without vowels no word comes up; the letters are the ones that Kubernetes uses for generated names
+    letters = "bcdfghjklmnpqrstvwxz"
+    number = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8])
+    suffix = ""
+    for _ in range(5):
+        number, at = divmod(number, len(letters))
+        suffix += letters[at]
+    return f"{instance}-{suffix}"
+
+
+def manifest(
+    spec: df.DeployFlowSpec,
+    *,
+    name: str,
+    namespace: str,
+    request_id: str,
+    requested_by: str,
+    freeze_override: str = "",
+    reply_to: str | None = None,
+) -> Json:
+    """The DeployFlow to make for a deploy command; `reply_to` is told its end."""
+    annotations = requested(request_id, requested_by, freeze_override)
+    if reply_to:
+        annotations |= {df.REPLY_TO: reply_to, df.REPLY_ID: request_id}
+    return {
+        "apiVersion": df.API_VERSION,
+        "kind": df.KIND,
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": spec.application.labels(),
+            "annotations": annotations,
+        },
+        "spec": spec.model_dump(mode="json", exclude_unset=True, exclude_none=True),
+    }
+
+
+def requested(request_id: str, requested_by: str, freeze_override: str = "") -> dict[str, str]:
+    """The annotations of a request: which it is, who made it and, if so, why no freeze window shall hold it back."""
+    override = {df.FREEZE_OVERRIDE: freeze_override} if freeze_override else {}
+    return {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by, **override}
+
+
+def is_canary(strategy: df.Strategy, conditions: list[df.Condition]) -> bool:
+    """Whether this release's first batch is a canary: what the plan made of it, else what was asked for."""
+    if conditions:
+        return conditions[0].canary
+    return bool(isinstance(strategy, df.UpdateStrategy) and strategy.canary)
+
+
+def waiting_at(flow: Json) -> tuple[int, BatchPhase | None]:
+    """The go-ahead cursor that the next `next` leads to, from where the release waits.
+
+    Raises `Refusal` where there is nothing to go on from.
+    """
+    status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
+    name = flow["metadata"]["name"]
+    if status.finished:
+        raise Refusal("Finished", f"{name} is over ({status.phase}): there is nothing to go on from")
+    if not status.conditions:
+        if status.phase == FlowPhase.PENDING and status.reason:
+            raise Refusal("NotWaiting", f"{name} is Pending: {status.message or status.reason}")
+        raise Refusal("NotWaiting", f"{name} has not started its first batch yet: wait for it")
+    batch = status.conditions[-1]
+    if batch.phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
+        raise Refusal(
+            "BatchFailed",
+            f"batch {batch.batch} of {name} is {batch.phase} ({batch.message}): retry, roll back or cancel",
+        )
+    if status.finished_batches >= batch.batch:
+        return batch.batch + 1, None
+    if batch.phase == BatchPhase.SMOKED:
+        return batch.batch, BatchPhase.BAKING
+    if batch.phase == BatchPhase.BAKING:
+        return batch.batch, BatchPhase.BAKED
+    raise Refusal(
+        "NotWaiting", f"batch {batch.batch} of {name} is {batch.phase} and goes on by itself: wait for it"
+    )
+
+
+_STAGES = (BatchPhase.PENDING, BatchPhase.SMOKING, BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED)
+
+
+def rank(batches: int, stage: BatchPhase | None) -> tuple[int, int]:
+    """Puts go-ahead cursors in order: a later batch, then a later stage; no stage is past all stages."""
+    return batches, len(_STAGES) if stage not in _STAGES else _STAGES.index(stage)
+
+
+def cursor(batches: int, stage: BatchPhase | None, *, canary: bool) -> tuple[int, BatchPhase | None]:
+    """How far the spec lets the release go. A canary that nobody let go ahead yet stops at Smoked."""
+    if canary and batches == 1 and stage is None:
+        return 1, BatchPhase.SMOKED
+    return batches, stage
+
+
+def change(flow: Json, command: DeployCommand) -> Json | None:
+    """The strategy fields that `command` sets on `flow`, absolute; None when it has no effect any more.
+
+    Raises `Refusal` when the release is over or the command does not fit its state.
+    """
+    spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
+    name = flow["metadata"]["name"]
+    if status.finished and command.type != CommandType.DELETE:
+        raise Refusal("Finished", f"{name} is over ({status.phase}): {command.type} has nothing to act on")
+    match command.type:
+        case CommandType.PAUSE:
+            return {"paused": True}
+        case CommandType.RESUME:
+            return {"paused": False}
+        case CommandType.CANCEL:
+            return {"canceled": True}
+        case CommandType.PROMOTE:
+            return _all_the_way(spec)
+        case CommandType.RETRY:
+            if not has_failed(spec, status):
+                raise Refusal("NotFailed", f"{name} has no failed batch ({status.phase}): nothing to retry")
+            return {"retries": spec.strategy.retries + 1}
+        case CommandType.NEXT:
+            if _is_past(status, command):
+                return None
+            batches, stage = waiting_at(flow)
+        case CommandType.CONTINUE:
+            if command.target is None:
+                raise Refusal("InvalidArgument", "continue needs a target")
+            current = status.conditions[-1].batch if status.conditions else 1
+            batches, stage = command.target.batches or current, command.target.stage
+        case _:
+            raise Refusal("NotSupported", f"{command.type}: this version does not carry it out")
+    strategy = spec.strategy
+    asked = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
+    now = cursor(strategy.batches, asked, canary=is_canary(strategy, status.conditions))
+    if rank(batches, stage) <= rank(*now):
+        return None
+    if stage is not None and not spec.updating:
+        raise Refusal("InvalidArgument", f"target.stage: a {spec.action} has no stages, give batches")
+    return {"batches": batches, "stage": stage} if spec.updating else {"batches": batches}
+
+
+def _all_the_way(spec: df.DeployFlowSpec) -> Json | None:
+    """Past every gate to the end; intervals and bakes still last as long as they last."""
+    strategy = spec.strategy
+    fields: Json = {"mode": str(df.Mode.AUTO), "batches": max(strategy.batches, 2)}
+    if spec.updating:
+        fields["stage"] = None
+    asked = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
+    now = {"mode": str(strategy.mode), "batches": strategy.batches, "stage": asked}
+    return None if all(now[field] == value for field, value in fields.items()) else fields
+
+
+def has_failed(spec: df.DeployFlowSpec, status: df.DeployFlowStatus) -> bool:
+    """Whether a release stands because of a failure, and somebody has to say what comes next."""
+    phase = status.conditions[-1].phase if status.conditions else None
+    failed = phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}
+    return not status.finished and (failed or (status.paused and not spec.strategy.paused))
+
+
+def _is_past(status: df.DeployFlowStatus, command: DeployCommand) -> bool:
+    """Whether the release has left the batch, or the phase of it, that a `next` was meant for."""
+    if command.batch is None or not status.conditions:
+        return False
+    at = status.conditions[-1]
+    if at.batch != command.batch or command.stage is None:
+        return at.batch > command.batch
+    return rank(at.batch, at.phase) > rank(command.batch, command.stage)
+
+
+def requests_of(annotations: Mapping[str, str]) -> list[str]:
+    """The ids of the last requests that a DeployFlow was made or changed by, oldest first."""
+    try:
+        told = json.loads(annotations.get(df.REQUESTS, "[]"))
+    except ValueError:
+        told = []
+    requests = [str(request) for request in told] if isinstance(told, list) else []
+    last = annotations.get(df.LAST_REQUEST)
+    return [*requests, last] if last and last not in requests else requests
+
+
+def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:
+    """A merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
+    spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
+    return {
+        "metadata": {
+            "resourceVersion": flow["metadata"]["resourceVersion"],
+            "annotations": {
+                df.LAST_REQUEST: request_id,
+                df.REQUESTS: json.dumps(requests),
+                df.REQUESTED_BY: requested_by,
+            },
+        },
+        "spec": {spec.strategy_field: fields},
+    }

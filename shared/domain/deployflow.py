@@ -1,0 +1,368 @@
+"""The DeployFlow custom resource, `apps.triton.io/v1alpha1`: one release action on one application instance.
+
+The models are the single source of the CRD (`shared.kube.crd`), of what deploy commands may carry and of what
+the planner accepts. Field names are the resource's own (camelCase), reached from Python in snake_case.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+GROUP = "apps.triton.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "DeployFlow"
+PLURAL = "deployflows"
+
+READINESS_GATE = "apps.triton.io/ready"
+MANAGED_BY = {"managed-by": "triton-io"}
+NAME_LABEL = "app.kubernetes.io/name"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+FINALIZER = "apps.triton.io/deployflow"
+LAST_REQUEST = "apps.triton.io/last-request"
+REQUESTS = "apps.triton.io/requests"
+REQUESTED_BY = "apps.triton.io/requested-by"
+REPLY_TO = "apps.triton.io/reply-to"
+REPLY_ID = "apps.triton.io/reply-id"
+FREEZE_WINDOWS = "apps.triton.io/freeze-windows"
+FREEZE_OVERRIDE = "apps.triton.io/freeze-override"
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    ROLLBACK = "rollback"
+    RESTART = "restart"
+    SCALE_IN = "scale_in"
+    SCALE_OUT = "scale_out"
+    START = "start"
+    STOP = "stop"
+    DELETE = "delete"
+
+
+UPDATING = (Action.CREATE, Action.UPDATE, Action.ROLLBACK)
+"""The actions that write a template; they carry `updateStrategy`, all others `nonUpdateStrategy`."""
+SHRINKING = (Action.SCALE_IN, Action.STOP, Action.DELETE)
+"""The actions that make no pod."""
+NAMING = (Action.RESTART, Action.SCALE_IN)
+"""The actions for which pods may be named."""
+
+
+class Mode(StrEnum):
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class FlowPhase(StrEnum):
+    PENDING = "Pending"
+    INITIALIZING = "Initializing"
+    BATCH_STARTED = "BatchStarted"
+    BATCH_FINISHED = "BatchFinished"
+    SUCCESS = "Success"
+    FAILED = "Failed"
+    ABORTED = "Aborted"
+    CANCELED = "Canceled"
+
+    @property
+    def finished(self) -> bool:
+        return self in {FlowPhase.SUCCESS, FlowPhase.FAILED, FlowPhase.ABORTED, FlowPhase.CANCELED}
+
+
+class BatchPhase(StrEnum):
+    PENDING = "Pending"
+    SMOKING = "Smoking"
+    SMOKED = "Smoked"
+    BAKING = "Baking"
+    BAKED = "Baked"
+    SMOKE_FAILED = "SmokeFailed"
+    BAKE_FAILED = "BakeFailed"
+
+
+class PodPhase(StrEnum):
+    PENDING = "Pending"
+    RUNNING = "Running"
+    CONTAINERS_READY = "ContainersReady"
+    READY = "Ready"
+    FAILED = "Failed"
+    OUTDATED = "Outdated"
+
+
+class OnFailure(StrEnum):
+    PAUSE = "pause"
+    ROLLBACK = "rollback"
+    CANCEL = "cancel"
+
+
+class PullInStatus(StrEnum):
+    NONE = ""
+    SUCCEEDED = "PullInSucceeded"
+    FAILED = "PullInFailed"
+
+
+Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9][0-9]?)%$")]
+ThresholdPercent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])%$")]
+BatchSize = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)] | Percent
+"""How many pods a batch has: a count from 1, or a share of the wanted replicas from "1%" to "100%"."""
+# the API of Triton 0.1.x wrote "" where nobody gave a size
+OptionalBatchSize = Annotated[BatchSize | None, BeforeValidator(lambda given: None if given == "" else given)]
+Threshold = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | ThresholdPercent
+NonNegative = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
+# A CloneSet's pods carry the instance as a label value and as the prefix of their names.
+InstanceName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=57)
+]
+
+
+def count_of(size: int | str | None, replicas: int) -> int:
+    """`size` as a count of pods out of `replicas`: percentages round up, unset is all of them, never below 1."""
+    if size is None:
+        return max(replicas, 1)
+    if isinstance(size, int):
+        return size
+    return max(math.ceil(replicas * int(size.removesuffix("%")) / 100), 1)
+
+
+class Wire(BaseModel):
+    """Base of everything that is part of the resource: camelCase outside, unknown fields refused by name."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        extra="forbid",
+    )
+
+
+class LabelSelectorRequirement(Wire):
+    key: str
+    operator: str
+    values: list[str] | None = None
+
+
+class LabelSelector(Wire):
+    match_labels: dict[str, str] | None = None
+    match_expressions: list[LabelSelectorRequirement] | None = None
+
+
+class Application(Wire):
+    """What runs: the identity of the instance and, for a create, update or rollback, its pod template."""
+
+    app_id: Annotated[int, Field(alias="appID", ge=0, le=2**31 - 1)]
+    group_id: Annotated[int, Field(alias="groupID", ge=0, le=2**31 - 1)]
+    # the API of Triton 0.1.x left it empty in restarts and scales
+    app_name: Annotated[str, StringConstraints(max_length=63)]
+    instance_name: InstanceName
+    selector: LabelSelector | None = None
+    template: dict[str, Any] | None = None
+    replicas: NonNegative = 1
+    application_type: str | None = None
+    volume_claim_templates: list[dict[str, Any]] | None = None
+    application_label: dict[str, str] | None = None
+
+    def labels(self) -> dict[str, str]:
+        """The labels that the CloneSet, its pods and the DeployFlow carry, whoever made the DeployFlow."""
+        return {
+            "app": str(self.app_id),
+            "group": str(self.group_id),
+            NAME_LABEL: self.app_name,
+            INSTANCE_LABEL: self.instance_name,
+            **MANAGED_BY,
+        }
+
+
+class Strategy(Wire):
+    """How the batches go: what both strategies have. Seconds are whole seconds.
+
+    `retries`: how often the batch that failed was started anew; each rise is one attempt more.
+    """
+
+    batch_size: OptionalBatchSize = None
+    batch_interval_seconds: NonNegative = 0
+    mode: Mode = Mode.MANUAL
+    batches: Positive = 1
+    paused: bool = False
+    canceled: bool = False
+    startup_timeout_seconds: Positive = 600
+    pull_in_timeout_seconds: Positive = 60
+    bake_seconds: NonNegative = 0
+    pull_out_seconds: NonNegative = 0
+    failure_threshold: Threshold = 0
+    on_failure: OnFailure = OnFailure.PAUSE
+    progress_deadline_seconds: Positive | None = None
+    retries: NonNegative = 0
+
+
+class UpdateStrategy(Strategy):
+    """The strategy of create, update and rollback."""
+
+    canary: NonNegative = 0
+    no_pull_in: bool = False
+    stage: BatchPhase | None = None
+
+
+class NonUpdateStrategy(Strategy):
+    """The strategy of restart, scale_in, scale_out, stop, start and delete."""
+
+    pods_to_delete: list[str] | None = None
+
+
+class DeployFlowSpec(Wire):
+    """The wanted release. `action` and `application` never change; the strategy may, at any time."""
+
+    action: Action
+    application: Application
+    update_strategy: UpdateStrategy | None = None
+    non_update_strategy: NonUpdateStrategy | None = None
+
+    @property
+    def updating(self) -> bool:
+        return self.action in UPDATING
+
+    @property
+    def strategy_field(self) -> str:
+        """The name of the strategy that this action has, as it is written in the resource."""
+        return "updateStrategy" if self.updating else "nonUpdateStrategy"
+
+    @property
+    def strategy(self) -> UpdateStrategy | NonUpdateStrategy:
+        if self.updating:
+            return self.update_strategy or UpdateStrategy()
+        return self.non_update_strategy or NonUpdateStrategy()
+
+    @model_validator(mode="after")
+    def _fits_action(self) -> Self:
+        if self.updating and self.non_update_strategy is not None:
+            msg = f"nonUpdateStrategy: action {self.action} takes updateStrategy, remove nonUpdateStrategy"
+            raise ValueError(msg)
+        if not self.updating and self.update_strategy is not None:
+            msg = f"updateStrategy: action {self.action} takes nonUpdateStrategy, remove updateStrategy"
+            raise ValueError(msg)
+        if self.updating and not containers_of(self.application.template):
+            msg = (
+                f"application.template: action {self.action} needs a pod template with at least one container"
+            )
+            raise ValueError(msg)
+        named = self.non_update_strategy.pods_to_delete if self.non_update_strategy else None
+        if named and self.action not in NAMING:
+            msg = f"nonUpdateStrategy.podsToDelete: action {self.action} names no pods, remove it"
+            raise ValueError(msg)
+        if named and len(set(named)) < len(named):
+            msg = "nonUpdateStrategy.podsToDelete: names a pod twice"
+            raise ValueError(msg)
+        return self
+
+
+def containers_of(template: dict[str, Any] | None) -> list[dict[str, Any]]:
+    spec = (template or {}).get("spec")
+    containers = spec.get("containers") if isinstance(spec, dict) else None
+    if isinstance(containers, list) and all(isinstance(container, dict) for container in containers):
+        return containers
+    return []
+
+
+def _pod_phase(given: Any) -> Any:
+    """Triton 0.1.x also wrote Kubernetes' own phases: Unknown, Succeeded."""
+    return given if given in list(PodPhase) else PodPhase.PENDING
+
+
+def _listed(given: Any) -> Any:
+    """Triton 0.1.x wrote null for an empty list."""
+    return [] if given is None else given
+
+
+class PodStatus(Wire):
+    """One pod of a batch. From `uid` on ours, beside what the original had; from `message` on of the first pods that
+    failed the batch only.
+    """
+
+    name: str
+    ip: str = ""
+    port: int = 0
+    phase: Annotated[PodPhase, BeforeValidator(_pod_phase)] = PodPhase.PENDING
+    pull_in_status: PullInStatus = PullInStatus.NONE
+    uid: str = ""
+    reason: str = ""
+    message: str = ""
+    event: str = ""
+    log: str = ""
+    since: datetime | None = None
+
+
+class Condition(Wire):
+    """One batch; it appears when the batch starts. Times that are not known yet are null."""
+
+    batch: int
+    batch_size: int
+    canary: bool = False
+    phase: BatchPhase
+    failed_replicas: int = 0
+    pods: Annotated[list[PodStatus], BeforeValidator(_listed)] = Field(default_factory=list)
+    reason: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+    pulled_in_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class DeployFlowStatus(Wire):
+    """What the planner says of the release; also the memory that Redis is rebuilt from.
+
+    `version` rises with every change; `sequence` is the last command given for the instance.
+    """
+
+    replicas: int = 0
+    replicas_to_process: int = 0
+    available_replicas: int = 0
+    updated_replicas: int = 0
+    updated_ready_replicas: int = 0
+    update_revision: str = ""
+    conditions: Annotated[list[Condition], BeforeValidator(_listed)] = Field(default_factory=list)
+    pods: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
+    paused: bool = False
+    phase: FlowPhase = FlowPhase.PENDING
+    finished: bool = False
+    batches: int = 0
+    finished_batches: int = 0
+    finished_replicas: int = 0
+    failed_replicas: int = 0
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    finished_at: datetime | None = None
+    reason: str = ""
+    message: str = ""
+    requested_by: str = ""
+    freeze_override: str = ""
+    sequence: int = 0
+    version: int = 0
+    observed_generation: int = 0
+
+
+def problems(error: Exception, where: str = "") -> str:
+    """A validation error in one line: each field by its path in the resource, what is wrong with it."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        # a union's member names ("int", "constrained-str") are no part of the path
+        parts = [str(p) for p in item["loc"] if not str(p).startswith(("int", "constrained", "function"))]
+        path = ".".join(part for part in [where, *parts] if part)
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "value_error" and ": " in text:
+            # a rule of a whole model names its field itself
+            field, text = text.split(": ", 1)
+            path = f"{path}.{field}" if path else field
+        given = item.get("input")
+        if isinstance(given, (str, int, float, bool)) and item["type"] != "missing":
+            text += f" (given: {given!r})"
+        lines[path] = f"{lines[path]}; or {text}" if path in lines else text
+    return "; ".join(f"{path}: {text}" if path else text for path, text in lines.items())

@@ -1,0 +1,575 @@
+"""What the services say to each other: one discriminated union a topic, versioned, made for Kafka.
+
+Commands are what somebody shall do (`triton.batch-commands`), facts and events what has happened. Readers
+ignore fields that they do not know, so that services of two versions can run side by side. Times are
+milliseconds since 1970 (UTC); counts are pods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+
+from shared.domain.deployflow import NAME_LABEL, BatchPhase, FlowPhase, PodPhase
+from shared.domain.topics import (
+    BATCH_COMMANDS,
+    BATCH_RESULTS,
+    CLONESET_EVENTS,
+    CLUSTER_EVENTS,
+    DEPLOYFLOW_EVENTS,
+    PHASE_EVENTS,
+    PLANNER_FACTS,
+    Key,
+)
+
+
+class Value(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+
+class Message(Value):
+    """Base of every message: its version and the instance that it is about."""
+
+    version: Literal[1] = 1
+    namespace: str
+    instance: str
+
+    @property
+    def key(self) -> Key:
+        return Key(self.namespace, self.instance)
+
+
+class FlowRef(Value):
+    """Which DeployFlow a message belongs to, with what a reader of the log wants to know of it.
+
+    `batch`: the one under way, 0 before the first. `requested_by`: who asked last for something of it.
+    """
+
+    name: str
+    uid: str
+    batch: int = 0
+    requested_by: str = ""
+
+
+# --- triton.batch-commands: planner → executor and readiness ---------------------------------------------
+
+
+class Command(Message):
+    """Base of the commands. `sequence` rises by one with each command of an instance, across its flows."""
+
+    sequence: int
+    flow: FlowRef
+
+
+class Observe(Command):
+    """Read the CloneSet and its pods, live. With `application`: try the template by a server-side dry run."""
+
+    type: Literal["observe"] = "observe"
+    application: dict[str, Any] | None = None
+
+
+class Hold(Value):
+    """Written on the CloneSet while a batch's pods must wait for their `pull_in`; also the planner's memory.
+
+    The batch began with `updated` pods on the target revision and `others`, and adds `surge`.
+    """
+
+    flow: str
+    batch: int
+    surge: int
+    updated: int
+    others: int
+
+
+class Scale(Command):
+    """Base of the commands that write the CloneSet: absolute targets, so that twice is once.
+
+    `retire`: uids of the pods to delete. `accept_replicas`: the replicas that the planner saw; a live value
+    that is neither this nor what Triton wrote last was set by somebody else (`ReplicasChanged`).
+    """
+
+    replicas: int
+    partition: int
+    retire: list[str] = Field(default_factory=list)
+    accept_replicas: int | None = None
+
+
+class Surge(Scale):
+    """Make the pods of a batch; where the last batch's old pods are still to go, retire these too."""
+
+    type: Literal["surge"] = "surge"
+    hold: Hold
+    application: dict[str, Any] | None = None
+    create: bool = False
+    no_pull_in: bool = False
+
+
+class Retire(Scale):
+    """Delete the named pods and give up the hold: the batch is over."""
+
+    type: Literal["retire"] = "retire"
+
+
+class Halt(Command):
+    """Make and delete nothing more: replicas become the live count, nothing stays named."""
+
+    type: Literal["halt"] = "halt"
+
+
+class Cancel(Command):
+    """End in one write: pods that were never baked go, the last successful template comes back.
+
+    `keep`: how many pods go on serving, beside those of `drop` that are deleted now. `baked`: how many pods
+    of the canceled revision stay.
+    """
+
+    type: Literal["cancel"] = "cancel"
+    keep: int
+    baked: int
+    drop: list[str] = Field(default_factory=list)
+    restore_template: bool
+
+
+class Finish(Command):
+    """The release is over: the owner's update strategy comes back, partition 0, no hold.
+
+    `mixed`: pods of two revisions go on living, which that strategy would go on updating: it does not come back yet.
+    `stopped`: of a stop, the replicas that a start goes back to.
+    """
+
+    type: Literal["finish"] = "finish"
+    mixed: bool = False
+    stopped: int = 0
+
+
+class Remove(Command):
+    """Delete the CloneSet, none of whose pods is left."""
+
+    type: Literal["remove"] = "remove"
+
+
+class PullIn(Command):
+    """Open the gates of these pods."""
+
+    type: Literal["pull_in"] = "pull_in"
+    uids: list[str]
+
+
+class PullOut(Command):
+    """Close the gates of these pods. So many seconds later those that name a path are asked for their connections."""
+
+    type: Literal["pull_out"] = "pull_out"
+    uids: list[str]
+    drain_after: int = 0
+
+
+BatchCommand = Annotated[
+    Observe | Surge | Retire | Halt | Cancel | Finish | Remove | PullIn | PullOut, Field(discriminator="type")
+]
+ExecutorCommand = Observe | Surge | Retire | Halt | Cancel | Finish | Remove
+GateCommand = PullIn | PullOut
+
+
+# --- triton.batch-results: executor → planner ------------------------------------------------------------
+
+
+class Gate(StrEnum):
+    NONE = "none"
+    """The pod has no readiness gate of ours: it is from before Triton."""
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+class PodRef(Value):
+    """A pod as the executor's live list has it. `drained`: as in `PodFact`."""
+
+    uid: str
+    name: str
+    revision: str
+    gate: Gate
+    ready: bool
+    containers_ready: bool
+    created_at: int
+    drained: bool = True
+
+
+class CloneSetFacts(Value):
+    """A CloneSet as it is. `sequence`: the last command written into it. `partition` as a count. `owner`: the uid of
+    the DeployFlow for which Triton 0.1.x claimed it, until this one writes it. `stopped`: the replicas that it had
+    before it was stopped; 0 where it was not. `no_pull_in`: somebody else opens the gates of its pods.
+    """
+
+    exists: bool = True
+    uid: str = ""
+    generation: int = 0
+    observed_generation: int = 0
+    sequence: int = 0
+    replicas: int = 0
+    partition: int = 0
+    update_revision: str = ""
+    hold: Hold | None = None
+    owner: str = ""
+    stopped: int = 0
+    no_pull_in: bool = False
+    status_replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    updated_replicas: int = 0
+    updated_ready_replicas: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the CloneSet's controller has seen the last write."""
+        return self.exists and self.observed_generation >= self.generation
+
+
+class Result(Message):
+    sequence: int
+
+
+class Done(Result):
+    """The command is written (or was already). `pods`: those that lived before the write; all, for `observe`.
+
+    `same_template`: for `observe` with an application, whether the CloneSet already has that template.
+    """
+
+    type: Literal["done"] = "done"
+    cloneset: CloneSetFacts
+    pods: list[PodRef] = Field(default_factory=list)
+    same_template: bool = False
+
+
+class CloneSetSeen(Result):
+    """The CloneSet's controller has caught up with the command of this sequence, or its counts changed."""
+
+    type: Literal["cloneset_seen"] = "cloneset_seen"
+    cloneset: CloneSetFacts
+
+
+class Superseded(Result):
+    """Nothing written: the CloneSet already carries a higher sequence."""
+
+    type: Literal["superseded"] = "superseded"
+    current: int
+
+
+class VictimsGone(Result):
+    """Nothing written: some pods that were to be deleted are no more."""
+
+    type: Literal["victims_gone"] = "victims_gone"
+    gone: list[str]
+
+
+class ReplicasChanged(Result):
+    """Nothing written: somebody else changed the replicas."""
+
+    type: Literal["replicas_changed"] = "replicas_changed"
+    replicas: int
+
+
+class Refused(Result):
+    """The command can't be done: what the API server, a webhook or the cluster's state says against it."""
+
+    type: Literal["refused"] = "refused"
+    reason: str
+    message: str
+
+
+BatchResult = Annotated[
+    Done | CloneSetSeen | Superseded | VictimsGone | ReplicasChanged | Refused, Field(discriminator="type")
+]
+
+
+# --- triton.phase-events: readiness → planner and events -------------------------------------------------
+
+
+class Transition(Value):
+    """What a pod has come to, once each time it comes to it: `name` is a word of `PodTransition`.
+
+    `id` tells it from others of the same pod, however often and by whomever it is told. `at` in ms; `since`: when
+    the time that it took began, 0 where that is not known; `age`: ms since the pod was made.
+    """
+
+    name: str
+    id: str
+    at: int
+    age: int = 0
+    since: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class PodTransition(StrEnum):
+    CREATED = "created"
+    SCHEDULED = "scheduled"
+    STARTED = "started"
+    CONTAINERS_READY = "containers-ready"
+    PULLED_IN = "pulled-in"
+    """Its gate was opened."""
+    READY = "ready"
+    UNREADY = "unready"
+    """It lost Ready though its gate is open."""
+    PULLED_OUT = "pulled-out"
+    """Its gate was closed."""
+    RESTARTED = "restarted"
+    WAITING = "waiting"
+    """It does not get on, for a reason that may pass: unschedulable, one failed attempt to pull an image."""
+    FAILED = "failed"
+    TERMINATING = "terminating"
+    GONE = "gone"
+
+
+class PodFact(Value):
+    """The state of one pod. `sequence`: of the gate command that was carried out last on it.
+
+    `at`: when the pod came into this state, by its own conditions where they tell. `drained`: out of traffic it may
+    go, as far as its connections are concerned; True too for one that names no path for them.
+    Of a pod that has failed, or takes no traffic though its gate is open: `since` when, and, once they are known, its
+    last warning `event` and the last lines of its `log`.
+    `version`: higher in what is told of a later state of the same pod; 0 where it is not known.
+    `transitions`: for the log, what it has come to since it was told last; `flow`: the release that they belong to,
+    with the batch that the pod is of.
+    """
+
+    uid: str
+    name: str
+    revision: str
+    phase: PodPhase
+    ready: bool
+    containers_ready: bool
+    gate: Gate
+    sequence: int = 0
+    deleting: bool = False
+    drained: bool = True
+    ip: str = ""
+    port: int = 0
+    node: str = ""
+    image: str = ""
+    restarts: int = 0
+    reason: str = ""
+    message: str = ""
+    event: str = ""
+    log: str = ""
+    since: int = 0
+    created_at: int
+    at: int
+    version: int = 0
+    transitions: list[Transition] = Field(default_factory=list)
+    flow: FlowRef | None = None
+
+
+class PodGone(Value):
+    """A pod that is no more. `last`: its state before, with transitions that were not told yet; `since`: when its
+    end began, 0 where that is not known.
+    """
+
+    uid: str
+    name: str
+    at: int = 0
+    since: int = 0
+    last: PodFact | None = None
+
+
+class AppRef(Value):
+    """Which application and group an instance belongs to, by the labels of its objects."""
+
+    name: str = ""
+    app_id: int = 0
+    group_id: int = 0
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> AppRef:
+        """By the labels that every release puts on them; what somebody wrote over them counts as not known."""
+        app, group = (labels.get(name, "") for name in ("app", "group"))
+        return cls(
+            name=labels.get(NAME_LABEL, ""),
+            app_id=int(app) if app.isdecimal() else 0,
+            group_id=int(group) if group.isdecimal() else 0,
+        )
+
+
+class PodsSeen(Message):
+    """What changed among an instance's pods. `complete`: these are all there are (after a rebalance or list)."""
+
+    type: Literal["pods_seen"] = "pods_seen"
+    pods: list[PodFact] = Field(default_factory=list)
+    gone: list[PodGone] = Field(default_factory=list)
+    complete: bool = False
+    at: int
+    app: AppRef = AppRef()
+
+
+PhaseEvent = PodsSeen
+
+
+# --- triton.planner-facts: planner → planner (to the replica that has the instance) ----------------------
+
+
+class SpecObserved(Message):
+    """A DeployFlow as the API server has it, read by some planner's watch.
+
+    `request` is the id of the last request that came through Triton, `requested_by` who made that one.
+    `freeze_override`: why it shall begin in a freeze window too.
+    """
+
+    type: Literal["spec_observed"] = "spec_observed"
+    flow: FlowRef
+    generation: int
+    created_at: int
+    deleting: bool = False
+    request: str = ""
+    requested_by: str = ""
+    freeze_override: str = ""
+    spec: dict[str, Any]
+    status: dict[str, Any] = Field(default_factory=dict)
+
+
+class SpecGone(Message):
+    type: Literal["spec_gone"] = "spec_gone"
+    flow: FlowRef
+
+
+class Due(Message):
+    """A deadline of this instance has passed: look at the clock."""
+
+    type: Literal["due"] = "due"
+
+
+PlannerFact = Annotated[SpecObserved | SpecGone | Due, Field(discriminator="type")]
+
+
+# --- triton.deployflow-events and triton.cloneset-events: → events ---------------------------------------
+
+
+class FlowEvent(Message):
+    """Something happened to a release. `id` is the same however often it is told.
+
+    `command`: what somebody asked for, where that is what happened; `requested_by` is who. `started_at`: when the
+    release began, in ms; 0 before.
+    """
+
+    type: Literal["deployflow"] = "deployflow"
+    id: str
+    at: int
+    flow: FlowRef
+    app_id: int
+    group_id: int
+    app_name: str
+    action: str
+    reason: str
+    message: str = ""
+    phase: FlowPhase
+    batch: int = 0
+    batches: int = 0
+    batch_phase: BatchPhase | None = None
+    batch_size: int = 0
+    canary: bool = False
+    failed_replicas: int = 0
+    revision: str = ""
+    requested_by: str = ""
+    request: str = ""
+    command: str = ""
+    started_at: int = 0
+    duration_ms: int | None = None
+
+
+class CloneSetEvent(Message):
+    """The CloneSet's spec or status changed."""
+
+    type: Literal["cloneset"] = "cloneset"
+    id: str
+    at: int
+    reason: str
+    message: str = ""
+    cloneset: CloneSetFacts
+    flow: FlowRef | None = None
+    app: AppRef = AppRef()
+
+
+# --- triton.cluster-events: → events ---------------------------------------------------------------------
+
+
+class About(Message):
+    """Base of what the cluster says of an object of ours, at `at`. `id` is the same however often it is told."""
+
+    id: str
+    at: int
+    kind: Literal["Pod", "CloneSet"]
+    name: str
+    uid: str
+    flow: FlowRef | None = None
+    app: AppRef = AppRef()
+
+
+class ClusterEvent(About):
+    """One of the cluster's own Events. `component` says it; `count`: how often it has been seen."""
+
+    type: Literal["cluster_event"] = "cluster_event"
+    warning: bool = False
+    reason: str = ""
+    message: str = ""
+    component: str = ""
+    count: int = 1
+
+
+class ContainerLog(About):
+    """The last lines of the log of a container of a pod that failed; `previous`: of the run before its last start."""
+
+    type: Literal["container_log"] = "container_log"
+    container: str
+    previous: bool = False
+    restarts: int = 0
+    text: str
+
+
+ClusterMessage = Annotated[ClusterEvent | ContainerLog, Field(discriminator="type")]
+
+
+ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    BATCH_COMMANDS: TypeAdapter(BatchCommand),
+    BATCH_RESULTS: TypeAdapter(BatchResult),
+    PHASE_EVENTS: TypeAdapter(PhaseEvent),
+    PLANNER_FACTS: TypeAdapter(PlannerFact),
+    DEPLOYFLOW_EVENTS: TypeAdapter(FlowEvent),
+    CLONESET_EVENTS: TypeAdapter(CloneSetEvent),
+    CLUSTER_EVENTS: TypeAdapter(ClusterMessage),
+}
+"""How the value of each topic is read; deploy commands are read by `shared.domain.deploy_commands`."""
+
+TOPIC_OF: dict[type[Message], str] = {
+    Observe: BATCH_COMMANDS,
+    Surge: BATCH_COMMANDS,
+    Retire: BATCH_COMMANDS,
+    Halt: BATCH_COMMANDS,
+    Cancel: BATCH_COMMANDS,
+    Finish: BATCH_COMMANDS,
+    Remove: BATCH_COMMANDS,
+    PullIn: BATCH_COMMANDS,
+    PullOut: BATCH_COMMANDS,
+    Done: BATCH_RESULTS,
+    CloneSetSeen: BATCH_RESULTS,
+    Superseded: BATCH_RESULTS,
+    VictimsGone: BATCH_RESULTS,
+    ReplicasChanged: BATCH_RESULTS,
+    Refused: BATCH_RESULTS,
+    PodsSeen: PHASE_EVENTS,
+    SpecObserved: PLANNER_FACTS,
+    SpecGone: PLANNER_FACTS,
+    Due: PLANNER_FACTS,
+    FlowEvent: DEPLOYFLOW_EVENTS,
+    CloneSetEvent: CLONESET_EVENTS,
+    ClusterEvent: CLUSTER_EVENTS,
+    ContainerLog: CLUSTER_EVENTS,
+}
+"""The topic that each message goes to."""

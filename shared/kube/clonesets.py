@@ -1,0 +1,146 @@
+"""How Triton writes on a CloneSet, and how it reads one: what executor and readiness must agree on."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from shared.domain.deployflow import GROUP, KIND
+from shared.domain.messages import AppRef, CloneSetFacts, FlowRef, Hold
+from shared.kube.reflector import Meta, int_or_percent
+
+SEQUENCE: Final = "apps.triton.io/sequence"
+"""The last command that was written into this CloneSet."""
+HOLD: Final = "apps.triton.io/hold"
+"""JSON of `Hold`: the new pods of this batch wait for their pull_in."""
+REPLICAS: Final = "apps.triton.io/replicas"
+"""The replicas that Triton set; another live value was set by somebody else."""
+OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
+"""JSON of the updateStrategy to put back when the release is over."""
+STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
+"""JSON of the template of the last successful release, while another is under way."""
+STABLE_CLAIMS: Final = "apps.triton.io/stable-claims"
+"""JSON of its volumeClaimTemplates, where the release under way changes them."""
+APPLICATION_TYPE: Final = "apps.triton.io/application-type"
+STOPPED: Final = "apps.triton.io/stopped-replicas"
+"""The replicas before a stop: a start goes back to them."""
+RELEASE: Final = "apps.triton.io/release"
+"""JSON of `FlowRef`: the release that wrote last, while it is under way; only the log reads it."""
+NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
+"""Somebody else opens the gates of this CloneSet's pods."""
+
+
+class CloneSetMeta(Meta, rename="camel", frozen=True):
+    owner_references: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class Spec(msgspec.Struct, rename="camel", frozen=True):
+    replicas: int = 1
+    template: dict[str, Any] = {}
+    update_strategy: dict[str, Any] = {}
+    scale_strategy: dict[str, Any] = {}
+    volume_claim_templates: list[dict[str, Any]] = []
+
+
+class Status(msgspec.Struct, rename="camel", frozen=True):
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    updated_replicas: int = 0
+    updated_ready_replicas: int = 0
+    update_revision: str = ""
+
+
+class CloneSet(msgspec.Struct, frozen=True):
+    metadata: CloneSetMeta
+    spec: Spec = Spec()
+    status: Status = Status()
+
+    @property
+    def sequence(self) -> int:
+        return _number(self.metadata.annotations.get(SEQUENCE)) or 0
+
+    @property
+    def hold(self) -> Hold | None:
+        text = self.metadata.annotations.get(HOLD)
+        if not text:
+            return None
+        try:
+            return Hold.model_validate_json(text)
+        except ValueError:  # somebody wrote into it; the pods that it covered must go on waiting
+            return Hold(flow="", batch=0, surge=0, updated=0, others=0)
+
+    @property
+    def release(self) -> FlowRef | None:
+        return release_of(self.metadata)
+
+    @property
+    def app(self) -> AppRef:
+        return AppRef.of(self.metadata.labels)
+
+    @property
+    def owner(self) -> str:
+        """The uid of the DeployFlow that controls it: so Triton 0.1.x claimed a CloneSet; empty for none."""
+        return next((str(ref["uid"]) for ref in self.metadata.owner_references if is_deployflow(ref)), "")
+
+    @property
+    def other_owners(self) -> list[dict[str, Any]]:
+        """The owner references without that claim."""
+        return [ref for ref in self.metadata.owner_references if not is_deployflow(ref)]
+
+    @property
+    def replicas_set(self) -> int | None:
+        """The replicas that Triton wrote last."""
+        return _number(self.metadata.annotations.get(REPLICAS))
+
+    @property
+    def stopped(self) -> int:
+        """The replicas before a stop; 0 where nobody stopped it."""
+        return _number(self.metadata.annotations.get(STOPPED)) or 0
+
+    @property
+    def settled(self) -> bool:
+        return self.status.observed_generation >= self.metadata.generation
+
+
+def release_of(meta: Meta) -> FlowRef | None:
+    """The release under way, as the CloneSet remembers it; None too where somebody wrote over it."""
+    try:
+        return FlowRef.model_validate_json(meta.annotations.get(RELEASE, ""))
+    except ValueError:
+        return None
+
+
+def is_deployflow(owner: dict[str, Any]) -> bool:
+    return owner.get("kind") == KIND and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
+
+
+def _number(text: str | None) -> int | None:
+    """What Triton wrote; None where somebody else has written something over it."""
+    return int(text) if text and text.isdecimal() else None
+
+
+def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
+    if cloneset is None:
+        return CloneSetFacts(exists=False)
+    spec, status = cloneset.spec, cloneset.status
+    return CloneSetFacts(
+        uid=cloneset.metadata.uid,
+        generation=cloneset.metadata.generation,
+        observed_generation=status.observed_generation,
+        sequence=cloneset.sequence,
+        replicas=spec.replicas,
+        partition=int_or_percent(spec.update_strategy.get("partition"), spec.replicas),
+        update_revision=status.update_revision,
+        hold=cloneset.hold,
+        owner=cloneset.owner,
+        stopped=cloneset.stopped,
+        no_pull_in=NO_PULL_IN in cloneset.metadata.annotations,
+        status_replicas=status.replicas,
+        ready_replicas=status.ready_replicas,
+        available_replicas=status.available_replicas,
+        updated_replicas=status.updated_replicas,
+        updated_ready_replicas=status.updated_ready_replicas,
+    )

@@ -1,0 +1,192 @@
+"""The cluster's own Events about our objects, for the log: FailedScheduling, BackOff, Killing and the like.
+
+There are more Events than objects, and nobody asks for one again: they are passed on and not kept. One may come
+before its object is known, so it waits a moment for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from shared.domain.messages import AppRef, ClusterEvent, FlowRef
+from shared.domain.topics import Key
+from shared.kube.client import EVENTS, PAGE, Client
+from shared.kube.reflector import Meta, Reflector, milliseconds
+from shared.messaging.background_publisher import Outgoing
+
+PATIENCE_SECONDS: Final = 10.0
+"""For an object that an Event is about to appear."""
+LOOK_SECONDS: Final = 1.0
+WAITING: Final = 10_000
+"""Events of objects that are not known; most of them are not ours."""
+LONGEST_MESSAGE: Final = 2_000
+FOR_THE_LOG: Final = 5_000
+"""How many messages that only the log needs wait for Kafka; in a queue of their own, so that no release waits for
+them.
+"""
+
+
+class Involved(msgspec.Struct, frozen=True):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+
+
+class Series(msgspec.Struct, rename="camel", frozen=True):
+    count: int = 0
+    last_observed_time: str | None = None
+
+
+class Source(msgspec.Struct, frozen=True):
+    component: str = ""
+
+
+class Event(msgspec.Struct, rename="camel", frozen=True):
+    metadata: Meta
+    involved_object: Involved
+    reason: str = ""
+    message: str = ""
+    type: str = ""
+    count: int | None = None
+    first_timestamp: str | None = None
+    last_timestamp: str | None = None
+    event_time: str | None = None
+    series: Series | None = None
+    source: Source | None = None
+    reporting_component: str = ""
+
+    @property
+    def times(self) -> int:
+        """How often it has been seen."""
+        return (self.series.count if self.series else 0) or self.count or 1
+
+    @property
+    def at(self) -> int:
+        """When it was seen last, in ms."""
+        series = self.series.last_observed_time if self.series else None
+        made = self.metadata.creation_timestamp
+        return milliseconds(series or self.last_timestamp or self.event_time or made)
+
+
+class Subject(NamedTuple):
+    """The object that an Event is about, as far as it is ours."""
+
+    key: Key
+    flow: FlowRef | None
+    app: AppRef
+
+
+class ClusterEvents:
+    """Publishes the Events about our objects of a kind. `find`: None for one that is not known."""
+
+    def __init__(
+        self,
+        client: Client,
+        kind: Literal["Pod", "CloneSet"],
+        find: Callable[[Involved], Subject | None],
+        owns: Callable[[Key], bool],
+        outgoing: Outgoing,
+        *,
+        namespaces: list[str],
+        silence_seconds: float,
+    ) -> None:
+        self._kind: Literal["Pod", "CloneSet"] = kind
+        self._find = find
+        self._owns = owns
+        self._outgoing = outgoing
+        self._assigned = asyncio.Event()
+        self._waiting: deque[tuple[float, Event]] = deque(maxlen=WAITING)
+        self._watch = _Passing(
+            client,
+            EVENTS,
+            Event,
+            self._passes,
+            namespaces=namespaces,
+            fields=f"involvedObject.kind={kind}",
+            silence_seconds=silence_seconds,
+        )
+
+    def assigned(self) -> None:
+        """What was not ours until now may have been missed: list again. The ids make that harmless."""
+        self._assigned.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._assigned.wait()
+            self._assigned.clear()
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._watch.run()), group.create_task(self._look_again())]
+                await self._assigned.wait()
+                for task in tasks:
+                    task.cancel()
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = time.monotonic()
+            for _ in range(len(self._waiting)):
+                until, event = self._waiting.popleft()
+                if not self._told(event) and now < until:
+                    self._waiting.append((until, event))
+
+    def _passes(self, _: Event | None, event: Event | None) -> None:
+        if event is not None and not self._told(event):
+            self._waiting.append((time.monotonic() + PATIENCE_SECONDS, event))
+
+    def _told(self, event: Event) -> bool:
+        """False: its object is not known."""
+        about = event.involved_object
+        subject = self._find(about)
+        if subject is None:
+            return False
+        if self._owns(subject.key):
+            at, seen = event.at, time.time_ns() // 1_000_000
+            self._outgoing.put(
+                ClusterEvent(
+                    namespace=subject.key.namespace,
+                    instance=subject.key.instance,
+                    id=f"{event.metadata.uid}:{event.times}",
+                    at=min(seen, at + 999 if at % 1000 == 0 else at),
+                    kind=self._kind,
+                    name=about.name,
+                    uid=about.uid,
+                    flow=subject.flow,
+                    app=subject.app,
+                    warning=event.type == "Warning",
+                    reason=event.reason,
+                    message=event.message[:LONGEST_MESSAGE],
+                    component=event.reporting_component or (event.source.component if event.source else ""),
+                    count=event.times,
+                )
+            )
+        return True
+
+
+class _Passing(Reflector[Event]):
+    """A reflector that keeps nothing: each object is told as it passes, once each time that it changes."""
+
+    async def _list(self, namespace: str | None) -> str:
+        query = {**self._query, "limit": str(PAGE)}
+        while True:
+            page = self._list_decoder.decode(await self._client.list_page(self._resource, namespace, query))
+            for raw in page.items:
+                with suppress(msgspec.ValidationError):
+                    self._apply(self._decoder.decode(raw))
+            if not page.metadata.next_page:
+                break
+            query["continue"] = page.metadata.next_page
+        self._reached[namespace] = page.metadata.resource_version
+        return page.metadata.resource_version
+
+    def _apply(self, item: Event) -> None:
+        self._changed(None, item)
+
+    def _forget(self, item: Event) -> None:
+        """The cluster forgets its Events after an hour; the log does not."""

@@ -1,0 +1,180 @@
+"""The CustomResourceDefinition of DeployFlow, made from the models so that the two never differ.
+
+Kubernetes wants a structural schema: no references, no unions but int-or-string, `nullable` instead of a
+null type. Rules that a schema cannot say are CEL (`x-kubernetes-validations`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from shared.domain import deployflow as df
+
+_UPDATING = "['create', 'update', 'rollback']"
+_SPEC_RULES = [
+    {
+        "rule": "self.action == oldSelf.action",
+        "message": "action is immutable: make another DeployFlow for another action",
+    },
+    {
+        "rule": "self.application == oldSelf.application",
+        "message": "application is immutable: make another DeployFlow to release something else",
+    },
+    {
+        "rule": f"!(self.action in {_UPDATING}) || !has(self.nonUpdateStrategy)",
+        "message": "create, update and rollback take updateStrategy: remove nonUpdateStrategy",
+    },
+    {
+        "rule": f"self.action in {_UPDATING} || !has(self.updateStrategy)",
+        "message": "restart, scale_in, scale_out, start, stop and delete take nonUpdateStrategy: "
+        "remove updateStrategy",
+    },
+    {
+        "rule": f"!(self.action in {_UPDATING}) || has(self.application.template)",
+        "message": "create, update and rollback need application.template",
+    },
+]
+_TEMPLATE: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_PRINTER_COLUMNS: list[tuple[str, str, str, int]] = [
+    ("REPLICAS", "integer", ".status.replicas", 0),
+    ("UPDATED_READY_REPLICAS", "integer", ".status.updatedReadyReplicas", 0),
+    ("FINISHED_REPLICAS", "integer", ".status.finishedReplicas", 0),
+    ("PHASE", "string", ".status.phase", 0),
+    ("BATCHES", "integer", ".status.batches", 0),
+    ("CURRENT_BATCH_SIZE", "integer", ".status.conditions[-1].batchSize", 0),
+    ("AGE", "date", ".metadata.creationTimestamp", 0),
+    ("UPDATE_AT", "date", ".status.updatedAt", 1),
+    ("PODS", "string", ".status.pods", 1),
+]
+
+
+def _int_or_percent(pattern: str, minimum: int, example: str) -> dict[str, Any]:
+    return {
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "x-kubernetes-int-or-string": True,
+        "x-kubernetes-validations": [
+            {
+                "rule": f"type(self) == int ? self >= {minimum} : string(self).matches('{pattern}')",
+                "message": f"must be a count from {minimum} or a percentage like {example}",
+            }
+        ],
+    }
+
+
+_SPECIAL: dict[str, dict[str, Any]] = {
+    "template": _TEMPLATE,
+    "volumeClaimTemplates": {"type": "array", "items": _TEMPLATE},
+    # empty: unset, as the API of Triton 0.1.x wrote it
+    "batchSize": _int_or_percent("^((100|[1-9][0-9]?)%)?$", 1, "25%"),
+    "failureThreshold": _int_or_percent("^(100|[1-9]?[0-9])%$", 0, "10%"),
+}
+
+
+def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """One JSON schema node of pydantic's as a structural schema."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        return _structural({**definitions[name], **_without(schema, "$ref")}, definitions)
+    if "anyOf" in schema:
+        members = [member for member in schema["anyOf"] if member.get("type") != "null"]
+        node = _structural({**members[0], **_without(schema, "anyOf")}, definitions)
+        return node | ({"nullable": True} if len(members) < len(schema["anyOf"]) else {})
+    kept = ("type", "enum", "minimum", "maximum", "pattern", "minLength", "maxLength", "format")
+    node = {key: schema[key] for key in kept if key in schema}
+    if schema.get("type") == "integer":
+        node["format"] = "int32"
+    if "description" in schema:
+        node["description"] = schema["description"].replace("\n", " ")
+    if schema.get("type") == "array":
+        node["items"] = _structural(schema["items"], definitions)
+    if "properties" in schema:
+        # a condition's batchSize is the count it came to, always a number
+        special = _SPECIAL.keys() - ({"batchSize"} if "phase" in schema["properties"] else set())
+        node["properties"] = {
+            name: _SPECIAL[name] if name in special else _structural(child, definitions)
+            for name, child in schema["properties"].items()
+        }
+        if schema.get("required"):
+            node["required"] = schema["required"]
+    elif isinstance(schema.get("additionalProperties"), dict):
+        node["additionalProperties"] = _structural(schema["additionalProperties"], definitions)
+    return node
+
+
+def _without(schema: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in keys}
+
+
+def _schema_of(model: type[df.Wire]) -> dict[str, Any]:
+    raw = model.model_json_schema(by_alias=True)
+    return _structural(_without(raw, "$defs"), raw.get("$defs", {}))
+
+
+def crd() -> dict[str, Any]:
+    """The CustomResourceDefinition as a JSON object."""
+    spec = _schema_of(df.DeployFlowSpec)
+    spec["x-kubernetes-validations"] = _SPEC_RULES
+    status = _schema_of(df.DeployFlowStatus)
+    for field in ("version", "observedGeneration", "sequence"):
+        status["properties"][field]["format"] = "int64"
+    condition = status["properties"]["conditions"]["items"]["properties"]
+    for array in (status["properties"]["conditions"], status["properties"]["pods"], condition["pods"]):
+        # what Triton 0.1.x wrote where there is none
+        array["nullable"] = True
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{df.PLURAL}.{df.GROUP}"},
+        "spec": {
+            "group": df.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": df.KIND,
+                "listKind": f"{df.KIND}List",
+                "plural": df.PLURAL,
+                "singular": df.KIND.lower(),
+                "shortNames": ["df"],
+            },
+            "versions": [
+                {
+                    "name": df.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": kind, "jsonPath": path, **({"priority": wide} if wide else {})}
+                        for name, kind, path, wide in _PRINTER_COLUMNS
+                    ],
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": (df.DeployFlowSpec.__doc__ or "").strip(),
+                            "required": ["spec"],
+                            "properties": {
+                                "apiVersion": {"type": "string"},
+                                "kind": {"type": "string"},
+                                "metadata": {"type": "object"},
+                                "spec": spec,
+                                "status": status,
+                            },
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes every value out: a person reading the file should not have to follow anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def crd_yaml() -> str:
+    return "# Made from shared/domain/deployflow.py by `make documents`.\n" + yaml.dump(
+        crd(), Dumper=_Plain, sort_keys=False, width=110, allow_unicode=True
+    )

@@ -1,0 +1,284 @@
+"""A picture of the cluster's objects that stays true: list, tell the difference, watch, and over again.
+
+A watch may end at any moment, cleanly or not, or fall silent; after "410 Gone" events are missing, deletions
+among them. So a watch is opened again from its last version when it ends, and replaced by a fresh list,
+compared with what is known, when it can't be: nothing that happened in a gap is lost but its order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import msgspec
+from prometheus_client import Counter
+
+from shared.errors import Unavailable
+from shared.kube.client import PAGE, ApiError, Client, Json, Resource
+
+BACKOFF_SECONDS: Final = (0.2, 10.0)
+WATCH_SECONDS: Final = 300
+"""Asked of the server as the life of one watch, spread so that not all end at once."""
+
+_restarts = Counter("triton_watch_restarts_total", "Watches opened again", ["resource", "why"])
+_log = logging.getLogger(__name__)
+
+
+class Meta(msgspec.Struct, rename="camel", frozen=True):
+    """The metadata that a reflector and most of its users need."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: list[str] = []
+
+
+class HasMeta(Protocol):
+    @property
+    def metadata(self) -> Meta: ...
+
+
+T = TypeVar("T", bound=HasMeta)
+
+
+class ListMeta(msgspec.Struct, rename="camel"):
+    """The metadata of a list: its version, and where its next page begins."""
+
+    resource_version: str = ""
+    next_page: str = msgspec.field(name="continue", default="")
+
+
+class _List(msgspec.Struct):
+    metadata: ListMeta
+    items: list[msgspec.Raw]
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Version(msgspec.Struct, rename="camel"):
+    resource_version: str
+
+
+class _Bookmark(msgspec.Struct):
+    metadata: _Version
+
+
+class _Gone(Exception):
+    pass
+
+
+class Reflector(Generic[T]):
+    """Keeps `items` (by uid) like the server's and tells each change.
+
+    `changed(old, new)`: old is None for an object that appears, new is None for one that is gone.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        kind: type[T],
+        changed: Callable[[T | None, T | None], None],
+        *,
+        namespaces: list[str],
+        labels: str = "",
+        fields: str = "",
+        silence_seconds: float = 90,
+        listed: Callable[[], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._resource = resource
+        self._decoder = msgspec.json.Decoder(kind)
+        self._list_decoder = msgspec.json.Decoder(_List)
+        self._event_decoder = msgspec.json.Decoder(_Event)
+        self._changed = changed
+        self._listed = listed
+        self._namespaces: list[str | None] = [*namespaces] or [None]
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        self._query = {name: selector for name, selector in selectors.items() if selector}
+        self._silence = silence_seconds
+        self.items: dict[str, T] = {}
+        self._by_name: dict[tuple[str, str], T] = {}
+        self._reached: dict[str | None, str] = {}
+        """How far each watch has come: an older object that is not known is gone."""
+        self._synced: set[str | None] = set()
+        self.synced = asyncio.Event()
+        self._troubles = dict.fromkeys(self._namespaces, "not listed yet")
+        self.follows: Callable[[str], None] = lambda _: None
+        """Called with what keeps the picture from being true, and with nothing once it is."""
+
+    def get(self, namespace: str, name: str) -> T | None:
+        return self._by_name.get((namespace, name))
+
+    def put(self, obj: Json) -> None:
+        """Take in the server's answer to a write of our own, so that later reads include it."""
+        item = self._decoder.decode(msgspec.json.encode(obj))
+        meta = item.metadata
+        reached = self._reached.get(None) or self._reached.get(meta.namespace, "")
+        if meta.uid in self.items or _newer(meta.resource_version, reached):
+            self._apply(item)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for namespace in self._namespaces:
+                group.create_task(self._follow(namespace))
+
+    async def _follow(self, namespace: str | None) -> None:
+        wait = BACKOFF_SECONDS[0]
+        version: str | None = None
+        while True:
+            before = self._reached.get(namespace)
+            try:
+                if version is None:
+                    version = await self._list(namespace)
+                version = await self._watch(namespace, version)
+                _restarts.labels(self._resource.plural, "ended").inc()
+                if self._reached[namespace] != before:
+                    wait = BACKOFF_SECONDS[0]
+                    continue
+            except (_Gone, msgspec.ValidationError, msgspec.DecodeError) as error:
+                _restarts.labels(self._resource.plural, "gone").inc()
+                _log.info("listing %s again: %s", self._resource.plural, error)
+                version = None
+            except (Unavailable, ApiError) as error:
+                _restarts.labels(self._resource.plural, "error").inc()
+                advice = _advice(error, self._resource)
+                if advice != self._troubles[namespace]:
+                    _log.warning("watch of %s: %s", self._resource.plural, advice)
+                self._trouble(namespace, advice)
+                version = None
+            if self._reached.get(namespace) != before:
+                wait = BACKOFF_SECONDS[0]
+            await asyncio.sleep(wait * random.uniform(0.5, 1))
+            wait = min(wait * 2, BACKOFF_SECONDS[1])
+
+    async def _list(self, namespace: str | None) -> str:
+        query = {**self._query, "limit": str(PAGE)}
+        seen: dict[str, T] = {}
+        while True:
+            page = self._list_decoder.decode(await self._client.list_page(self._resource, namespace, query))
+            for raw in page.items:
+                item = self._decoder.decode(raw)
+                seen[item.metadata.uid] = item
+            if not page.metadata.next_page:
+                break
+            query["continue"] = page.metadata.next_page
+        version = page.metadata.resource_version
+        for uid, item in list(self.items.items()):
+            # what we made ourselves after the list was taken is not gone
+            made_since = _newer(item.metadata.resource_version, version)
+            if uid not in seen and not made_since and namespace in {None, item.metadata.namespace}:
+                self._forget(item)
+        for item in seen.values():
+            self._apply(item)
+        self._reached[namespace] = version
+        self._synced.add(namespace)
+        if len(self._synced) == len(self._namespaces):
+            self.synced.set()
+        self._trouble(namespace, "")
+        if self._listed:
+            self._listed()
+        return version
+
+    def _trouble(self, namespace: str | None, why: str) -> None:
+        self._troubles[namespace] = why
+        self.follows("; ".join(sorted({why for why in self._troubles.values() if why})))
+
+    async def _watch(self, namespace: str | None, version: str) -> str:
+        seconds = int(random.uniform(1, 2) * WATCH_SECONDS)
+        query = {**self._query, "resourceVersion": version, "timeoutSeconds": str(seconds)}
+        lines = self._client.watch(self._resource, namespace, query, silence_seconds=self._silence)
+        try:
+            async with aclosing(lines):
+                async for line in lines:
+                    if line := line.strip():
+                        version = self._reached[namespace] = self._take(line) or version
+        except ApiError as error:
+            if error.code == 410:
+                raise _Gone(str(error)) from error
+            raise
+        return version
+
+    def _take(self, line: bytes) -> str:
+        event = self._event_decoder.decode(line)
+        match event.type:
+            case "ADDED" | "MODIFIED":
+                item = self._decoder.decode(event.object)
+                self._apply(item)
+                return item.metadata.resource_version
+            case "DELETED":
+                item = self._decoder.decode(event.object)
+                self._forget(item)
+                return item.metadata.resource_version
+            case "BOOKMARK":
+                return msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
+            case _:
+                raise _Gone(bytes(event.object).decode(errors="replace")[:300])
+
+    def _apply(self, item: T) -> None:
+        old = self.items.get(item.metadata.uid)
+        if old is not None and not _newer(item.metadata.resource_version, old.metadata.resource_version):
+            return
+        self.items[item.metadata.uid] = item
+        self._by_name[item.metadata.namespace, item.metadata.name] = item
+        self._changed(old, item)
+
+    def _forget(self, item: T) -> None:
+        old = self.items.pop(item.metadata.uid, None)
+        if old is None:
+            return
+        name = (item.metadata.namespace, item.metadata.name)
+        if (now := self._by_name.get(name)) is not None and now.metadata.uid == item.metadata.uid:
+            del self._by_name[name]
+        self._changed(old, None)
+
+
+def _newer(version: str, old: str) -> bool:
+    """Versions are opaque by contract but numbers in fact, in etcd and since 1.35 by documentation."""
+    try:
+        return int(version) > int(old)
+    except ValueError:
+        return version != old
+
+
+def _advice(error: Exception, resource: Resource) -> str:
+    if not isinstance(error, ApiError):
+        return str(error)
+    if error.code == 404:
+        what = (
+            "OpenKruise (https://openkruise.io/docs/installation)"
+            if resource.plural == "clonesets"
+            else "the CRD (make install)"
+        )
+        return f"the cluster does not know {resource.plural}: install {what}; trying again"
+    if error.code in {401, 403}:
+        return f"{error} (give this service's account the rights of deploy/rbac)"
+    return str(error)
+
+
+def milliseconds(timestamp: str | None) -> int:
+    """A Kubernetes time (RFC 3339) as milliseconds since 1970; 0 for none."""
+    if not timestamp:
+        return 0
+    return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
+
+
+def int_or_percent(value: Any, total: int) -> int:
+    """An int-or-string field as a count of `total`, percentages rounded up as OpenKruise does."""
+    if isinstance(value, str) and value.endswith("%"):
+        return -(-int(value[:-1]) * total // 100)
+    return int(value or 0)

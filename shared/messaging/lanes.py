@@ -1,0 +1,172 @@
+"""At-least-once work in order per key: what a consumer needs between Kafka and its handlers.
+
+Records of one key are worked on one after another, those of different keys side by side, so that one slow
+application holds up no other. An offset counts as done when every record before it in its partition is;
+only such offsets are committed. A handler that finds a server away is tried again with back-off for as long
+as it takes; a record that is itself at fault is put aside, and its lane goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final
+
+from shared.domain.record import Record
+from shared.errors import Poison, Unavailable
+
+ATTEMPTS: Final = 3
+"""How often a record that raises is tried before it counts as being at fault itself."""
+BACKOFF_SECONDS: Final = (0.1, 10.0)
+FOLD: Final = 200
+"""How many waiting records of one key a handler is given at once."""
+IN_FLIGHT: Final = 2_000
+"""Records taken from Kafka and not done yet; above it no more are taken."""
+
+_log = logging.getLogger(__name__)
+
+
+Partition = tuple[str, int]
+Handle = Callable[[str, list[Record]], Awaitable[None]]
+PutAside = Callable[[Record, str, str], Awaitable[None]]
+
+
+class Offsets:
+    """Which offsets of each partition are done, and how far each may be committed."""
+
+    def __init__(self) -> None:
+        self._pending: dict[Partition, deque[tuple[int, int]]] = {}
+        """The offsets taken and not done, with the time of each record (ms since 1970)."""
+        self._done: dict[Partition, set[int]] = {}
+        self._commit: dict[Partition, int] = {}
+
+    def took(self, partition: Partition, offset: int, at_ms: int = 0) -> None:
+        self._pending.setdefault(partition, deque()).append((offset, at_ms))
+
+    def done(self, partition: Partition, offset: int) -> None:
+        pending = self._pending.get(partition)
+        if pending is None:  # given away in a rebalance meanwhile
+            return
+        done = self._done.setdefault(partition, set())
+        done.add(offset)
+        while pending and pending[0][0] in done:
+            first, _ = pending.popleft()
+            done.discard(first)
+            self._commit[partition] = first + 1
+
+    def take_commits(self) -> dict[Partition, int]:
+        """The offsets to commit since the last call: the next one to read of each partition."""
+        commits, self._commit = self._commit, {}
+        return commits
+
+    def forget(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            for table in (self._pending, self._done, self._commit):
+                table.pop(partition, None)
+
+    def under_way(self, partition: Partition) -> tuple[int, int]:
+        """How many records are taken and not done, and the time of the first of them (ms since 1970, 0: none)."""
+        pending = self._pending.get(partition)
+        if not pending:
+            return 0, 0
+        return len(pending) - len(self._done.get(partition, ())), pending[0][1]
+
+    def busy(self, partitions: Sequence[Partition]) -> bool:
+        return any(self._pending.get(partition) for partition in partitions)
+
+
+class Lanes:
+    """Runs `handle` for the records of each key in order."""
+
+    def __init__(self, handle: Handle, put_aside: PutAside) -> None:
+        self._handle = handle
+        self._put_aside = put_aside
+        self._queues: dict[str, deque[Record]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._space = asyncio.Condition()
+        self._in_flight = 0
+        self.offsets = Offsets()
+
+    async def put(self, record: Record) -> None:
+        """Queue a record; waits while too many are under way."""
+        # before any wait: a rebalance in it must forget this one too, since it comes again from Kafka
+        self.offsets.took((record.topic, record.partition), record.offset, record.timestamp_ms)
+        async with self._space:
+            await self._space.wait_for(lambda: self._in_flight < IN_FLIGHT)
+            self._in_flight += 1
+        queue = self._queues.get(record.key)
+        if queue is not None:
+            queue.append(record)
+            return
+        self._queues[record.key] = deque([record])
+        task = asyncio.create_task(self._run(record.key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until all that was taken is done, at most so long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, key: str) -> None:
+        queue = self._queues[key]
+        while queue:
+            records = [queue.popleft() for _ in range(min(len(queue), FOLD))]
+            await carry_out(self._handle, self._put_aside, key, records)
+            for record in records:
+                self.offsets.done((record.topic, record.partition), record.offset)
+            async with self._space:
+                self._in_flight -= len(records)
+                self._space.notify_all()
+        del self._queues[key]
+
+
+def waits() -> Iterator[float]:
+    """Seconds to wait before each attempt after the first: ever more, up to a ceiling, and never in step with others."""
+    wait, most = BACKOFF_SECONDS
+    while True:
+        yield wait * random.uniform(0.5, 1.0)
+        wait = min(wait * 2, most)
+
+
+async def carry_out(handle: Handle, put_aside: PutAside, key: str, records: list[Record]) -> None:
+    """All the records together; where that fails each by itself, so that only the faulty one is put aside."""
+    failures = 0
+    for wait in waits():
+        try:
+            await handle(key, records)
+            return
+        except Unavailable as error:
+            _log.warning("waiting: %s", error, extra={"triton.key": key})
+        except Exception as error:
+            if len(records) > 1:
+                for record in records:
+                    await carry_out(handle, put_aside, key, [record])
+                return
+            failures += 1
+            if isinstance(error, Poison) or failures >= ATTEMPTS:
+                reason = error.reason if isinstance(error, Poison) else type(error).__name__
+                _log.exception("put aside: %s", error, extra={"triton.key": key})
+                await lay_aside(put_aside, records[0], reason, str(error))
+                return
+            _log.warning("failed, trying again: %r", error, extra={"triton.key": key})
+        await asyncio.sleep(wait)
+
+
+async def lay_aside(put_aside: PutAside, record: Record, reason: str, message: str) -> None:
+    """Put a record aside, however long that takes."""
+    for wait in waits():
+        try:
+            await put_aside(record, reason, message)
+            return
+        except Exception as error:
+            _log.warning("waiting to put aside: %s", error, extra={"triton.key": record.key})
+        await asyncio.sleep(wait)

@@ -1,0 +1,148 @@
+"""What the releases of an instance tell of it: which were good, and how many pods it has now. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from shared.domain import deployflow as df
+from shared.domain.deploy_commands import Refusal
+from shared.domain.deployflow import FlowPhase
+from shared.kube.clonesets import CloneSet
+
+Json = dict[str, Any]
+_OF_ONE_RELEASE: Final = ("batches", "stage", "paused", "canceled", "retries")
+"""Strategy fields that say where a release stood; a new one starts from its beginning."""
+_OF_THE_APPLICATION: Final = ("startupTimeoutSeconds", "pullInTimeoutSeconds", "noPullIn")
+"""Strategy fields that tell of the application, whatever the release of it."""
+_IDENTITY: Final = ("appID", "groupID", "appName", "instanceName")
+
+
+def updates(releases: Sequence[Json]) -> list[Json]:
+    """The releases that brought a template, oldest first."""
+    found = [flow for flow in releases if flow["spec"].get("action") in df.UPDATING]
+    return sorted(found, key=age)
+
+
+def age(flow: Json) -> tuple[str, str, str]:
+    """Creation times are whole seconds: of two made in the same one, the first that began is older."""
+    began = (flow.get("status") or {}).get("startedAt") or "later"
+    return flow["metadata"]["creationTimestamp"], began, flow["metadata"]["name"]
+
+
+def is_good(flow: Json) -> bool:
+    return (flow.get("status") or {}).get("phase") == FlowPhase.SUCCESS
+
+
+def last_good(releases: Sequence[Json], instance: str) -> Json:
+    """The newest successful create, update or rollback; raises `Refusal` where there is none."""
+    brought = updates(releases)
+    for flow in reversed(brought):
+        if is_good(flow):
+            return flow
+    hint = "its first one is not finished" if brought else "create it first (action create)"
+    raise Refusal("NoRelease", f"{instance} has no successful release: {hint}")
+
+
+def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None) -> Json:
+    """The release to go back to: the one named, else the last successful one that had another template than the
+    newest release, finished or not. Raises `Refusal`.
+    """
+    brought = updates(releases)
+    if name is not None:
+        named = next((flow for flow in releases if flow["metadata"]["name"] == name), None)
+        if named is None:
+            raise Refusal("NotFound", f"deployFlow: {instance} has no release {name}")
+        if named not in brought:
+            action = named["spec"].get("action")
+            raise Refusal(
+                "NoTemplate", f"deployFlow: {name} is a {action}, it brought no template to go back to"
+            )
+        return named
+    if not brought:
+        raise Refusal("NoRelease", f"instanceName: {instance} has no release to go back to")
+    newest = brought[-1]
+    if newest["spec"]["action"] == df.Action.ROLLBACK and not (newest.get("status") or {}).get("finished"):
+        # two people who press it go back once
+        at = newest["metadata"]["name"]
+        raise Refusal(
+            "RollingBack", f"{instance} is being rolled back already by {at}; name a release to go elsewhere"
+        )
+    now = newest["spec"]["application"].get("template")
+    for flow in reversed(brought):
+        if is_good(flow) and flow["spec"]["application"].get("template") != now:
+            return flow
+    raise Refusal("NoRelease", f"instanceName: {instance} has no earlier successful release to go back to")
+
+
+def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
+    """The count that an instance is meant to have: that of the release that changes it now, else of its CloneSet."""
+    running = next((flow for flow in releases if _runs(flow)), None)
+    live = int(cloneset["spec"].get("replicas", 1)) if cloneset is not None else None
+    if running is None:
+        return live
+    action = running["spec"].get("action")
+    if action in {*df.UPDATING, df.Action.SCALE_IN, df.Action.SCALE_OUT}:
+        return int(running["spec"]["application"].get("replicas", 1))
+    if action in df.SHRINKING:
+        return 0
+    if cloneset is None:
+        return None
+    read = _read(cloneset)
+    # in the middle of a batch the pods that it makes are counted beside those that they replace
+    before = read.hold.updated + read.hold.others if read.hold else read.spec.replicas
+    return max(before, read.stopped) if action == df.Action.START else before
+
+
+def _runs(flow: Json) -> bool:
+    status = flow.get("status") or {}
+    return bool(status.get("startedAt")) and not status.get("finished")
+
+
+def stopped_from(cloneset: Json | None) -> int:
+    """The count that a stopped instance had before; 0 where nobody stopped it."""
+    return _read(cloneset).stopped if cloneset is not None else 0
+
+
+def _read(cloneset: Json) -> CloneSet:
+    return msgspec.convert({"metadata": {}, **cloneset}, CloneSet)
+
+
+def identity(releases: Sequence[Json], instance: str) -> Json:
+    """Whose instance it is, as its newest release has it: all that an action without a template tells of the
+    application. Raises `Refusal` where it never had a release.
+    """
+    if not releases:
+        raise Refusal("NoRelease", f"{instance} has no release: create it first (action create)")
+    newest = max(releases, key=age)
+    application = newest["spec"]["application"]
+    return {field: application[field] for field in _IDENTITY}
+
+
+def of_the_application(base: Json) -> Json:
+    """What the strategy of `base` says of the application rather than of that one release."""
+    strategy = base["spec"].get("updateStrategy") or {}
+    return {key: value for key, value in strategy.items() if key in _OF_THE_APPLICATION}
+
+
+def anew(base: Json, action: df.Action, replicas: int | None) -> Json:
+    """The spec of a new release of what `base` released, with its strategy from the beginning."""
+    application: Json = copy.deepcopy(base["spec"]["application"])
+    if replicas is not None:
+        application["replicas"] = replicas
+    strategy: Json = {
+        key: value
+        for key, value in (base["spec"].get("updateStrategy") or {}).items()
+        if key not in _OF_ONE_RELEASE
+    }
+    return {"action": str(action), "application": application, "updateStrategy": strategy}
+
+
+def rollback(base: Json, replicas: int | None, strategy: Json | None = None) -> df.DeployFlowSpec:
+    """The spec of the way back to `base`: at once and all of it, but for what `strategy` says."""
+    fast: Json = {"mode": str(df.Mode.AUTO), **of_the_application(base)}
+    spec = anew(base, df.Action.ROLLBACK, replicas) | {"updateStrategy": fast | (strategy or {})}
+    return df.DeployFlowSpec.model_validate(spec)

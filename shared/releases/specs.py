@@ -1,0 +1,205 @@
+"""The specs of new releases of an instance: pure, from what is known of it and what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from shared.domain.deploy_commands import Refusal, deployflow_name, manifest
+from shared.domain.deployflow import (
+    Action,
+    DeployFlowSpec,
+    FlowPhase,
+    Mode,
+    NonUpdateStrategy,
+    containers_of,
+    problems,
+)
+from shared.releases import history
+
+Json = dict[str, Any]
+
+
+class Unfit(Exception):
+    """What was asked for does not fit; `field` is the one at fault, as the wire has it, where it is only one."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}" if field else problem)
+        self.field = field
+        self.problem = problem
+
+
+class Known(NamedTuple):
+    """An instance as it is: its releases, oldest first, its CloneSet and the names of its pods."""
+
+    instance: str
+    releases: Sequence[Json]
+    cloneset: Json | None
+    pods: Sequence[str] = ()
+
+
+class Wish(NamedTuple):
+    """What an update changes; None and {} keep it as the last successful release has it."""
+
+    image: str
+    container: str | None = None
+    replicas: int | None = None
+    strategy: Json = {}  # noqa: RUF012 - never changed
+
+
+def checked(spec: Json) -> DeployFlowSpec:
+    """Raises `Unfit` naming what does not fit."""
+    try:
+        return DeployFlowSpec.model_validate(spec)
+    except ValidationError as error:
+        raise Unfit("", problems(error, "spec")) from error
+
+
+def update(known: Known, wish: Wish) -> DeployFlowSpec:
+    """Another image, and as many pods as there are if nothing else is said; all else as the last good release has it."""
+    return updated(
+        history.last_good(known.releases, known.instance),
+        wish,
+        history.replicas_now(known.releases, known.cloneset),
+    )
+
+
+def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
+    """The same from `base`, the last good release, and the count that there is."""
+    spec = history.anew(base, Action.UPDATE, replicas if wish.replicas is None else wish.replicas)
+    containers: list[Json] = spec["application"]["template"]["spec"]["containers"]
+    names = [container["name"] for container in containers]
+    if wish.container is None and len(containers) > 1:
+        raise Unfit("container", f"say which container gets the image, one of {', '.join(names)}")
+    name = wish.container or names[0]
+    if name not in names:
+        raise Unfit("container", f"there is no {name}, only {', '.join(names)}")
+    containers[names.index(name)]["image"] = wish.image
+    spec["updateStrategy"] |= wish.strategy
+    return checked(spec)
+
+
+def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = None) -> DeployFlowSpec:
+    """An action that keeps the template, to so many replicas, else to those there are."""
+    now = replicas_of(known)
+    try:
+        named = NonUpdateStrategy.model_validate(strategy).pods_to_delete or []
+    except ValidationError as error:
+        raise Unfit("", problems(error, "spec.nonUpdateStrategy")) from error
+    if unknown := [name for name in named if name not in known.pods]:
+        there = ", ".join(sorted(known.pods)) or "none"
+        raise Unfit("podsToDelete", f"{known.instance} has no pod {', '.join(unknown)}; its pods: {there}")
+    return checked(
+        {
+            "action": str(kind),
+            "application": {
+                **history.identity(known.releases, known.instance),
+                "replicas": now if replicas is None else replicas,
+            },
+            "nonUpdateStrategy": {"mode": str(Mode.AUTO), **_patience(known), **strategy},
+        }
+    )
+
+
+def replicas_of(known: Known) -> int:
+    """The count that it is meant to have now."""
+    replicas = history.replicas_now(known.releases, known.cloneset)
+    if replicas is None:
+        raise Refusal(
+            "NotFound",
+            f"{known.instance} does not exist (there is no CloneSet of that name): create it first",
+        )
+    return replicas
+
+
+def _patience(known: Known) -> Json:
+    """How long its containers may take to start, as its last good release has it."""
+    try:
+        told = history.of_the_application(history.last_good(known.releases, known.instance))
+    except Refusal:
+        return {}
+    return {key: value for key, value in told.items() if key != "noPullIn"}
+
+
+def restart(known: Known, strategy: Json) -> DeployFlowSpec:
+    return keeping(known, Action.RESTART, strategy)
+
+
+def scale(known: Known, replicas: int, strategy: Json) -> DeployFlowSpec | None:
+    """In or out, from what there is; None where it has that many."""
+    now = replicas_of(known)
+    if replicas == now:
+        return None
+    return keeping(known, Action.SCALE_OUT if replicas > now else Action.SCALE_IN, strategy, replicas)
+
+
+def stop(known: Known, strategy: Json) -> DeployFlowSpec:
+    return keeping(known, Action.STOP, strategy, 0)
+
+
+def start(known: Known, strategy: Json) -> DeployFlowSpec:
+    """Back to the count before the stop, else to that of its last good release."""
+    count = max(history.stopped_from(known.cloneset), replicas_of(known))
+    if not count:
+        base = history.last_good(known.releases, known.instance)
+        count = int(base["spec"]["application"].get("replicas", 1))
+    return keeping(known, Action.START, strategy, count)
+
+
+def delete(known: Known, strategy: Json) -> DeployFlowSpec:
+    return keeping(known, Action.DELETE, strategy, 0)
+
+
+def title(base: Json) -> str:
+    """A release by what it released: `web-kvnpb (update, web:2.0)`."""
+    spec, phase = base["spec"], (base.get("status") or {}).get("phase")
+    template = spec["application"].get("template")
+    images = ", ".join(str(container.get("image", "")) for container in containers_of(template))
+    ended = "" if phase == FlowPhase.SUCCESS else f", {phase or FlowPhase.PENDING}"
+    return f"{base['metadata']['name']} ({spec['action']}, {images}{ended})"
+
+
+class WayBack(NamedTuple):
+    base: Json
+    spec: DeployFlowSpec
+
+
+def rollback(known: Known, to: str | None, strategy: Json) -> WayBack:
+    """To the release named, else the last good one before; raises `Unfit` where `to` is none to go back to."""
+    try:
+        base = history.rollback_to(known.releases, known.instance, to)
+    except Refusal as refusal:
+        if to is None:
+            raise
+        raise Unfit("deployName", str(refusal).removeprefix("deployFlow: ")) from refusal
+    replicas = history.replicas_now(known.releases, known.cloneset)
+    try:
+        return WayBack(base, history.rollback(base, replicas, strategy))
+    except ValidationError as error:
+        raise Unfit("", problems(error, "spec")) from error
+
+
+def brought_by(flow: Json, earlier: Json) -> bool:
+    """Does a rollback go back to this earlier one, by what it brings?"""
+    template = flow["spec"]["application"].get("template")
+    return (
+        history.is_good(earlier)
+        and earlier["metadata"]["uid"] != flow["metadata"]["uid"]
+        and earlier["spec"]["application"].get("template") == template
+    )
+
+
+def release(
+    spec: DeployFlowSpec, *, namespace: str, request_id: str, requested_by: str, freeze_override: str = ""
+) -> Json:
+    """The DeployFlow to create; the same request gives the same name."""
+    return manifest(
+        spec,
+        name=deployflow_name(spec.application.instance_name, request_id),
+        namespace=namespace,
+        request_id=request_id,
+        requested_by=requested_by,
+        freeze_override=freeze_override,
+    )

@@ -1,0 +1,1 @@
+"""The process of a service: its start, its health, its clean stop."""

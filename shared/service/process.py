@@ -1,0 +1,219 @@
+"""The life of a service's process: settings, logs, health, waiting for what it needs, a clean stop.
+
+Kafka, Redis or Kubernetes may come up after us: we wait, say for what, and are not ready meanwhile. A
+background task that ends by itself is a fault: the process stops and is started anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import uvicorn
+import uvloop
+from prometheus_client import Gauge
+from pydantic import ValidationError
+
+from shared.errors import ConfigError, Unavailable
+from shared.kube.client import Client
+from shared.kube.reflector import Reflector
+from shared.messaging.kafka import Kafka, ensure_topics
+from shared.observability import logs, tracing
+from shared.service.health import Health
+from shared.settings import Settings, unfit
+
+STOP_SECONDS: Final = 15
+RETRY_SECONDS: Final = 0.5
+KAFKA_SECONDS: Final = 3.0
+"""So often Kafka is asked whether it is there, and so long it may take to answer."""
+
+_ready = Gauge("triton_ready", "Whether the service has all that it needs, as /readyz says", ["service"])
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass
+class Context:
+    """What the runner gives to a service's wiring."""
+
+    settings: Settings
+    health: Health
+    kafka: Kafka
+    stack: AsyncExitStack
+    _stop: asyncio.Event
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    failed: bool = False
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the consumers run and messages can be published."""
+
+    def spawn(self, work: Coroutine[None, None, None], name: str, *, publishes: bool = False) -> None:
+        """Run for the life of the service, what `publishes` once Kafka is there; its end by an error ends
+        the service.
+        """
+        task = asyncio.create_task(self._once_started(work) if publishes else work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _once_started(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await self.started.wait()
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        await work
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.critical("%s failed, stopping", task.get_name(), exc_info=error)
+            self.failed = True
+            self._stop.set()
+
+    async def wait_for(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until it answers, saying what we wait for."""
+        said = ""
+        while True:
+            try:
+                result = await attempt()
+            except Unavailable as error:
+                self.health.missing(what, str(error))
+                if str(error) != said:
+                    _log.warning("waiting for %s: %s", what, error)
+                    said = str(error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self.health.there(what)
+                if said:
+                    _log.info("%s is there", what)
+                return result
+
+    async def follow(self, what: str, reflector: Reflector[Any]) -> None:
+        """Watch for the life of the service; returns once all of it is listed.
+
+        What is in the way, then or later, makes the service not ready, by name.
+        """
+
+        def follows(trouble: str) -> None:
+            if trouble:
+                self.health.missing(what, trouble)
+            else:
+                self.health.there(what)
+
+        reflector.follows = follows
+        self.health.missing(what, "not listed yet")
+        self.spawn(reflector.run(), f"watch of {what}")
+        await reflector.synced.wait()
+
+    async def kubernetes(self) -> Client:
+        """A client of the cluster, once it answers."""
+        client = await Client.connect(
+            self.settings.kubeconfig,
+            agent=f"triton-{self.kafka.service}",
+            requests_per_second=self.settings.kube_requests_per_second,
+        )
+        self.stack.push_async_callback(client.close)
+        await self.wait_for("Kubernetes", client.answers)
+        return client
+
+    def trace(self) -> None:
+        """Tell spans for the life of the service, where that is wanted."""
+        if not self.settings.traces:
+            return
+        from shared.observability.otlp import Collector
+
+        collector = Collector(self.settings, self.kafka.service)
+        tracing.start(collector.tell, collector.stop)
+        self.stack.callback(tracing.stop)
+
+    async def cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+Wiring = Callable[[Context], AbstractAsyncContextManager[None]]
+"""Builds the service: registers its consumers, spawns its tasks, yields, and takes down what it made."""
+
+
+def run(name: str, wiring: Wiring) -> None:
+    """Run a service until SIGTERM or SIGINT. Exits with 2 for bad settings, with 1 after a fault."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.stderr.write(f"triton {name}: bad settings: {unfit(error)}\n")
+        raise SystemExit(2) from error
+    logs.configure(f"triton-{name}", settings.log_level)
+    raise SystemExit(uvloop.run(_serve(name, settings, wiring)))
+
+
+async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    health = Health()
+    _ready.labels(name).set_function(lambda: float(health.ready))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            health,
+            host=settings.health_host,
+            port=settings.health_port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+        )
+    )
+    async with AsyncExitStack() as stack:
+        context = Context(settings, health, Kafka(settings, name), stack, stop)
+        context.spawn(server._serve(), "health server")  # serve() would take the signals for itself
+        work = asyncio.create_task(_work(context, wiring, stop), name="service")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not context.started.is_set():
+            work.cancel()  # still waiting for something: nothing to finish
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await work
+        except (TimeoutError, asyncio.CancelledError):
+            pass
+        except ConfigError as error:
+            _log.critical("%s", error)
+            context.failed = True
+        except Exception:
+            _log.critical("the service failed", exc_info=True)
+            context.failed = True
+        stopping.cancel()
+        server.should_exit = True
+        await context.cancel_tasks()
+    return 1 if context.failed else 0
+
+
+async def _work(context: Context, wiring: Wiring, stop: asyncio.Event) -> None:
+    await context.wait_for("Kafka", lambda: ensure_topics(context.settings))
+    async with wiring(context):
+        await context.kafka.start()
+        context.started.set()
+        context.spawn(_ask_kafka(context), "asking Kafka")
+        try:
+            context.health.there("start")
+            _log.info("ready")
+            await stop.wait()
+            context.health.missing("start", "stopping")
+        finally:
+            await context.kafka.stop()
+
+
+async def _ask_kafka(context: Context) -> None:
+    """Not ready while Kafka does not answer; consumers and producer wait for it by themselves."""
+    while True:
+        await asyncio.sleep(KAFKA_SECONDS)
+        if await context.kafka.broker.ping(KAFKA_SECONDS):
+            context.health.there("Kafka")
+        else:
+            context.health.missing("Kafka", f"Kafka at {context.settings.kafka_bootstrap} does not answer")

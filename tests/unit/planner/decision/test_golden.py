@@ -1,0 +1,69 @@
+"""Recorded histories: what was decided then is decided now. How to record them anew: see `record`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from services.planner.decision.apply_facts import Fact
+from services.planner.decision.decide import decide
+from services.planner.model.state import Instance, dump, load
+from shared.domain import messages as m
+from shared.domain.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS
+from tests.simulation.cluster import INSTANCE, NAMESPACE
+from tests.simulation.world import RESEND_MS
+from tests.unit.planner.decision.record import GOLDEN, HISTORIES, as_json
+
+Json = dict[str, Any]
+NAMES = [history.__name__ for history in HISTORIES]
+_TOPIC_OF = {
+    kind.model_fields["type"].default: topic
+    for kind, topic in m.TOPIC_OF.items()
+    if topic in {PLANNER_FACTS, BATCH_RESULTS, PHASE_EVENTS}
+}
+
+
+def _history(name: str) -> list[Json]:
+    told: list[Json] = json.loads((GOLDEN / f"{name}.json").read_text())
+    return told
+
+
+def _fact(body: Json) -> Fact:
+    fact: Fact = m.ADAPTERS[_TOPIC_OF[body["type"]]].validate_python(body)
+    return fact
+
+
+def test_every_history_is_recorded_and_no_other_is_left_over() -> None:
+    assert sorted(path.stem for path in GOLDEN.glob("*.json")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_planner_decides_as_it_did(name: str) -> None:
+    instance = Instance(namespace=NAMESPACE, name=INSTANCE)
+    for number, told in enumerate(_history(name)):
+        decision = decide(instance, [_fact(told["fact"])], told["now"], resend_ms=RESEND_MS)
+        where = f"{name}, fact {number}: {told['fact']['type']}"
+        assert [as_json(command) for command in decision.commands] == told["commands"], where
+        assert [as_json(event) for event in decision.events] == told["events"], where
+        # every replica goes on from what Redis keeps
+        instance = load(dump(decision.instance))
+    assert instance.active is None
+    assert instance.waiting == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_history_told_in_one_go_comes_to_the_same(name: str) -> None:
+    """Several facts that were waiting are decided on one after another."""
+    instance = Instance(namespace=NAMESPACE, name=INSTANCE)
+    history = _history(name)
+    together: dict[int, list[Json]] = {}
+    for told in history:
+        together.setdefault(told["now"], []).append(told)
+    commands: list[Json] = []
+    for now, batch in together.items():
+        decision = decide(instance, [_fact(told["fact"]) for told in batch], now, resend_ms=RESEND_MS)
+        instance = decision.instance
+        commands += [as_json(command) for command in decision.commands]
+    assert commands == [command for told in history for command in told["commands"]]

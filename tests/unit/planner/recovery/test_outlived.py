@@ -1,0 +1,67 @@
+"""What was told of a release before it was over, and comes again when nobody but its `.status` knows that it is."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from services.planner.rules.freeze_hold import NO_WINDOWS
+from services.planner.runtime.flow_cache import DeployFlow, FlowCache, observed
+from services.planner.runtime.instance_processor import Instances
+from shared.domain.record import Record
+from shared.domain.topics import PLANNER_FACTS
+from shared.messaging.kafka import Kafka
+from shared.status_store import StatusStore
+from tests.system.releases import deployflow
+
+
+class Parts:
+    """A store that has lost everything, and a cache with one DeployFlow; what is written is counted."""
+
+    def __init__(self, flow: DeployFlow) -> None:
+        self._flow = flow
+        self.commits = 0
+
+    async def load(self, key: object) -> None:
+        return None
+
+    async def commit(self, key: object, **fields: Any) -> bool:
+        self.commits += 1
+        return True
+
+    async def send(self, records: object) -> None:
+        return None
+
+    def get(self, namespace: str, name: str) -> DeployFlow:
+        return self._flow
+
+    def of_instance(self, key: object) -> list[Any]:
+        return [observed(self._flow)]
+
+    async def application(self, namespace: str, name: str) -> dict[str, Any]:
+        return cast("dict[str, Any]", self._flow.spec["application"])
+
+
+def _flow(**status: Any) -> DeployFlow:
+    meta = {"namespace": "default", "uid": "1", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    body = deployflow("web-1", "web", action="create")
+    return msgspec.convert({**body, "metadata": {**body["metadata"], **meta}, "status": status}, DeployFlow)
+
+
+@pytest.mark.parametrize(("status", "begins"), [({}, True), ({"finished": True, "version": 9}, False)])
+async def test_a_release_that_is_over_does_not_begin_anew(status: dict[str, Any], begins: bool) -> None:
+    parts: Any = Parts(_flow(**status))
+    instances = Instances(
+        cast("StatusStore", parts),
+        cast("Kafka", parts),
+        cast("FlowCache", parts),
+        lambda _: None,
+        lambda _: NO_WINDOWS,
+        resend_seconds=10,
+        finished_ttl_seconds=60,
+    )
+    told = observed(_flow()).model_dump_json().encode()
+    await instances.handle("default/web", [Record(PLANNER_FACTS, "default/web", told, {}, 0, 0, 0)])
+    assert bool(parts.commits) is begins

@@ -1,0 +1,179 @@
+"""What is left to do for a DeployFlow whose release is over: who asked is told, then the finalizer goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from services.planner.runtime.command_replies import send
+from services.planner.runtime.finalizer import Ends, farewell
+from services.planner.runtime.flow_cache import DeployFlow, FlowCache
+from shared.domain import deployflow as df
+from shared.domain.replies import DeployCommandReply, Result
+from shared.errors import Unavailable
+from shared.kube.client import ApiError, Client
+from shared.messaging.kafka import Kafka
+from shared.settings import Settings
+from tests.unit.parts import MemoryKafka, until
+
+Json = dict[str, Any]
+ASKED = {df.REPLY_TO: "paas.replies", df.REPLY_ID: "paas-1"}
+ENDED = {
+    "finished": True,
+    "phase": "Failed",
+    "reason": "SmokeFailed",
+    "message": "1 of 1 pods of batch 1 failed",
+    "finishedAt": "2026-01-01T00:00:09.000Z",
+}
+
+
+def flow(annotations: Json, status: Json = ENDED, version: int = 1) -> Json:
+    meta = {"name": "web-1", "namespace": "default", "uid": "u1", "resourceVersion": str(version)}
+    held = {"annotations": annotations, "finalizers": ["others.example/keep", df.FINALIZER]}
+    return {
+        "metadata": meta | held,
+        "spec": {"application": {"instanceName": "web"}},
+        "status": status,
+    }
+
+
+def read(body: Json) -> DeployFlow:
+    return msgspec.convert(body, DeployFlow)
+
+
+def test_the_end_is_told_as_the_status_says_it() -> None:
+    found = farewell(read(flow(ASKED)))
+    assert found is not None
+    assert (found.topic, found.at) == ("paas.replies", ENDED["finishedAt"])
+    assert found.reply.model_dump(mode="json") == {
+        "id": "paas-1",
+        "result": "finished",
+        "deployFlow": "web-1",
+        "phase": "Failed",
+        "reason": "SmokeFailed",
+        "message": "1 of 1 pods of batch 1 failed",
+    }
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [{}, {df.REPLY_TO: "paas.replies"}, {df.REPLY_ID: "1"}, ASKED | {df.REPLY_TO: "no topic!"}],
+    ids=["nobody asked", "no command", "no topic", "no name of a topic"],
+)
+def test_nothing_is_told_where_nobody_can_be(annotations: Json) -> None:
+    assert farewell(read(flow(annotations))) is None
+
+
+class Surroundings:
+    """Takes the place of the API server, with one DeployFlow that is over, and of Kafka."""
+
+    def __init__(self, annotations: Json) -> None:
+        self.live = flow(annotations)
+        self.away = False
+        self.replies: list[tuple[str, str, Json, dict[str, str]]] = []
+        self.patches: list[Json] = []
+        self.settings = Settings()
+        self.flows = FlowCache(cast("Client", self), MemoryKafka().kafka, self.settings)
+        self.flows.attach(cast("Any", self))
+        self.flows.reflector.put(self.live)
+
+    def owns(self, key: str) -> bool:
+        return True
+
+    def cloud_event(self, *given: str) -> dict[str, str]:
+        return dict(zip(("ce_id", "ce_type", "ce_subject", "ce_time"), given, strict=True))
+
+    async def reply(self, topic: str, key: str, value: bytes, headers: dict[str, str]) -> None:
+        if self.away:
+            msg = "Kafka is away"
+            raise Unavailable(msg)
+        self.replies.append((topic, key, json.loads(value), headers))
+
+    async def get(self, *_: object) -> Json:
+        return self.live
+
+    async def patch(self, _resource: object, _namespace: str, _name: str, body: Json) -> Json:
+        if body["metadata"]["resourceVersion"] != self.live["metadata"]["resourceVersion"]:
+            raise ApiError(409, "Conflict", "it has been modified")
+        self.patches.append(body)
+        self.live = {**self.live, "metadata": {**self.live["metadata"], **body["metadata"]}}
+        return self.live
+
+    @property
+    def finalizers(self) -> list[str]:
+        finalizers: list[str] = self.live["metadata"]["finalizers"]
+        return finalizers
+
+    def ends(self) -> Ends:
+        return Ends(cast("Client", self), cast("Kafka", self), self.flows)
+
+    async def until_looked(self, ends: Ends, condition: Callable[[], object]) -> None:
+        looking = asyncio.create_task(ends.look_forever())
+        try:
+            await until(condition)
+        finally:
+            looking.cancel()
+
+
+async def test_what_an_earlier_planner_left_is_found_and_told_before_it_is_let_go() -> None:
+    there = Surroundings(ASKED)
+    await there.until_looked(there.ends(), lambda: there.finalizers == ["others.example/keep"])
+    ((topic, key, body, headers),) = there.replies
+    assert (topic, key, body["phase"]) == ("paas.replies", "paas-1", "Failed")
+    assert headers == {
+        "ce_id": "paas-1:finished",
+        "ce_type": "reply",
+        "ce_subject": "paas-1",
+        "ce_time": "2026-01-01T00:00:09.000Z",
+        "correlation_id": "paas-1",
+    }
+
+
+async def test_while_kafka_is_away_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.planner.runtime.finalizer.LOOK_SECONDS", 0.01)
+    there = Surroundings(ASKED)
+    there.away = True
+    ends = there.ends()
+    ends.begin(read(there.live))
+    await ends.stop()
+    assert (there.replies, there.patches) == ([], [])
+    there.away = False
+    await there.until_looked(ends, lambda: there.patches)
+    assert len(there.replies) == 1
+
+
+async def test_a_change_by_somebody_else_meanwhile_is_no_reason_to_tell_it_twice() -> None:
+    there = Surroundings(ASKED)
+    ends = there.ends()
+    ends.begin(read(flow(ASKED)))
+    there.live["metadata"]["resourceVersion"] = "2"
+    await ends.stop()
+    assert there.finalizers == ["others.example/keep"]
+    assert len(there.replies) == 1
+
+
+@pytest.mark.parametrize(("asked", "let_go"), [({}, True), (ASKED, False)], ids=["nobody", "somebody"])
+async def test_a_planner_that_stops_leaves_what_somebody_waits_for_to_the_next(
+    asked: Json, let_go: bool
+) -> None:
+    there = Surroundings(asked)
+    ends = there.ends()
+    ends.kafka_stopped()
+    ends.begin(read(there.live))
+    await ends.stop()
+    assert (df.FINALIZER not in there.finalizers) == let_go
+    assert there.replies == []
+
+
+async def test_no_answer_goes_to_a_topic_of_triton_s_own(caplog: pytest.LogCaptureFixture) -> None:
+    class Kafka:
+        settings = Settings(prefix="triton")
+
+    reply = DeployCommandReply(id="one", result=Result.ACCEPTED, deploy_flow="web-1", reason="", message="")
+    await send(cast("Any", Kafka()), "triton.batch-commands", reply)
+    assert "triton.batch-commands is a topic of Triton's own" in caplog.text

@@ -1,0 +1,152 @@
+"""When `.status` is written: at once what somebody waits for, the rest as the API server can take it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from services.planner.model.state import Instance
+from services.planner.runtime.flow_cache import FlowCache
+from services.planner.runtime.status_writer import StatusWriter
+from shared.domain.deploy_commands import CommandType
+from shared.kube.client import ApiError, Client
+from shared.settings import Settings
+from tests.simulation.world import World
+from tests.unit.parts import MemoryKafka
+from tests.unit.planner.releases import NEW, opening, update
+
+Json = dict[str, Any]
+WITHIN_SECONDS = 5.0
+NEVER = 1e-6
+"""Writes a second: nothing that can wait is ever written."""
+ALWAYS = 1000.0
+
+
+class Server:
+    """Takes the place of the API server: keeps one DeployFlow, and every status that was written into it."""
+
+    def __init__(self) -> None:
+        self.statuses: list[Json] = []
+        self.refuses: ApiError | None = None
+        self.flows = FlowCache(cast("Client", self), MemoryKafka().kafka, Settings())
+        self._version = 1
+        self._keep({"metadata": {}, "status": {}})
+
+    def writer(self, rate: float) -> StatusWriter:
+        return StatusWriter(cast("Client", self), self.flows, lambda _: None, rate=rate)
+
+    async def patch(
+        self, _resource: object, _namespace: str, _name: str, body: Json, *, subresource: str | None
+    ) -> Json:
+        if self.refuses is not None:
+            refusal, self.refuses = self.refuses, None
+            raise refusal
+        if subresource == "status":
+            self.statuses.append(body["status"])
+        return self._keep(body)
+
+    def _keep(self, body: Json) -> Json:
+        self._version += 1
+        written = {
+            "metadata": {
+                "name": NEW,
+                "namespace": "default",
+                "uid": f"uid-{NEW}",
+                "generation": 1,
+                **body["metadata"],
+                "resourceVersion": str(self._version),
+            },
+            "spec": {"application": {"instanceName": "web"}},
+            "status": self.statuses[-1] if self.statuses else {},
+        }
+        self.flows.reflector.put(written)
+        return written
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while not met():
+                await asyncio.sleep(0.005)
+
+    @property
+    def phases(self) -> list[str]:
+        """What a reader of `.status` saw, one after another."""
+        return [
+            status["reason"]
+            or (status["conditions"][-1]["phase"] if status["conditions"] else status["phase"])
+            for status in self.statuses
+        ]
+
+
+def history(world: World) -> list[Instance]:
+    """The instance at each step of the release so far."""
+    return [told.decision.instance for told in world.history if told.decision.instance.flows]
+
+
+async def test_the_first_status_waits_for_nothing() -> None:
+    server, world = Server(), update()
+    writer = server.writer(NEVER)
+    writer.mark(world.instance)
+    await server.until(lambda: len(server.statuses) == 1)
+
+
+async def test_the_end_overtakes_what_was_in_passing() -> None:
+    server, world = Server(), update(batchSize=2)
+    writer = server.writer(NEVER)
+    steps = history(world)
+    writer.mark(steps[0])
+    await server.until(lambda: len(server.statuses) == 1)
+    for step in steps[1:]:
+        writer.mark(step)
+        await asyncio.sleep(0)
+    await server.until(lambda: len(server.statuses) == 2)
+    assert server.statuses[-1]["phase"] == "Success"
+    assert len(server.statuses[-1]["conditions"]) == 5
+
+
+async def test_where_the_release_waits_for_somebody_is_written_at_once() -> None:
+    server, world = Server(), update(3, mode="manual", batchSize=1)
+    writer = server.writer(NEVER)
+    writer.mark(world.instance)
+    await server.until(lambda: len(server.statuses) == 1)
+    world.steer(NEW, CommandType.NEXT)
+    writer.mark(world.instance)
+    await server.until(lambda: len(server.statuses) == 2)
+    world.steer(NEW, CommandType.PAUSE)
+    writer.mark(world.instance)
+    await server.until(lambda: len(server.statuses) == 3)
+    assert [status["message"] for status in server.statuses] == [
+        "batch 2 of 3 waits for next",
+        "batch 3 of 3 waits for next",
+        "paused: resume to go on",
+    ]
+
+
+async def test_what_waits_is_written_when_the_planner_stops() -> None:
+    server, world = Server(), opening()
+    writer = server.writer(NEVER)
+    writer.mark(history(world)[0])
+    await server.until(lambda: len(server.statuses) == 1)
+    writer.mark(world.instance)
+    await writer.stop()
+    assert server.statuses[-1]["conditions"][-1]["batch"] == 1
+
+
+async def test_what_is_in_passing_is_written_too() -> None:
+    server, world = Server(), opening()
+    writer = server.writer(ALWAYS)
+    writer.mark(world.instance)
+    await server.until(lambda: len(server.statuses) == 1)
+    world.run_until(lambda: world.where(NEW).endswith("Baking"))
+    writer.mark(world.instance)
+    await server.until(lambda: server.phases[-1] == "Baking")
+
+
+async def test_an_api_server_that_does_not_know_our_rights_yet_is_asked_again() -> None:
+    server, world = Server(), update()
+    words = (
+        'deployflows.apps.triton.io "new" is forbidden: User "planner" cannot patch resource "deployflows"'
+    )
+    server.refuses = ApiError(403, "Forbidden", words)
+    server.writer(NEVER).mark(world.instance)
+    await server.until(lambda: len(server.statuses) == 1)

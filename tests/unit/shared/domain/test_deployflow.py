@@ -1,0 +1,154 @@
+"""What a user is told about a DeployFlow that can't be meant."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.domain.deploy_commands import DeployCommand
+from shared.domain.deployflow import DeployFlowSpec, DeployFlowStatus, count_of, problems
+
+SOUND: dict[str, Any] = {
+    "action": "update",
+    "application": {
+        "appID": 12122,
+        "groupID": 10010,
+        "appName": "deploy-demo-hello",
+        "instanceName": "web",
+        "replicas": 3,
+        "template": {"spec": {"containers": [{"name": "web", "image": "nginx:1.29"}]}},
+    },
+    "updateStrategy": {"canary": 1, "batchSize": 1},
+}
+
+
+def spec(path: str, value: Any) -> dict[str, Any]:
+    """The sound one, with one field set, or removed with None."""
+    made = copy.deepcopy(SOUND)
+    *parents, leaf = path.split(".")
+    at = made
+    for parent in parents:
+        at = at.setdefault(parent, {})
+    if value is None:
+        del at[leaf]
+    else:
+        at[leaf] = value
+    return made
+
+
+def complaint(body: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        DeployFlowSpec.model_validate(body)
+    return problems(caught.value, "spec")
+
+
+def test_the_sound_one_is_taken() -> None:
+    assert DeployFlowSpec.model_validate(SOUND).strategy.batch_size == 1
+
+
+@pytest.mark.parametrize("size", [0, -1, "120%", "abc", "0%", "-5%", 1.5, True])
+def test_a_batch_size_that_can_not_be_meant_is_refused_with_field_and_value(size: Any) -> None:
+    text = complaint(spec("updateStrategy.batchSize", size))
+    assert text.startswith("spec.updateStrategy.batchSize: ")
+    assert f"given: {size!r}" in text
+
+
+@pytest.mark.parametrize("size", [1, 500, "1%", "20%", "100%"])
+def test_counts_and_percentages_are_batch_sizes(size: Any) -> None:
+    assert DeployFlowSpec.model_validate(spec("updateStrategy.batchSize", size)).strategy.batch_size == size
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (
+            "updateStrategy.canary",
+            -1,
+            "spec.updateStrategy.canary: Input should be greater than or equal to 0",
+        ),
+        ("application.replicas", -1, "spec.application.replicas: "),
+        ("action", "explode", "spec.action: Input should be 'create', 'update'"),
+        ("updateStrategy.mode", "fast", "spec.updateStrategy.mode: Input should be 'auto' or 'manual'"),
+        ("updateStrategy.batchsize", 1, "spec.updateStrategy.batchsize: Extra inputs are not permitted"),
+        ("application.instanceName", None, "spec.application.instanceName: Field required"),
+        ("application.instanceName", "Web_1", "spec.application.instanceName: String should match"),
+        ("application.template", None, "application.template: action update needs a pod template"),
+        ("application.template", {"spec": {}}, "application.template: action update needs a pod template"),
+        ("nonUpdateStrategy", {}, "nonUpdateStrategy: action update takes updateStrategy"),
+        ("action", "restart", "updateStrategy: action restart takes nonUpdateStrategy"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_field(path: str, value: Any, said: str) -> None:
+    assert said in complaint(spec(path, value))
+
+
+def test_what_triton_0_1_x_wrote_for_an_unset_size_is_unset() -> None:
+    assert DeployFlowSpec.model_validate(spec("updateStrategy.batchSize", "")).strategy.batch_size is None
+
+
+def test_a_status_of_triton_0_1_x_is_read() -> None:
+    """Null for what is empty or not known yet, and Kubernetes' own phases of pods."""
+    pod = {"name": "web-1", "ip": "", "port": 0, "phase": "Unknown", "pullInStatus": ""}
+    condition = {"batch": 1, "batchSize": 1, "canary": False, "phase": "Pending", "startedAt": None}
+    said = DeployFlowStatus.model_validate(
+        {"conditions": [condition | {"pods": [pod]}, condition | {"pods": None}], "pods": None}
+    )
+    assert [one.phase for one in said.conditions[0].pods] == ["Pending"]
+    assert (said.conditions[1].pods, said.pods, said.version) == ([], [], 0)
+    assert DeployFlowStatus.model_validate({"conditions": None}).conditions == []
+
+
+def test_a_restart_with_both_strategies_is_refused() -> None:
+    both = spec("action", "restart") | {"nonUpdateStrategy": {"batchSize": 1}}
+    assert "updateStrategy: action restart takes nonUpdateStrategy" in complaint(both)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    body = spec("updateStrategy.batchSize", 0)
+    body["action"] = "explode"
+    del body["application"]["appID"]
+    text = complaint(body)
+    for field in ("spec.action", "spec.application.appID", "spec.updateStrategy.batchSize"):
+        assert field in text
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"type": "next", "namespace": "shop", "instanceName": "web"}', "id: Field required"),
+        ('{"id": "1", "type": "next", "namespace": "shop"}', "deployFlow: a next names its deployFlow"),
+        ('{"id": "1", "type": "deploy", "namespace": "shop"}', "spec: a deploy needs"),
+        (
+            '{"id": "1", "type": "continue", "namespace": "shop", "deployFlow": "f"}',
+            "target: continue needs a target",
+        ),
+        (
+            '{"id": "1", "type": "explode", "namespace": "shop", "deployFlow": "f"}',
+            "type: Input should be 'deploy'",
+        ),
+        (
+            '{"id": "1", "type": "continue", "namespace": "shop", "deployFlow": "f", "target": {"stage": "Smoking"}}',
+            "target.stage: Smoking is nothing to go on to",
+        ),
+        (
+            '{"id": "1", "type": "deploy", "namespace": "shop", "spec": {"action": "update"}}',
+            "spec.application: ",
+        ),
+        ("{not json", "Invalid JSON"),
+    ],
+)
+def test_a_command_that_can_not_be_meant_is_refused_by_its_field(body: str, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        DeployCommand.model_validate_json(body)
+    assert said in problems(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "replicas", "count"),
+    [(2, 10, 2), ("20%", 10, 2), ("1%", 10, 1), ("33%", 10, 4), ("100%", 7, 7), (None, 7, 7), (None, 0, 1)],
+)
+def test_percentages_round_up_and_nothing_means_all(size: Any, replicas: int, count: int) -> None:
+    assert count_of(size, replicas) == count
