@@ -177,7 +177,7 @@ async def releases(sandbox: Sandbox, count: int) -> list[str]:
 
 async def _all_smoked(client: Client, count: int) -> bool:
     flows = await client.list(k8s.DEPLOYFLOWS, "default")
-    waiting = [f for f in flows if (f.get("status") or {}).get("reason") == "WaitingForNext"]
+    waiting = [flow for flow in flows if (flow.get("status") or {}).get("reason") == "WaitingForNext"]
     say(f"  {len(waiting)} of {count} wait")
     return len(waiting) == count
 

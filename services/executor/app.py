@@ -9,7 +9,7 @@ from services.executor.clonesets import CloneSets
 from services.executor.owners import Owners
 from shared.domain import topics
 from shared.kube.cluster_events import FOR_THE_LOG, ClusterEvents
-from shared.messaging.background_publisher import Outgoing
+from shared.messaging.background_publisher import BackgroundPublisher
 from shared.service.process import Context, run
 
 
@@ -22,7 +22,7 @@ async def executor(context: Context) -> AsyncIterator[None]:
         [topics.BATCH_COMMANDS], group="executor", handle=clonesets.handle
     )
     clonesets.attach(commands)
-    for_the_log = Outgoing(context.kafka, FOR_THE_LOG)
+    for_the_log = BackgroundPublisher(context.kafka, FOR_THE_LOG)
     said = ClusterEvents(
         client,
         "CloneSet",

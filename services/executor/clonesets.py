@@ -23,7 +23,7 @@ from shared.kube.clonesets import CloneSet, facts_of
 from shared.kube.cluster_events import Involved, Subject
 from shared.kube.pods import Pod
 from shared.kube.reflector import ListMeta, Reflector, milliseconds
-from shared.messaging.background_publisher import Outgoing
+from shared.messaging.background_publisher import BackgroundPublisher
 from shared.messaging.kafka import Consumer, Kafka, decode
 from shared.observability import tracing
 from shared.settings import Settings
@@ -65,7 +65,7 @@ class CloneSets:
         self._consumer: Consumer | None = None
         self._seen: dict[str, object] = {}
         """By uid: what was told last of a CloneSet whose controller had caught up."""
-        self.outgoing = Outgoing(kafka)
+        self.outgoing = BackgroundPublisher(kafka)
         self.reflector = Reflector(
             client,
             CLONESETS,

@@ -9,14 +9,14 @@ from prometheus_client import REGISTRY
 
 from services.planner.api.reading import Reading
 from services.planner.api.serving import apis
-from services.planner.intake.command_consumer import Intake
-from services.planner.intake.flow_mutations import Changes
+from services.planner.intake.command_consumer import CommandConsumer
+from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.model.state import Instance
-from services.planner.runtime.finalizer import Ends
+from services.planner.runtime.finalizer import Finalizer
 from services.planner.runtime.flow_cache import FlowCache
-from services.planner.runtime.freeze_watch import FreezeWindows
-from services.planner.runtime.instance_processor import Instances
-from services.planner.runtime.release_gauges import Overview
+from services.planner.runtime.freeze_watch import FreezeWatch
+from services.planner.runtime.instance_processor import InstanceProcessor
+from services.planner.runtime.release_gauges import ReleaseGauges
 from services.planner.runtime.status_writer import StatusWriter
 from services.planner.runtime.timers import fire_forever, look_forever
 from shared.domain import topics
@@ -33,11 +33,11 @@ async def planner(context: Context) -> AsyncIterator[None]:
     await context.wait_for("Redis", store.ping)
     client = await context.kubernetes()
     flows = FlowCache(client, kafka, settings)
-    windows = FreezeWindows(client, flows, settings)
+    windows = FreezeWatch(client, flows, settings)
 
-    ends = Ends(client, kafka, flows)
+    ends = Finalizer(client, kafka, flows)
     writer = StatusWriter(client, flows, ends.begin, rate=settings.status_writes_per_second)
-    overview = Overview(flows)
+    overview = ReleaseGauges(flows)
 
     def changed(instance: Instance) -> None:
         writer.mark(instance)
@@ -49,7 +49,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
         overview.forget()
         await flows.assigned(owned)
 
-    instances = Instances(
+    instances = InstanceProcessor(
         store,
         kafka,
         flows,
@@ -64,7 +64,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
         handle=instances.handle,
     )
     reading = Reading(store, flows, client)
-    intake = Intake(Changes(client, flows, reading.status), kafka)
+    intake = CommandConsumer(FlowMutations(client, flows, reading.status), kafka)
     kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)
     facts.on_assigned = assigned

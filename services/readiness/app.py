@@ -19,7 +19,7 @@ from shared.kube.client import PODS
 from shared.kube.cluster_events import FOR_THE_LOG, ClusterEvents, Involved, Subject
 from shared.kube.pods import Pod
 from shared.kube.reflector import Reflector
-from shared.messaging.background_publisher import Outgoing
+from shared.messaging.background_publisher import BackgroundPublisher
 from shared.service.process import Context, run
 
 
@@ -28,7 +28,7 @@ async def readiness(context: Context) -> AsyncIterator[None]:
     settings, kafka = context.settings, context.kafka
     context.trace()
     client = await context.kubernetes()
-    outgoing, for_the_log = Outgoing(kafka), Outgoing(kafka, FOR_THE_LOG)
+    outgoing, for_the_log = BackgroundPublisher(kafka), BackgroundPublisher(kafka, FOR_THE_LOG)
 
     def owns(key: Key) -> bool:
         return commands.owns(str(key))

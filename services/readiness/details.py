@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from services.readiness.facts import FAILED_WAITING, UNTOLD, Detail, failed
+from services.readiness.facts import FAILED_WAITING, UNASSIGNED, Detail, failed
 from shared.domain.messages import ContainerLog, FlowRef, Gate
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import EVENTS, ApiError, Client
 from shared.kube.pods import ContainerStatus, Pod
-from shared.messaging.coalescing_queue import Marks
+from shared.messaging.coalescing_queue import CoalescingQueue
 
 Json = dict[str, Any]
 
@@ -133,7 +133,7 @@ class _Patient:
     due: float
     signs: tuple[bool, int]
     looks: int = 0
-    detail: Detail = UNTOLD
+    detail: Detail = UNASSIGNED
     logs: set[str] = field(default_factory=set)
     """The ids of those that were told."""
 
@@ -162,13 +162,13 @@ class Details:
         self._patients: dict[Key, dict[str, _Patient]] = defaultdict(dict)
         self._timers: dict[Key, tuple[float, asyncio.Handle]] = {}
         """When the next look at an instance is due; uvloop's handles do not always say it."""
-        self._looks = Marks(self._look)
+        self._looks = CoalescingQueue(self._look)
         self._limit = asyncio.Semaphore(AT_ONCE)
         self._said: set[tuple[Key, str]] = set()
 
     def of(self, pod: Pod) -> Detail:
         patient = self._patients.get(pod.key, {}).get(pod.metadata.uid)
-        return patient.detail if patient else UNTOLD
+        return patient.detail if patient else UNASSIGNED
 
     def changed(self, old: Pod | None, new: Pod | None) -> None:
         """A pod appeared (`old` is None), changed or is gone (`new` is None)."""

@@ -35,10 +35,10 @@ class Detail(NamedTuple):
     log: str = ""
 
 
-UNTOLD: Final = Detail()
+UNASSIGNED: Final = Detail()
 
 
-def fact_of(pod: Pod, detail: Detail = UNTOLD) -> PodFact:
+def fact_of(pod: Pod, detail: Detail = UNASSIGNED) -> PodFact:
     phase, reason, message = phase_of(pod)
     ports = [port.container_port for container in pod.spec.containers for port in container.ports]
     meta = pod.metadata

@@ -21,7 +21,7 @@ from shared.kube.client import CLONESETS, PODS, STRATEGIC, ApiError, Client, Jso
 from shared.kube.clonesets import CloneSet
 from shared.kube.pods import Pod
 from shared.kube.reflector import Reflector
-from shared.messaging.coalescing_queue import Marks
+from shared.messaging.coalescing_queue import CoalescingQueue
 from shared.messaging.kafka import decode
 from shared.observability import tracing
 
@@ -79,7 +79,7 @@ class GateKeeper:
         """Instances that a surge was given for: no need to ask their CloneSet whether it holds."""
         self._waiting: dict[Key, set[str]] = {}
         """The uids of the pods that waited when they were seen last."""
-        self._looks = Marks(self._look)
+        self._looks = CoalescingQueue(self._look)
         self._asked: dict[Key, Asked] = {}
         """What is being carried out, or tried again."""
 

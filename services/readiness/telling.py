@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from services.readiness.facts import UNTOLD, Detail, fact_of
+from services.readiness.facts import UNASSIGNED, Detail, fact_of
 from services.readiness.transitions import ending, transitions
 from shared.domain.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen, PodTransition, Transition
 from shared.domain.topics import Key
 from shared.kube.pods import Pod
-from shared.messaging.background_publisher import Outgoing
+from shared.messaging.background_publisher import BackgroundPublisher
 
 LARGEST: Final = 1_000
 """Facts and transitions in one message: about half a megabyte, below Kafka's limit of one."""
@@ -36,11 +36,11 @@ class Telling:
 
     def __init__(
         self,
-        outgoing: Outgoing,
+        outgoing: BackgroundPublisher,
         owns: Callable[[Key], bool],
         *,
         coalesce_ms: int,
-        detail: Callable[[Pod], Detail] = lambda _: UNTOLD,
+        detail: Callable[[Pod], Detail] = lambda _: UNASSIGNED,
         release: Callable[[Pod], FlowRef | None] = lambda _: None,
     ) -> None:
         self._outgoing = outgoing

@@ -19,7 +19,7 @@ from shared.domain.messages import AppRef, ClusterEvent, FlowRef
 from shared.domain.topics import Key
 from shared.kube.client import EVENTS, PAGE, Client
 from shared.kube.reflector import Meta, Reflector, milliseconds
-from shared.messaging.background_publisher import Outgoing
+from shared.messaging.background_publisher import BackgroundPublisher
 
 PATIENCE_SECONDS: Final = 10.0
 """For an object that an Event is about to appear."""
@@ -92,7 +92,7 @@ class ClusterEvents:
         kind: Literal["Pod", "CloneSet"],
         find: Callable[[Involved], Subject | None],
         owns: Callable[[Key], bool],
-        outgoing: Outgoing,
+        outgoing: BackgroundPublisher,
         *,
         namespaces: list[str],
         silence_seconds: float,

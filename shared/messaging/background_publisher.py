@@ -15,7 +15,7 @@ RETRY_SECONDS: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Outgoing:
+class BackgroundPublisher:
     """A queue of messages and the task (`run`) that publishes them, however long Kafka is away.
 
     What waits here is lost with the process; its source tells it again when the next process lists.

@@ -30,7 +30,7 @@ class Limits(NamedTuple):
 USUAL: Final = Limits()
 
 
-class Batches:
+class BatchConsumer:
     """Runs `write` for batches of records; a record is done when it returns."""
 
     def __init__(self, write: Write, put_aside: PutAside, limits: Limits) -> None:

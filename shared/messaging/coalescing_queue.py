@@ -11,7 +11,7 @@ from shared.domain.topics import Key
 _log = logging.getLogger(__name__)
 
 
-class Marks:
+class CoalescingQueue:
     """`mark(key)` sees to it that `work(key)` begins after the mark; marks that wait become one."""
 
     def __init__(self, work: Callable[[Key], Awaitable[None]]) -> None:

@@ -36,7 +36,7 @@ from shared.domain.messages import ADAPTERS, TOPIC_OF, Message
 from shared.domain.record import Record
 from shared.errors import ConfigError, Poison, Unavailable
 from shared.messaging import consumer_lag
-from shared.messaging.batch_consumer import USUAL, Batches, Limits, Write
+from shared.messaging.batch_consumer import USUAL, BatchConsumer, Limits, Write
 from shared.messaging.lanes import Handle, Lanes
 from shared.observability import tracing
 from shared.settings import Settings
@@ -130,7 +130,7 @@ class Consumer:
     """One member of a consumer group: feeds its lanes, commits what is done, knows what it owns."""
 
     def __init__(
-        self, kafka: Kafka, names: Sequence[str], group: str, work: Lanes | Batches, **arguments: Any
+        self, kafka: Kafka, names: Sequence[str], group: str, work: Lanes | BatchConsumer, **arguments: Any
     ) -> None:
         self._kafka = kafka
         self._group = group
@@ -179,7 +179,7 @@ class Consumer:
         await self._work.put(record)
 
     async def _take_many(self, raws: Sequence[Any]) -> None:
-        assert isinstance(self._work, Batches)
+        assert isinstance(self._work, BatchConsumer)
         records = [self._record(raw) for raw in raws]
         for topic, number in collections.Counter(record.topic for record in records).items():
             _consumed.labels(topic).inc(number)
@@ -283,7 +283,7 @@ class Kafka:
             self,
             names,
             group,
-            Batches(write, self.dead_letter, limits),
+            BatchConsumer(write, self.dead_letter, limits),
             batch=True,
             batch_timeout_ms=POLL_MS,
             max_records=limits.records,

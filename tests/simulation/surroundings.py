@@ -12,7 +12,7 @@ from typing import Any
 
 from services.planner.decision.apply_facts import Fact, flow_of
 from services.planner.decision.decide import Decision, decide
-from services.planner.model.state import EARLIER, Flow, Instance, Step
+from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step
 from services.planner.recovery.rebuild import rebuild
 from services.planner.views.status import status_of
 from shared.domain import messages as m
@@ -287,7 +287,7 @@ class Surroundings:
         if isinstance(command, m.PullIn):
             pods = [(uid, pod) for uid, pod in new.pods.items() if not pod.deleting]
             # one from before has had traffic
-            started = {uid for uid, pod in pods if pod.containers_ready or pod.batch == EARLIER}
+            started = {uid for uid, pod in pods if pod.containers_ready or pod.batch == PRE_EXISTING}
             assert set(command.uids) <= started, "no traffic for a pod whose containers are not ready"
         if isinstance(command, m.Scale):
             assert command.replicas >= 0

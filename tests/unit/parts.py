@@ -107,7 +107,7 @@ class MemoryKafka:
         return cast("Kafka", self)
 
 
-class Outgoing:
+class BackgroundPublisher:
     """Takes the place of `shared.messaging.background_publisher.Outgoing`."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Reading, Wanted
 from services.planner.api.stories import Stories, Told
 from services.planner.api.streams import Streams
-from services.planner.intake.flow_mutations import Changes, made_by
+from services.planner.intake.flow_mutations import FlowMutations, made_by
 from services.planner.runtime.flow_cache import DeployFlow, resource
 from services.planner.views import plan_preview
 from shared.domain import deployflow as df
@@ -116,7 +116,7 @@ class Calls:
         self,
         access: Access,
         reading: Reading,
-        changes: Changes,
+        changes: FlowMutations,
         streams: Streams,
         client: Client,
         events: Searched,

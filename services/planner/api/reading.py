@@ -125,7 +125,7 @@ class Reading:
             return {}
         self._ask_at = 0.0
         instances = [load(state) for state in states if state is not None]
-        return {flow.uid: status_of(i, flow) for i in instances for flow in i.flows}
+        return {flow.uid: status_of(instance, flow) for instance in instances for flow in instance.flows}
 
 
 def _may_be(wanted: Wanted, flow: DeployFlow) -> bool:

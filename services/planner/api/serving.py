@@ -23,7 +23,7 @@ from services.planner.api.stories import Stories
 from services.planner.api.streams import Streams
 from services.planner.api.tail import Tail
 from services.planner.api.tls import Certificate
-from services.planner.intake.flow_mutations import Changes
+from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
 from shared.errors import ConfigError
 from shared.event_store import EventStore, Query, open_store
@@ -60,7 +60,7 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
     calls = Calls(
         access,
         reading,
-        Changes(client, flows, reading.status),
+        FlowMutations(client, flows, reading.status),
         streams,
         client,
         log,

@@ -20,7 +20,7 @@ from services.planner.runtime.flow_cache import FlowCache
 from shared.domain.record import Record
 from shared.domain.topics import PHASE_EVENTS, Key
 from shared.errors import Unavailable
-from shared.messaging.coalescing_queue import Marks
+from shared.messaging.coalescing_queue import CoalescingQueue
 
 AFTER_POD_SECONDS: Final = 0.1
 """From what is told of pods until what the planner made of it can be read."""
@@ -91,7 +91,7 @@ class Streams:
         """Of each release that streams of all have told of, by uid, what tells its states apart."""
         self._over: set[str] = set()
         """The uids of releases whose end was told."""
-        self._marks = Marks(self._tell)
+        self._marks = CoalescingQueue(self._tell)
         flows.changed = self._changed
 
     def __len__(self) -> int:

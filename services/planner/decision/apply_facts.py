@@ -7,7 +7,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from services.planner.model.batch_plan import Counts
-from services.planner.model.state import EARLIER, UNTOLD, CloneSet, Flow, Given, Instance, Pod, Step, Strategy
+from services.planner.model.state import (
+    PRE_EXISTING,
+    UNASSIGNED,
+    CloneSet,
+    Flow,
+    Instance,
+    PendingCommand,
+    Pod,
+    Step,
+    Strategy,
+)
 from services.planner.recovery.legacy_takeover import begun_before, inherited, take_up
 from services.planner.recovery.rebuild import batch_pods, settle
 from services.planner.rules.pod_failures import told
@@ -43,112 +53,116 @@ Fact = (
 )
 
 
-def absorb(i: Instance, fact: Fact, now: int) -> Instance:
+def absorb(instance: Instance, fact: Fact, now: int) -> Instance:
     """The instance with what `fact` says taken in; the same object when it says nothing new."""
     match fact:
         case m.SpecObserved():
-            return _spec_observed(i, fact, now)
+            return _spec_observed(instance, fact, now)
         case m.SpecGone():
-            return _each_flow(i, fact.flow.uid, lambda flow: replace(flow, deleting=True))
+            return _each_flow(instance, fact.flow.uid, lambda flow: replace(flow, deleting=True))
         case m.PodsSeen():
-            return _pods_seen(i, fact)
+            return _pods_seen(instance, fact)
         case m.Due():
-            return i
-    given = i.given
-    if i.active is None or given is None:
-        return i
+            return instance
+    given = instance.given
+    if instance.active is None or given is None:
+        return instance
     match fact:
-        case m.Superseded() if fact.current > i.sequence or fact.sequence == given.sequence:
-            again = replace(i, sequence=max(i.sequence, fact.current), given=None)
+        case m.Superseded() if fact.current > instance.sequence or fact.sequence == given.sequence:
+            again = replace(instance, sequence=max(instance.sequence, fact.current), given=None)
             return _with(again, resync=True, issued=False)
         case m.CloneSetSeen() if not fact.cloneset.exists and given.kind not in _OF_THEIR_OWN:
             # told by a watch, which may be behind: the look says whether another has taken its place
-            return _with(i, resync=True, issued=False)
+            return _with(instance, resync=True, issued=False)
         case _ if fact.sequence != given.sequence:
-            return i
+            return instance
         case m.Done():
-            return _done(i, given, fact)
+            return _done(instance, given, fact)
         case m.CloneSetSeen():
             # a count that somebody else set is not taken for ours: the next write is answered ReplicasChanged
-            facts = fact.cloneset.model_copy(update={"replicas": i.cloneset.replicas})
-            seen = replace(_cloneset(i, facts), given=_seen(given, fact.cloneset))
+            facts = fact.cloneset.model_copy(update={"replicas": instance.cloneset.replicas})
+            seen = replace(_cloneset(instance, facts), given=_seen(given, fact.cloneset))
             return _surged_before(seen, given, fact.cloneset)
         case m.VictimsGone():
-            pods = {uid: pod for uid, pod in i.pods.items() if uid not in set(fact.gone)}
-            dropped = tuple(uid for uid in i.active.dropped if uid in pods)
-            return _with(replace(i, pods=pods, given=None), issued=False, victims=(), dropped=dropped)
+            pods = {uid: pod for uid, pod in instance.pods.items() if uid not in set(fact.gone)}
+            dropped = tuple(uid for uid in instance.active.dropped if uid in pods)
+            return _with(replace(instance, pods=pods, given=None), issued=False, victims=(), dropped=dropped)
         case m.ReplicasChanged():
-            delta = fact.replicas - i.cloneset.replicas
-            changed = replace(i, cloneset=replace(i.cloneset, replicas=fact.replicas), given=None)
-            goes = i.active.action in {Action.STOP, Action.DELETE}
-            wanted = 0 if goes else max(i.active.wanted + delta, 0)
+            delta = fact.replicas - instance.cloneset.replicas
+            changed = replace(
+                instance, cloneset=replace(instance.cloneset, replicas=fact.replicas), given=None
+            )
+            goes = instance.active.action in {Action.STOP, Action.DELETE}
+            wanted = 0 if goes else max(instance.active.wanted + delta, 0)
             return _with(changed, wanted=wanted, recount=True, resync=True, issued=False)
         case m.Refused():
             return _with(
-                replace(i, given=replace(given, answered=True, seen=True, kind="refused")),
+                replace(instance, given=replace(given, answered=True, seen=True, kind="refused")),
                 reason=fact.reason,
                 message=fact.message,
             )
-    return i
+    return instance
 
 
 _OF_THEIR_OWN = {"remove", "observe", "cancel", "finish"}
 """Commands whose own answer says it where the CloneSet is gone."""
 
 
-def _surged_before(i: Instance, given: Given, facts: m.CloneSetFacts) -> Instance:
+def _surged_before(instance: Instance, given: PendingCommand, facts: m.CloneSetFacts) -> Instance:
     """With the batch's surge told where a pause came before its answer: the hold says that it was written."""
-    flow = i.active
+    flow = instance.active
     batch = flow.open_batch if flow is not None else None
     hold = facts.hold
     if given.kind != "halt" or flow is None or batch is None or batch.told or hold is None:
-        return i
+        return instance
     if not facts.settled or (hold.flow, hold.batch) != (flow.uid, batch.number):
-        return i
+        return instance
     batches = (*flow.batches[:-1], replace(batch, told=True))
-    return _with(i, batches=batches, target_revision=facts.update_revision)
+    return _with(instance, batches=batches, target_revision=facts.update_revision)
 
 
-def _with(i: Instance, **fields: Any) -> Instance:
-    assert i.active is not None
-    return replace(i, active=replace(i.active, **fields))
+def _with(instance: Instance, **fields: Any) -> Instance:
+    assert instance.active is not None
+    return replace(instance, active=replace(instance.active, **fields))
 
 
-def _each_flow(i: Instance, uid: str, change: Any) -> Instance:
-    if i.active is not None and i.active.uid == uid:
-        return replace(i, active=change(i.active))
-    if any(flow.uid == uid for flow in i.waiting):
-        return replace(i, waiting=tuple(change(f) if f.uid == uid else f for f in i.waiting))
+def _each_flow(instance: Instance, uid: str, change: Any) -> Instance:
+    if instance.active is not None and instance.active.uid == uid:
+        return replace(instance, active=change(instance.active))
+    if any(flow.uid == uid for flow in instance.waiting):
+        return replace(instance, waiting=tuple(change(f) if f.uid == uid else f for f in instance.waiting))
     return (
-        replace(i, finished=kept)
-        if len(kept := tuple(f for f in i.finished if f.uid != uid)) < len(i.finished)
-        else i
+        replace(instance, finished=kept)
+        if len(kept := tuple(f for f in instance.finished if f.uid != uid)) < len(instance.finished)
+        else instance
     )
 
 
 # --- the spec --------------------------------------------------------------------------------------------
 
 
-def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
+def _spec_observed(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
     uid = fact.flow.uid
     if fact.status.get("finished"):
         # its last status has reached the API server: only that it is over has to be remembered here
-        kept = tuple(flow for flow in i.finished if flow.uid != uid)
-        over = (*i.over, uid)[-REMEMBERED:]
-        return replace(i, finished=kept, over=over) if len(kept) < len(i.finished) else i
-    if uid in i.over:
-        return i
-    known = next((flow for flow in i.flows if flow.uid == uid), None)
+        kept = tuple(flow for flow in instance.finished if flow.uid != uid)
+        over = (*instance.over, uid)[-REMEMBERED:]
+        return replace(instance, finished=kept, over=over) if len(kept) < len(instance.finished) else instance
+    if uid in instance.over:
+        return instance
+    known = next((flow for flow in instance.flows if flow.uid == uid), None)
     if known is None:
-        if i.active is None and begun_before(fact.status):
+        if instance.active is None and begun_before(fact.status):
             status = DeployFlowStatus.model_validate(fact.status, extra="ignore")
-            return replace(i, active=inherited(flow_of(fact, now), status, now), pods={}, given=None)
-        waiting = sorted([*i.waiting, flow_of(fact, now)], key=lambda flow: (flow.created_at, flow.name))
-        return replace(i, waiting=tuple(waiting))
+            return replace(instance, active=inherited(flow_of(fact, now), status, now), pods={}, given=None)
+        waiting = sorted(
+            [*instance.waiting, flow_of(fact, now)], key=lambda flow: (flow.created_at, flow.name)
+        )
+        return replace(instance, waiting=tuple(waiting))
     if known.phase.finished:
-        return i
+        return instance
     if fact.generation <= known.generation and fact.deleting == known.deleting:
-        return _override_observed(i, known, fact)
+        return _override_observed(instance, known, fact)
 
     def change(flow: Flow) -> Flow:
         try:
@@ -173,16 +187,20 @@ def _spec_observed(i: Instance, fact: m.SpecObserved, now: int) -> Instance:
             **_override(fact, flow),
         )
 
-    return _each_flow(i, uid, change)
+    return _each_flow(instance, uid, change)
 
 
-def _override_observed(i: Instance, known: Flow, fact: m.SpecObserved) -> Instance:
+def _override_observed(instance: Instance, known: Flow, fact: m.SpecObserved) -> Instance:
     """An annotation is no new generation of the spec."""
-    if fact.generation < known.generation or known not in i.waiting or not (new := _override(fact, known)):
-        return i
+    if (
+        fact.generation < known.generation
+        or known not in instance.waiting
+        or not (new := _override(fact, known))
+    ):
+        return instance
     asker = _asker(fact, known.request)
     return _each_flow(
-        i, known.uid, lambda flow: replace(flow, requested_by=asker, request=fact.request, **new)
+        instance, known.uid, lambda flow: replace(flow, requested_by=asker, request=fact.request, **new)
     )
 
 
@@ -284,10 +302,10 @@ def strategy_of(spec: DeployFlowSpec) -> Strategy:
 # --- pods ------------------------------------------------------------------------------------------------
 
 
-def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
-    if i.active is None:
-        return i
-    pods = dict(i.pods)
+def _pods_seen(instance: Instance, fact: m.PodsSeen) -> Instance:
+    if instance.active is None:
+        return instance
+    pods = dict(instance.pods)
     for seen in fact.pods:
         known = pods.get(seen.uid)
         if known is not None and 0 < seen.version < known.version:
@@ -306,7 +324,7 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
             port=seen.port,
             **told(seen, known),
             created_at=seen.created_at,
-            batch=known.batch if known else UNTOLD,
+            batch=known.batch if known else UNASSIGNED,
             asked=known.asked if known else 0,
             version=seen.version,
         )
@@ -315,24 +333,24 @@ def _pods_seen(i: Instance, fact: m.PodsSeen) -> Instance:
     if fact.complete:
         present = {seen.uid for seen in fact.pods}
         pods = {uid: pod for uid, pod in pods.items() if uid in present}
-    i = replace(i, pods=pods) if pods != i.pods else i
-    given = i.given
+    instance = replace(instance, pods=pods) if pods != instance.pods else instance
+    given = instance.given
     if given is None or given.answered:
-        return i
+        return instance
     gone = tuple(pod.uid for pod in fact.gone if pod.uid not in given.gone)
-    return replace(i, given=replace(given, gone=given.gone + gone)) if gone else i
+    return replace(instance, given=replace(given, gone=given.gone + gone)) if gone else instance
 
 
 # --- answers ---------------------------------------------------------------------------------------------
 
 
-def _seen(given: Given, facts: m.CloneSetFacts) -> Given:
+def _seen(given: PendingCommand, facts: m.CloneSetFacts) -> PendingCommand:
     caught_up = facts.settled and facts.sequence >= given.sequence
     removed = given.kind == "remove" and not facts.exists
     return replace(given, seen=True) if (caught_up or removed) and not given.seen else given
 
 
-def _cloneset(i: Instance, facts: m.CloneSetFacts) -> Instance:
+def _cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
     known = CloneSet(
         replicas=facts.replicas,
         exists=facts.exists,
@@ -340,24 +358,26 @@ def _cloneset(i: Instance, facts: m.CloneSetFacts) -> Instance:
         stopped=facts.stopped,
         no_pull_in=facts.no_pull_in,
     )
-    return i if known == i.cloneset else replace(i, cloneset=known)
+    return instance if known == instance.cloneset else replace(instance, cloneset=known)
 
 
-def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
-    flow = i.active
+def _done(instance: Instance, given: PendingCommand, fact: m.Done) -> Instance:
+    flow = instance.active
     assert flow is not None
     taking = flow.step == Step.TAKE_OVER or (flow.rebuilt and fact.cloneset.owner == flow.uid)
     if (flow.rebuilt or (flow.resync and taking)) and fact.cloneset.exists and not fact.cloneset.settled:
         # whose pods are whose can't be told before its controller has caught up: the look is repeated
-        return i
-    i = replace(_cloneset(i, fact.cloneset), sequence=max(i.sequence, fact.cloneset.sequence))
+        return instance
+    instance = replace(
+        _cloneset(instance, fact.cloneset), sequence=max(instance.sequence, fact.cloneset.sequence)
+    )
     answered = given.answered
     given = replace(_seen(given, fact.cloneset), answered=True)
     if answered:
-        return replace(i, given=given)
+        return replace(instance, given=given)
     # a surge, and a look between batches, list what was there before; others may list the batch's own pods too
-    listed = EARLIER if given.kind == "surge" or flow.rebuilt or flow.open_batch is None else UNTOLD
-    pods = dict(i.pods)
+    listed = PRE_EXISTING if given.kind == "surge" or flow.rebuilt or flow.open_batch is None else UNASSIGNED
+    pods = dict(instance.pods)
     for ref in fact.pods:
         known = pods.get(ref.uid)
         if ref.uid in given.gone:
@@ -369,23 +389,23 @@ def _done(i: Instance, given: Given, fact: m.Done) -> Instance:
             live = _from_list(ref, listed)
             kept = {name: getattr(known, name) for name in KEPT}
             pods[ref.uid] = replace(live, phase=live.phase if live.containers_ready else known.phase, **kept)
-        elif known.batch == UNTOLD:
+        elif known.batch == UNASSIGNED:
             pods[ref.uid] = replace(known, batch=listed)
-    i = replace(i, given=given, pods=pods)
+    instance = replace(instance, given=given, pods=pods)
     if given.kind != "observe":
-        return i
-    i = replace(i, given=replace(given, seen=True))
+        return instance
+    instance = replace(instance, given=replace(given, seen=True))
     if taking:
-        return take_up(i, flow, fact)
+        return take_up(instance, flow, fact)
     if flow.rebuilt:
-        flow = settle(flow, fact, {uid for uid, pod in i.pods.items() if pod.batch > EARLIER})
-        i = replace(i, active=flow, pods=batch_pods(i, flow, fact))
+        flow = settle(flow, fact, {uid for uid, pod in instance.pods.items() if pod.batch > PRE_EXISTING})
+        instance = replace(instance, active=flow, pods=batch_pods(instance, flow, fact))
         if flow.batches:
-            return i
+            return instance
     if flow.step == Step.OBSERVE and not flow.batches:
         counts = _counts_at_rest(fact)
-        return _with(i, updated=counts.updated, others=counts.others, target_revision=_target(fact))
-    return _resynced(i, flow, fact)
+        return _with(instance, updated=counts.updated, others=counts.others, target_revision=_target(fact))
+    return _resynced(instance, flow, fact)
 
 
 def _from_list(ref: m.PodRef, batch: int) -> Pod:
@@ -420,27 +440,29 @@ def _counts_at_rest(fact: m.Done) -> Counts:
     return Counts(min(max(updated, 0), replicas), replicas - min(max(updated, 0), replicas))
 
 
-def _resynced(i: Instance, flow: Flow, fact: m.Done) -> Instance:
+def _resynced(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     """After an `observe` in the middle; where somebody else scaled, the counts are taken anew."""
     if not flow.recount:
-        return _with(i, resync=False, issued=False)
-    return _recounted(i, flow, fact)
+        return _with(instance, resync=False, issued=False)
+    return _recounted(instance, flow, fact)
 
 
-def _recounted(i: Instance, flow: Flow, fact: m.Done) -> Instance:
+def _recounted(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     """With the counts that there are. What somebody else added while a batch surged is of that batch: it has
     the target revision, and waits behind the batch's hold.
     """
     total = fact.cloneset.replicas
     others = min(sum(1 for p in fact.pods if not flow.stays(p.uid, p.revision)), total)
-    counted = _with(i, updated=total - others, others=others, recount=False, resync=False, issued=False)
+    counted = _with(
+        instance, updated=total - others, others=others, recount=False, resync=False, issued=False
+    )
     batch = flow.open_batch
     hold = fact.cloneset.hold
     if batch is None or hold is None or (hold.flow, hold.batch) != (flow.uid, batch.number):
         return counted
     if batch.baked:
         return _with(counted, updated=max(total - others - batch.surge, 0))
-    mine = {uid for uid, pod in i.pods.items() if pod.batch == batch.number}
+    mine = {uid for uid, pod in instance.pods.items() if pod.batch == batch.number}
     updated = sum(1 for p in fact.pods if flow.stays(p.uid, p.revision) and p.uid not in mine)
     batch = replace(batch, surge=max(total - others - updated, 0))
     return _with(counted, updated=updated, batches=(*flow.batches[:-1], batch))

@@ -13,20 +13,20 @@ FILLED_IN: dict[str, Any] = {}
 """Stands for the application of the DeployFlow, which is read and filled in when the command is published."""
 
 
-def _head(i: Instance, sequence: int) -> dict[str, Any]:
-    f = _flow(i)
-    batch = f.batch.number if f.batch else 0
+def _head(instance: Instance, sequence: int) -> dict[str, Any]:
+    flow = _flow(instance)
+    batch = flow.batch.number if flow.batch else 0
     return {
-        "namespace": i.namespace,
-        "instance": i.name,
+        "namespace": instance.namespace,
+        "instance": instance.name,
         "sequence": sequence,
-        "flow": m.FlowRef(name=f.name, uid=f.uid, batch=batch, requested_by=f.requested_by),
+        "flow": m.FlowRef(name=flow.name, uid=flow.uid, batch=batch, requested_by=flow.requested_by),
     }
 
 
-def _flow(i: Instance) -> Flow:
-    assert i.active is not None
-    return i.active
+def _flow(instance: Instance) -> Flow:
+    assert instance.active is not None
+    return instance.active
 
 
 def read(body: str) -> m.Command:
@@ -35,106 +35,118 @@ def read(body: str) -> m.Command:
     return command
 
 
-def observe(i: Instance, sequence: int) -> m.Command:
-    f = _flow(i)
+def observe(instance: Instance, sequence: int) -> m.Command:
+    flow = _flow(instance)
     # what Triton 0.1.x has begun has its template in the CloneSet: there is none to try
-    tried = f.updating and f.step not in {Step.TAKE_OVER, Step.CANCEL}
-    return m.Observe(**_head(i, sequence), application=FILLED_IN if tried else None)
+    tried = flow.updating and flow.step not in {Step.TAKE_OVER, Step.CANCEL}
+    return m.Observe(**_head(instance, sequence), application=FILLED_IN if tried else None)
 
 
-def claim(i: Instance, sequence: int) -> m.Command:
+def claim(instance: Instance, sequence: int) -> m.Command:
     """Make a CloneSet ours in which Triton 0.1.x had begun: with our strategy and hold, no pod made or deleted."""
-    f = _flow(i)
-    batch = f.open_batch
-    replicas = i.cloneset.replicas
+    flow = _flow(instance)
+    batch = flow.open_batch
+    replicas = instance.cloneset.replicas
     counts: dict[str, Any] = {
         "replicas": replicas,
-        "partition": min(f.others, replicas),
+        "partition": min(flow.others, replicas),
         "accept_replicas": replicas,
     }
     if batch is None:
-        return m.Retire(**_head(i, sequence), **counts)
-    hold = m.Hold(flow=f.uid, batch=batch.number, surge=batch.surge, updated=f.updated, others=f.others)
-    return m.Surge(**_head(i, sequence), **counts, hold=hold, no_pull_in=f.strategy.no_pull_in)
+        return m.Retire(**_head(instance, sequence), **counts)
+    hold = m.Hold(
+        flow=flow.uid, batch=batch.number, surge=batch.surge, updated=flow.updated, others=flow.others
+    )
+    return m.Surge(**_head(instance, sequence), **counts, hold=hold, no_pull_in=flow.strategy.no_pull_in)
 
 
-def prepare(i: Instance, sequence: int) -> m.Command:
+def prepare(instance: Instance, sequence: int) -> m.Command:
     """Write the template and nothing else, to learn the name of its revision."""
-    replicas = i.cloneset.replicas
-    hold = m.Hold(flow=_flow(i).uid, batch=0, surge=0, updated=0, others=replicas)
+    replicas = instance.cloneset.replicas
+    hold = m.Hold(flow=_flow(instance).uid, batch=0, surge=0, updated=0, others=replicas)
     return m.Surge(
-        **_head(i, sequence),
+        **_head(instance, sequence),
         replicas=replicas,
         partition=replicas,
         hold=hold,
         application=FILLED_IN,
-        create=not i.cloneset.exists,
+        create=not instance.cloneset.exists,
         accept_replicas=replicas,
     )
 
 
-def surge(i: Instance, sequence: int) -> m.Command:
-    f = _flow(i)
-    batch = f.open_batch
+def surge(instance: Instance, sequence: int) -> m.Command:
+    flow = _flow(instance)
+    batch = flow.open_batch
     assert batch is not None
     return m.Surge(
-        **_head(i, sequence),
-        replicas=f.updated + f.others + batch.surge,
-        partition=_partition(f, f.others),
-        retire=[uid for uid in (*f.victims, *f.dropped) if uid in i.pods],
-        hold=m.Hold(flow=f.uid, batch=batch.number, surge=batch.surge, updated=f.updated, others=f.others),
-        application=FILLED_IN if f.updating and not f.keeps_template else None,
-        create=f.action == "create" and batch.number == 1,
-        no_pull_in=f.strategy.no_pull_in,
-        accept_replicas=i.cloneset.replicas,
+        **_head(instance, sequence),
+        replicas=flow.updated + flow.others + batch.surge,
+        partition=_partition(flow, flow.others),
+        retire=[uid for uid in (*flow.victims, *flow.dropped) if uid in instance.pods],
+        hold=m.Hold(
+            flow=flow.uid, batch=batch.number, surge=batch.surge, updated=flow.updated, others=flow.others
+        ),
+        application=FILLED_IN if flow.updating and not flow.keeps_template else None,
+        create=flow.action == "create" and batch.number == 1,
+        no_pull_in=flow.strategy.no_pull_in,
+        accept_replicas=instance.cloneset.replicas,
     )
 
 
-def retire(i: Instance, sequence: int) -> m.Command:
-    f = _flow(i)
-    batch = f.open_batch
+def retire(instance: Instance, sequence: int) -> m.Command:
+    flow = _flow(instance)
+    batch = flow.open_batch
     assert batch is not None
-    count = retires(f, batch)
+    count = retires(flow, batch)
     return m.Retire(
-        **_head(i, sequence),
-        replicas=f.updated + f.others + batch.surge - count,
-        partition=_partition(f, f.others - count),
-        retire=[uid for uid in (*f.victims, *f.dropped) if uid in i.pods],
-        accept_replicas=i.cloneset.replicas,
+        **_head(instance, sequence),
+        replicas=flow.updated + flow.others + batch.surge - count,
+        partition=_partition(flow, flow.others - count),
+        retire=[uid for uid in (*flow.victims, *flow.dropped) if uid in instance.pods],
+        accept_replicas=instance.cloneset.replicas,
     )
 
 
-def _partition(f: Flow, others: int) -> int:
+def _partition(flow: Flow, others: int) -> int:
     """The pods that a new one in their place shall be made of the old template for."""
-    return max(others, 0) if f.updating else 0
+    return max(others, 0) if flow.updating else 0
 
 
-def halt(i: Instance, sequence: int) -> m.Command:
-    return m.Halt(**_head(i, sequence))
+def halt(instance: Instance, sequence: int) -> m.Command:
+    return m.Halt(**_head(instance, sequence))
 
 
 def cancel(
-    i: Instance, sequence: int, *, keep: int, baked: int, drop: tuple[str, ...], restore_template: bool
+    instance: Instance, sequence: int, *, keep: int, baked: int, drop: tuple[str, ...], restore_template: bool
 ) -> m.Command:
     return m.Cancel(
-        **_head(i, sequence), keep=keep, baked=baked, drop=list(drop), restore_template=restore_template
+        **_head(instance, sequence),
+        keep=keep,
+        baked=baked,
+        drop=list(drop),
+        restore_template=restore_template,
     )
 
 
-def finish(i: Instance, sequence: int) -> m.Command:
-    f = _flow(i)
+def finish(instance: Instance, sequence: int) -> m.Command:
+    flow = _flow(instance)
     # another release leaves what an ended update left: its own pods all have the CloneSet's template
-    mixed = not f.updating and i.mixed
-    return m.Finish(**_head(i, sequence), mixed=mixed, stopped=f.stopped if f.outcome is None else 0)
+    mixed = not flow.updating and instance.mixed
+    return m.Finish(
+        **_head(instance, sequence), mixed=mixed, stopped=flow.stopped if flow.outcome is None else 0
+    )
 
 
-def remove(i: Instance, sequence: int) -> m.Command:
-    return m.Remove(**_head(i, sequence))
+def remove(instance: Instance, sequence: int) -> m.Command:
+    return m.Remove(**_head(instance, sequence))
 
 
-def pull_in(i: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
-    return m.PullIn(**_head(i, sequence), uids=list(uids))
+def pull_in(instance: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
+    return m.PullIn(**_head(instance, sequence), uids=list(uids))
 
 
-def pull_out(i: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
-    return m.PullOut(**_head(i, sequence), uids=list(uids), drain_after=_flow(i).strategy.pull_out)
+def pull_out(instance: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
+    return m.PullOut(
+        **_head(instance, sequence), uids=list(uids), drain_after=_flow(instance).strategy.pull_out
+    )

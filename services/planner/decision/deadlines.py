@@ -13,38 +13,46 @@ from services.planner.rules.batch_interval import interval_end
 from services.planner.rules.failure_detection import step_end
 
 
-def deadline(i: Instance, now: int, *, resend_ms: int) -> int | None:
+def deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None:
     """Milliseconds since 1970; None when only a message can move the release."""
-    f = i.active
-    times = [time for time in (*freeze_hold.ends(i), *(_times(i, f) if f else ())) if time > now]
-    if f is not None and i.given is not None and not (i.given.answered and i.given.seen):
-        times.append(i.given.sent_at + resend_ms)
+    flow = instance.active
+    times = [
+        time
+        for time in (*freeze_hold.ends(instance), *(_times(instance, flow) if flow else ()))
+        if time > now
+    ]
+    if (
+        flow is not None
+        and instance.given is not None
+        and not (instance.given.answered and instance.given.seen)
+    ):
+        times.append(instance.given.sent_at + resend_ms)
     return min(times, default=None)
 
 
-def _times(i: Instance, f: Flow) -> Iterator[int]:
-    s = f.strategy
-    batch = f.open_batch
-    if f.paused:
+def _times(instance: Instance, flow: Flow) -> Iterator[int]:
+    s = flow.strategy
+    batch = flow.open_batch
+    if flow.paused:
         return
-    if f.step == Step.BETWEEN and may_start(f, len(f.batches) + 1):
-        if remaining(f.wanted, Counts(f.updated, f.others)):
-            yield interval_end(f)
+    if flow.step == Step.BETWEEN and may_start(flow, len(flow.batches) + 1):
+        if remaining(flow.wanted, Counts(flow.updated, flow.others)):
+            yield interval_end(flow)
         return
     if batch is None:
         return
-    if (end := step_end(f)) is not None:
+    if (end := step_end(flow)) is not None:
         yield end
-    if f.step in {Step.SURGE, Step.SMOKED}:
+    if flow.step in {Step.SURGE, Step.SMOKED}:
         limit = s.startup_timeout * 1000
         yield batch.surged_at + limit
-        for _, pod in mine(i, batch):
+        for _, pod in mine(instance, batch):
             if not pod.containers_ready:
                 yield max(pod.created_at, batch.surged_at) + limit
-    elif f.step == Step.PULL_IN:
+    elif flow.step == Step.PULL_IN:
         if batch.ready_since:
             yield batch.ready_since + s.bake * 1000
         if batch.unready_since:
             yield batch.unready_since + s.pull_in_timeout * 1000
-    elif f.step == Step.PULL_OUT and batch.pulled_out_at:
+    elif flow.step == Step.PULL_OUT and batch.pulled_out_at:
         yield batch.pulled_out_at + s.pull_out * 1000

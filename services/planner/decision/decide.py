@@ -30,30 +30,32 @@ class Decision(NamedTuple):
 
 
 def decide(
-    i: Instance, facts: Sequence[Fact], now: int, *, resend_ms: int, windows: Windows = NO_WINDOWS
+    instance: Instance, facts: Sequence[Fact], now: int, *, resend_ms: int, windows: Windows = NO_WINDOWS
 ) -> Decision:
     """Take in the facts one by one, then do all that can be done, at the time `now` (ms since 1970).
 
     `windows`: the freeze windows of its namespace.
     """
-    before = i
+    before = instance
     commands: list[Command] = []
     told: list[FlowEvent] = []
     for fact in facts:
-        i = _touched(i, look(absorb(i, fact, now), windows, now), now, told)
+        instance = _touched(instance, look(absorb(instance, fact, now), windows, now), now, told)
         for _ in range(_MOVES):
-            move = next_move(i, now, resend_ms=resend_ms)
+            move = next_move(instance, now, resend_ms=resend_ms)
             if move is None:
                 break
-            i = _touched(i, move.instance, now, told)
+            instance = _touched(instance, move.instance, now, told)
             commands += move.commands
         else:
-            msg = f"{i.key}: the release turns in circles at {i.active and i.active.step}"
+            msg = (
+                f"{instance.key}: the release turns in circles at {instance.active and instance.active.step}"
+            )
             raise RuntimeError(msg)
-    if i is before or i == before:
+    if instance is before or instance == before:
         return Decision(before, (), ())
-    asked = tuple(requests(before, i))
-    return Decision(replace(i, version=before.version + 1), tuple(commands), tuple(told), asked)
+    asked = tuple(requests(before, instance))
+    return Decision(replace(instance, version=before.version + 1), tuple(commands), tuple(told), asked)
 
 
 def _touched(old: Instance, new: Instance, now: int, told: list[FlowEvent]) -> Instance:

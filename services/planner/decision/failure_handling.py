@@ -7,108 +7,118 @@ from msgspec.structs import replace
 from services.planner.decision import command_factory as give
 from services.planner.decision.scheduling import leave_unbaked
 from services.planner.decision.transitions import Move, again, give_command, mine, set_batch, set_flow
-from services.planner.model.state import EARLIER, Flow, Instance, Step
+from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step
 from services.planner.rules.failure_detection import Failure
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 
 
-def resync(i: Instance, f: Flow, now: int, resend_ms: int) -> Move | None:
-    if i.given is not None and i.given.kind == "observe":
-        return again(i, f, now, resend_ms, anyway=True)
-    return give_command(i, give.observe, now)
+def resync(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
+    if instance.given is not None and instance.given.kind == "observe":
+        return again(instance, flow, now, resend_ms, anyway=True)
+    return give_command(instance, give.observe, now)
 
 
-def lost(i: Instance, f: Flow) -> bool:
+def lost(instance: Instance, flow: Flow) -> bool:
     """Whether somebody has deleted the CloneSet in the middle of the release."""
-    began = f.batches and (f.action != Action.CREATE or f.batches[0].told)
-    return bool(began) and not i.cloneset.exists and f.step not in _WITHOUT
+    began = flow.batches and (flow.action != Action.CREATE or flow.batches[0].told)
+    return bool(began) and not instance.cloneset.exists and flow.step not in _WITHOUT
 
 
 _WITHOUT = {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER, Step.CANCEL, Step.FINISH, Step.DONE}
 """Steps that begin without a CloneSet, or learn by their own command that it is gone."""
 
 
-def give_up(i: Instance, f: Flow) -> Move:
+def give_up(instance: Instance, flow: Flow) -> Move:
     """Nothing of the instance is left to release."""
-    text = f"CloneSet {i.key} does not exist"
-    return Move(set_flow(i, f, step=Step.DONE, outcome=_without_it(f), reason="NotFound", message=text))
+    text = f"CloneSet {instance.key} does not exist"
+    return Move(
+        set_flow(instance, flow, step=Step.DONE, outcome=_without_it(flow), reason="NotFound", message=text)
+    )
 
 
-def _without_it(f: Flow) -> FlowPhase:
+def _without_it(flow: Flow) -> FlowPhase:
     """What a release comes to whose CloneSet is gone."""
-    return FlowPhase.SUCCESS if f.action == Action.DELETE else FlowPhase.FAILED
+    return FlowPhase.SUCCESS if flow.action == Action.DELETE else FlowPhase.FAILED
 
 
-def refused(i: Instance, f: Flow, now: int) -> Move:
-    i = replace(i, given=None)
-    if f.step == Step.CANCEL and not f.issued:
+def refused(instance: Instance, flow: Flow, now: int) -> Move:
+    instance = replace(instance, given=None)
+    if flow.step == Step.CANCEL and not flow.issued:
         # it was a look at the pods
-        return leave_unbaked(i, f, now)
-    if f.step == Step.CANCEL or (f.reason == "NotFound" and f.batches):
-        return Move(set_flow(i, f, step=Step.DONE, outcome=f.outcome or _without_it(f)))
-    batch = f.open_batch
-    if batch is None or (batch.number == 1 and not i.cloneset.exists):
+        return leave_unbaked(instance, flow, now)
+    if flow.step == Step.CANCEL or (flow.reason == "NotFound" and flow.batches):
+        return Move(set_flow(instance, flow, step=Step.DONE, outcome=flow.outcome or _without_it(flow)))
+    batch = flow.open_batch
+    if batch is None or (batch.number == 1 and not instance.cloneset.exists):
         # nothing has moved yet
-        return Move(set_flow(i, f, step=Step.DONE, outcome=FlowPhase.FAILED))
+        return Move(set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.FAILED))
     phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
-    return fail(i, f, Failure(phase, f.reason, f.message, 0, ()), now)
+    return fail(instance, flow, Failure(phase, flow.reason, flow.message, 0, ()), now)
 
 
-def fail(i: Instance, f: Flow, found: Failure, now: int) -> Move:
+def fail(instance: Instance, flow: Flow, found: Failure, now: int) -> Move:
     """The release stops here; the pods that fail stay, or go, without traffic."""
-    batch = f.batch
+    batch = flow.batch
     assert batch is not None
     if found.phase is None:
-        return Move(set_flow(i, f, failed=True, reason=found.reason, message=found.message))
+        return Move(set_flow(instance, flow, failed=True, reason=found.reason, message=found.message))
     count = batch.failed_replicas + found.replicas
     failed = replace(
         batch, phase=found.phase, reason=found.reason, message=found.message, failed_replicas=count
     )
-    i = set_batch(i, f, failed, failed=True, reason=found.phase, message=found.message, updated_at=now)
-    if found.pull_out:
-        assert i.active is not None
-        return give_command(set_flow(i, i.active, halted=True), give.pull_out, now, uids=found.pull_out)
-    return Move(i)
-
-
-def count_failed(i: Instance, f: Flow, found: Failure) -> Instance:
-    """More pods of the failed batch have failed meanwhile."""
-    batch = replace(f.batches[-1], failed_replicas=found.replicas, message=found.message)
-    return set_batch(i, f, batch, message=found.message)
-
-
-def spare(i: Instance, f: Flow, bad: tuple[str, ...], now: int) -> Move:
-    """The batch goes on without these pods, which are not many: they go with the old ones, and are made anew later."""
-    batch = f.open_batch
-    assert batch is not None
-    names = ", ".join(sorted(i.pods[uid].name for uid in bad))
-    warning = f"batch {batch.number} goes on without {len(bad)} failed pods, within failureThreshold: {names}"
-    opened = tuple(uid for uid in bad if i.pods[uid].gate == "open")
-    pods = {uid: replace(pod, batch=EARLIER) if uid in bad else pod for uid, pod in i.pods.items()}
-    smaller = replace(batch, surge=batch.surge - len(bad), failed_replicas=batch.failed_replicas + len(bad))
-    i = set_batch(
-        replace(i, pods=pods),
-        f,
-        smaller,
-        dropped=(*f.dropped, *bad),
-        warnings=(*f.warnings, warning),
+    instance = set_batch(
+        instance, flow, failed, failed=True, reason=found.phase, message=found.message, updated_at=now
     )
-    return give_command(i, give.pull_out, now, uids=opened) if opened else Move(i)
+    if found.pull_out:
+        assert instance.active is not None
+        return give_command(
+            set_flow(instance, instance.active, halted=True), give.pull_out, now, uids=found.pull_out
+        )
+    return Move(instance)
 
 
-def retry(i: Instance, f: Flow, now: int) -> Move:
+def count_failed(instance: Instance, flow: Flow, found: Failure) -> Instance:
+    """More pods of the failed batch have failed meanwhile."""
+    batch = replace(flow.batches[-1], failed_replicas=found.replicas, message=found.message)
+    return set_batch(instance, flow, batch, message=found.message)
+
+
+def spare(instance: Instance, flow: Flow, bad: tuple[str, ...], now: int) -> Move:
+    """The batch goes on without these pods, which are not many: they go with the old ones, and are made anew later."""
+    batch = flow.open_batch
+    assert batch is not None
+    names = ", ".join(sorted(instance.pods[uid].name for uid in bad))
+    warning = f"batch {batch.number} goes on without {len(bad)} failed pods, within failureThreshold: {names}"
+    opened = tuple(uid for uid in bad if instance.pods[uid].gate == "open")
+    pods = {
+        uid: replace(pod, batch=PRE_EXISTING) if uid in bad else pod for uid, pod in instance.pods.items()
+    }
+    smaller = replace(batch, surge=batch.surge - len(bad), failed_replicas=batch.failed_replicas + len(bad))
+    instance = set_batch(
+        replace(instance, pods=pods),
+        flow,
+        smaller,
+        dropped=(*flow.dropped, *bad),
+        warnings=(*flow.warnings, warning),
+    )
+    return give_command(instance, give.pull_out, now, uids=opened) if opened else Move(instance)
+
+
+def retry(instance: Instance, flow: Flow, now: int) -> Move:
     """The failed batch anew: its pods that do not serve go, fresh ones take their place. Else there is no effect."""
-    noted = replace(f, retries=f.strategy.retries)
-    batch = f.open_batch
-    if not f.failed or batch is None or f.outcome is not None:
-        return Move(replace(i, active=noted))
+    noted = replace(flow, retries=flow.strategy.retries)
+    batch = flow.open_batch
+    if not flow.failed or batch is None or flow.outcome is not None:
+        return Move(replace(instance, active=noted))
     anew = replace(noted, failed=False, halted=False, reason="", message="", issued=False)
     if batch.baked:
         # all that is left of it is that its old pods go
-        return Move(set_batch(replace(i, given=None), anew, replace(batch, baked_at=now)))
+        return Move(set_batch(replace(instance, given=None), anew, replace(batch, baked_at=now)))
     serves = batch.phase == BatchPhase.BAKE_FAILED
-    dropped = tuple(uid for uid, pod in mine(i, batch) if not (serves and pod.ready))
-    pods = {uid: replace(pod, batch=EARLIER) if uid in dropped else pod for uid, pod in i.pods.items()}
+    dropped = tuple(uid for uid, pod in mine(instance, batch) if not (serves and pod.ready))
+    pods = {
+        uid: replace(pod, batch=PRE_EXISTING) if uid in dropped else pod for uid, pod in instance.pods.items()
+    }
     fresh = replace(
         batch,
         phase=BatchPhase.SMOKING,
@@ -122,13 +132,13 @@ def retry(i: Instance, f: Flow, now: int) -> Move:
         ready_since=0,
         unready_since=0,
     )
-    i = set_batch(
-        replace(i, pods=pods),
+    instance = set_batch(
+        replace(instance, pods=pods),
         anew,
         fresh,
         step=Step.SURGE,
         issued=True,
-        dropped=(*f.dropped, *dropped),
+        dropped=(*flow.dropped, *dropped),
         phase=FlowPhase.BATCH_STARTED,
     )
-    return give_command(i, give.surge, now)
+    return give_command(instance, give.surge, now)

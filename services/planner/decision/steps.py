@@ -27,11 +27,11 @@ from services.planner.decision.traffic_removal import closed, still_serving
 from services.planner.decision.transitions import (
     Move,
     again,
-    ask_in,
     carried_out,
     give_command,
     gone,
     mine,
+    request_pull_in,
     set_batch,
     set_flow,
 )
@@ -47,157 +47,175 @@ from services.planner.model.batch_plan import (
     retire_after,
 )
 from services.planner.model.flow_plan import batch_size_of, planned
-from services.planner.model.state import EARLIER, UNTOLD, Batch, Flow, Instance, Step
+from services.planner.model.state import PRE_EXISTING, UNASSIGNED, Batch, Flow, Instance, Step
 from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.batch_interval import interval_end
-from services.planner.rules.draining import have_connections
+from services.planner.rules.draining import count_undrained
 from services.planner.rules.failure_detection import failure, spared
 from services.planner.rules.pod_selection import choose_victims, retires
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 
 
-def next_move(i: Instance, now: int, *, resend_ms: int) -> Move | None:
+def next_move(instance: Instance, now: int, *, resend_ms: int) -> Move | None:
     """The one thing to do next; None when there is nothing to do now."""
-    if (kept := drop_waiting(i, now)) is not i:
+    if (kept := drop_waiting(instance, now)) is not instance:
         return Move(kept)
-    f = i.active
-    if f is None:
-        return activate(i, now)
-    if f.step == Step.DONE:
-        return Move(close(i, f, now))
-    if i.given is not None and i.given.kind == "refused":
-        return refused(i, f, now)
-    if f.resync:
-        return resync(i, f, now, resend_ms)
-    if lost(i, f):
-        return give_up(i, f)
-    if (told := _tell_pods(i, f)) is not i:
+    flow = instance.active
+    if flow is None:
+        return activate(instance, now)
+    if flow.step == Step.DONE:
+        return Move(close(instance, flow, now))
+    if instance.given is not None and instance.given.kind == "refused":
+        return refused(instance, flow, now)
+    if flow.resync:
+        return resync(instance, flow, now, resend_ms)
+    if lost(instance, flow):
+        return give_up(instance, flow)
+    if (told := _tell_pods(instance, flow)) is not instance:
         return Move(told)
-    if (ending := ending_of(i, f)) is not None:
-        return end(i, f, ending, now, resend_ms)
-    if f.strategy.retries > f.retries:
-        return retry(i, f, now)
-    if (found := failure(i, f, now)) is not None:
-        if not f.failed:
-            return fail(i, f, found, now)
-        if f.batches[-1].failed_replicas < found.replicas:
-            return Move(count_failed(i, f, found))
-        if uids := still_serving(i, found):
-            return give_command(i, give.pull_out, now, uids=uids)
-    if (f.failed or f.step == Step.PULL_IN) and (pulled_out := closed(i)) is not i:
+    if (ending := ending_of(instance, flow)) is not None:
+        return end(instance, flow, ending, now, resend_ms)
+    if flow.strategy.retries > flow.retries:
+        return retry(instance, flow, now)
+    if (found := failure(instance, flow, now)) is not None:
+        if not flow.failed:
+            return fail(instance, flow, found, now)
+        if flow.batches[-1].failed_replicas < found.replicas:
+            return Move(count_failed(instance, flow, found))
+        if uids := still_serving(instance, found):
+            return give_command(instance, give.pull_out, now, uids=uids)
+    if (flow.failed or flow.step == Step.PULL_IN) and (pulled_out := closed(instance)) is not instance:
         return Move(pulled_out)
-    if bad := spared(i, f, now):
-        return spare(i, f, bad, now)
-    if f.paused and not f.halted and f.step in {Step.SURGE, Step.RETIRE} and f.issued:
-        return give_command(set_flow(i, f, halted=True, issued=False), give.halt, now)
-    if f.halted and not f.paused:
-        return Move(set_flow(i, f, halted=False))
-    if (seen := _gates_seen(i)) is not i:
+    if bad := spared(instance, flow, now):
+        return spare(instance, flow, bad, now)
+    if flow.paused and not flow.halted and flow.step in {Step.SURGE, Step.RETIRE} and flow.issued:
+        return give_command(set_flow(instance, flow, halted=True, issued=False), give.halt, now)
+    if flow.halted and not flow.paused:
+        return Move(set_flow(instance, flow, halted=False))
+    if (seen := _gates_seen(instance)) is not instance:
         return Move(seen)
-    if strays := _strays(i, f):
-        return ask_in(i, now, strays)
-    return _STEPS[f.step](i, f, now) or again(i, f, now, resend_ms)
+    if strays := _strays(instance, flow):
+        return request_pull_in(instance, now, strays)
+    return _STEPS[flow.step](instance, flow, now) or again(instance, flow, now, resend_ms)
 
 
-def _finish(i: Instance, f: Flow, now: int) -> Move | None:
-    removing = f.action == Action.DELETE
-    if removing and not f.issued and remaining(f.wanted, Counts(f.updated, f.others)):
+def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
+    removing = flow.action == Action.DELETE
+    if removing and not flow.issued and remaining(flow.wanted, Counts(flow.updated, flow.others)):
         # somebody has scaled it up since
-        return Move(set_flow(i, f, step=Step.BETWEEN))
-    if not f.issued:
-        return give_command(set_flow(i, f, issued=True), give.remove if removing else give.finish, now)
-    if carried_out(i, "remove" if removing else "finish"):
-        warnings = "; ".join(f.warnings)
-        return Move(set_flow(i, f, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings))
+        return Move(set_flow(instance, flow, step=Step.BETWEEN))
+    if not flow.issued:
+        return give_command(
+            set_flow(instance, flow, issued=True), give.remove if removing else give.finish, now
+        )
+    if carried_out(instance, "remove" if removing else "finish"):
+        warnings = "; ".join(flow.warnings)
+        return Move(
+            set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings)
+        )
     return None
 
 
 # --- the road --------------------------------------------------------------------------------------------
 
 
-def _observe(i: Instance, f: Flow, now: int) -> Move | None:
+def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
     """The first look: what there is decides on the plan."""
-    if not carried_out(i, "observe"):
+    if not carried_out(instance, "observe"):
         return None
-    if not i.cloneset.exists and f.action != "create":
-        message = f"CloneSet {i.name} does not exist: create the instance first (action create)"
-        return Move(_not_begun(i, f, "InstanceNotFound", message))
-    if not f.updating:
-        return _aim(i, f)
-    revisions = {pod.revision for pod in i.pods.values() if not pod.deleting}
-    if not f.target_revision and (len(revisions) > 1 or f.wanted == 0):
+    if not instance.cloneset.exists and flow.action != "create":
+        message = f"CloneSet {instance.name} does not exist: create the instance first (action create)"
+        return Move(_not_begun(instance, flow, "InstanceNotFound", message))
+    if not flow.updating:
+        return _aim(instance, flow)
+    revisions = {pod.revision for pod in instance.pods.values() if not pod.deleting}
+    if not flow.target_revision and (len(revisions) > 1 or flow.wanted == 0):
         # some of these pods may have the target template: its revision is known once it is written
-        return give_command(set_flow(i, f, step=Step.PREPARE), give.prepare, now) if not f.paused else None
-    return Move(replace(i, active=planned(f)))
+        return (
+            give_command(set_flow(instance, flow, step=Step.PREPARE), give.prepare, now)
+            if not flow.paused
+            else None
+        )
+    return Move(replace(instance, active=planned(flow)))
 
 
-def _aim(i: Instance, f: Flow) -> Move:
+def _aim(instance: Instance, flow: Flow) -> Move:
     """What an action that keeps the template leads to, from the pods that there are."""
-    uids = {pod.name: uid for uid, pod in i.pods.items() if not pod.deleting}
-    named = f.strategy.pods_to_delete
-    replicas = i.cloneset.replicas
-    current = Current(exists=True, replicas=replicas, updated=replicas, stopped=i.cloneset.stopped)
-    aim = goal(f.action, f.wanted, current, len(named))
+    uids = {pod.name: uid for uid, pod in instance.pods.items() if not pod.deleting}
+    named = flow.strategy.pods_to_delete
+    replicas = instance.cloneset.replicas
+    current = Current(exists=True, replicas=replicas, updated=replicas, stopped=instance.cloneset.stopped)
+    aim = goal(flow.action, flow.wanted, current, len(named))
     if unknown := [name for name in named if name not in uids]:
-        text = f"podsToDelete: {i.name} has no pod {', '.join(unknown)}"
-        return Move(_not_begun(i, f, "PodNotFound", text))
+        text = f"podsToDelete: {instance.name} has no pod {', '.join(unknown)}"
+        return Move(_not_begun(instance, flow, "PodNotFound", text))
     if isinstance(aim, str):
-        return Move(_not_begun(i, f, "NotPossible", aim))
-    everyone = f.action == Action.RESTART and not named
+        return Move(_not_begun(instance, flow, "NotPossible", aim))
+    everyone = flow.action == Action.RESTART and not named
     leaving = frozenset(uids.values() if everyone else (uids[name] for name in named))
     others = min(len(leaving), replicas)
-    f = replace(
-        f,
+    flow = replace(
+        flow,
         wanted=aim.wanted,
         leaving=leaving,
         updated=replicas - others,
         others=others,
-        target_revision=i.cloneset.update_revision,
-        stopped=replicas if f.action == Action.STOP else 0,
+        target_revision=instance.cloneset.update_revision,
+        stopped=replicas if flow.action == Action.STOP else 0,
         # whoever opens the gates of its pods goes on doing it
-        strategy=replace(f.strategy, no_pull_in=i.cloneset.no_pull_in),
+        strategy=replace(flow.strategy, no_pull_in=instance.cloneset.no_pull_in),
     )
-    return Move(replace(i, active=planned(f)))
+    return Move(replace(instance, active=planned(flow)))
 
 
-def _not_begun(i: Instance, f: Flow, reason: str, message: str) -> Instance:
-    return set_flow(i, f, step=Step.DONE, outcome=FlowPhase.FAILED, reason=reason, message=message)
+def _not_begun(instance: Instance, flow: Flow, reason: str, message: str) -> Instance:
+    return set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.FAILED, reason=reason, message=message)
 
 
-def _prepare(i: Instance, f: Flow, now: int) -> Move | None:
-    if f.paused:
+def _prepare(instance: Instance, flow: Flow, now: int) -> Move | None:
+    if flow.paused:
         return None
-    if i.given is None:
-        return give_command(i, give.prepare, now)
-    if not carried_out(i, "surge"):
+    if instance.given is None:
+        return give_command(instance, give.prepare, now)
+    if not carried_out(instance, "surge"):
         return None
-    target = i.cloneset.update_revision
-    updated = sum(1 for pod in i.pods.values() if pod.revision == target and not pod.deleting)
-    updated = min(updated, i.cloneset.replicas)
-    f = replace(f, target_revision=target, updated=updated, others=i.cloneset.replicas - updated)
-    return Move(replace(i, active=planned(f)))
+    target = instance.cloneset.update_revision
+    updated = sum(1 for pod in instance.pods.values() if pod.revision == target and not pod.deleting)
+    updated = min(updated, instance.cloneset.replicas)
+    flow = replace(flow, target_revision=target, updated=updated, others=instance.cloneset.replicas - updated)
+    return Move(replace(instance, active=planned(flow)))
 
 
-def _take_over(i: Instance, f: Flow, now: int) -> Move | None:
+def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
     """What Triton 0.1.x began becomes ours by one write; then it goes on from where it stood."""
-    if not f.issued and f.outcome is not None:
-        left = set_flow(i, f, step=Step.CANCEL, victims=(), issued=True)
-        keep = i.cloneset.replicas
+    if not flow.issued and flow.outcome is not None:
+        left = set_flow(instance, flow, step=Step.CANCEL, victims=(), issued=True)
+        keep = instance.cloneset.replicas
         return give_command(
-            left, give.cancel, now, keep=keep, baked=keep - f.others, drop=(), restore_template=f.others > 0
+            left,
+            give.cancel,
+            now,
+            keep=keep,
+            baked=keep - flow.others,
+            drop=(),
+            restore_template=flow.others > 0,
         )
-    if not f.issued:
-        return give_command(set_flow(i, f, issued=True), give.claim, now)
-    batch = f.open_batch
-    if not carried_out(i, "surge" if batch else "retire"):
+    if not flow.issued:
+        return give_command(set_flow(instance, flow, issued=True), give.claim, now)
+    batch = flow.open_batch
+    if not carried_out(instance, "surge" if batch else "retire"):
         return None
-    f = replace(f, issued=False, named={})
-    i = replace(i, given=None)
+    flow = replace(flow, issued=False, named={})
+    instance = replace(instance, given=None)
     if batch is not None:
-        return Move(replace(i, active=replace(f, phase=FlowPhase.BATCH_STARTED, step=_STEP_AT[batch.phase])))
-    if f.batches:
-        return Move(replace(i, active=replace(f, phase=FlowPhase.BATCH_FINISHED, step=Step.BETWEEN)))
-    return Move(replace(i, active=replace(planned(f), phase=FlowPhase.INITIALIZING)))
+        return Move(
+            replace(instance, active=replace(flow, phase=FlowPhase.BATCH_STARTED, step=_STEP_AT[batch.phase]))
+        )
+    if flow.batches:
+        return Move(
+            replace(instance, active=replace(flow, phase=FlowPhase.BATCH_FINISHED, step=Step.BETWEEN))
+        )
+    return Move(replace(instance, active=replace(planned(flow), phase=FlowPhase.INITIALIZING)))
 
 
 _STEP_AT = {
@@ -210,97 +228,97 @@ _STEP_AT = {
 }
 
 
-def _may_begin(f: Flow, now: int) -> bool:
-    return not f.paused and may_start(f, len(f.batches) + 1) and now >= interval_end(f)
+def _may_begin(flow: Flow, now: int) -> bool:
+    return not flow.paused and may_start(flow, len(flow.batches) + 1) and now >= interval_end(flow)
 
 
-def _between(i: Instance, f: Flow, now: int) -> Move | None:
-    if not remaining(f.wanted, Counts(f.updated, f.others)):
-        return None if f.paused else Move(set_flow(i, f, step=Step.FINISH, issued=False))
-    if not _may_begin(f, now):
+def _between(instance: Instance, flow: Flow, now: int) -> Move | None:
+    if not remaining(flow.wanted, Counts(flow.updated, flow.others)):
+        return None if flow.paused else Move(set_flow(instance, flow, step=Step.FINISH, issued=False))
+    if not _may_begin(flow, now):
         return None
-    return _begin(i, f, now)
+    return _begin(instance, flow, now)
 
 
-def _begin(i: Instance, f: Flow, now: int, retiring: tuple[str, ...] = ()) -> Move:
+def _begin(instance: Instance, flow: Flow, now: int, retiring: tuple[str, ...] = ()) -> Move:
     """The next batch; the last one's old pods, if they are still there, go in the same write."""
-    counts = Counts(f.updated, f.others)
-    number = len(f.batches) + 1
-    left = remaining(f.wanted, counts)
-    canary = canary_of(f.strategy.canary, left) if number == 1 and counts.updated < f.wanted else 0
-    surge, retire = next_batch(f.wanted, counts, canary or batch_size_of(f))
+    counts = Counts(flow.updated, flow.others)
+    number = len(flow.batches) + 1
+    left = remaining(flow.wanted, counts)
+    canary = canary_of(flow.strategy.canary, left) if number == 1 and counts.updated < flow.wanted else 0
+    surge, retire = next_batch(flow.wanted, counts, canary or batch_size_of(flow))
     batch = Batch(number, surge, retire, bool(canary), started_at=now, surged_at=now)
     beyond = max(left - batch.size, 0)
-    f = replace(
-        f,
+    flow = replace(
+        flow,
         phase=FlowPhase.BATCH_STARTED,
-        batches=(*f.batches, batch),
-        total=number + batch_count(beyond, 0, batch_size_of(f)),
+        batches=(*flow.batches, batch),
+        total=number + batch_count(beyond, 0, batch_size_of(flow)),
         victims=retiring,
         issued=True,
         step=Step.SURGE,
     )
-    i = replace(i, active=f)
+    instance = replace(instance, active=flow)
     if not surge:
-        return Move(set_batch(i, f, batch, step=Step.PULL_IN, issued=False))
-    return give_command(i, give.surge, now)
+        return Move(set_batch(instance, flow, batch, step=Step.PULL_IN, issued=False))
+    return give_command(instance, give.surge, now)
 
 
-def _tell_pods(i: Instance, f: Flow) -> Instance:
+def _tell_pods(instance: Instance, flow: Flow) -> Instance:
     """Pods that were not there before the surge and have the target revision are the batch's."""
-    untold = [uid for uid, pod in i.pods.items() if pod.batch == UNTOLD]
-    batch = f.open_batch
-    if not untold or f.step in {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER}:
-        return i
-    if f.step == Step.SURGE and batch is not None and not batch.told:
-        return i
-    target = f.target_revision or i.cloneset.update_revision
-    claiming = batch.number if batch and not batch.baked else EARLIER
-    pods = dict(i.pods)
+    untold = [uid for uid, pod in instance.pods.items() if pod.batch == UNASSIGNED]
+    batch = flow.open_batch
+    if not untold or flow.step in {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER}:
+        return instance
+    if flow.step == Step.SURGE and batch is not None and not batch.told:
+        return instance
+    target = flow.target_revision or instance.cloneset.update_revision
+    claiming = batch.number if batch and not batch.baked else PRE_EXISTING
+    pods = dict(instance.pods)
     for uid in untold:
-        pods[uid] = replace(pods[uid], batch=claiming if pods[uid].revision == target else EARLIER)
-    return replace(i, pods=pods)
+        pods[uid] = replace(pods[uid], batch=claiming if pods[uid].revision == target else PRE_EXISTING)
+    return replace(instance, pods=pods)
 
 
-def _surge(i: Instance, f: Flow, now: int) -> Move | None:
-    batch = f.open_batch
+def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
+    batch = flow.open_batch
     assert batch is not None
-    if not batch.told and carried_out(i, "surge"):
+    if not batch.told and carried_out(instance, "surge"):
         told = replace(batch, told=True)
-        return Move(set_batch(i, f, told, target_revision=i.cloneset.update_revision))
-    if batch.told and sum(1 for _, pod in mine(i, batch) if pod.containers_ready) >= batch.surge:
+        return Move(set_batch(instance, flow, told, target_revision=instance.cloneset.update_revision))
+    if batch.told and sum(1 for _, pod in mine(instance, batch) if pod.containers_ready) >= batch.surge:
         smoked = replace(batch, phase=BatchPhase.SMOKED, smoked_at=now)
-        dropped = tuple(uid for uid in f.dropped if not gone(i, (uid,)))
-        return Move(set_batch(i, f, smoked, step=Step.SMOKED, victims=(), dropped=dropped))
-    if f.issued or f.paused:
+        dropped = tuple(uid for uid in flow.dropped if not gone(instance, (uid,)))
+        return Move(set_batch(instance, flow, smoked, step=Step.SMOKED, victims=(), dropped=dropped))
+    if flow.issued or flow.paused:
         return None
     # given once more: of the others, those beyond the count are still to go
-    others = sum(1 for uid, p in i.pods.items() if not f.stays(uid, p.revision) and not p.deleting)
-    victims = choose_victims(i, f, max(others - f.others, 0)) if f.target_revision else ()
-    return give_command(set_flow(i, f, issued=True, victims=victims), give.surge, now)
+    others = sum(1 for uid, p in instance.pods.items() if not flow.stays(uid, p.revision) and not p.deleting)
+    victims = choose_victims(instance, flow, max(others - flow.others, 0)) if flow.target_revision else ()
+    return give_command(set_flow(instance, flow, issued=True, victims=victims), give.surge, now)
 
 
-def _smoked(i: Instance, f: Flow, now: int) -> Move | None:
-    batch = f.open_batch
+def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
+    batch = flow.open_batch
     assert batch is not None
-    if f.paused or not may_reach(f, batch.number, BatchPhase.BAKING):
+    if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):
         return None
-    if sum(1 for _, pod in mine(i, batch) if pod.containers_ready) < batch.surge:
+    if sum(1 for _, pod in mine(instance, batch) if pod.containers_ready) < batch.surge:
         return None
     baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now)
-    return Move(set_batch(i, f, baking, step=Step.PULL_IN, issued=False))
+    return Move(set_batch(instance, flow, baking, step=Step.PULL_IN, issued=False))
 
 
-def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
-    batch = f.open_batch
+def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
+    batch = flow.open_batch
     assert batch is not None
-    pods = mine(i, batch)
-    opens = not f.strategy.no_pull_in
+    pods = mine(instance, batch)
+    opens = not flow.strategy.no_pull_in
     closed = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
-    if opens and not f.paused and any(not i.pods[uid].asked for uid in closed):
-        return ask_in(i, now, tuple(uid for uid, pod in pods if pod.containers_ready))
-    skip_traffic = f.strategy.no_pull_in and not retire_after(
-        f.wanted, Counts(f.updated, f.others), batch.surge
+    if opens and not flow.paused and any(not instance.pods[uid].asked for uid in closed):
+        return request_pull_in(instance, now, tuple(uid for uid, pod in pods if pod.containers_ready))
+    skip_traffic = flow.strategy.no_pull_in and not retire_after(
+        flow.wanted, Counts(flow.updated, flow.others), batch.surge
     )
     ready = sum(1 for _, p in pods if p.ready) >= batch.surge or skip_traffic
     if ready != bool(batch.ready_since):
@@ -308,90 +326,99 @@ def _pull_in(i: Instance, f: Flow, now: int) -> Move | None:
         since = (
             {"ready_since": now, "unready_since": 0} if ready else {"ready_since": 0, "unready_since": now}
         )
-        return Move(set_batch(i, f, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now))
-    if not ready or now < batch.ready_since + f.strategy.bake * 1000:
+        return Move(
+            set_batch(instance, flow, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now)
+        )
+    if not ready or now < batch.ready_since + flow.strategy.bake * 1000:
         return None
-    if f.paused or not may_reach(f, batch.number, BatchPhase.BAKED):
+    if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKED):
         return None
     baked = replace(batch, phase=BatchPhase.BAKED, baked_at=now)
-    return Move(set_batch(i, f, baked, step=Step.PULL_OUT, issued=False))
+    return Move(set_batch(instance, flow, baked, step=Step.PULL_OUT, issued=False))
 
 
-def _gates_seen(i: Instance) -> Instance:
+def _gates_seen(instance: Instance) -> Instance:
     """With its pull_in done once no gate that was asked for is closed."""
-    if i.given is None or i.given.kind != "pull_in" or i.given.seen:
-        return i
-    ending = i.active is not None and i.active.step == Step.CANCEL
-    asked = [pod for pod in i.pods.values() if pod.asked and not pod.deleting]
+    if instance.given is None or instance.given.kind != "pull_in" or instance.given.seen:
+        return instance
+    ending = instance.active is not None and instance.active.step == Step.CANCEL
+    asked = [pod for pod in instance.pods.values() if pod.asked and not pod.deleting]
     # one that a batch made waits for its containers; one that a cancel gives its traffic back had it before
     if any(pod.gate == "closed" and (ending or pod.containers_ready) for pod in asked):
-        return i
-    return replace(i, given=replace(i.given, answered=True, seen=True))
+        return instance
+    return replace(instance, given=replace(instance.given, answered=True, seen=True))
 
 
-def _strays(i: Instance, f: Flow) -> tuple[str, ...]:
+def _strays(instance: Instance, flow: Flow) -> tuple[str, ...]:
     """Pods that take the place of ones of a batch that is over: they wait behind the hold, and no batch claims them."""
-    idle = i.given is None or (i.given.answered and i.given.seen)
-    if f.step not in {Step.SURGE, Step.SMOKED, Step.PULL_IN, Step.PULL_OUT} or not idle:
+    idle = instance.given is None or (instance.given.answered and instance.given.seen)
+    if flow.step not in {Step.SURGE, Step.SMOKED, Step.PULL_IN, Step.PULL_OUT} or not idle:
         return ()
-    batch = f.open_batch
-    if f.paused or f.strategy.no_pull_in or batch is None or (f.step == Step.SURGE and not batch.told):
+    batch = flow.open_batch
+    if (
+        flow.paused
+        or flow.strategy.no_pull_in
+        or batch is None
+        or (flow.step == Step.SURGE and not batch.told)
+    ):
         return ()
     return tuple(
         uid
-        for uid, pod in i.pods.items()
+        for uid, pod in instance.pods.items()
         if pod.batch != batch.number
-        and pod.revision == f.target_revision
+        and pod.revision == flow.target_revision
         and pod.containers_ready
         and pod.gate == "closed"
-        and not (pod.asked or pod.deleting or uid in (*f.victims, *f.leaving, *f.dropped))
+        and not (pod.asked or pod.deleting or uid in (*flow.victims, *flow.leaving, *flow.dropped))
     )
 
 
-def _pull_out(i: Instance, f: Flow, now: int) -> Move | None:
+def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
     """Baked: the old pods that the batch replaces are chosen and, where a wait is set, lose their traffic."""
-    batch = f.open_batch
+    batch = flow.open_batch
     assert batch is not None
-    if f.paused:
+    if flow.paused:
         return None
-    if not f.issued:
-        retire = retires(f, batch)
-        victims = choose_victims(i, f, retire)
-        i = set_batch(i, f, replace(batch, retire=retire), victims=victims, issued=True)
-        if not (f.strategy.pull_out or have_connections(i, victims)) or not victims:
-            return _retire_now(i, now)
-        return give_command(i, give.pull_out, now, uids=victims)
+    if not flow.issued:
+        retire = retires(flow, batch)
+        victims = choose_victims(instance, flow, retire)
+        instance = set_batch(instance, flow, replace(batch, retire=retire), victims=victims, issued=True)
+        if not (flow.strategy.pull_out or count_undrained(instance, victims)) or not victims:
+            return _retire_now(instance, now)
+        return give_command(instance, give.pull_out, now, uids=victims)
     if not batch.pulled_out_at:
-        live = [pod for uid in f.victims if (pod := i.pods.get(uid)) is not None and not pod.deleting]
+        live = [
+            pod for uid in flow.victims if (pod := instance.pods.get(uid)) is not None and not pod.deleting
+        ]
         if any(pod.gate == "open" for pod in live):
             return None
-        given = replace(i.given, answered=True, seen=True) if i.given else None
-        return Move(set_batch(replace(i, given=given), f, replace(batch, pulled_out_at=now)))
-    if now < batch.pulled_out_at + f.strategy.pull_out * 1000 or have_connections(i, f.victims):
+        given = replace(instance.given, answered=True, seen=True) if instance.given else None
+        return Move(set_batch(replace(instance, given=given), flow, replace(batch, pulled_out_at=now)))
+    if now < batch.pulled_out_at + flow.strategy.pull_out * 1000 or count_undrained(instance, flow.victims):
         return None
-    return _retire_now(i, now)
+    return _retire_now(instance, now)
 
 
-def _retire_now(i: Instance, now: int) -> Move:
+def _retire_now(instance: Instance, now: int) -> Move:
     """Retire; in one write with the surge of the next batch where that may follow at once."""
-    f = i.active
-    assert f is not None
-    batch = f.open_batch
+    flow = instance.active
+    assert flow is not None
+    batch = flow.open_batch
     assert batch is not None
     if batch.surge:
-        over = _finished(f, batch, now)
+        over = _finished(flow, batch, now)
         more = remaining(over.wanted, Counts(over.updated, over.others))
         if more and over.updated < over.wanted and _may_begin(over, now):
-            return _begin(replace(i, active=over), over, now, f.victims)
-    return give_command(set_flow(i, f, step=Step.RETIRE, issued=True), give.retire, now)
+            return _begin(replace(instance, active=over), over, now, flow.victims)
+    return give_command(set_flow(instance, flow, step=Step.RETIRE, issued=True), give.retire, now)
 
 
-def _finished(f: Flow, batch: Batch, now: int) -> Flow:
-    counts = after(Counts(f.updated, f.others), batch.surge, batch.retire)
+def _finished(flow: Flow, batch: Batch, now: int) -> Flow:
+    counts = after(Counts(flow.updated, flow.others), batch.surge, batch.retire)
     return replace(
-        f,
+        flow,
         phase=FlowPhase.BATCH_FINISHED,
-        batches=(*f.batches[:-1], replace(batch, phase=BatchPhase.BAKED, finished_at=now)),
+        batches=(*flow.batches[:-1], replace(batch, phase=BatchPhase.BAKED, finished_at=now)),
         updated=counts.updated,
         others=counts.others,
         step=Step.BETWEEN,
@@ -399,27 +426,29 @@ def _finished(f: Flow, batch: Batch, now: int) -> Flow:
     )
 
 
-def _retire(i: Instance, f: Flow, now: int) -> Move | None:
-    batch = f.open_batch
+def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
+    batch = flow.open_batch
     assert batch is not None
-    if f.paused and not f.issued:
+    if flow.paused and not flow.issued:
         return None
-    if not f.issued:
-        retire = retires(f, batch)
+    if not flow.issued:
+        retire = retires(flow, batch)
         batch = replace(batch, retire=retire)
         # a retire that was written before may have done its part already
-        live = [(uid, pod) for uid, pod in i.pods.items() if not pod.deleting and uid not in f.dropped]
-        if f.updating and batch.surge:
-            present = sum(1 for uid, pod in live if not f.stays(uid, pod.revision))
-            count = max(present - (f.others - retire), 0)
+        live = [
+            (uid, pod) for uid, pod in instance.pods.items() if not pod.deleting and uid not in flow.dropped
+        ]
+        if flow.updating and batch.surge:
+            present = sum(1 for uid, pod in live if not flow.stays(uid, pod.revision))
+            count = max(present - (flow.others - retire), 0)
         else:
-            count = max(len(live) - (f.updated + f.others + batch.surge - retire), 0)
-        f = replace(f, victims=choose_victims(i, f, count), issued=True)
-        return give_command(set_batch(i, f, batch), give.retire, now)
-    if not carried_out(i, "retire") or not gone(i, (*f.victims, *f.dropped)):
+            count = max(len(live) - (flow.updated + flow.others + batch.surge - retire), 0)
+        flow = replace(flow, victims=choose_victims(instance, flow, count), issued=True)
+        return give_command(set_batch(instance, flow, batch), give.retire, now)
+    if not carried_out(instance, "retire") or not gone(instance, (*flow.victims, *flow.dropped)):
         return None
-    over = replace(_finished(f, batch, now), victims=(), dropped=())
-    return Move(replace(i, active=over))
+    over = replace(_finished(flow, batch, now), victims=(), dropped=())
+    return Move(replace(instance, active=over))
 
 
 _STEPS: dict[Step, Callable[[Instance, Flow, int], Move | None]] = {

@@ -10,24 +10,24 @@ from services.planner.rules.failure_detection import Failure
 from shared.domain.messages import PullOut
 
 
-def still_serving(i: Instance, found: Failure) -> tuple[str, ...]:
+def still_serving(instance: Instance, found: Failure) -> tuple[str, ...]:
     """The pods to pull out now, with those of a pull_out that is not carried out yet; empty when no other has failed."""
-    under_way = _under_way(i)
-    more = tuple(uid for uid in found.pull_out if i.pods[uid].gate == "open" and uid not in under_way)
+    under_way = _under_way(instance)
+    more = tuple(uid for uid in found.pull_out if instance.pods[uid].gate == "open" and uid not in under_way)
     return (*under_way, *more) if more else ()
 
 
-def closed(i: Instance) -> Instance:
+def closed(instance: Instance) -> Instance:
     """With its pull_out done once none of its gates is open any more."""
-    under_way = _under_way(i)
-    live = (pod for uid in under_way if (pod := i.pods.get(uid)) is not None and not pod.deleting)
-    if i.given is None or not under_way or any(pod.gate == "open" for pod in live):
-        return i
-    return replace(i, given=replace(i.given, answered=True, seen=True))
+    under_way = _under_way(instance)
+    live = (pod for uid in under_way if (pod := instance.pods.get(uid)) is not None and not pod.deleting)
+    if instance.given is None or not under_way or any(pod.gate == "open" for pod in live):
+        return instance
+    return replace(instance, given=replace(instance.given, answered=True, seen=True))
 
 
-def _under_way(i: Instance) -> tuple[str, ...]:
-    given = i.given
+def _under_way(instance: Instance) -> tuple[str, ...]:
+    given = instance.given
     if given is None or given.kind != "pull_out" or given.seen:
         return ()
     command = give.read(given.body)

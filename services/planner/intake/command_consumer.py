@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from services.planner.intake.flow_mutations import Changes
+from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.command_replies import send
 from shared.domain.deploy_commands import DeployCommand, Refusal
 from shared.domain.deployflow import problems
@@ -28,10 +28,10 @@ _commands = Counter("triton_deploy_commands_total", "Commands from other systems
 _log = logging.getLogger(__name__)
 
 
-class Intake:
+class CommandConsumer:
     """Handles `triton.deploy-commands`."""
 
-    def __init__(self, changes: Changes, kafka: Kafka) -> None:
+    def __init__(self, changes: FlowMutations, kafka: Kafka) -> None:
         self._changes = changes
         self._kafka = kafka
 

@@ -34,7 +34,7 @@ CONFLICTS: Final = 10
 Json = dict[str, Any]
 
 
-class Changes:
+class FlowMutations:
     """Makes and changes DeployFlows.
 
     `status` gives the status of one as it is now: what it was written with may be a moment behind what callers see.

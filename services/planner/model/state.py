@@ -15,9 +15,9 @@ from shared.domain.freeze_windows import Frozen
 from shared.domain.topics import Key
 
 _LZ4 = b"lz4:"
-EARLIER = 0
+PRE_EXISTING = 0
 """The batch of a pod that was there before: it belongs to none."""
-UNTOLD = -1
+UNASSIGNED = -1
 """The batch of a pod of which it is not known yet whether a batch made it."""
 
 
@@ -61,7 +61,7 @@ class Pod(Value, frozen=True):
     log: str = ""
     since: int = 0
     created_at: int = 0
-    batch: int = UNTOLD
+    batch: int = UNASSIGNED
     asked: int = 0
     """The sequence of the pull_in that named it."""
     version: int = 0
@@ -234,7 +234,7 @@ class Flow(Value, frozen=True):
         return self.batches[0].canary if self.batches else self.strategy.canary > 0
 
 
-class Given(Value, frozen=True):
+class PendingCommand(Value, frozen=True):
     """The command that was given last: kept, and given again, until it is carried out.
 
     `answered`: the executor said so; `seen`: the CloneSet's controller has caught up with it. `gone`: pods that
@@ -277,7 +277,7 @@ class Instance(Value, frozen=True):
     over: tuple[str, ...] = ()
     pods: dict[str, Pod] = {}
     cloneset: CloneSet = CloneSet()
-    given: Given | None = None
+    given: PendingCommand | None = None
 
     @property
     def key(self) -> Key:

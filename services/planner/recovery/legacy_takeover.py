@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from services.planner.model.flow_plan import first_size, planned
-from services.planner.model.state import EARLIER, Batch, Flow, Instance, Step
+from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Step
 from services.planner.recovery.status_reader import batch_of, milliseconds
 from shared.domain import messages as m
 from shared.domain.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
@@ -65,13 +65,13 @@ def _batch(condition: Condition, finished_batches: int, now: int) -> Batch:
     )
 
 
-def take_up(i: Instance, flow: Flow, fact: m.Done) -> Instance:
+def take_up(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     """The instance with its release where the CloneSet and its pods say that it stands."""
     live = fact.cloneset
     flow = replace(flow, step=Step.TAKE_OVER, resync=False, rebuilt=False, recount=False, issued=False)
     if not live.exists:
         step = Step.OBSERVE if flow.outcome is None else Step.DONE
-        return replace(i, active=replace(flow, step=step, batches=(), named={}, target_revision=""))
+        return replace(instance, active=replace(flow, step=step, batches=(), named={}, target_revision=""))
     if flow.outcome is None and flow.target_revision not in {"", live.update_revision}:
         message = (
             f"the CloneSet has another template since ({live.update_revision}, not {flow.target_revision}): "
@@ -79,7 +79,7 @@ def take_up(i: Instance, flow: Flow, fact: m.Done) -> Instance:
         )
         flow = replace(flow, outcome=FlowPhase.ABORTED, reason="Replaced", message=message)
     new = [ref for ref in fact.pods if ref.revision == live.update_revision]
-    places = {ref.uid: _place(i, flow, ref) for ref in new}
+    places = {ref.uid: _place(instance, flow, ref) for ref in new}
     flow = replace(flow, target_revision=live.update_revision, keeps_template=True)
     flow, mine = _open_batch(flow, new, places)
     batch = flow.open_batch
@@ -90,20 +90,20 @@ def take_up(i: Instance, flow: Flow, fact: m.Done) -> Instance:
     if flow.action != "create":
         # one that is just being made again counts as well
         old = max(old, live.replicas - updated - (batch.surge if batch else 0))
-    pods = {uid: replace(pod, batch=places.get(uid, EARLIER)) for uid, pod in i.pods.items()}
-    return replace(i, active=replace(flow, updated=updated, others=old), pods=pods)
+    pods = {uid: replace(pod, batch=places.get(uid, PRE_EXISTING)) for uid, pod in instance.pods.items()}
+    return replace(instance, active=replace(flow, updated=updated, others=old), pods=pods)
 
 
-def _place(i: Instance, flow: Flow, ref: m.PodRef) -> int:
+def _place(instance: Instance, flow: Flow, ref: m.PodRef) -> int:
     """The batch that made a pod, as far as somebody has written it down."""
-    known = i.pods.get(ref.uid)
-    return flow.named.get(ref.name, max(known.batch, EARLIER) if known else EARLIER)
+    known = instance.pods.get(ref.uid)
+    return flow.named.get(ref.name, max(known.batch, PRE_EXISTING) if known else PRE_EXISTING)
 
 
 def _open_batch(flow: Flow, new: Sequence[m.PodRef], places: Mapping[str, int]) -> tuple[Flow, list[str]]:
     """The release with the batch that is under way, and this batch's pods."""
     batch = flow.open_batch
-    unnamed = [ref for ref in new if places[ref.uid] == EARLIER]
+    unnamed = [ref for ref in new if places[ref.uid] == PRE_EXISTING]
     if batch is not None and batch.phase != BatchPhase.PENDING:
         # those that the status did not come to name: without traffic first, then the youngest
         later = [ref for ref in unnamed if ref.created_at >= batch.started_at // 1000 * 1000]

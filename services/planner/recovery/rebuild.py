@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from msgspec.structs import replace
 
 from services.planner.model.flow_plan import planned
-from services.planner.model.state import EARLIER, Batch, Flow, Instance, Pod, Step
+from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Pod, Step
 from services.planner.recovery.legacy_takeover import begun_before, inherited
 from services.planner.recovery.status_reader import batch_of, milliseconds
 from shared.domain import messages as m
@@ -205,7 +205,7 @@ def _finished(flow: Flow, batch: Batch) -> Flow:
     return replace(flow, batches=batches, step=Step.BETWEEN, phase=FlowPhase.BATCH_FINISHED)
 
 
-def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
+def batch_pods(instance: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     """The live pods, those of the batch under way told apart: what the target revision has beyond the
     count that the batch began with; pods whose gate is closed first, then the youngest.
 
@@ -213,7 +213,7 @@ def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     than the list, and is not told of again.
     """
     listed = {ref.uid: ref for ref in fact.pods}
-    pods = {uid: pod for uid, pod in i.pods.items() if uid in listed or pod.created_at}
+    pods = {uid: pod for uid, pod in instance.pods.items() if uid in listed or pod.created_at}
     hold = fact.cloneset.hold
     if hold is None or hold.flow != flow.uid:
         return pods
@@ -223,7 +223,7 @@ def batch_pods(i: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     mine = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
     return {
         uid: replace(
-            pod, batch=hold.batch if uid in mine else (EARLIER if pod.batch == hold.batch else pod.batch)
+            pod, batch=hold.batch if uid in mine else (PRE_EXISTING if pod.batch == hold.batch else pod.batch)
         )
         for uid, pod in pods.items()
     }

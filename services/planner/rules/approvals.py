@@ -12,23 +12,23 @@ from shared.domain.deploy_commands import cursor, rank
 from shared.domain.deployflow import BatchPhase, Mode
 
 
-def _cursor(f: Flow) -> tuple[int, BatchPhase | None]:
-    return cursor(f.strategy.batches, f.strategy.stage, canary=f.canary)
+def _cursor(flow: Flow) -> tuple[int, BatchPhase | None]:
+    return cursor(flow.strategy.batches, flow.strategy.stage, canary=flow.canary)
 
 
-def _by_itself(f: Flow) -> bool:
-    batches, stage = _cursor(f)
-    return f.strategy.mode == Mode.AUTO and stage is None and (not f.canary or batches > 1)
+def _by_itself(flow: Flow) -> bool:
+    batches, stage = _cursor(flow)
+    return flow.strategy.mode == Mode.AUTO and stage is None and (not flow.canary or batches > 1)
 
 
-def may_start(f: Flow, number: int) -> bool:
+def may_start(flow: Flow, number: int) -> bool:
     """Whether batch `number` may begin, as far as the go-ahead is concerned."""
-    return number <= _cursor(f)[0] or _by_itself(f)
+    return number <= _cursor(flow)[0] or _by_itself(flow)
 
 
-def may_reach(f: Flow, number: int, stage: BatchPhase) -> bool:
+def may_reach(flow: Flow, number: int, stage: BatchPhase) -> bool:
     """Whether batch `number`, which began, may enter `stage`; a lower cursor takes nothing back."""
-    batches, limit = _cursor(f)
+    batches, limit = _cursor(flow)
     if number != batches or limit is None:
         return True
     return rank(number, stage) <= rank(batches, limit)

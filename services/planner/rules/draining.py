@@ -5,19 +5,19 @@ from __future__ import annotations
 from services.planner.model.state import Flow, Instance, Step
 
 
-def have_connections(i: Instance, uids: tuple[str, ...]) -> int:
+def count_undrained(instance: Instance, uids: tuple[str, ...]) -> int:
     """How many of these pods live and may have connections, as far as they tell of them."""
-    pods = (i.pods.get(uid) for uid in uids)
+    pods = (instance.pods.get(uid) for uid in uids)
     return sum(1 for pod in pods if pod is not None and not (pod.deleting or pod.drained))
 
 
-def draining(i: Instance, f: Flow) -> tuple[str, str] | None:
+def draining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
     """What `.status` says of a release that waits for connections to end."""
-    batch = f.open_batch
-    if batch is None or f.step != Step.PULL_OUT or not batch.pulled_out_at:
+    batch = flow.open_batch
+    if batch is None or flow.step != Step.PULL_OUT or not batch.pulled_out_at:
         return None
-    left = have_connections(i, f.victims)
+    left = count_undrained(instance, flow.victims)
     if not left:
         return None
-    text = f"{left} of {len(f.victims)} pods that batch {batch.number} replaces have connections left"
+    text = f"{left} of {len(flow.victims)} pods that batch {batch.number} replaces have connections left"
     return "Draining", f"{text}: each goes when it has none, or when its maximum is over"

@@ -19,95 +19,95 @@ class Failure(NamedTuple):
     pull_out: tuple[str, ...]
 
 
-def failure(i: Instance, f: Flow, now: int) -> Failure | None:
+def failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
     """What is wrong with the batch under way; None while nothing is."""
-    batch = f.open_batch
-    if batch is None or f.resync:
+    batch = flow.open_batch
+    if batch is None or flow.resync:
         return None
     found = None
-    if batch.surge and _smoking(f):
-        found = _smoke_failure(i, f, batch, now)
-    elif batch.surge and f.step == Step.PULL_IN:
-        found = _bake_failure(i, f, batch, now)
-    return found or _stalled(f, batch, now)
+    if batch.surge and _smoking(flow):
+        found = _smoke_failure(instance, flow, batch, now)
+    elif batch.surge and flow.step == Step.PULL_IN:
+        found = _bake_failure(instance, flow, batch, now)
+    return found or _stalled(flow, batch, now)
 
 
-def spared(i: Instance, f: Flow, now: int) -> tuple[str, ...]:
+def spared(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
     """Pods without which the batch under way goes on: they failed, no more of them than `failureThreshold` allows."""
-    batch = f.open_batch
-    none = f.strategy.failure_threshold in {0, "0%"}
-    if none or batch is None or not batch.surge or f.resync or f.paused:
+    batch = flow.open_batch
+    none = flow.strategy.failure_threshold in {0, "0%"}
+    if none or batch is None or not batch.surge or flow.resync or flow.paused:
         return ()
-    if f.step == Step.SURGE and f.issued:
-        pods = _pods(i, batch)
-        bad = _smoke_bad(f, batch, pods, now)[0]
+    if flow.step == Step.SURGE and flow.issued:
+        pods = _pods(instance, batch)
+        bad = _smoke_bad(flow, batch, pods, now)[0]
         ready = sum(1 for pod in pods.values() if pod.containers_ready)
         return tuple(bad) if ready + len(bad) >= batch.surge else ()
-    if f.step == Step.PULL_IN:
-        return tuple(_bake_bad(f, batch, _pods(i, batch), now)[0])
+    if flow.step == Step.PULL_IN:
+        return tuple(_bake_bad(flow, batch, _pods(instance, batch), now)[0])
     return ()
 
 
-def step_end(f: Flow) -> int | None:
+def step_end(flow: Flow) -> int | None:
     """When the step that a batch is in has taken longer than `progressDeadlineSeconds`; None where nothing counts."""
-    batch, limit = f.open_batch, f.strategy.progress_deadline
-    if batch is None or limit is None or f.paused:
+    batch, limit = flow.open_batch, flow.strategy.progress_deadline
+    if batch is None or limit is None or flow.paused:
         return None
-    match f.step:
+    match flow.step:
         case Step.SURGE:
             since = batch.surged_at
         case Step.PULL_IN:
             since = batch.unready_since
         case Step.PULL_OUT | Step.RETIRE:
             since = max(batch.baked_at, batch.pulled_out_at)
-            since += f.strategy.pull_out * 1000 if since else 0
+            since += flow.strategy.pull_out * 1000 if since else 0
         case _:
             since = 0
     return since + limit * 1000 if since else None
 
 
-def _stalled(f: Flow, batch: Batch, now: int) -> Failure | None:
-    end = step_end(f)
+def _stalled(flow: Flow, batch: Batch, now: int) -> Failure | None:
+    end = step_end(flow)
     if end is None or now < end:
         return None
-    phase = {Step.SURGE: BatchPhase.SMOKE_FAILED, Step.PULL_IN: BatchPhase.BAKE_FAILED}.get(f.step)
-    limit = f.strategy.progress_deadline
-    text = f"batch {batch.number} is {batch.phase} ({f.step}) without progress for {limit} s"
+    phase = {Step.SURGE: BatchPhase.SMOKE_FAILED, Step.PULL_IN: BatchPhase.BAKE_FAILED}.get(flow.step)
+    limit = flow.strategy.progress_deadline
+    text = f"batch {batch.number} is {batch.phase} ({flow.step}) without progress for {limit} s"
     return Failure(phase, "ProgressDeadlineExceeded", text, 0, ())
 
 
-def _smoking(f: Flow) -> bool:
-    return f.step == Step.SMOKED or (f.step == Step.SURGE and (f.issued or f.failed))
+def _smoking(flow: Flow) -> bool:
+    return flow.step == Step.SMOKED or (flow.step == Step.SURGE and (flow.issued or flow.failed))
 
 
-def _tolerated(f: Flow, batch: Batch) -> int:
+def _tolerated(flow: Flow, batch: Batch) -> int:
     """How many pods of a batch may fail: never all of them, and none of a batch that makes failed ones anew."""
-    threshold = f.strategy.failure_threshold
+    threshold = flow.strategy.failure_threshold
     size = batch.surge + batch.failed_replicas
-    if batch.number > f.planned:
+    if batch.number > flow.planned:
         return 0
     allowed = threshold if isinstance(threshold, int) else size * int(threshold.removesuffix("%")) // 100
     return min(allowed, size - 1)
 
 
-def _beyond(f: Flow, batch: Batch, bad: dict[str, str]) -> bool:
+def _beyond(flow: Flow, batch: Batch, bad: dict[str, str]) -> bool:
     """Whether more pods have failed than the batch tolerates; of one that has failed each one more counts."""
-    return bool(bad) and (f.failed or len(bad) + batch.failed_replicas > _tolerated(f, batch))
+    return bool(bad) and (flow.failed or len(bad) + batch.failed_replicas > _tolerated(flow, batch))
 
 
-def _pods(i: Instance, batch: Batch) -> dict[str, Pod]:
-    return {uid: pod for uid, pod in i.pods.items() if pod.batch == batch.number and not pod.deleting}
+def _pods(instance: Instance, batch: Batch) -> dict[str, Pod]:
+    return {uid: pod for uid, pod in instance.pods.items() if pod.batch == batch.number and not pod.deleting}
 
 
-def _smoke_bad(f: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[dict[str, str], str]:
+def _smoke_bad(flow: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[dict[str, str], str]:
     """The pods that have failed, each with why, and the first one's reason."""
-    limit = f.strategy.startup_timeout * 1000
+    limit = flow.strategy.startup_timeout * 1000
     bad = {uid: why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
-    if not bad and not f.paused:
+    if not bad and not flow.paused:
         bad = {
             uid: late(
-                f"not ContainersReady within {f.strategy.startup_timeout} s",
+                f"not ContainersReady within {flow.strategy.startup_timeout} s",
                 pod,
                 max(pod.created_at, batch.surged_at),
             )
@@ -118,41 +118,41 @@ def _smoke_bad(f: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[d
     return bad, reason
 
 
-def _smoke_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | None:
-    pods = _pods(i, batch)
-    bad, reason = _smoke_bad(f, batch, pods, now)
-    if _beyond(f, batch, bad):
+def _smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
+    pods = _pods(instance, batch)
+    bad, reason = _smoke_bad(flow, batch, pods, now)
+    if _beyond(flow, batch, bad):
         return _of(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
-    overdue = now >= batch.surged_at + f.strategy.startup_timeout * 1000
-    if overdue and not bad and not f.paused and len(pods) < batch.surge and f.step == Step.SURGE:
+    overdue = now >= batch.surged_at + flow.strategy.startup_timeout * 1000
+    if overdue and not bad and not flow.paused and len(pods) < batch.surge and flow.step == Step.SURGE:
         missing = batch.surge - len(pods)
-        text = f"{missing} of {batch.surge} pods were not made within {f.strategy.startup_timeout} s"
+        text = f"{missing} of {batch.surge} pods were not made within {flow.strategy.startup_timeout} s"
         return Failure(BatchPhase.SMOKE_FAILED, "StartupTimeout", text, missing, ())
     return None
 
 
-def _bake_bad(f: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[dict[str, str], str]:
+def _bake_bad(flow: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[dict[str, str], str]:
     """The same of pods that have traffic."""
     bad = {uid: why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
-    overdue = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000
-    if not bad and overdue and not f.paused:
+    overdue = batch.unready_since and now >= batch.unready_since + flow.strategy.pull_in_timeout * 1000
+    if not bad and overdue and not flow.paused:
         reason = str(PullInStatus.FAILED)
         bad = {
-            uid: late(f"not Ready within {f.strategy.pull_in_timeout} s", pod, batch.unready_since)
+            uid: late(f"not Ready within {flow.strategy.pull_in_timeout} s", pod, batch.unready_since)
             for uid, pod in pods.items()
             if not pod.ready
         }
     return bad, reason
 
 
-def _bake_failure(i: Instance, f: Flow, batch: Batch, now: int) -> Failure | None:
-    pods = _pods(i, batch)
-    bad, reason = _bake_bad(f, batch, pods, now)
-    if _beyond(f, batch, bad):
+def _bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
+    pods = _pods(instance, batch)
+    bad, reason = _bake_bad(flow, batch, pods, now)
+    if _beyond(flow, batch, bad):
         return _of(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))
-    overdue = batch.unready_since and now >= batch.unready_since + f.strategy.pull_in_timeout * 1000
-    if overdue and not bad and not f.paused:
+    overdue = batch.unready_since and now >= batch.unready_since + flow.strategy.pull_in_timeout * 1000
+    if overdue and not bad and not flow.paused:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods of batch {batch.number} are gone"
         return Failure(BatchPhase.BAKE_FAILED, "PodsMissing", text, missing, ())

@@ -26,47 +26,49 @@ class Windows(NamedTuple):
 NO_WINDOWS: Final = Windows((), "")
 
 
-def look(i: Instance, windows: Windows, now: int) -> Instance:
+def look(instance: Instance, windows: Windows, now: int) -> Instance:
     """The instance with what holds its waiting releases back at `now` (ms since 1970)."""
-    waiting = tuple(_looked_at(i, f, windows, now) for f in i.waiting)
-    unchanged = all(new is old for new, old in zip(waiting, i.waiting, strict=True))
-    return i if unchanged else replace(i, waiting=waiting)
+    waiting = tuple(_looked_at(instance, flow, windows, now) for flow in instance.waiting)
+    unchanged = all(new is old for new, old in zip(waiting, instance.waiting, strict=True))
+    return instance if unchanged else replace(instance, waiting=waiting)
 
 
-def _looked_at(i: Instance, f: Flow, windows: Windows, now: int) -> Flow:
-    if f.action not in HELD_BACK:
-        return f
-    frozen = in_force(windows.windows, i.namespace, (i.name, f.app_name), now)
-    warnings = f.warnings
+def _looked_at(instance: Instance, flow: Flow, windows: Windows, now: int) -> Flow:
+    if flow.action not in HELD_BACK:
+        return flow
+    frozen = in_force(windows.windows, instance.namespace, (instance.name, flow.app_name), now)
+    warnings = flow.warnings
     if windows.unread and windows.unread not in warnings:
         warnings = (*warnings, windows.unread)
-    if frozen == f.frozen and warnings is f.warnings:
-        return f
-    return replace(f, frozen=frozen, warnings=warnings)
+    if frozen == flow.frozen and warnings is flow.warnings:
+        return flow
+    return replace(flow, frozen=frozen, warnings=warnings)
 
 
-def successor(waiting: Sequence[Flow], f: Flow) -> Flow | None:
+def successor(waiting: Sequence[Flow], flow: Flow) -> Flow | None:
     """The newer release that takes the place of one that waits: held back, it leaves those alone that are not."""
-    newer = waiting[waiting.index(f) + 1 :]
+    newer = waiting[waiting.index(flow) + 1 :]
     takes = (g for g in reversed(newer) if g.updating and g.outcome is None)
-    return next((g for g in takes if f.held_back or not g.held_back), None)
+    return next((g for g in takes if flow.held_back or not g.held_back), None)
 
 
-def let_go(f: Flow) -> Flow:
+def let_go(flow: Flow) -> Flow:
     """The release as it begins; a window that it begins in stays on record."""
-    if f.frozen is None:
-        return f
-    return replace(f, frozen=None, overridden=f"{f.frozen}, overridden by {f.overridden_by}: {f.override}")
+    if flow.frozen is None:
+        return flow
+    return replace(
+        flow, frozen=None, overridden=f"{flow.frozen}, overridden by {flow.overridden_by}: {flow.override}"
+    )
 
 
-def ends(i: Instance) -> Iterator[int]:
+def ends(instance: Instance) -> Iterator[int]:
     """When to look again at what is held back (ms)."""
-    return (f.frozen.until for f in i.waiting if f.frozen is not None)
+    return (flow.frozen.until for flow in instance.waiting if flow.frozen is not None)
 
 
-def explain(f: Flow) -> tuple[str, str]:
+def explain(flow: Flow) -> tuple[str, str]:
     return "Frozen", (
-        f"held back by {f.frozen}: it begins by itself then; "
+        f"held back by {flow.frozen}: it begins by itself then; "
         f"to let it begin now, say why in its annotation {FREEZE_OVERRIDE}"
     )
 

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from services.planner.model.batch_plan import Counts, retire_after
-from services.planner.model.state import EARLIER, Batch, Flow, Instance
+from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance
 
 
-def retires(f: Flow, batch: Batch) -> int:
+def retires(flow: Flow, batch: Batch) -> int:
     """How many pods the batch replaces, or just removes."""
-    return retire_after(f.wanted, Counts(f.updated, f.others), batch.surge) if batch.surge else batch.retire
+    return (
+        retire_after(flow.wanted, Counts(flow.updated, flow.others), batch.surge)
+        if batch.surge
+        else batch.retire
+    )
 
 
-def choose_victims(i: Instance, f: Flow, count: int) -> tuple[str, ...]:
+def choose_victims(instance: Instance, flow: Flow, count: int) -> tuple[str, ...]:
     """Whom the batch replaces: those that are to leave, then not Ready ones, then the oldest.
 
     A batch of an update takes none of the target revision. One of another action does where of those that are to leave
     some went by themselves, and pods took their place: the youngest work of the release then, nobody from before.
     """
-    batch = f.open_batch
-    live = [(uid, pod) for uid, pod in i.pods.items() if not pod.deleting and uid not in f.dropped]
-    if f.updating:
+    batch = flow.open_batch
+    live = [(uid, pod) for uid, pod in instance.pods.items() if not pod.deleting and uid not in flow.dropped]
+    if flow.updating:
         live = [item for item in live if batch is None or item[1].batch != batch.number]
         if batch is not None and batch.surge:
-            live = [item for item in live if not f.stays(item[0], item[1].revision)]
+            live = [item for item in live if not flow.stays(item[0], item[1].revision)]
     live.sort(
         key=lambda item: (
-            f.stays(item[0], item[1].revision),
+            flow.stays(item[0], item[1].revision),
             item[1].ready,
-            item[1].batch <= EARLIER and not f.updating,
+            item[1].batch <= PRE_EXISTING and not flow.updating,
             item[1].created_at,
             item[1].name,
         )

@@ -26,7 +26,7 @@ STOP_SECONDS: Final = 3.0
 _log = logging.getLogger(__name__)
 
 
-class Farewell(NamedTuple):
+class TerminalReply(NamedTuple):
     """A reply, the topic that it is for, and when the release ended."""
 
     topic: str
@@ -34,7 +34,7 @@ class Farewell(NamedTuple):
     at: str
 
 
-def farewell(flow: DeployFlow) -> Farewell | None:
+def farewell(flow: DeployFlow) -> TerminalReply | None:
     """What is to be said of the end of a release that is over; None where nobody asked to be told."""
     annotations, status = flow.metadata.annotations, flow.status
     topic, command = annotations.get(df.REPLY_TO, ""), annotations.get(df.REPLY_ID, "")
@@ -48,10 +48,10 @@ def farewell(flow: DeployFlow) -> Farewell | None:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
     )
-    return Farewell(topic, reply, status.get("finishedAt") or "")
+    return TerminalReply(topic, reply, status.get("finishedAt") or "")
 
 
-class Ends:
+class Finalizer:
     """Each DeployFlow by itself: one whose reply can't be sent holds up no other."""
 
     def __init__(self, client: Client, kafka: Kafka, flows: FlowCache) -> None:

@@ -13,7 +13,7 @@ from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
 from shared.kube.reflector import Meta, Reflector, milliseconds
-from shared.messaging.background_publisher import Outgoing
+from shared.messaging.background_publisher import BackgroundPublisher
 from shared.messaging.kafka import Consumer, Kafka
 from shared.settings import Settings
 
@@ -96,7 +96,7 @@ class FlowCache:
         """By instance, then by uid."""
         self.changed: Callable[[Key, str], None] = lambda *_: None
         """Told of every change of a DeployFlow, whoever made it; with its uid where it is gone."""
-        self.outgoing = Outgoing(kafka)
+        self.outgoing = BackgroundPublisher(kafka)
         self.reflector = Reflector(
             client,
             DEPLOYFLOWS,

@@ -34,7 +34,7 @@ class Namespace(msgspec.Struct, frozen=True):
         return self.metadata.annotations.get(FREEZE_WINDOWS, "")
 
 
-class FreezeWindows:
+class FreezeWatch:
     """Watches Namespaces; a change of their windows looks again at the releases there that wait."""
 
     def __init__(self, client: Client, flows: FlowCache, settings: Settings) -> None:

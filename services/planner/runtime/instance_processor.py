@@ -54,7 +54,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Instances:
+class InstanceProcessor:
     """The instances that this replica works on; what it holds in memory is checked by every write."""
 
     def __init__(

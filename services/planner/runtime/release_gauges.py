@@ -59,26 +59,26 @@ class Standing(NamedTuple):
 QUIET: Final = Standing()
 
 
-def standing(i: Instance, f: Flow) -> Standing:
-    if f.failed and f.outcome is None:
-        batch = f.open_batch
+def standing(instance: Instance, flow: Flow) -> Standing:
+    if flow.failed and flow.outcome is None:
+        batch = flow.open_batch
         if batch is not None and batch.phase in FAILURES:
             return Standing(True, batch.phase, bounded(batch.reason), batch.reason == DEADLINE)
-        return Standing(True, "", bounded(f.reason), f.reason == DEADLINE)
-    match status.explain(i, f)[0]:
+        return Standing(True, "", bounded(flow.reason), flow.reason == DEADLINE)
+    match status.explain(instance, flow)[0]:
         case status.WAITING:
-            gate = CANARY if f.batch is not None and f.batch.canary else BATCH
-            return Standing(gate=gate, waits=_waits_since(f) / 1000)
-        case "Unanswered" if i.given is not None:
-            return Standing(unanswered=i.given.late_since / 1000)
+            gate = CANARY if flow.batch is not None and flow.batch.canary else BATCH
+            return Standing(gate=gate, waits=_waits_since(flow) / 1000)
+        case "Unanswered" if instance.given is not None:
+            return Standing(unanswered=instance.given.late_since / 1000)
     return QUIET
 
 
-def _waits_since(f: Flow) -> int:
+def _waits_since(flow: Flow) -> int:
     """Milliseconds since 1970, never 0: where `.status` was all that there was, from the begin of the batch."""
-    batch = f.batch
+    batch = flow.batch
     if batch is None:
-        return f.started_at or f.created_at or 1
+        return flow.started_at or flow.created_at or 1
     since = batch.finished_at or (batch.smoked_at if batch.phase == BatchPhase.SMOKED else batch.ready_since)
     return since or batch.started_at or 1
 
@@ -113,10 +113,10 @@ class Families:
         if where.failed:
             self.why.add_metric((*release, where.batch_phase, where.reason), 1)
 
-    def goes(self, release: Release, f: Flow) -> None:
-        self.phase.add_metric((*release, f.phase), 1)
-        self.batches.add_metric(release, f.total)
-        self.finished.add_metric(release, f.finished_batches)
+    def goes(self, release: Release, flow: Flow) -> None:
+        self.phase.add_metric((*release, flow.phase), 1)
+        self.batches.add_metric(release, flow.total)
+        self.finished.add_metric(release, flow.finished_batches)
 
     def count(self, counts: Counter[tuple[str, str]]) -> None:
         for action in Action:
@@ -129,7 +129,7 @@ def _gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=(*LABELS, *more))
 
 
-class Overview(Collector):
+class ReleaseGauges(Collector):
     """The collector of a planner: tells of the instances in its partitions. `now`: seconds since 1970."""
 
     def __init__(self, flows: FlowCache, now: Callable[[], float] = time.time) -> None:
@@ -158,15 +158,15 @@ class Overview(Collector):
         counts: Counter[tuple[str, str]] = Counter()
         told: set[Release] = set()
         now = self._now()
-        for i in self._latest.values():
-            for f in i.flows if self._flows.owns(i.key) else ():
-                if f.phase.finished:
+        for instance in self._latest.values():
+            for flow in instance.flows if self._flows.owns(instance.key) else ():
+                if flow.phase.finished:
                     continue
-                release = Release(i.namespace, i.name, f.app_name, f.name, f.action)
-                where = standing(i, f)
+                release = Release(instance.namespace, instance.name, flow.app_name, flow.name, flow.action)
+                where = standing(instance, flow)
                 families.stands(release, where)
-                families.goes(release, f)
-                counts[f.action, f.phase] += 1
+                families.goes(release, flow)
+                counts[flow.action, flow.phase] += 1
                 told.add(release)
                 if where != QUIET:
                     self._shown[release] = now

@@ -25,7 +25,7 @@ from shared.domain import deployflow as df
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
-from shared.messaging.coalescing_queue import Marks
+from shared.messaging.coalescing_queue import CoalescingQueue
 
 GAP_SECONDS: Final = 0.5
 """Between two writes of one instance that nobody waits for."""
@@ -65,7 +65,7 @@ class StatusWriter:
         self._turn = 0.0
         """When the next write may be (monotonic seconds)."""
         self._latest: dict[Key, Instance] = {}
-        self._marks = Marks(self._work)
+        self._marks = CoalescingQueue(self._work)
         self._written: dict[Key, dict[str, Written]] = {}
         """By the flow's uid."""
         self._hurry: dict[Key, asyncio.Event] = {}

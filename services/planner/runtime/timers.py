@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import Histogram
 
 from services.planner.runtime.flow_cache import FlowCache
-from services.planner.runtime.instance_processor import Instances, now_ms
+from services.planner.runtime.instance_processor import InstanceProcessor, now_ms
 from shared.domain.messages import Due
 from shared.errors import Unavailable
 from shared.messaging.kafka import Consumer, Kafka
@@ -52,7 +52,7 @@ async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None
 
 
 async def look_forever(
-    store: StatusStore, instances: Instances, flows: FlowCache, consumer: Consumer
+    store: StatusStore, instances: InstanceProcessor, flows: FlowCache, consumer: Consumer
 ) -> None:
     """Find what Redis has lost, or never published, of this replica's instances."""
     while True:

@@ -45,7 +45,9 @@ def events(before: Instance, now_is: Instance, now: int) -> list[FlowEvent]:
     ]
 
 
-def _flow_events(before: Instance, i: Instance, old: Flow | None, new: Flow, now: int) -> Iterator[FlowEvent]:
+def _flow_events(
+    before: Instance, instance: Instance, old: Flow | None, new: Flow, now: int
+) -> Iterator[FlowEvent]:
     def event(
         what: str,
         reason: str,
@@ -55,8 +57,8 @@ def _flow_events(before: Instance, i: Instance, old: Flow | None, new: Flow, now
         command: str = "",
     ) -> FlowEvent:
         return FlowEvent(
-            namespace=i.namespace,
-            instance=i.name,
+            namespace=instance.namespace,
+            instance=instance.name,
             id=f"{new.uid}:{what}",
             at=now,
             flow=FlowRef(name=new.name, uid=new.uid),
@@ -82,7 +84,7 @@ def _flow_events(before: Instance, i: Instance, old: Flow | None, new: Flow, now
         )
 
     if old is None:
-        text = f"{new.action} of {i.name} to {new.wanted} replicas"
+        text = f"{new.action} of {instance.name} to {new.wanted} replicas"
         yield event("seen", "Received", text, command="rollback" if new.action == "rollback" else "deploy")
     elif new.generation != old.generation:
         yield from _spec_events(event, old, new)
@@ -94,16 +96,16 @@ def _flow_events(before: Instance, i: Instance, old: Flow | None, new: Flow, now
         # an id of Elasticsearch has 512 bytes at most, and a warning may name many pods
         yield event(f"warning:{sha256(warning.encode()).hexdigest()[:16]}", "Warning", warning)
     yield from _batch_events(event, old, new)
-    if (waits := _waits(i, new)) and waits != _waits(before, old):
+    if (waits := _waits(instance, new)) and waits != _waits(before, old):
         at = f"{new.batch.number}:{new.batch.phase}" if new.batch else "0"
         yield event(f"waits:{at}", "WaitingForNext", waits, new.batch)
     if old is None or new.phase != old.phase:
         yield from _phase_event(event, new)
 
 
-def _waits(i: Instance, flow: Flow | None) -> str:
+def _waits(instance: Instance, flow: Flow | None) -> str:
     """What the release waits for somebody to let it do; empty where it does not."""
-    return waits_for_person(i, flow) if flow is not None and flow is i.active else ""
+    return waits_for_person(instance, flow) if flow is not None and flow is instance.active else ""
 
 
 class _Asked(NamedTuple):

@@ -94,6 +94,6 @@ def count(instance: Instance, events: Sequence[FlowEvent]) -> None:
             _flows.labels(event.action, event.phase).observe(took)
 
 
-def _reason_of(i: Instance, event: FlowEvent) -> str:
-    flow = next((flow for flow in i.flows if flow.uid == event.flow.uid), None)
+def _reason_of(instance: Instance, event: FlowEvent) -> str:
+    flow = next((flow for flow in instance.flows if flow.uid == event.flow.uid), None)
     return next((b.reason for b in flow.batches if b.number == event.batch), OTHER) if flow else OTHER

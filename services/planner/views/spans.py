@@ -21,23 +21,23 @@ _ON_THE_WAY: Final = {
 }
 
 
-def spans(i: Instance, events: Sequence[FlowEvent]) -> Iterator[Span]:
+def spans(instance: Instance, events: Sequence[FlowEvent]) -> Iterator[Span]:
     """Of a decision that has been written down, and told these events."""
-    flows = {flow.uid: flow for flow in i.flows}
+    flows = {flow.uid: flow for flow in instance.flows}
     for event in events:
         flow = flows.get(event.flow.uid)
         if flow is None:
             continue
         if event.command:
-            yield _request(i, flow, event)
+            yield _request(instance, flow, event)
         if event.reason == "BatchFinished":
-            yield from (_batch(i, flow, b, event.at) for b in flow.batches if b.number == event.batch)
+            yield from (_batch(instance, flow, b, event.at) for b in flow.batches if b.number == event.batch)
         elif event.phase.finished and event.reason == event.phase:
-            yield from (_batch(i, flow, b, event.at) for b in flow.batches if not b.finished_at)
-            yield _release(i, flow, event)
+            yield from (_batch(instance, flow, b, event.at) for b in flow.batches if not b.finished_at)
+            yield _release(instance, flow, event)
 
 
-def _release(i: Instance, flow: Flow, event: FlowEvent) -> Span:
+def _release(instance: Instance, flow: Flow, event: FlowEvent) -> Span:
     failed = flow.phase == FlowPhase.FAILED
     return Span(
         f"{flow.action} release",
@@ -45,7 +45,7 @@ def _release(i: Instance, flow: Flow, event: FlowEvent) -> Span:
         None,
         _since(flow) or event.at,
         event.at,
-        _about(i, flow)
+        _about(instance, flow)
         | {
             "triton.phase": str(flow.phase),
             "triton.batches": len(flow.batches),
@@ -62,7 +62,7 @@ def _since(flow: Flow) -> int:
     return flow.created_at if waited else flow.started_at
 
 
-def _batch(i: Instance, flow: Flow, batch: Batch, now: int) -> Span:
+def _batch(instance: Instance, flow: Flow, batch: Batch, now: int) -> Span:
     on_the_way = ((name, getattr(batch, field)) for name, field in _ON_THE_WAY.items())
     failed = batch.phase in FAILURES
     return Span(
@@ -71,7 +71,7 @@ def _batch(i: Instance, flow: Flow, batch: Batch, now: int) -> Span:
         tracing.release(flow.uid),
         batch.started_at or now,
         batch.finished_at or now,
-        _about(i, flow)
+        _about(instance, flow)
         | {
             "triton.batch": batch.number,
             "triton.batch_phase": str(batch.phase),
@@ -84,7 +84,7 @@ def _batch(i: Instance, flow: Flow, batch: Batch, now: int) -> Span:
     )
 
 
-def _request(i: Instance, flow: Flow, event: FlowEvent) -> Span:
+def _request(instance: Instance, flow: Flow, event: FlowEvent) -> Span:
     """At a moment: by kubectl, an API or Kafka, somebody has asked for something."""
     return Span(
         f"request {event.command}",
@@ -92,13 +92,13 @@ def _request(i: Instance, flow: Flow, event: FlowEvent) -> Span:
         tracing.release(flow.uid),
         event.at,
         event.at,
-        _about(i, flow)
+        _about(instance, flow)
         | {"triton.request": event.request, "triton.batch": event.batch, "triton.message": event.message},
     )
 
 
-def _about(i: Instance, flow: Flow) -> dict[str, Any]:
-    return tracing.about(i.namespace, i.name, flow.name, flow.uid) | {
+def _about(instance: Instance, flow: Flow) -> dict[str, Any]:
+    return tracing.about(instance.namespace, instance.name, flow.name, flow.uid) | {
         "triton.action": flow.action,
         "triton.application": flow.app_name,
         "user.name": flow.requested_by,

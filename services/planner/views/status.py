@@ -18,38 +18,38 @@ WAITING: Final = "WaitingForNext"
 """The reason of a release that waits for a person."""
 
 
-def status_of(i: Instance, f: Flow) -> Json:
+def status_of(instance: Instance, flow: Flow) -> Json:
     """The whole `.status`. A finished release keeps the pods that it ended with."""
-    pods = i.pods if f is i.active else f.pods
+    pods = instance.pods if flow is instance.active else flow.pods
     live = {uid: pod for uid, pod in pods.items() if not pod.deleting}
-    new = [pod for uid, pod in live.items() if f.target_revision and f.stays(uid, pod.revision)]
-    reason, message = explain(i, f)
+    new = [pod for uid, pod in live.items() if flow.target_revision and flow.stays(uid, pod.revision)]
+    reason, message = explain(instance, flow)
     return {
         "replicas": len(live),
         "availableReplicas": sum(1 for pod in live.values() if pod.ready),
         "updatedReplicas": len(new),
         "updatedReadyReplicas": sum(1 for pod in new if pod.ready),
         "pods": sorted(pod.name for pod in live.values()),
-        "replicasToProcess": f.to_process,
-        "updateRevision": f.target_revision,
-        "conditions": [_condition(batch, live) for batch in f.batches],
-        "paused": f.paused and not f.phase.finished,
-        "phase": f.phase,
-        "finished": f.phase.finished,
-        "batches": f.total,
-        "finishedBatches": f.finished_batches,
-        "finishedReplicas": f.finished_replicas,
-        "failedReplicas": sum(batch.failed_replicas for batch in f.batches),
-        "startedAt": _time(f.started_at),
-        "updatedAt": _time(f.updated_at),
-        "finishedAt": _time(f.finished_at),
+        "replicasToProcess": flow.to_process,
+        "updateRevision": flow.target_revision,
+        "conditions": [_condition(batch, live) for batch in flow.batches],
+        "paused": flow.paused and not flow.phase.finished,
+        "phase": flow.phase,
+        "finished": flow.phase.finished,
+        "batches": flow.total,
+        "finishedBatches": flow.finished_batches,
+        "finishedReplicas": flow.finished_replicas,
+        "failedReplicas": sum(batch.failed_replicas for batch in flow.batches),
+        "startedAt": _time(flow.started_at),
+        "updatedAt": _time(flow.updated_at),
+        "finishedAt": _time(flow.finished_at),
         "reason": reason,
         "message": message,
-        "requestedBy": f.requested_by,
-        "freezeOverride": f.overridden,
-        "sequence": i.sequence,
-        "version": i.version,
-        "observedGeneration": f.generation,
+        "requestedBy": flow.requested_by,
+        "freezeOverride": flow.overridden,
+        "sequence": instance.sequence,
+        "version": instance.version,
+        "observedGeneration": flow.generation,
     }
 
 
@@ -102,31 +102,31 @@ def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
     }
 
 
-def waits_for_person(i: Instance, f: Flow) -> str:
+def waits_for_person(instance: Instance, flow: Flow) -> str:
     """What an unfinished release waits for somebody's go-ahead for; empty where it does not."""
-    reason, text = explain(i, f)
+    reason, text = explain(instance, flow)
     return text if reason == WAITING else ""
 
 
-def explain(i: Instance, f: Flow) -> tuple[str, str]:
+def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
     """Why the release stands where it stands, in one word and in one sentence; empty while it moves."""
-    if f.phase.finished or f.failed:
-        return f.reason, f.message
-    if f.step == Step.QUEUED:
-        if f.held_back:
-            return freeze_hold.explain(f)
-        ahead = i.active or i.waiting[0]
+    if flow.phase.finished or flow.failed:
+        return flow.reason, flow.message
+    if flow.step == Step.QUEUED:
+        if flow.held_back:
+            return freeze_hold.explain(flow)
+        ahead = instance.active or instance.waiting[0]
         return "WaitingItsTurn", f"waits behind {ahead.name}: one release at a time per instance"
-    if f.step == Step.CANCEL:
-        return f.reason, f"ending: {f.message}"
-    if f.strategy.paused:
+    if flow.step == Step.CANCEL:
+        return flow.reason, f"ending: {flow.message}"
+    if flow.strategy.paused:
         return "Paused", "paused: resume to go on"
-    return _gate(f) or draining(i, f) or _late(i) or _noted(f)
+    return _gate(flow) or draining(instance, flow) or _late(instance) or _noted(flow)
 
 
-def _late(i: Instance) -> tuple[str, str] | None:
+def _late(instance: Instance) -> tuple[str, str] | None:
     """Whose answer the release waits for, once a command had to be given again."""
-    given = i.given
+    given = instance.given
     if given is None or not given.late_since or (given.answered and given.seen):
         return None
     what = f"{given.kind} (command {given.sequence}, given at {_time(given.late_since)})"
@@ -137,28 +137,28 @@ def _late(i: Instance) -> tuple[str, str] | None:
     return "Unanswered", f"no answer to {what}: see the log of the executor"
 
 
-def _noted(f: Flow) -> tuple[str, str]:
-    return ("Warning", "; ".join(f.warnings)) if f.warnings else ("", "")
+def _noted(flow: Flow) -> tuple[str, str]:
+    return ("Warning", "; ".join(flow.warnings)) if flow.warnings else ("", "")
 
 
-def _gate(f: Flow) -> tuple[str, str] | None:
-    batch = f.open_batch
-    if f.step == Step.BETWEEN and f.phase in {FlowPhase.BATCH_FINISHED, FlowPhase.INITIALIZING}:
-        number = len(f.batches) + 1
-        if number > f.total:
+def _gate(flow: Flow) -> tuple[str, str] | None:
+    batch = flow.open_batch
+    if flow.step == Step.BETWEEN and flow.phase in {FlowPhase.BATCH_FINISHED, FlowPhase.INITIALIZING}:
+        number = len(flow.batches) + 1
+        if number > flow.total:
             return None
-        if not may_start(f, number):
-            return WAITING, f"batch {number} of {f.total} waits for next"
-        if (end := interval_end(f)) and f.strategy.interval:
-            return "BatchInterval", f"batch {number} of {f.total} starts at {_time(end)}"
+        if not may_start(flow, number):
+            return WAITING, f"batch {number} of {flow.total} waits for next"
+        if (end := interval_end(flow)) and flow.strategy.interval:
+            return "BatchInterval", f"batch {number} of {flow.total} starts at {_time(end)}"
     if batch is None:
         return None
-    if batch.phase == BatchPhase.SMOKED and not may_reach(f, batch.number, BatchPhase.BAKING):
+    if batch.phase == BatchPhase.SMOKED and not may_reach(flow, batch.number, BatchPhase.BAKING):
         return WAITING, f"batch {batch.number} is Smoked, without traffic: next pulls it in"
     if (
         batch.phase == BatchPhase.BAKING
         and batch.ready_since
-        and not may_reach(f, batch.number, BatchPhase.BAKED)
+        and not may_reach(flow, batch.number, BatchPhase.BAKED)
     ):
         return WAITING, f"batch {batch.number} is Baking, with traffic: next counts it as baked"
     return None

@@ -13,7 +13,7 @@ from services.readiness.telling import Telling
 from shared.domain.messages import AppRef, FlowRef, PodFact, PodsSeen
 from shared.domain.topics import Key
 from shared.messaging import background_publisher
-from tests.unit.parts import Outgoing, until
+from tests.unit.parts import BackgroundPublisher, until
 from tests.unit.readiness.samples import UP, conditions, pod
 
 FLOW = FlowRef(name="web-2", uid="flow-2", batch=1)
@@ -29,9 +29,9 @@ class Told:
 
     def __init__(self, window_ms: int = 5) -> None:
         self.mine = {"web"}
-        self._outgoing = Outgoing()
+        self._outgoing = BackgroundPublisher()
         self.telling = Telling(
-            cast("background_publisher.Outgoing", self._outgoing),
+            cast("background_publisher.BackgroundPublisher", self._outgoing),
             self._owns,
             coalesce_ms=window_ms,
             release=lambda _: FLOW,

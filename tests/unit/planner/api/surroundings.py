@@ -16,7 +16,7 @@ from services.planner.api.grpc_server import start
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.reading import Reading
 from services.planner.api.streams import Streams
-from services.planner.intake.flow_mutations import Changes
+from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
 from shared.domain import deployflow as df
 from shared.kube.client import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client, Resource
@@ -97,7 +97,7 @@ class World:
         self.flows = FlowCache(client, cast("Any", None), settings)
         reading = Reading(cast("Any", store or NoStates()), self.flows, client)
         self.streams = Streams(reading, self.flows)
-        changes = Changes(client, self.flows, reading.status)
+        changes = FlowMutations(client, self.flows, reading.status)
         self.calls = Calls(
             access or Open(),
             reading,

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from services.planner.intake.command_consumer import Intake
-from services.planner.intake.flow_mutations import Changes
+from services.planner.intake.command_consumer import CommandConsumer
+from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOY_COMMANDS
@@ -32,7 +32,7 @@ class Refusing:
 
 async def given(refusal: ApiError) -> None:
     client, kafka = cast("Client", Refusing(refusal)), MemoryKafka().kafka
-    intake = Intake(Changes(client, FlowCache(client, kafka, Settings())), kafka)
+    intake = CommandConsumer(FlowMutations(client, FlowCache(client, kafka, Settings())), kafka)
     await intake.handle("key", [Record(DEPLOY_COMMANDS, "key", json.dumps(NEXT).encode(), {}, 0, 0, 0)])
 
 

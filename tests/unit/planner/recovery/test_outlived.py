@@ -9,7 +9,7 @@ import pytest
 
 from services.planner.rules.freeze_hold import NO_WINDOWS
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache, observed
-from services.planner.runtime.instance_processor import Instances
+from services.planner.runtime.instance_processor import InstanceProcessor
 from shared.domain.record import Record
 from shared.domain.topics import PLANNER_FACTS
 from shared.messaging.kafka import Kafka
@@ -53,7 +53,7 @@ def _flow(**status: Any) -> DeployFlow:
 @pytest.mark.parametrize(("status", "begins"), [({}, True), ({"finished": True, "version": 9}, False)])
 async def test_a_release_that_is_over_does_not_begin_anew(status: dict[str, Any], begins: bool) -> None:
     parts: Any = Parts(_flow(**status))
-    instances = Instances(
+    instances = InstanceProcessor(
         cast("StatusStore", parts),
         cast("Kafka", parts),
         cast("FlowCache", parts),

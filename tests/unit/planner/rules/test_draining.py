@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.planner.model.state import EARLIER
+from services.planner.model.state import PRE_EXISTING
 from shared.domain import messages as m
 from tests.simulation.cluster import SimulatedPod
 from tests.simulation.world import World
@@ -119,6 +119,6 @@ def test_connections_are_waited_for_when_redis_was_lost(wait: int) -> None:
     world.wait(0)
     world.wait(60_000)
     assert "retire" not in world.kinds
-    assert all(pod.batch == EARLIER for uid, pod in world.instance.pods.items() if uid in victims)
+    assert all(pod.batch == PRE_EXISTING for uid, pod in world.instance.pods.items() if uid in victims)
     end(world, *world.cluster.named(victims))
     assert sorted(last(world, m.Retire).retire) == sorted(victims)

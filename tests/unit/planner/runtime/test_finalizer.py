@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from services.planner.runtime.command_replies import send
-from services.planner.runtime.finalizer import Ends, farewell
+from services.planner.runtime.finalizer import Finalizer, farewell
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
 from shared.domain import deployflow as df
 from shared.domain.replies import DeployCommandReply, Result
@@ -109,10 +109,10 @@ class Surroundings:
         finalizers: list[str] = self.live["metadata"]["finalizers"]
         return finalizers
 
-    def ends(self) -> Ends:
-        return Ends(cast("Client", self), cast("Kafka", self), self.flows)
+    def ends(self) -> Finalizer:
+        return Finalizer(cast("Client", self), cast("Kafka", self), self.flows)
 
-    async def until_looked(self, ends: Ends, condition: Callable[[], object]) -> None:
+    async def until_looked(self, ends: Finalizer, condition: Callable[[], object]) -> None:
         looking = asyncio.create_task(ends.look_forever())
         try:
             await until(condition)

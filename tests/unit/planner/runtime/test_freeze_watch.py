@@ -13,7 +13,7 @@ from aiohttp import web
 
 from services.planner.rules.freeze_hold import Windows
 from services.planner.runtime.flow_cache import FlowCache
-from services.planner.runtime.freeze_watch import FreezeWindows
+from services.planner.runtime.freeze_watch import FreezeWatch
 from shared.kube.client import NAMESPACES, Client
 from shared.service.health import Health
 from shared.service.process import Context
@@ -36,8 +36,8 @@ class Flows:
 
 
 @asynccontextmanager
-async def following(client: Client, flows: Flows) -> AsyncIterator[FreezeWindows]:
-    windows = FreezeWindows(client, cast("FlowCache", flows), SETTINGS)
+async def following(client: Client, flows: Flows) -> AsyncIterator[FreezeWatch]:
+    windows = FreezeWatch(client, cast("FlowCache", flows), SETTINGS)
     context = Context(SETTINGS, Health(), MemoryKafka().kafka, AsyncExitStack(), asyncio.Event())
     async with asyncio.timeout(10):
         await windows.follow(context)

@@ -13,7 +13,7 @@ from services.planner.runtime.release_gauges import (
     CANARY,
     CLEARED_SECONDS,
     QUIET,
-    Overview,
+    ReleaseGauges,
     Standing,
     standing,
 )
@@ -132,10 +132,12 @@ class Scraped:
         self.cache = Cache(world)
         self.world = world
         self.later = 0.0
-        self.overview = Overview(cast("FlowCache", self.cache), lambda: world.now / 1000 + self.later)
+        self.overview = ReleaseGauges(cast("FlowCache", self.cache), lambda: world.now / 1000 + self.later)
 
     def restart(self) -> None:
-        self.overview = Overview(cast("FlowCache", self.cache), lambda: self.world.now / 1000 + self.later)
+        self.overview = ReleaseGauges(
+            cast("FlowCache", self.cache), lambda: self.world.now / 1000 + self.later
+        )
 
     def changed(self) -> None:
         self.overview.changed(self.world.instance)
@@ -153,7 +155,7 @@ def scraped(world: World) -> Scraped:
 
 def test_a_release_has_one_series_by_its_labels() -> None:
     found = scraped(failing())
-    (sample,) = next(f for f in found.overview.collect() if f.name == FAILED).samples
+    (sample,) = next(flow for flow in found.overview.collect() if flow.name == FAILED).samples
     assert sample.labels == {
         "namespace": "default",
         "application_instance": "web",

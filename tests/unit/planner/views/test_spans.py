@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from services.planner.intake.command_consumer import Intake
-from services.planner.intake.flow_mutations import Changes
+from services.planner.intake.command_consumer import CommandConsumer
+from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.model.state import Instance
 from services.planner.views import spans
 from shared.domain.deploy_commands import CommandType, Refusal
@@ -122,7 +122,7 @@ class Made:
 async def ask(changes: Made, headers: dict[str, str]) -> None:
     command = {"id": "c-1", "type": "next", "namespace": "shop", "deployFlow": "web-1", "requestedBy": "ci"}
     record = Record(DEPLOY_COMMANDS, "shop/web", json.dumps(command).encode(), headers, 0, 0, 0)
-    await Intake(cast("Changes", changes), MemoryKafka().kafka).handle("shop/web", [record])
+    await CommandConsumer(cast("FlowMutations", changes), MemoryKafka().kafka).handle("shop/web", [record])
 
 
 async def test_a_command_is_told_in_its_senders_trace_and_in_the_releases(heard: list[Span]) -> None:

@@ -11,7 +11,7 @@ from shared.domain.messages import AppRef, ClusterEvent, FlowRef
 from shared.kube.client import EVENTS, Client
 from shared.kube.cluster_events import ClusterEvents, Involved, Subject
 from shared.messaging import background_publisher
-from tests.unit.parts import KEY, Json, Outgoing, until
+from tests.unit.parts import KEY, BackgroundPublisher, Json, until
 
 FLOW = FlowRef(name="web-2", uid="flow-2", batch=1)
 APP = AppRef(name="shop", app_id=1, group_id=2)
@@ -36,13 +36,13 @@ class Told:
         self.known = {"uid-web-1"}
         self.mine = True
         self.asked = 0
-        self._outgoing = Outgoing()
+        self._outgoing = BackgroundPublisher()
         self.events = ClusterEvents(
             client,
             "Pod",
             self._find,
             lambda _: self.mine,
-            cast("background_publisher.Outgoing", self._outgoing),
+            cast("background_publisher.BackgroundPublisher", self._outgoing),
             namespaces=["default"],
             silence_seconds=30,
         )

@@ -6,12 +6,12 @@ import asyncio
 from typing import cast
 
 from shared.domain.messages import Due, Message
-from shared.messaging.background_publisher import Outgoing
+from shared.messaging.background_publisher import BackgroundPublisher
 from shared.messaging.kafka import Kafka
 from tests.unit.parts import MemoryKafka, until
 
 
-async def sent(kafka: MemoryKafka, outgoing: Outgoing, number: int) -> list[str]:
+async def sent(kafka: MemoryKafka, outgoing: BackgroundPublisher, number: int) -> list[str]:
     task = asyncio.create_task(outgoing.run())
     try:
         await until(lambda: len(kafka.published) >= number)
@@ -26,14 +26,14 @@ def due(instance: str) -> Message:
 
 
 async def test_messages_are_sent_in_their_order(kafka: MemoryKafka) -> None:
-    outgoing = Outgoing(cast("Kafka", kafka))
+    outgoing = BackgroundPublisher(cast("Kafka", kafka))
     for name in "abc":
         outgoing.put(due(name))
     assert await sent(kafka, outgoing, 3) == ["a", "b", "c"]
 
 
 async def test_where_not_all_have_room_the_oldest_are_given_up(kafka: MemoryKafka) -> None:
-    outgoing = Outgoing(cast("Kafka", kafka), most=2)
+    outgoing = BackgroundPublisher(cast("Kafka", kafka), most=2)
     for name in "abcd":
         outgoing.put(due(name))
     assert await sent(kafka, outgoing, 2) == ["c", "d"]

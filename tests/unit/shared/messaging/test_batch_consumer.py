@@ -10,7 +10,7 @@ import pytest
 from shared.domain.record import Record
 from shared.errors import Unavailable
 from shared.messaging import lanes
-from shared.messaging.batch_consumer import AT_ONCE, Batches, Limits
+from shared.messaging.batch_consumer import AT_ONCE, BatchConsumer, Limits
 from shared.messaging.lanes import ATTEMPTS
 from tests.unit.parts import until
 
@@ -37,7 +37,7 @@ class Work:
         self.away = False
         self.may = asyncio.Event()
         self.may.set()
-        self.batches = Batches(self._write, self._put_aside, limits)
+        self.batches = BatchConsumer(self._write, self._put_aside, limits)
 
     async def _write(self, records: list[Record]) -> None:
         self.begun.append([one.offset for one in records])

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared.domain.topics import Key
-from shared.messaging.coalescing_queue import Marks
+from shared.messaging.coalescing_queue import CoalescingQueue
 from tests.unit.parts import KEY, until
 
 OTHER = Key("default", "api")
@@ -19,7 +19,7 @@ class Work:
         self.under_way = 0
         self.most = 0
         self.gate = asyncio.Event()
-        self.marks = Marks(self._work)
+        self.marks = CoalescingQueue(self._work)
 
     async def _work(self, key: Key) -> None:
         self.begun.append(key)
@@ -60,7 +60,7 @@ async def test_work_that_failed_is_begun_again_by_the_next_mark(caplog: pytest.L
         if tries == 1:
             raise RuntimeError
 
-    marks = Marks(work)
+    marks = CoalescingQueue(work)
     marks.mark(KEY)
     await marks.drain(5)
     marks.mark(KEY)
@@ -80,7 +80,7 @@ async def test_a_mark_while_the_work_fails_is_not_lost() -> None:
         if tries == 1:
             raise RuntimeError
 
-    marks = Marks(work)
+    marks = CoalescingQueue(work)
     marks.mark(KEY)
     await until(lambda: tries == 1)
     marks.mark(KEY)
