@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from services.planner.decision.apply_facts import Fact, flow_of
+from services.planner.decision.apply_facts import Fact, make_flow
 from services.planner.decision.decide import Decision, decide
 from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step
 from services.planner.recovery.rebuild import rebuild
@@ -247,7 +247,7 @@ class Surroundings:
                 )
                 for name in self.flows
             ],
-            flow_of,
+            make_flow,
             self.cluster.now,
         )
         self.written = dict(written)

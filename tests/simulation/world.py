@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from services.planner.decision.apply_facts import Fact, flow_of
+from services.planner.decision.apply_facts import Fact, make_flow
 from services.planner.decision.decide import Decision, decide
 from services.planner.model.state import Flow, Instance
 from services.planner.recovery.rebuild import rebuild
@@ -163,7 +163,7 @@ class World:
             self.observed(name, {"finished": True} if status["finished"] else status)
             for name, status in said.items()
         ]
-        self.instance = rebuild(Key(NAMESPACE, INSTANCE), specs, flow_of, self.now)
+        self.instance = rebuild(Key(NAMESPACE, INSTANCE), specs, make_flow, self.now)
 
     # --- what can be seen ---
 

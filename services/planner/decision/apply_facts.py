@@ -18,9 +18,9 @@ from services.planner.model.state import (
     Step,
     Strategy,
 )
-from services.planner.recovery.legacy_takeover import begun_before, inherited, take_up
-from services.planner.recovery.rebuild import batch_pods, settle
-from services.planner.rules.pod_failures import told
+from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy, take_over
+from services.planner.recovery.rebuild import assign_pods, settle_rebuilt
+from services.planner.rules.pod_failures import read_trouble
 from shared.domain import messages as m
 from shared.domain.deployflow import (
     Action,
@@ -34,7 +34,7 @@ from shared.domain.deployflow import (
     problems,
 )
 
-KEPT = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "asked")
+KEPT_FIELDS = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "asked")
 """What a list of pods does not tell of one that `.status` knew."""
 REMEMBERED = 20
 """So many of an instance's releases that are over are known by their uid, should an old record come again."""
@@ -53,80 +53,82 @@ Fact = (
 )
 
 
-def absorb(instance: Instance, fact: Fact, now: int) -> Instance:
+def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
     """The instance with what `fact` says taken in; the same object when it says nothing new."""
     match fact:
         case m.SpecObserved():
-            return _spec_observed(instance, fact, now)
+            return _apply_spec(instance, fact, now)
         case m.SpecGone():
-            return _each_flow(instance, fact.flow.uid, lambda flow: replace(flow, deleting=True))
+            return _update_flow(instance, fact.flow.uid, lambda flow: replace(flow, deleting=True))
         case m.PodsSeen():
-            return _pods_seen(instance, fact)
+            return _apply_pods(instance, fact)
         case m.Due():
             return instance
-    given = instance.given
-    if instance.active is None or given is None:
+    pending = instance.pending
+    if instance.active is None or pending is None:
         return instance
     match fact:
-        case m.Superseded() if fact.current > instance.sequence or fact.sequence == given.sequence:
-            again = replace(instance, sequence=max(instance.sequence, fact.current), given=None)
-            return _with(again, resync=True, issued=False)
-        case m.CloneSetSeen() if not fact.cloneset.exists and given.kind not in _OF_THEIR_OWN:
+        case m.Superseded() if fact.current > instance.sequence or fact.sequence == pending.sequence:
+            again = replace(instance, sequence=max(instance.sequence, fact.current), pending=None)
+            return _update_active(again, resync=True, issued=False)
+        case m.CloneSetSeen() if not fact.cloneset.exists and pending.kind not in _ANSWERED_WITHOUT_CLONESET:
             # told by a watch, which may be behind: the look says whether another has taken its place
-            return _with(instance, resync=True, issued=False)
-        case _ if fact.sequence != given.sequence:
+            return _update_active(instance, resync=True, issued=False)
+        case _ if fact.sequence != pending.sequence:
             return instance
         case m.Done():
-            return _done(instance, given, fact)
+            return _apply_done(instance, pending, fact)
         case m.CloneSetSeen():
             # a count that somebody else set is not taken for ours: the next write is answered ReplicasChanged
             facts = fact.cloneset.model_copy(update={"replicas": instance.cloneset.replicas})
-            seen = replace(_cloneset(instance, facts), given=_seen(given, fact.cloneset))
-            return _surged_before(seen, given, fact.cloneset)
+            seen = replace(_store_cloneset(instance, facts), pending=_mark_seen(pending, fact.cloneset))
+            return _acknowledge_surge(seen, pending, fact.cloneset)
         case m.VictimsGone():
             pods = {uid: pod for uid, pod in instance.pods.items() if uid not in set(fact.gone)}
             dropped = tuple(uid for uid in instance.active.dropped if uid in pods)
-            return _with(replace(instance, pods=pods, given=None), issued=False, victims=(), dropped=dropped)
+            return _update_active(
+                replace(instance, pods=pods, pending=None), issued=False, victims=(), dropped=dropped
+            )
         case m.ReplicasChanged():
             delta = fact.replicas - instance.cloneset.replicas
             changed = replace(
-                instance, cloneset=replace(instance.cloneset, replicas=fact.replicas), given=None
+                instance, cloneset=replace(instance.cloneset, replicas=fact.replicas), pending=None
             )
             goes = instance.active.action in {Action.STOP, Action.DELETE}
             wanted = 0 if goes else max(instance.active.wanted + delta, 0)
-            return _with(changed, wanted=wanted, recount=True, resync=True, issued=False)
+            return _update_active(changed, wanted=wanted, recount=True, resync=True, issued=False)
         case m.Refused():
-            return _with(
-                replace(instance, given=replace(given, answered=True, seen=True, kind="refused")),
+            return _update_active(
+                replace(instance, pending=replace(pending, answered=True, seen=True, kind="refused")),
                 reason=fact.reason,
                 message=fact.message,
             )
     return instance
 
 
-_OF_THEIR_OWN = {"remove", "observe", "cancel", "finish"}
+_ANSWERED_WITHOUT_CLONESET = {"remove", "observe", "cancel", "finish"}
 """Commands whose own answer says it where the CloneSet is gone."""
 
 
-def _surged_before(instance: Instance, given: PendingCommand, facts: m.CloneSetFacts) -> Instance:
+def _acknowledge_surge(instance: Instance, pending: PendingCommand, facts: m.CloneSetFacts) -> Instance:
     """With the batch's surge told where a pause came before its answer: the hold says that it was written."""
     flow = instance.active
     batch = flow.open_batch if flow is not None else None
     hold = facts.hold
-    if given.kind != "halt" or flow is None or batch is None or batch.told or hold is None:
+    if pending.kind != "halt" or flow is None or batch is None or batch.surge_acknowledged or hold is None:
         return instance
     if not facts.settled or (hold.flow, hold.batch) != (flow.uid, batch.number):
         return instance
-    batches = (*flow.batches[:-1], replace(batch, told=True))
-    return _with(instance, batches=batches, target_revision=facts.update_revision)
+    batches = (*flow.batches[:-1], replace(batch, surge_acknowledged=True))
+    return _update_active(instance, batches=batches, target_revision=facts.update_revision)
 
 
-def _with(instance: Instance, **fields: Any) -> Instance:
+def _update_active(instance: Instance, **fields: Any) -> Instance:
     assert instance.active is not None
     return replace(instance, active=replace(instance.active, **fields))
 
 
-def _each_flow(instance: Instance, uid: str, change: Any) -> Instance:
+def _update_flow(instance: Instance, uid: str, change: Any) -> Instance:
     if instance.active is not None and instance.active.uid == uid:
         return replace(instance, active=change(instance.active))
     if any(flow.uid == uid for flow in instance.waiting):
@@ -141,7 +143,7 @@ def _each_flow(instance: Instance, uid: str, change: Any) -> Instance:
 # --- the spec --------------------------------------------------------------------------------------------
 
 
-def _spec_observed(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
+def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
     uid = fact.flow.uid
     if fact.status.get("finished"):
         # its last status has reached the API server: only that it is over has to be remembered here
@@ -152,17 +154,19 @@ def _spec_observed(instance: Instance, fact: m.SpecObserved, now: int) -> Instan
         return instance
     known = next((flow for flow in instance.flows if flow.uid == uid), None)
     if known is None:
-        if instance.active is None and begun_before(fact.status):
+        if instance.active is None and is_begun_by_legacy(fact.status):
             status = DeployFlowStatus.model_validate(fact.status, extra="ignore")
-            return replace(instance, active=inherited(flow_of(fact, now), status, now), pods={}, given=None)
+            return replace(
+                instance, active=inherit_release(make_flow(fact, now), status, now), pods={}, pending=None
+            )
         waiting = sorted(
-            [*instance.waiting, flow_of(fact, now)], key=lambda flow: (flow.created_at, flow.name)
+            [*instance.waiting, make_flow(fact, now)], key=lambda flow: (flow.created_at, flow.name)
         )
         return replace(instance, waiting=tuple(waiting))
     if known.phase.finished:
         return instance
     if fact.generation <= known.generation and fact.deleting == known.deleting:
-        return _override_observed(instance, known, fact)
+        return _apply_override(instance, known, fact)
 
     def change(flow: Flow) -> Flow:
         try:
@@ -175,44 +179,44 @@ def _spec_observed(instance: Instance, fact: m.SpecObserved, now: int) -> Instan
         if not flow.updating:
             strategy = replace(strategy, no_pull_in=flow.strategy.no_pull_in)
         if flow.strategy.paused and not strategy.paused:
-            flow = _times_anew(flow, now)
+            flow = _restart_clocks(flow, now)
         return replace(
             flow,
             generation=fact.generation,
             deleting=fact.deleting,
-            requested_by=_asker(fact, flow.request),
+            requested_by=_requester_of(fact, flow.request),
             request=fact.request,
             strategy=strategy,
             warnings=(),
-            **_override(fact, flow),
+            **_override_fields(fact, flow),
         )
 
-    return _each_flow(instance, uid, change)
+    return _update_flow(instance, uid, change)
 
 
-def _override_observed(instance: Instance, known: Flow, fact: m.SpecObserved) -> Instance:
+def _apply_override(instance: Instance, known: Flow, fact: m.SpecObserved) -> Instance:
     """An annotation is no new generation of the spec."""
     if (
         fact.generation < known.generation
         or known not in instance.waiting
-        or not (new := _override(fact, known))
+        or not (new := _override_fields(fact, known))
     ):
         return instance
-    asker = _asker(fact, known.request)
-    return _each_flow(
+    asker = _requester_of(fact, known.request)
+    return _update_flow(
         instance, known.uid, lambda flow: replace(flow, requested_by=asker, request=fact.request, **new)
     )
 
 
-def _override(fact: m.SpecObserved, known: Flow | None = None) -> dict[str, str]:
+def _override_fields(fact: m.SpecObserved, known: Flow | None = None) -> dict[str, str]:
     """The fields of an override of a freeze that is given or taken back; none if it is what it was."""
     if fact.freeze_override == (known.override if known else ""):
         return {}
-    by = _asker(fact, known.request if known else "") if fact.freeze_override else ""
+    by = _requester_of(fact, known.request if known else "") if fact.freeze_override else ""
     return {"override": fact.freeze_override, "overridden_by": by}
 
 
-def _times_anew(flow: Flow, now: int) -> Flow:
+def _restart_clocks(flow: Flow, now: int) -> Flow:
     """Resumed: the start-up and pull-in times of the batch under way begin anew."""
     batch = flow.open_batch
     if batch is None:
@@ -221,12 +225,12 @@ def _times_anew(flow: Flow, now: int) -> Flow:
     return replace(flow, batches=(*flow.batches[:-1], batch))
 
 
-def _asker(fact: m.SpecObserved, last_request: str) -> str:
+def _requester_of(fact: m.SpecObserved, last_request: str) -> str:
     """Who made a change. One that left the annotation of the last request alone came past Triton's own ways."""
     return fact.requested_by if fact.requested_by and fact.request != last_request else "kubectl"
 
 
-def flow_of(fact: m.SpecObserved, now: int) -> Flow:
+def make_flow(fact: m.SpecObserved, now: int) -> Flow:
     """A release that is new to the planner; one that can't be carried out is failed from the start."""
     application = fact.spec.get("application") or {}
     common: dict[str, Any] = {
@@ -234,11 +238,11 @@ def flow_of(fact: m.SpecObserved, now: int) -> Flow:
         "uid": fact.flow.uid,
         "generation": fact.generation,
         "created_at": fact.created_at,
-        "requested_by": _asker(fact, ""),
+        "requested_by": _requester_of(fact, ""),
         "request": fact.request,
         "deleting": fact.deleting,
         "updated_at": now,
-        **_override(fact),
+        **_override_fields(fact),
     }
     try:
         spec = DeployFlowSpec.model_validate(fact.spec)
@@ -267,7 +271,7 @@ def flow_of(fact: m.SpecObserved, now: int) -> Flow:
     if spec.updating and not containers_of(spec.application.template):
         text = "spec.application.template: a pod template with at least one container is needed"
         return replace(flow, outcome=FlowPhase.FAILED, reason="InvalidSpec", message=text)
-    if not spec.updating and begun_before(fact.status):
+    if not spec.updating and is_begun_by_legacy(fact.status):
         text = f"spec.action: {spec.action} is not gone on with"
         return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=text)
     # what the spec begins with is no attempt to start a failed batch anew
@@ -302,7 +306,7 @@ def strategy_of(spec: DeployFlowSpec) -> Strategy:
 # --- pods ------------------------------------------------------------------------------------------------
 
 
-def _pods_seen(instance: Instance, fact: m.PodsSeen) -> Instance:
+def _apply_pods(instance: Instance, fact: m.PodsSeen) -> Instance:
     if instance.active is None:
         return instance
     pods = dict(instance.pods)
@@ -322,7 +326,7 @@ def _pods_seen(instance: Instance, fact: m.PodsSeen) -> Instance:
             drained=seen.drained,
             ip=seen.ip,
             port=seen.port,
-            **told(seen, known),
+            **read_trouble(seen, known),
             created_at=seen.created_at,
             batch=known.batch if known else UNASSIGNED,
             asked=known.asked if known else 0,
@@ -334,23 +338,23 @@ def _pods_seen(instance: Instance, fact: m.PodsSeen) -> Instance:
         present = {seen.uid for seen in fact.pods}
         pods = {uid: pod for uid, pod in pods.items() if uid in present}
     instance = replace(instance, pods=pods) if pods != instance.pods else instance
-    given = instance.given
-    if given is None or given.answered:
+    pending = instance.pending
+    if pending is None or pending.answered:
         return instance
-    gone = tuple(pod.uid for pod in fact.gone if pod.uid not in given.gone)
-    return replace(instance, given=replace(given, gone=given.gone + gone)) if gone else instance
+    gone = tuple(pod.uid for pod in fact.gone if pod.uid not in pending.gone)
+    return replace(instance, pending=replace(pending, gone=pending.gone + gone)) if gone else instance
 
 
 # --- answers ---------------------------------------------------------------------------------------------
 
 
-def _seen(given: PendingCommand, facts: m.CloneSetFacts) -> PendingCommand:
-    caught_up = facts.settled and facts.sequence >= given.sequence
-    removed = given.kind == "remove" and not facts.exists
-    return replace(given, seen=True) if (caught_up or removed) and not given.seen else given
+def _mark_seen(pending: PendingCommand, facts: m.CloneSetFacts) -> PendingCommand:
+    caught_up = facts.settled and facts.sequence >= pending.sequence
+    removed = pending.kind == "remove" and not facts.exists
+    return replace(pending, seen=True) if (caught_up or removed) and not pending.seen else pending
 
 
-def _cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
+def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
     known = CloneSet(
         replicas=facts.replicas,
         exists=facts.exists,
@@ -361,7 +365,7 @@ def _cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
     return instance if known == instance.cloneset else replace(instance, cloneset=known)
 
 
-def _done(instance: Instance, given: PendingCommand, fact: m.Done) -> Instance:
+def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> Instance:
     flow = instance.active
     assert flow is not None
     taking = flow.step == Step.TAKE_OVER or (flow.rebuilt and fact.cloneset.owner == flow.uid)
@@ -369,46 +373,52 @@ def _done(instance: Instance, given: PendingCommand, fact: m.Done) -> Instance:
         # whose pods are whose can't be told before its controller has caught up: the look is repeated
         return instance
     instance = replace(
-        _cloneset(instance, fact.cloneset), sequence=max(instance.sequence, fact.cloneset.sequence)
+        _store_cloneset(instance, fact.cloneset), sequence=max(instance.sequence, fact.cloneset.sequence)
     )
-    answered = given.answered
-    given = replace(_seen(given, fact.cloneset), answered=True)
+    answered = pending.answered
+    pending = replace(_mark_seen(pending, fact.cloneset), answered=True)
     if answered:
-        return replace(instance, given=given)
+        return replace(instance, pending=pending)
     # a surge, and a look between batches, list what was there before; others may list the batch's own pods too
-    listed = PRE_EXISTING if given.kind == "surge" or flow.rebuilt or flow.open_batch is None else UNASSIGNED
+    listed = (
+        PRE_EXISTING if pending.kind == "surge" or flow.rebuilt or flow.open_batch is None else UNASSIGNED
+    )
     pods = dict(instance.pods)
     for ref in fact.pods:
         known = pods.get(ref.uid)
-        if ref.uid in given.gone:
+        if ref.uid in pending.gone:
             continue
         if known is None:
-            pods[ref.uid] = _from_list(ref, listed)
+            pods[ref.uid] = _listed_pod(ref, listed)
         elif not known.created_at:
             # rebuilt from `.status`, and nothing heard of it since
-            live = _from_list(ref, listed)
-            kept = {name: getattr(known, name) for name in KEPT}
+            live = _listed_pod(ref, listed)
+            kept = {name: getattr(known, name) for name in KEPT_FIELDS}
             pods[ref.uid] = replace(live, phase=live.phase if live.containers_ready else known.phase, **kept)
         elif known.batch == UNASSIGNED:
             pods[ref.uid] = replace(known, batch=listed)
-    instance = replace(instance, given=given, pods=pods)
-    if given.kind != "observe":
+    instance = replace(instance, pending=pending, pods=pods)
+    if pending.kind != "observe":
         return instance
-    instance = replace(instance, given=replace(given, seen=True))
+    instance = replace(instance, pending=replace(pending, seen=True))
     if taking:
-        return take_up(instance, flow, fact)
+        return take_over(instance, flow, fact)
     if flow.rebuilt:
-        flow = settle(flow, fact, {uid for uid, pod in instance.pods.items() if pod.batch > PRE_EXISTING})
-        instance = replace(instance, active=flow, pods=batch_pods(instance, flow, fact))
+        flow = settle_rebuilt(
+            flow, fact, {uid for uid, pod in instance.pods.items() if pod.batch > PRE_EXISTING}
+        )
+        instance = replace(instance, active=flow, pods=assign_pods(instance, flow, fact))
         if flow.batches:
             return instance
     if flow.step == Step.OBSERVE and not flow.batches:
-        counts = _counts_at_rest(fact)
-        return _with(instance, updated=counts.updated, others=counts.others, target_revision=_target(fact))
-    return _resynced(instance, flow, fact)
+        counts = _count_at_rest(fact)
+        return _update_active(
+            instance, updated=counts.updated, others=counts.others, target_revision=_target_revision(fact)
+        )
+    return _finish_resync(instance, flow, fact)
 
 
-def _from_list(ref: m.PodRef, batch: int) -> Pod:
+def _listed_pod(ref: m.PodRef, batch: int) -> Pod:
     phase = PodPhase.READY if ref.ready else PodPhase.CONTAINERS_READY
     return Pod(
         name=ref.name,
@@ -423,11 +433,11 @@ def _from_list(ref: m.PodRef, batch: int) -> Pod:
     )
 
 
-def _target(fact: m.Done) -> str:
+def _target_revision(fact: m.Done) -> str:
     return fact.cloneset.update_revision if fact.same_template else ""
 
 
-def _counts_at_rest(fact: m.Done) -> Counts:
+def _count_at_rest(fact: m.Done) -> Counts:
     """T and O before the first batch; T is 0 as long as the target template is not the CloneSet's."""
     replicas = fact.cloneset.replicas
     if not fact.cloneset.exists or not fact.same_template:
@@ -440,20 +450,20 @@ def _counts_at_rest(fact: m.Done) -> Counts:
     return Counts(min(max(updated, 0), replicas), replicas - min(max(updated, 0), replicas))
 
 
-def _resynced(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
+def _finish_resync(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     """After an `observe` in the middle; where somebody else scaled, the counts are taken anew."""
     if not flow.recount:
-        return _with(instance, resync=False, issued=False)
-    return _recounted(instance, flow, fact)
+        return _update_active(instance, resync=False, issued=False)
+    return _recount(instance, flow, fact)
 
 
-def _recounted(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
+def _recount(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     """With the counts that there are. What somebody else added while a batch surged is of that batch: it has
     the target revision, and waits behind the batch's hold.
     """
     total = fact.cloneset.replicas
-    others = min(sum(1 for p in fact.pods if not flow.stays(p.uid, p.revision)), total)
-    counted = _with(
+    others = min(sum(1 for p in fact.pods if not flow.keeps_pod(p.uid, p.revision)), total)
+    counted = _update_active(
         instance, updated=total - others, others=others, recount=False, resync=False, issued=False
     )
     batch = flow.open_batch
@@ -461,8 +471,8 @@ def _recounted(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     if batch is None or hold is None or (hold.flow, hold.batch) != (flow.uid, batch.number):
         return counted
     if batch.baked:
-        return _with(counted, updated=max(total - others - batch.surge, 0))
+        return _update_active(counted, updated=max(total - others - batch.surge, 0))
     mine = {uid for uid, pod in instance.pods.items() if pod.batch == batch.number}
-    updated = sum(1 for p in fact.pods if flow.stays(p.uid, p.revision) and p.uid not in mine)
+    updated = sum(1 for p in fact.pods if flow.keeps_pod(p.uid, p.revision) and p.uid not in mine)
     batch = replace(batch, surge=max(total - others - updated, 0))
-    return _with(counted, updated=updated, batches=(*flow.batches[:-1], batch))
+    return _update_active(counted, updated=updated, batches=(*flow.batches[:-1], batch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.planner.model.state import Flow, Instance, Step
-from services.planner.rules.pod_selection import retires
+from services.planner.rules.pod_selection import count_to_retire
 from shared.domain import messages as m
 from shared.domain.topics import BATCH_COMMANDS
 
@@ -14,7 +14,7 @@ FILLED_IN: dict[str, Any] = {}
 
 
 def _head(instance: Instance, sequence: int) -> dict[str, Any]:
-    flow = _flow(instance)
+    flow = _active_flow(instance)
     batch = flow.batch.number if flow.batch else 0
     return {
         "namespace": instance.namespace,
@@ -24,19 +24,19 @@ def _head(instance: Instance, sequence: int) -> dict[str, Any]:
     }
 
 
-def _flow(instance: Instance) -> Flow:
+def _active_flow(instance: Instance) -> Flow:
     assert instance.active is not None
     return instance.active
 
 
-def read(body: str) -> m.Command:
+def parse_command(body: str) -> m.Command:
     """A command as it was given before."""
     command: m.Command = m.ADAPTERS[BATCH_COMMANDS].validate_json(body)
     return command
 
 
 def observe(instance: Instance, sequence: int) -> m.Command:
-    flow = _flow(instance)
+    flow = _active_flow(instance)
     # what Triton 0.1.x has begun has its template in the CloneSet: there is none to try
     tried = flow.updating and flow.step not in {Step.TAKE_OVER, Step.CANCEL}
     return m.Observe(**_head(instance, sequence), application=FILLED_IN if tried else None)
@@ -44,7 +44,7 @@ def observe(instance: Instance, sequence: int) -> m.Command:
 
 def claim(instance: Instance, sequence: int) -> m.Command:
     """Make a CloneSet ours in which Triton 0.1.x had begun: with our strategy and hold, no pod made or deleted."""
-    flow = _flow(instance)
+    flow = _active_flow(instance)
     batch = flow.open_batch
     replicas = instance.cloneset.replicas
     counts: dict[str, Any] = {
@@ -63,7 +63,7 @@ def claim(instance: Instance, sequence: int) -> m.Command:
 def prepare(instance: Instance, sequence: int) -> m.Command:
     """Write the template and nothing else, to learn the name of its revision."""
     replicas = instance.cloneset.replicas
-    hold = m.Hold(flow=_flow(instance).uid, batch=0, surge=0, updated=0, others=replicas)
+    hold = m.Hold(flow=_active_flow(instance).uid, batch=0, surge=0, updated=0, others=replicas)
     return m.Surge(
         **_head(instance, sequence),
         replicas=replicas,
@@ -76,7 +76,7 @@ def prepare(instance: Instance, sequence: int) -> m.Command:
 
 
 def surge(instance: Instance, sequence: int) -> m.Command:
-    flow = _flow(instance)
+    flow = _active_flow(instance)
     batch = flow.open_batch
     assert batch is not None
     return m.Surge(
@@ -95,10 +95,10 @@ def surge(instance: Instance, sequence: int) -> m.Command:
 
 
 def retire(instance: Instance, sequence: int) -> m.Command:
-    flow = _flow(instance)
+    flow = _active_flow(instance)
     batch = flow.open_batch
     assert batch is not None
-    count = retires(flow, batch)
+    count = count_to_retire(flow, batch)
     return m.Retire(
         **_head(instance, sequence),
         replicas=flow.updated + flow.others + batch.surge - count,
@@ -130,7 +130,7 @@ def cancel(
 
 
 def finish(instance: Instance, sequence: int) -> m.Command:
-    flow = _flow(instance)
+    flow = _active_flow(instance)
     # another release leaves what an ended update left: its own pods all have the CloneSet's template
     mixed = not flow.updating and instance.mixed
     return m.Finish(
@@ -148,5 +148,5 @@ def pull_in(instance: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Co
 
 def pull_out(instance: Instance, sequence: int, *, uids: tuple[str, ...]) -> m.Command:
     return m.PullOut(
-        **_head(instance, sequence), uids=list(uids), drain_after=_flow(instance).strategy.pull_out
+        **_head(instance, sequence), uids=list(uids), drain_after=_active_flow(instance).strategy.pull_out
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.planner.decision.transitions import mine
-from services.planner.model.batch_plan import Counts, remaining
+from services.planner.decision.transitions import live_pods_of
+from services.planner.model.batch_plan import Counts, count_remaining
 from services.planner.model.state import Flow, Instance, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import may_start
@@ -13,30 +13,30 @@ from services.planner.rules.batch_interval import interval_end
 from services.planner.rules.failure_detection import step_end
 
 
-def deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None:
+def next_deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None:
     """Milliseconds since 1970; None when only a message can move the release."""
     flow = instance.active
     times = [
         time
-        for time in (*freeze_hold.ends(instance), *(_times(instance, flow) if flow else ()))
+        for time in (*freeze_hold.freeze_ends(instance), *(_deadlines_of(instance, flow) if flow else ()))
         if time > now
     ]
     if (
         flow is not None
-        and instance.given is not None
-        and not (instance.given.answered and instance.given.seen)
+        and instance.pending is not None
+        and not (instance.pending.answered and instance.pending.seen)
     ):
-        times.append(instance.given.sent_at + resend_ms)
+        times.append(instance.pending.sent_at + resend_ms)
     return min(times, default=None)
 
 
-def _times(instance: Instance, flow: Flow) -> Iterator[int]:
+def _deadlines_of(instance: Instance, flow: Flow) -> Iterator[int]:
     s = flow.strategy
     batch = flow.open_batch
     if flow.paused:
         return
     if flow.step == Step.BETWEEN and may_start(flow, len(flow.batches) + 1):
-        if remaining(flow.wanted, Counts(flow.updated, flow.others)):
+        if count_remaining(flow.wanted, Counts(flow.updated, flow.others)):
             yield interval_end(flow)
         return
     if batch is None:
@@ -46,7 +46,7 @@ def _times(instance: Instance, flow: Flow) -> Iterator[int]:
     if flow.step in {Step.SURGE, Step.SMOKED}:
         limit = s.startup_timeout * 1000
         yield batch.surged_at + limit
-        for _, pod in mine(instance, batch):
+        for _, pod in live_pods_of(instance, batch):
             if not pod.containers_ready:
                 yield max(pod.created_at, batch.surged_at) + limit
     elif flow.step == Step.PULL_IN:

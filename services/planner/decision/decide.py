@@ -7,16 +7,16 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from services.planner.decision.apply_facts import Fact, absorb
-from services.planner.decision.follow_ups import requests
+from services.planner.decision.apply_facts import Fact, apply_fact
+from services.planner.decision.follow_ups import request_rollbacks
 from services.planner.decision.steps import next_move
 from services.planner.model.state import Instance
-from services.planner.rules.freeze_hold import NO_WINDOWS, Windows, look
+from services.planner.rules.freeze_hold import NO_WINDOWS, Windows, apply_windows
 from services.planner.views.flow_events import events
 from shared.domain.deploy_commands import DeployCommand
 from shared.domain.messages import Command, FlowEvent
 
-_MOVES: Final = 100
+_MAX_MOVES: Final = 100
 """More moves than any release can make at once."""
 
 
@@ -40,12 +40,12 @@ def decide(
     commands: list[Command] = []
     told: list[FlowEvent] = []
     for fact in facts:
-        instance = _touched(instance, look(absorb(instance, fact, now), windows, now), now, told)
-        for _ in range(_MOVES):
+        instance = _stamp(instance, apply_windows(apply_fact(instance, fact, now), windows, now), now, told)
+        for _ in range(_MAX_MOVES):
             move = next_move(instance, now, resend_ms=resend_ms)
             if move is None:
                 break
-            instance = _touched(instance, move.instance, now, told)
+            instance = _stamp(instance, move.instance, now, told)
             commands += move.commands
         else:
             msg = (
@@ -54,11 +54,11 @@ def decide(
             raise RuntimeError(msg)
     if instance is before or instance == before:
         return Decision(before, (), ())
-    asked = tuple(requests(before, instance))
+    asked = tuple(request_rollbacks(before, instance))
     return Decision(replace(instance, version=before.version + 1), tuple(commands), tuple(told), asked)
 
 
-def _touched(old: Instance, new: Instance, now: int, told: list[FlowEvent]) -> Instance:
+def _stamp(old: Instance, new: Instance, now: int, told: list[FlowEvent]) -> Instance:
     """`new` with the time of its release's change, what happened added to `told`."""
     if new is old:
         return old

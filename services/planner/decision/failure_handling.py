@@ -4,59 +4,75 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from services.planner.decision import command_factory as give
-from services.planner.decision.scheduling import leave_unbaked
-from services.planner.decision.transitions import Move, again, give_command, mine, set_batch, set_flow
+from services.planner.decision import command_factory
+from services.planner.decision.scheduling import cancel_open_batch
+from services.planner.decision.transitions import (
+    Move,
+    issue_command,
+    live_pods_of,
+    resend,
+    set_batch,
+    set_flow,
+)
 from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step
 from services.planner.rules.failure_detection import Failure
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 
 
-def resync(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
-    if instance.given is not None and instance.given.kind == "observe":
-        return again(instance, flow, now, resend_ms, anyway=True)
-    return give_command(instance, give.observe, now)
+def observe_again(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
+    if instance.pending is not None and instance.pending.kind == "observe":
+        return resend(instance, flow, now, resend_ms, anyway=True)
+    return issue_command(instance, command_factory.observe, now)
 
 
-def lost(instance: Instance, flow: Flow) -> bool:
+def is_cloneset_lost(instance: Instance, flow: Flow) -> bool:
     """Whether somebody has deleted the CloneSet in the middle of the release."""
-    began = flow.batches and (flow.action != Action.CREATE or flow.batches[0].told)
-    return bool(began) and not instance.cloneset.exists and flow.step not in _WITHOUT
+    began = flow.batches and (flow.action != Action.CREATE or flow.batches[0].surge_acknowledged)
+    return bool(began) and not instance.cloneset.exists and flow.step not in _STEPS_WITHOUT_CLONESET
 
 
-_WITHOUT = {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER, Step.CANCEL, Step.FINISH, Step.DONE}
+_STEPS_WITHOUT_CLONESET = {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER, Step.CANCEL, Step.FINISH, Step.DONE}
 """Steps that begin without a CloneSet, or learn by their own command that it is gone."""
 
 
-def give_up(instance: Instance, flow: Flow) -> Move:
+def end_without_cloneset(instance: Instance, flow: Flow) -> Move:
     """Nothing of the instance is left to release."""
     text = f"CloneSet {instance.key} does not exist"
     return Move(
-        set_flow(instance, flow, step=Step.DONE, outcome=_without_it(flow), reason="NotFound", message=text)
+        set_flow(
+            instance,
+            flow,
+            step=Step.DONE,
+            outcome=_outcome_without_cloneset(flow),
+            reason="NotFound",
+            message=text,
+        )
     )
 
 
-def _without_it(flow: Flow) -> FlowPhase:
+def _outcome_without_cloneset(flow: Flow) -> FlowPhase:
     """What a release comes to whose CloneSet is gone."""
     return FlowPhase.SUCCESS if flow.action == Action.DELETE else FlowPhase.FAILED
 
 
-def refused(instance: Instance, flow: Flow, now: int) -> Move:
-    instance = replace(instance, given=None)
+def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
+    instance = replace(instance, pending=None)
     if flow.step == Step.CANCEL and not flow.issued:
         # it was a look at the pods
-        return leave_unbaked(instance, flow, now)
+        return cancel_open_batch(instance, flow, now)
     if flow.step == Step.CANCEL or (flow.reason == "NotFound" and flow.batches):
-        return Move(set_flow(instance, flow, step=Step.DONE, outcome=flow.outcome or _without_it(flow)))
+        return Move(
+            set_flow(instance, flow, step=Step.DONE, outcome=flow.outcome or _outcome_without_cloneset(flow))
+        )
     batch = flow.open_batch
     if batch is None or (batch.number == 1 and not instance.cloneset.exists):
         # nothing has moved yet
         return Move(set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.FAILED))
     phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
-    return fail(instance, flow, Failure(phase, flow.reason, flow.message, 0, ()), now)
+    return fail_batch(instance, flow, Failure(phase, flow.reason, flow.message, 0, ()), now)
 
 
-def fail(instance: Instance, flow: Flow, found: Failure, now: int) -> Move:
+def fail_batch(instance: Instance, flow: Flow, found: Failure, now: int) -> Move:
     """The release stops here; the pods that fail stay, or go, without traffic."""
     batch = flow.batch
     assert batch is not None
@@ -71,19 +87,22 @@ def fail(instance: Instance, flow: Flow, found: Failure, now: int) -> Move:
     )
     if found.pull_out:
         assert instance.active is not None
-        return give_command(
-            set_flow(instance, instance.active, halted=True), give.pull_out, now, uids=found.pull_out
+        return issue_command(
+            set_flow(instance, instance.active, halted=True),
+            command_factory.pull_out,
+            now,
+            uids=found.pull_out,
         )
     return Move(instance)
 
 
-def count_failed(instance: Instance, flow: Flow, found: Failure) -> Instance:
+def update_failed_count(instance: Instance, flow: Flow, found: Failure) -> Instance:
     """More pods of the failed batch have failed meanwhile."""
     batch = replace(flow.batches[-1], failed_replicas=found.replicas, message=found.message)
     return set_batch(instance, flow, batch, message=found.message)
 
 
-def spare(instance: Instance, flow: Flow, bad: tuple[str, ...], now: int) -> Move:
+def continue_without(instance: Instance, flow: Flow, bad: tuple[str, ...], now: int) -> Move:
     """The batch goes on without these pods, which are not many: they go with the old ones, and are made anew later."""
     batch = flow.open_batch
     assert batch is not None
@@ -101,10 +120,10 @@ def spare(instance: Instance, flow: Flow, bad: tuple[str, ...], now: int) -> Mov
         dropped=(*flow.dropped, *bad),
         warnings=(*flow.warnings, warning),
     )
-    return give_command(instance, give.pull_out, now, uids=opened) if opened else Move(instance)
+    return issue_command(instance, command_factory.pull_out, now, uids=opened) if opened else Move(instance)
 
 
-def retry(instance: Instance, flow: Flow, now: int) -> Move:
+def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
     """The failed batch anew: its pods that do not serve go, fresh ones take their place. Else there is no effect."""
     noted = replace(flow, retries=flow.strategy.retries)
     batch = flow.open_batch
@@ -113,16 +132,16 @@ def retry(instance: Instance, flow: Flow, now: int) -> Move:
     anew = replace(noted, failed=False, halted=False, reason="", message="", issued=False)
     if batch.baked:
         # all that is left of it is that its old pods go
-        return Move(set_batch(replace(instance, given=None), anew, replace(batch, baked_at=now)))
+        return Move(set_batch(replace(instance, pending=None), anew, replace(batch, baked_at=now)))
     serves = batch.phase == BatchPhase.BAKE_FAILED
-    dropped = tuple(uid for uid, pod in mine(instance, batch) if not (serves and pod.ready))
+    dropped = tuple(uid for uid, pod in live_pods_of(instance, batch) if not (serves and pod.ready))
     pods = {
         uid: replace(pod, batch=PRE_EXISTING) if uid in dropped else pod for uid, pod in instance.pods.items()
     }
     fresh = replace(
         batch,
         phase=BatchPhase.SMOKING,
-        told=False,
+        surge_acknowledged=False,
         failed_replicas=0,
         reason="",
         message="",
@@ -141,4 +160,4 @@ def retry(instance: Instance, flow: Flow, now: int) -> Move:
         dropped=(*flow.dropped, *dropped),
         phase=FlowPhase.BATCH_STARTED,
     )
-    return give_command(instance, give.surge, now)
+    return issue_command(instance, command_factory.surge, now)

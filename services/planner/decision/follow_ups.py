@@ -7,7 +7,7 @@ from shared.domain.deploy_commands import CommandType, DeployCommand
 from shared.domain.deployflow import Action, FlowPhase, OnFailure
 
 
-def requests(before: Instance, now_is: Instance) -> list[DeployCommand]:
+def request_rollbacks(before: Instance, now_is: Instance) -> list[DeployCommand]:
     """A rollback for each release that failed since `before` and left pods serving; its id is always the same."""
     ended = {flow.uid for flow in before.finished}
     return [
@@ -19,11 +19,11 @@ def requests(before: Instance, now_is: Instance) -> list[DeployCommand]:
             requested_by=f"onFailure of {flow.name}",
         )
         for flow in now_is.finished
-        if flow.uid not in ended and _goes_back(flow)
+        if flow.uid not in ended and _needs_rollback(flow)
     ]
 
 
-def _goes_back(flow: Flow) -> bool:
+def _needs_rollback(flow: Flow) -> bool:
     # a create has nothing to go back to, and what no batch has baked a cancel takes back
     baked = any(batch.baked for batch in flow.batches)
     wanted = flow.strategy.on_failure == OnFailure.ROLLBACK

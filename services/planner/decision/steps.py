@@ -11,104 +11,115 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from services.planner.decision import command_factory as give
+from services.planner.decision import command_factory
 from services.planner.decision.failure_handling import (
-    count_failed,
-    fail,
-    give_up,
-    lost,
-    refused,
-    resync,
-    retry,
-    spare,
+    continue_without,
+    end_without_cloneset,
+    fail_batch,
+    handle_refusal,
+    is_cloneset_lost,
+    observe_again,
+    retry_batch,
+    update_failed_count,
 )
-from services.planner.decision.scheduling import activate, cancel, close, drop_waiting, end, ending_of
-from services.planner.decision.traffic_removal import closed, still_serving
+from services.planner.decision.scheduling import (
+    await_cancel,
+    begin_next,
+    close_release,
+    end_early,
+    end_waiting,
+    find_ending,
+)
+from services.planner.decision.traffic_removal import acknowledge_pull_out, find_still_serving
 from services.planner.decision.transitions import (
     Move,
-    again,
-    carried_out,
-    give_command,
-    gone,
-    mine,
+    all_gone,
+    is_carried_out,
+    issue_command,
+    live_pods_of,
     request_pull_in,
+    resend,
     set_batch,
     set_flow,
 )
 from services.planner.model.batch_plan import (
     Counts,
     Current,
-    after,
-    batch_count,
-    canary_of,
-    goal,
-    next_batch,
-    remaining,
-    retire_after,
+    count_batches,
+    count_remaining,
+    count_retired,
+    counts_after,
+    find_goal,
+    size_canary,
+    size_next_batch,
 )
-from services.planner.model.flow_plan import batch_size_of, planned
+from services.planner.model.flow_plan import batch_size_of, plan_batches
 from services.planner.model.state import PRE_EXISTING, UNASSIGNED, Batch, Flow, Instance, Step
 from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.batch_interval import interval_end
 from services.planner.rules.draining import count_undrained
-from services.planner.rules.failure_detection import failure, spared
-from services.planner.rules.pod_selection import choose_victims, retires
+from services.planner.rules.failure_detection import find_failure, find_tolerated_failures
+from services.planner.rules.pod_selection import choose_victims, count_to_retire
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 
 
 def next_move(instance: Instance, now: int, *, resend_ms: int) -> Move | None:
     """The one thing to do next; None when there is nothing to do now."""
-    if (kept := drop_waiting(instance, now)) is not instance:
+    if (kept := end_waiting(instance, now)) is not instance:
         return Move(kept)
     flow = instance.active
     if flow is None:
-        return activate(instance, now)
+        return begin_next(instance, now)
     if flow.step == Step.DONE:
-        return Move(close(instance, flow, now))
-    if instance.given is not None and instance.given.kind == "refused":
-        return refused(instance, flow, now)
+        return Move(close_release(instance, flow, now))
+    if instance.pending is not None and instance.pending.kind == "refused":
+        return handle_refusal(instance, flow, now)
     if flow.resync:
-        return resync(instance, flow, now, resend_ms)
-    if lost(instance, flow):
-        return give_up(instance, flow)
-    if (told := _tell_pods(instance, flow)) is not instance:
+        return observe_again(instance, flow, now, resend_ms)
+    if is_cloneset_lost(instance, flow):
+        return end_without_cloneset(instance, flow)
+    if (told := _assign_pods(instance, flow)) is not instance:
         return Move(told)
-    if (ending := ending_of(instance, flow)) is not None:
-        return end(instance, flow, ending, now, resend_ms)
+    if (ending := find_ending(instance, flow)) is not None:
+        return end_early(instance, flow, ending, now, resend_ms)
     if flow.strategy.retries > flow.retries:
-        return retry(instance, flow, now)
-    if (found := failure(instance, flow, now)) is not None:
+        return retry_batch(instance, flow, now)
+    if (found := find_failure(instance, flow, now)) is not None:
         if not flow.failed:
-            return fail(instance, flow, found, now)
+            return fail_batch(instance, flow, found, now)
         if flow.batches[-1].failed_replicas < found.replicas:
-            return Move(count_failed(instance, flow, found))
-        if uids := still_serving(instance, found):
-            return give_command(instance, give.pull_out, now, uids=uids)
-    if (flow.failed or flow.step == Step.PULL_IN) and (pulled_out := closed(instance)) is not instance:
+            return Move(update_failed_count(instance, flow, found))
+        if uids := find_still_serving(instance, found):
+            return issue_command(instance, command_factory.pull_out, now, uids=uids)
+    if (flow.failed or flow.step == Step.PULL_IN) and (
+        pulled_out := acknowledge_pull_out(instance)
+    ) is not instance:
         return Move(pulled_out)
-    if bad := spared(instance, flow, now):
-        return spare(instance, flow, bad, now)
+    if bad := find_tolerated_failures(instance, flow, now):
+        return continue_without(instance, flow, bad, now)
     if flow.paused and not flow.halted and flow.step in {Step.SURGE, Step.RETIRE} and flow.issued:
-        return give_command(set_flow(instance, flow, halted=True, issued=False), give.halt, now)
+        return issue_command(set_flow(instance, flow, halted=True, issued=False), command_factory.halt, now)
     if flow.halted and not flow.paused:
         return Move(set_flow(instance, flow, halted=False))
-    if (seen := _gates_seen(instance)) is not instance:
+    if (seen := _acknowledge_pull_in(instance)) is not instance:
         return Move(seen)
-    if strays := _strays(instance, flow):
+    if strays := _find_strays(instance, flow):
         return request_pull_in(instance, now, strays)
-    return _STEPS[flow.step](instance, flow, now) or again(instance, flow, now, resend_ms)
+    return _STEPS[flow.step](instance, flow, now) or resend(instance, flow, now, resend_ms)
 
 
 def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
     removing = flow.action == Action.DELETE
-    if removing and not flow.issued and remaining(flow.wanted, Counts(flow.updated, flow.others)):
+    if removing and not flow.issued and count_remaining(flow.wanted, Counts(flow.updated, flow.others)):
         # somebody has scaled it up since
         return Move(set_flow(instance, flow, step=Step.BETWEEN))
     if not flow.issued:
-        return give_command(
-            set_flow(instance, flow, issued=True), give.remove if removing else give.finish, now
+        return issue_command(
+            set_flow(instance, flow, issued=True),
+            command_factory.remove if removing else command_factory.finish,
+            now,
         )
-    if carried_out(instance, "remove" if removing else "finish"):
+    if is_carried_out(instance, "remove" if removing else "finish"):
         warnings = "; ".join(flow.warnings)
         return Move(
             set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings)
@@ -121,36 +132,36 @@ def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
     """The first look: what there is decides on the plan."""
-    if not carried_out(instance, "observe"):
+    if not is_carried_out(instance, "observe"):
         return None
     if not instance.cloneset.exists and flow.action != "create":
         message = f"CloneSet {instance.name} does not exist: create the instance first (action create)"
-        return Move(_not_begun(instance, flow, "InstanceNotFound", message))
+        return Move(_fail_before_begin(instance, flow, "InstanceNotFound", message))
     if not flow.updating:
-        return _aim(instance, flow)
+        return _set_goal(instance, flow)
     revisions = {pod.revision for pod in instance.pods.values() if not pod.deleting}
     if not flow.target_revision and (len(revisions) > 1 or flow.wanted == 0):
         # some of these pods may have the target template: its revision is known once it is written
         return (
-            give_command(set_flow(instance, flow, step=Step.PREPARE), give.prepare, now)
+            issue_command(set_flow(instance, flow, step=Step.PREPARE), command_factory.prepare, now)
             if not flow.paused
             else None
         )
-    return Move(replace(instance, active=planned(flow)))
+    return Move(replace(instance, active=plan_batches(flow)))
 
 
-def _aim(instance: Instance, flow: Flow) -> Move:
+def _set_goal(instance: Instance, flow: Flow) -> Move:
     """What an action that keeps the template leads to, from the pods that there are."""
     uids = {pod.name: uid for uid, pod in instance.pods.items() if not pod.deleting}
     named = flow.strategy.pods_to_delete
     replicas = instance.cloneset.replicas
     current = Current(exists=True, replicas=replicas, updated=replicas, stopped=instance.cloneset.stopped)
-    aim = goal(flow.action, flow.wanted, current, len(named))
+    aim = find_goal(flow.action, flow.wanted, current, len(named))
     if unknown := [name for name in named if name not in uids]:
         text = f"podsToDelete: {instance.name} has no pod {', '.join(unknown)}"
-        return Move(_not_begun(instance, flow, "PodNotFound", text))
+        return Move(_fail_before_begin(instance, flow, "PodNotFound", text))
     if isinstance(aim, str):
-        return Move(_not_begun(instance, flow, "NotPossible", aim))
+        return Move(_fail_before_begin(instance, flow, "NotPossible", aim))
     everyone = flow.action == Action.RESTART and not named
     leaving = frozenset(uids.values() if everyone else (uids[name] for name in named))
     others = min(len(leaving), replicas)
@@ -165,25 +176,25 @@ def _aim(instance: Instance, flow: Flow) -> Move:
         # whoever opens the gates of its pods goes on doing it
         strategy=replace(flow.strategy, no_pull_in=instance.cloneset.no_pull_in),
     )
-    return Move(replace(instance, active=planned(flow)))
+    return Move(replace(instance, active=plan_batches(flow)))
 
 
-def _not_begun(instance: Instance, flow: Flow, reason: str, message: str) -> Instance:
+def _fail_before_begin(instance: Instance, flow: Flow, reason: str, message: str) -> Instance:
     return set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.FAILED, reason=reason, message=message)
 
 
 def _prepare(instance: Instance, flow: Flow, now: int) -> Move | None:
     if flow.paused:
         return None
-    if instance.given is None:
-        return give_command(instance, give.prepare, now)
-    if not carried_out(instance, "surge"):
+    if instance.pending is None:
+        return issue_command(instance, command_factory.prepare, now)
+    if not is_carried_out(instance, "surge"):
         return None
     target = instance.cloneset.update_revision
     updated = sum(1 for pod in instance.pods.values() if pod.revision == target and not pod.deleting)
     updated = min(updated, instance.cloneset.replicas)
     flow = replace(flow, target_revision=target, updated=updated, others=instance.cloneset.replicas - updated)
-    return Move(replace(instance, active=planned(flow)))
+    return Move(replace(instance, active=plan_batches(flow)))
 
 
 def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
@@ -191,9 +202,9 @@ def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not flow.issued and flow.outcome is not None:
         left = set_flow(instance, flow, step=Step.CANCEL, victims=(), issued=True)
         keep = instance.cloneset.replicas
-        return give_command(
+        return issue_command(
             left,
-            give.cancel,
+            command_factory.cancel,
             now,
             keep=keep,
             baked=keep - flow.others,
@@ -201,12 +212,12 @@ def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
             restore_template=flow.others > 0,
         )
     if not flow.issued:
-        return give_command(set_flow(instance, flow, issued=True), give.claim, now)
+        return issue_command(set_flow(instance, flow, issued=True), command_factory.claim, now)
     batch = flow.open_batch
-    if not carried_out(instance, "surge" if batch else "retire"):
+    if not is_carried_out(instance, "surge" if batch else "retire"):
         return None
     flow = replace(flow, issued=False, named={})
-    instance = replace(instance, given=None)
+    instance = replace(instance, pending=None)
     if batch is not None:
         return Move(
             replace(instance, active=replace(flow, phase=FlowPhase.BATCH_STARTED, step=_STEP_AT[batch.phase]))
@@ -215,7 +226,7 @@ def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
         return Move(
             replace(instance, active=replace(flow, phase=FlowPhase.BATCH_FINISHED, step=Step.BETWEEN))
         )
-    return Move(replace(instance, active=replace(planned(flow), phase=FlowPhase.INITIALIZING)))
+    return Move(replace(instance, active=replace(plan_batches(flow), phase=FlowPhase.INITIALIZING)))
 
 
 _STEP_AT = {
@@ -233,27 +244,27 @@ def _may_begin(flow: Flow, now: int) -> bool:
 
 
 def _between(instance: Instance, flow: Flow, now: int) -> Move | None:
-    if not remaining(flow.wanted, Counts(flow.updated, flow.others)):
+    if not count_remaining(flow.wanted, Counts(flow.updated, flow.others)):
         return None if flow.paused else Move(set_flow(instance, flow, step=Step.FINISH, issued=False))
     if not _may_begin(flow, now):
         return None
-    return _begin(instance, flow, now)
+    return _begin_batch(instance, flow, now)
 
 
-def _begin(instance: Instance, flow: Flow, now: int, retiring: tuple[str, ...] = ()) -> Move:
+def _begin_batch(instance: Instance, flow: Flow, now: int, retiring: tuple[str, ...] = ()) -> Move:
     """The next batch; the last one's old pods, if they are still there, go in the same write."""
     counts = Counts(flow.updated, flow.others)
     number = len(flow.batches) + 1
-    left = remaining(flow.wanted, counts)
-    canary = canary_of(flow.strategy.canary, left) if number == 1 and counts.updated < flow.wanted else 0
-    surge, retire = next_batch(flow.wanted, counts, canary or batch_size_of(flow))
+    left = count_remaining(flow.wanted, counts)
+    canary = size_canary(flow.strategy.canary, left) if number == 1 and counts.updated < flow.wanted else 0
+    surge, retire = size_next_batch(flow.wanted, counts, canary or batch_size_of(flow))
     batch = Batch(number, surge, retire, bool(canary), started_at=now, surged_at=now)
     beyond = max(left - batch.size, 0)
     flow = replace(
         flow,
         phase=FlowPhase.BATCH_STARTED,
         batches=(*flow.batches, batch),
-        total=number + batch_count(beyond, 0, batch_size_of(flow)),
+        total=number + count_batches(beyond, 0, batch_size_of(flow)),
         victims=retiring,
         issued=True,
         step=Step.SURGE,
@@ -261,16 +272,16 @@ def _begin(instance: Instance, flow: Flow, now: int, retiring: tuple[str, ...] =
     instance = replace(instance, active=flow)
     if not surge:
         return Move(set_batch(instance, flow, batch, step=Step.PULL_IN, issued=False))
-    return give_command(instance, give.surge, now)
+    return issue_command(instance, command_factory.surge, now)
 
 
-def _tell_pods(instance: Instance, flow: Flow) -> Instance:
+def _assign_pods(instance: Instance, flow: Flow) -> Instance:
     """Pods that were not there before the surge and have the target revision are the batch's."""
     untold = [uid for uid, pod in instance.pods.items() if pod.batch == UNASSIGNED]
     batch = flow.open_batch
     if not untold or flow.step in {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER}:
         return instance
-    if flow.step == Step.SURGE and batch is not None and not batch.told:
+    if flow.step == Step.SURGE and batch is not None and not batch.surge_acknowledged:
         return instance
     target = flow.target_revision or instance.cloneset.update_revision
     claiming = batch.number if batch and not batch.baked else PRE_EXISTING
@@ -283,19 +294,24 @@ def _tell_pods(instance: Instance, flow: Flow) -> Instance:
 def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
-    if not batch.told and carried_out(instance, "surge"):
-        told = replace(batch, told=True)
+    if not batch.surge_acknowledged and is_carried_out(instance, "surge"):
+        told = replace(batch, surge_acknowledged=True)
         return Move(set_batch(instance, flow, told, target_revision=instance.cloneset.update_revision))
-    if batch.told and sum(1 for _, pod in mine(instance, batch) if pod.containers_ready) >= batch.surge:
+    if (
+        batch.surge_acknowledged
+        and sum(1 for _, pod in live_pods_of(instance, batch) if pod.containers_ready) >= batch.surge
+    ):
         smoked = replace(batch, phase=BatchPhase.SMOKED, smoked_at=now)
-        dropped = tuple(uid for uid in flow.dropped if not gone(instance, (uid,)))
+        dropped = tuple(uid for uid in flow.dropped if not all_gone(instance, (uid,)))
         return Move(set_batch(instance, flow, smoked, step=Step.SMOKED, victims=(), dropped=dropped))
     if flow.issued or flow.paused:
         return None
     # given once more: of the others, those beyond the count are still to go
-    others = sum(1 for uid, p in instance.pods.items() if not flow.stays(uid, p.revision) and not p.deleting)
+    others = sum(
+        1 for uid, p in instance.pods.items() if not flow.keeps_pod(uid, p.revision) and not p.deleting
+    )
     victims = choose_victims(instance, flow, max(others - flow.others, 0)) if flow.target_revision else ()
-    return give_command(set_flow(instance, flow, issued=True, victims=victims), give.surge, now)
+    return issue_command(set_flow(instance, flow, issued=True, victims=victims), command_factory.surge, now)
 
 
 def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
@@ -303,7 +319,7 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
     assert batch is not None
     if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):
         return None
-    if sum(1 for _, pod in mine(instance, batch) if pod.containers_ready) < batch.surge:
+    if sum(1 for _, pod in live_pods_of(instance, batch) if pod.containers_ready) < batch.surge:
         return None
     baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now)
     return Move(set_batch(instance, flow, baking, step=Step.PULL_IN, issued=False))
@@ -312,12 +328,12 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
 def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
-    pods = mine(instance, batch)
+    pods = live_pods_of(instance, batch)
     opens = not flow.strategy.no_pull_in
-    closed = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
-    if opens and not flow.paused and any(not instance.pods[uid].asked for uid in closed):
+    acknowledge_pull_out = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
+    if opens and not flow.paused and any(not instance.pods[uid].asked for uid in acknowledge_pull_out):
         return request_pull_in(instance, now, tuple(uid for uid, pod in pods if pod.containers_ready))
-    skip_traffic = flow.strategy.no_pull_in and not retire_after(
+    skip_traffic = flow.strategy.no_pull_in and not count_retired(
         flow.wanted, Counts(flow.updated, flow.others), batch.surge
     )
     ready = sum(1 for _, p in pods if p.ready) >= batch.surge or skip_traffic
@@ -337,21 +353,21 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     return Move(set_batch(instance, flow, baked, step=Step.PULL_OUT, issued=False))
 
 
-def _gates_seen(instance: Instance) -> Instance:
+def _acknowledge_pull_in(instance: Instance) -> Instance:
     """With its pull_in done once no gate that was asked for is closed."""
-    if instance.given is None or instance.given.kind != "pull_in" or instance.given.seen:
+    if instance.pending is None or instance.pending.kind != "pull_in" or instance.pending.seen:
         return instance
     ending = instance.active is not None and instance.active.step == Step.CANCEL
     asked = [pod for pod in instance.pods.values() if pod.asked and not pod.deleting]
     # one that a batch made waits for its containers; one that a cancel gives its traffic back had it before
     if any(pod.gate == "closed" and (ending or pod.containers_ready) for pod in asked):
         return instance
-    return replace(instance, given=replace(instance.given, answered=True, seen=True))
+    return replace(instance, pending=replace(instance.pending, answered=True, seen=True))
 
 
-def _strays(instance: Instance, flow: Flow) -> tuple[str, ...]:
+def _find_strays(instance: Instance, flow: Flow) -> tuple[str, ...]:
     """Pods that take the place of ones of a batch that is over: they wait behind the hold, and no batch claims them."""
-    idle = instance.given is None or (instance.given.answered and instance.given.seen)
+    idle = instance.pending is None or (instance.pending.answered and instance.pending.seen)
     if flow.step not in {Step.SURGE, Step.SMOKED, Step.PULL_IN, Step.PULL_OUT} or not idle:
         return ()
     batch = flow.open_batch
@@ -359,7 +375,7 @@ def _strays(instance: Instance, flow: Flow) -> tuple[str, ...]:
         flow.paused
         or flow.strategy.no_pull_in
         or batch is None
-        or (flow.step == Step.SURGE and not batch.told)
+        or (flow.step == Step.SURGE and not batch.surge_acknowledged)
     ):
         return ()
     return tuple(
@@ -380,20 +396,20 @@ def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
     if flow.paused:
         return None
     if not flow.issued:
-        retire = retires(flow, batch)
+        retire = count_to_retire(flow, batch)
         victims = choose_victims(instance, flow, retire)
         instance = set_batch(instance, flow, replace(batch, retire=retire), victims=victims, issued=True)
         if not (flow.strategy.pull_out or count_undrained(instance, victims)) or not victims:
             return _retire_now(instance, now)
-        return give_command(instance, give.pull_out, now, uids=victims)
+        return issue_command(instance, command_factory.pull_out, now, uids=victims)
     if not batch.pulled_out_at:
         live = [
             pod for uid in flow.victims if (pod := instance.pods.get(uid)) is not None and not pod.deleting
         ]
         if any(pod.gate == "open" for pod in live):
             return None
-        given = replace(instance.given, answered=True, seen=True) if instance.given else None
-        return Move(set_batch(replace(instance, given=given), flow, replace(batch, pulled_out_at=now)))
+        pending = replace(instance.pending, answered=True, seen=True) if instance.pending else None
+        return Move(set_batch(replace(instance, pending=pending), flow, replace(batch, pulled_out_at=now)))
     if now < batch.pulled_out_at + flow.strategy.pull_out * 1000 or count_undrained(instance, flow.victims):
         return None
     return _retire_now(instance, now)
@@ -406,15 +422,15 @@ def _retire_now(instance: Instance, now: int) -> Move:
     batch = flow.open_batch
     assert batch is not None
     if batch.surge:
-        over = _finished(flow, batch, now)
-        more = remaining(over.wanted, Counts(over.updated, over.others))
+        over = _finish_batch(flow, batch, now)
+        more = count_remaining(over.wanted, Counts(over.updated, over.others))
         if more and over.updated < over.wanted and _may_begin(over, now):
-            return _begin(replace(instance, active=over), over, now, flow.victims)
-    return give_command(set_flow(instance, flow, step=Step.RETIRE, issued=True), give.retire, now)
+            return _begin_batch(replace(instance, active=over), over, now, flow.victims)
+    return issue_command(set_flow(instance, flow, step=Step.RETIRE, issued=True), command_factory.retire, now)
 
 
-def _finished(flow: Flow, batch: Batch, now: int) -> Flow:
-    counts = after(Counts(flow.updated, flow.others), batch.surge, batch.retire)
+def _finish_batch(flow: Flow, batch: Batch, now: int) -> Flow:
+    counts = counts_after(Counts(flow.updated, flow.others), batch.surge, batch.retire)
     return replace(
         flow,
         phase=FlowPhase.BATCH_FINISHED,
@@ -432,22 +448,22 @@ def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
     if flow.paused and not flow.issued:
         return None
     if not flow.issued:
-        retire = retires(flow, batch)
+        retire = count_to_retire(flow, batch)
         batch = replace(batch, retire=retire)
         # a retire that was written before may have done its part already
         live = [
             (uid, pod) for uid, pod in instance.pods.items() if not pod.deleting and uid not in flow.dropped
         ]
         if flow.updating and batch.surge:
-            present = sum(1 for uid, pod in live if not flow.stays(uid, pod.revision))
+            present = sum(1 for uid, pod in live if not flow.keeps_pod(uid, pod.revision))
             count = max(present - (flow.others - retire), 0)
         else:
             count = max(len(live) - (flow.updated + flow.others + batch.surge - retire), 0)
         flow = replace(flow, victims=choose_victims(instance, flow, count), issued=True)
-        return give_command(set_batch(instance, flow, batch), give.retire, now)
-    if not carried_out(instance, "retire") or not gone(instance, (*flow.victims, *flow.dropped)):
+        return issue_command(set_batch(instance, flow, batch), command_factory.retire, now)
+    if not is_carried_out(instance, "retire") or not all_gone(instance, (*flow.victims, *flow.dropped)):
         return None
-    over = replace(_finished(flow, batch, now), victims=(), dropped=())
+    over = replace(_finish_batch(flow, batch, now), victims=(), dropped=())
     return Move(replace(instance, active=over))
 
 
@@ -462,5 +478,5 @@ _STEPS: dict[Step, Callable[[Instance, Flow, int], Move | None]] = {
     Step.PULL_OUT: _pull_out,
     Step.RETIRE: _retire,
     Step.FINISH: _finish,
-    Step.CANCEL: cancel,
+    Step.CANCEL: await_cancel,
 }

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from services.planner.decision import command_factory as give
+from services.planner.decision import command_factory
 from services.planner.model.state import Instance
 from services.planner.rules.failure_detection import Failure
 from shared.domain.messages import PullOut
 
 
-def still_serving(instance: Instance, found: Failure) -> tuple[str, ...]:
+def find_still_serving(instance: Instance, found: Failure) -> tuple[str, ...]:
     """The pods to pull out now, with those of a pull_out that is not carried out yet; empty when no other has failed."""
-    under_way = _under_way(instance)
+    under_way = _pods_being_pulled_out(instance)
     more = tuple(uid for uid in found.pull_out if instance.pods[uid].gate == "open" and uid not in under_way)
     return (*under_way, *more) if more else ()
 
 
-def closed(instance: Instance) -> Instance:
+def acknowledge_pull_out(instance: Instance) -> Instance:
     """With its pull_out done once none of its gates is open any more."""
-    under_way = _under_way(instance)
+    under_way = _pods_being_pulled_out(instance)
     live = (pod for uid in under_way if (pod := instance.pods.get(uid)) is not None and not pod.deleting)
-    if instance.given is None or not under_way or any(pod.gate == "open" for pod in live):
+    if instance.pending is None or not under_way or any(pod.gate == "open" for pod in live):
         return instance
-    return replace(instance, given=replace(instance.given, answered=True, seen=True))
+    return replace(instance, pending=replace(instance.pending, answered=True, seen=True))
 
 
-def _under_way(instance: Instance) -> tuple[str, ...]:
-    given = instance.given
-    if given is None or given.kind != "pull_out" or given.seen:
+def _pods_being_pulled_out(instance: Instance) -> tuple[str, ...]:
+    pending = instance.pending
+    if pending is None or pending.kind != "pull_out" or pending.seen:
         return ()
-    command = give.read(given.body)
+    command = command_factory.parse_command(pending.body)
     return tuple(command.uids) if isinstance(command, PullOut) else ()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from services.planner.decision import command_factory as give
+from services.planner.decision import command_factory
 from services.planner.model.state import Batch, Flow, Instance, PendingCommand, Pod, Step
 from shared.domain.messages import Command
 
@@ -27,13 +27,13 @@ def set_batch(instance: Instance, flow: Flow, batch: Batch, **fields: object) ->
     return set_flow(instance, flow, batches=(*flow.batches[:-1], batch), **fields)
 
 
-def give_command(instance: Instance, make: Callable[..., Command], now: int, **fields: object) -> Move:
+def issue_command(instance: Instance, make: Callable[..., Command], now: int, **fields: object) -> Move:
     """Give a command with the next sequence; it stays until it is carried out."""
     sequence = instance.sequence + 1
     command = make(instance, sequence, **fields)
     kind = command.model_dump(include={"type"})["type"]
-    given = PendingCommand(sequence, kind, command.model_dump_json(), now)
-    return Move(replace(instance, sequence=sequence, given=given), (command,))
+    pending = PendingCommand(sequence, kind, command.model_dump_json(), now)
+    return Move(replace(instance, sequence=sequence, pending=pending), (command,))
 
 
 def request_pull_in(instance: Instance, now: int, uids: tuple[str, ...]) -> Move:
@@ -41,32 +41,32 @@ def request_pull_in(instance: Instance, now: int, uids: tuple[str, ...]) -> Move
     pods = dict(instance.pods)
     for uid in uids:
         pods[uid] = replace(pods[uid], asked=instance.sequence + 1)
-    return give_command(replace(instance, pods=pods), give.pull_in, now, uids=uids)
+    return issue_command(replace(instance, pods=pods), command_factory.pull_in, now, uids=uids)
 
 
-def again(instance: Instance, flow: Flow, now: int, resend_ms: int, *, anyway: bool = False) -> Move | None:
+def resend(instance: Instance, flow: Flow, now: int, resend_ms: int, *, anyway: bool = False) -> Move | None:
     """The unanswered command once more, with the same sequence; `anyway`: also while the release stands still."""
-    given = instance.given
+    pending = instance.pending
     stands = flow.paused and not flow.halted and flow.step not in {Step.CANCEL, Step.TAKE_OVER}
-    if given is None or now < given.sent_at + resend_ms or (stands and not anyway):
+    if pending is None or now < pending.sent_at + resend_ms or (stands and not anyway):
         return None
-    if given.answered and given.seen:
+    if pending.answered and pending.seen:
         return None
-    late = replace(given, sent_at=now, late_since=given.late_since or given.sent_at)
-    return Move(replace(instance, given=late), (give.read(given.body),))
+    late = replace(pending, sent_at=now, late_since=pending.late_since or pending.sent_at)
+    return Move(replace(instance, pending=late), (command_factory.parse_command(pending.body),))
 
 
-def carried_out(instance: Instance, kind: str) -> bool:
-    given = instance.given
-    return given is not None and given.kind == kind and given.answered and given.seen
+def is_carried_out(instance: Instance, kind: str) -> bool:
+    pending = instance.pending
+    return pending is not None and pending.kind == kind and pending.answered and pending.seen
 
 
-def mine(instance: Instance, batch: Batch) -> list[tuple[str, Pod]]:
+def live_pods_of(instance: Instance, batch: Batch) -> list[tuple[str, Pod]]:
     """The pods of a batch that live."""
     return [
         (uid, pod) for uid, pod in instance.pods.items() if pod.batch == batch.number and not pod.deleting
     ]
 
 
-def gone(instance: Instance, uids: tuple[str, ...]) -> bool:
+def all_gone(instance: Instance, uids: tuple[str, ...]) -> bool:
     return all((pod := instance.pods.get(uid)) is None or pod.deleting for uid in uids)

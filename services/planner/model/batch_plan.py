@@ -19,7 +19,7 @@ from shared.domain.deployflow import (
     count_of,
 )
 
-MOST_BATCHES: Final = 10_000
+MAX_BATCHES: Final = 10_000
 """Of a plan that is shown."""
 
 
@@ -67,7 +67,7 @@ class Goal(NamedTuple):
     leaving: int
 
 
-def goal(action: str, replicas: int, current: Current, named: int) -> Goal | str:
+def find_goal(action: str, replicas: int, current: Current, named: int) -> Goal | str:
     """Of an action on an instance that exists, with the spec's replicas and the number of pods that it names; what is
     said against it where it can't be done.
     """
@@ -85,48 +85,48 @@ def goal(action: str, replicas: int, current: Current, named: int) -> Goal | str
             return f"scale_in to {replicas}, but there are {now}: use scale_out"
         case Action.SCALE_IN if named > now - replicas:
             return (
-                f"podsToDelete names {_pods(named)}, but from {now} to {replicas} only {now - replicas} go: "
+                f"podsToDelete names {_pods_text(named)}, but from {now} to {replicas} only {now - replicas} go: "
                 f"make replicas {now - named}, or name fewer"
             )
     return Goal(replicas, named)
 
 
-def _pods(count: int) -> str:
+def _pods_text(count: int) -> str:
     return f"{count} pod{'' if count == 1 else 's'}"
 
 
-def share_of(wanted: int, to_process: int, counts: Counts) -> int:
+def percent_base(wanted: int, to_process: int, counts: Counts) -> int:
     """The pods of which a batch size in percent is a share: those wanted or, where pods only go, all there are."""
     return wanted + to_process if counts.updated >= wanted else wanted
 
 
-def remaining(wanted: int, counts: Counts) -> int:
+def count_remaining(wanted: int, counts: Counts) -> int:
     """How many pods are still to be made or, when all are on the target revision, removed."""
     if counts.updated < wanted:
         return wanted - counts.updated
     return max(counts.updated + counts.others - wanted, 0)
 
 
-def next_batch(wanted: int, counts: Counts, size: int) -> tuple[int, int]:
+def size_next_batch(wanted: int, counts: Counts, size: int) -> tuple[int, int]:
     """(surge, retire) of a batch of at most `size` pods; (0, 0) when nothing is left to do."""
-    count = min(size, remaining(wanted, counts))
+    count = min(size, count_remaining(wanted, counts))
     if counts.updated < wanted:
-        return count, retire_after(wanted, counts, count)
+        return count, count_retired(wanted, counts, count)
     return 0, count
 
 
-def retire_after(wanted: int, counts: Counts, surge: int) -> int:
+def count_retired(wanted: int, counts: Counts, surge: int) -> int:
     """How many others go once `surge` new pods serve, so that the total reaches the wanted count."""
     return min(max(counts.updated + counts.others + surge - wanted, 0), counts.others)
 
 
-def after(counts: Counts, surge: int, retire: int) -> Counts:
+def counts_after(counts: Counts, surge: int, retire: int) -> Counts:
     """The counts once a batch is finished; what exceeds the others is taken from the updated ones."""
     others = max(counts.others - retire, 0)
     return Counts(counts.updated + surge - (retire - (counts.others - others)), others)
 
 
-def batch_count(to_process: int, canary: int, size: int) -> int:
+def count_batches(to_process: int, canary: int, size: int) -> int:
     """ceil((to process - first) / batch size) + 1."""
     if to_process <= 0:
         return 0
@@ -134,38 +134,38 @@ def batch_count(to_process: int, canary: int, size: int) -> int:
     return -(-(to_process - first) // size) + 1
 
 
-def canary_of(asked: int, to_process: int) -> int:
+def size_canary(asked: int, to_process: int) -> int:
     """The size of the canary; 0 when there is none: a canary of all that remains is no canary."""
     return asked if 0 < asked < to_process else 0
 
 
-def plan(spec: DeployFlowSpec, current: Current) -> Plan:
+def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
     """The whole plan of a release that starts from `current`; raises `ValueError` where it can't be done."""
     strategy = spec.strategy
     wanted = spec.application.replicas
     counts = Counts(current.updated, current.replicas - current.updated)
     if not spec.updating:
         named = strategy.pods_to_delete or [] if isinstance(strategy, NonUpdateStrategy) else []
-        aim = goal(spec.action, wanted, current, len(named))
+        aim = find_goal(spec.action, wanted, current, len(named))
         if isinstance(aim, str):
             raise ValueError(aim)
         wanted = aim.wanted
         counts = Counts(current.replicas - aim.leaving, aim.leaving)
-    to_process = remaining(wanted, counts)
+    to_process = count_remaining(wanted, counts)
     asked = strategy.canary if isinstance(strategy, UpdateStrategy) and counts.updated < wanted else 0
-    canary = canary_of(asked, to_process)
-    size = count_of(strategy.batch_size, share_of(wanted, to_process, counts))
+    canary = size_canary(asked, to_process)
+    size = count_of(strategy.batch_size, percent_base(wanted, to_process, counts))
     batches: list[PlannedBatch] = []
-    while remaining(wanted, counts):
+    while count_remaining(wanted, counts):
         number = len(batches) + 1
-        if number > MOST_BATCHES:
-            msg = f"more than {MOST_BATCHES} batches: make them larger"
+        if number > MAX_BATCHES:
+            msg = f"more than {MAX_BATCHES} batches: make them larger"
             raise ValueError(msg)
         is_canary = bool(canary) and number == 1
-        surge, retire = next_batch(wanted, counts, canary if is_canary else size)
-        gates = _gates(number, strategy, has_canary=bool(canary))
+        surge, retire = size_next_batch(wanted, counts, canary if is_canary else size)
+        gates = _gates_of(number, strategy, has_canary=bool(canary))
         batches.append(PlannedBatch(number, surge, retire, is_canary, gates))
-        counts = after(counts, surge, retire)
+        counts = counts_after(counts, surge, retire)
     warnings = (canary_warning(asked, to_process),) if asked and not canary else ()
     return Plan(tuple(batches), to_process, warnings, wanted)
 
@@ -177,7 +177,9 @@ def canary_warning(asked: int, to_process: int) -> str:
     )
 
 
-def _gates(number: int, strategy: UpdateStrategy | NonUpdateStrategy, *, has_canary: bool) -> tuple[str, ...]:
+def _gates_of(
+    number: int, strategy: UpdateStrategy | NonUpdateStrategy, *, has_canary: bool
+) -> tuple[str, ...]:
     stage = strategy.stage if isinstance(strategy, UpdateStrategy) else None
     held = stage if number == strategy.batches else None
     if (has_canary and number == 1) or held == BatchPhase.SMOKED:

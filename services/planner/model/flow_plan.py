@@ -6,36 +6,36 @@ from msgspec.structs import replace
 
 from services.planner.model.batch_plan import (
     Counts,
-    batch_count,
-    canary_of,
     canary_warning,
-    remaining,
-    share_of,
+    count_batches,
+    count_remaining,
+    percent_base,
+    size_canary,
 )
 from services.planner.model.state import Flow, Step
 from shared.domain.deployflow import count_of
 
 
 def batch_size_of(flow: Flow) -> int:
-    share = share_of(flow.wanted, flow.to_process, Counts(flow.updated, flow.others))
+    share = percent_base(flow.wanted, flow.to_process, Counts(flow.updated, flow.others))
     return count_of(flow.strategy.batch_size, share)
 
 
-def planned(flow: Flow) -> Flow:
+def plan_batches(flow: Flow) -> Flow:
     """The release with the plan that its counts lead to."""
     counts = Counts(flow.updated, flow.others)
-    to_process = remaining(flow.wanted, counts)
-    canary = canary_of(flow.strategy.canary, to_process) if counts.updated < flow.wanted else 0
+    to_process = count_remaining(flow.wanted, counts)
+    canary = size_canary(flow.strategy.canary, to_process) if counts.updated < flow.wanted else 0
     warnings = flow.warnings
     if flow.strategy.canary and not canary and to_process:
         warnings = (*warnings, canary_warning(flow.strategy.canary, to_process))
     flow = replace(flow, step=Step.BETWEEN, to_process=to_process, warnings=warnings)
-    total = batch_count(to_process, canary, batch_size_of(flow))
+    total = count_batches(to_process, canary, batch_size_of(flow))
     return replace(flow, total=total, planned=total)
 
 
-def first_size(flow: Flow) -> tuple[int, bool]:
+def size_first_batch(flow: Flow) -> tuple[int, bool]:
     """How many pods the next batch of a planned release makes or removes, and whether they are its canary."""
-    left = remaining(flow.wanted, Counts(flow.updated, flow.others))
-    canary = canary_of(flow.strategy.canary, left) if not flow.batches and flow.updated < flow.wanted else 0
+    left = count_remaining(flow.wanted, Counts(flow.updated, flow.others))
+    canary = size_canary(flow.strategy.canary, left) if not flow.batches and flow.updated < flow.wanted else 0
     return min(canary or batch_size_of(flow), left), bool(canary)

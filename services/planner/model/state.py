@@ -102,7 +102,7 @@ class Batch(Value, frozen=True):
     retire: int = 0
     canary: bool = False
     phase: BatchPhase = BatchPhase.SMOKING
-    told: bool = False
+    surge_acknowledged: bool = msgspec.field(default=False, name="told")
     failed_replicas: int = 0
     reason: str = ""
     message: str = ""
@@ -198,7 +198,7 @@ class Flow(Value, frozen=True):
     def shrinking(self) -> bool:
         return self.action in SHRINKING
 
-    def stays(self, uid: str, revision: str) -> bool:
+    def keeps_pod(self, uid: str, revision: str) -> bool:
         """Whether a pod is one of those that this release leads to; all others are there to be replaced."""
         return revision == self.target_revision if self.updating else uid not in self.leaving
 
@@ -277,7 +277,7 @@ class Instance(Value, frozen=True):
     over: tuple[str, ...] = ()
     pods: dict[str, Pod] = {}
     cloneset: CloneSet = CloneSet()
-    given: PendingCommand | None = None
+    pending: PendingCommand | None = msgspec.field(default=None, name="given")
 
     @property
     def key(self) -> Key:

@@ -11,24 +11,24 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.planner.model.flow_plan import first_size, planned
+from services.planner.model.flow_plan import plan_batches, size_first_batch
 from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Step
-from services.planner.recovery.status_reader import batch_of, milliseconds
+from services.planner.recovery.status_reader import read_batch, to_milliseconds
 from shared.domain import messages as m
 from shared.domain.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
 
 
-def under_way(status: Mapping[str, Any]) -> bool:
+def is_under_way(status: Mapping[str, Any]) -> bool:
     """Whether somebody has begun this release, and nobody ended it."""
     return not status.get("finished") and status.get("phase") not in {None, "", FlowPhase.PENDING}
 
 
-def begun_before(status: Mapping[str, Any]) -> bool:
+def is_begun_by_legacy(status: Mapping[str, Any]) -> bool:
     """Whether Triton 0.1.x has begun this release, and this one has not written its status yet."""
-    return under_way(status) and not status.get("version")
+    return is_under_way(status) and not status.get("version")
 
 
-def inherited(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
+def inherit_release(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
     """The release as 0.1.x left it; its pods and counts are looked at before anything else."""
     message = flow.message
     if flow.outcome is not None:
@@ -43,29 +43,31 @@ def inherited(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         message=message,
         target_revision=status.update_revision,
         to_process=status.replicas_to_process,
-        batches=tuple(_batch(condition, status.finished_batches, now) for condition in status.conditions),
+        batches=tuple(
+            _inherit_batch(condition, status.finished_batches, now) for condition in status.conditions
+        ),
         named={pod.name: c.batch for c in status.conditions for pod in c.pods},
         total=status.batches,
-        started_at=milliseconds(status.started_at) or now,
+        started_at=to_milliseconds(status.started_at) or now,
         resync=True,
         rebuilt=True,
     )
 
 
-def _batch(condition: Condition, finished_batches: int, now: int) -> Batch:
+def _inherit_batch(condition: Condition, finished_batches: int, now: int) -> Batch:
     """A batch as 0.1.x tells it. One that had failed is judged anew: that one counted any restart as a failure."""
-    batch = batch_of(condition, finished_batches, now)
+    batch = read_batch(condition, finished_batches, now)
     return replace(
         batch,
         phase=BatchPhase.BAKED if batch.finished_at else batch.phase,
-        told=True,
+        surge_acknowledged=True,
         failed_replicas=batch.failed_replicas if batch.finished_at else 0,
         reason="",
         message="",
     )
 
 
-def take_up(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
+def take_over(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     """The instance with its release where the CloneSet and its pods say that it stands."""
     live = fact.cloneset
     flow = replace(flow, step=Step.TAKE_OVER, resync=False, rebuilt=False, recount=False, issued=False)
@@ -79,9 +81,9 @@ def take_up(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
         )
         flow = replace(flow, outcome=FlowPhase.ABORTED, reason="Replaced", message=message)
     new = [ref for ref in fact.pods if ref.revision == live.update_revision]
-    places = {ref.uid: _place(instance, flow, ref) for ref in new}
+    places = {ref.uid: _batch_of_pod(instance, flow, ref) for ref in new}
     flow = replace(flow, target_revision=live.update_revision, keeps_template=True)
-    flow, mine = _open_batch(flow, new, places)
+    flow, mine = _find_open_batch(flow, new, places)
     batch = flow.open_batch
     if batch is not None:
         places |= dict.fromkeys(mine, batch.number)
@@ -94,13 +96,15 @@ def take_up(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     return replace(instance, active=replace(flow, updated=updated, others=old), pods=pods)
 
 
-def _place(instance: Instance, flow: Flow, ref: m.PodRef) -> int:
+def _batch_of_pod(instance: Instance, flow: Flow, ref: m.PodRef) -> int:
     """The batch that made a pod, as far as somebody has written it down."""
     known = instance.pods.get(ref.uid)
     return flow.named.get(ref.name, max(known.batch, PRE_EXISTING) if known else PRE_EXISTING)
 
 
-def _open_batch(flow: Flow, new: Sequence[m.PodRef], places: Mapping[str, int]) -> tuple[Flow, list[str]]:
+def _find_open_batch(
+    flow: Flow, new: Sequence[m.PodRef], places: Mapping[str, int]
+) -> tuple[Flow, list[str]]:
     """The release with the batch that is under way, and this batch's pods."""
     batch = flow.open_batch
     unnamed = [ref for ref in new if places[ref.uid] == PRE_EXISTING]
@@ -117,11 +121,11 @@ def _open_batch(flow: Flow, new: Sequence[m.PodRef], places: Mapping[str, int]) 
         return flow, []
     if batch is None:
         done = replace(flow, updated=len(new) - len(waiting))
-        flow = planned(done)
-        size, canary = first_size(flow)
+        flow = plan_batches(done)
+        size, canary = size_first_batch(flow)
         batch = Batch(1, size, canary=canary, started_at=flow.started_at, surged_at=flow.updated_at)
     # where there are more than it has (0.1.x made all pods of a create at once), its surge is given anew
     told = len(waiting) <= batch.surge
     started = batch.started_at or flow.updated_at
-    batch = replace(batch, phase=BatchPhase.SMOKING, started_at=started, told=told)
+    batch = replace(batch, phase=BatchPhase.SMOKING, started_at=started, surge_acknowledged=told)
     return replace(flow, step=Step.TAKE_OVER, batches=(*flow.batches, batch)), waiting

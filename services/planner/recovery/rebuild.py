@@ -11,10 +11,10 @@ from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 
-from services.planner.model.flow_plan import planned
+from services.planner.model.flow_plan import plan_batches
 from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Pod, Step
-from services.planner.recovery.legacy_takeover import begun_before, inherited
-from services.planner.recovery.status_reader import batch_of, milliseconds
+from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy
+from services.planner.recovery.status_reader import read_batch, to_milliseconds
 from shared.domain import messages as m
 from shared.domain.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase, PullInStatus
 from shared.domain.topics import Key
@@ -40,10 +40,10 @@ def rebuild(
     instance = Instance(namespace=key.namespace, name=key.instance)
     active: Flow | None = None
     waiting: list[Flow] = []
-    before = [spec for spec in specs if begun_before(spec.status)]
+    before = [spec for spec in specs if is_begun_by_legacy(spec.status)]
     # of several, the others were left behind unfinished: the CloneSet has the template of the last
-    last = max(before, key=_age, default=None)
-    for spec in sorted(specs, key=_age):
+    last = max(before, key=_age_key, default=None)
+    for spec in sorted(specs, key=_age_key):
         status = DeployFlowStatus.model_validate(spec.status, extra="ignore")
         instance = replace(
             instance,
@@ -54,24 +54,24 @@ def rebuild(
             continue
         flow = flow_of(spec, now)
         if spec is last and active is None:
-            active = inherited(flow, status, now)
+            active = inherit_release(flow, status, now)
         elif spec in before:
             message = f"Triton 0.1.x began {last.flow.name if last else 'another'} after it"
             waiting.append(replace(flow, outcome=FlowPhase.ABORTED, reason="Replaced", message=message))
         elif active is None and status.phase != FlowPhase.PENDING and flow.outcome is None:
-            active = _begun(flow, status, now)
-            instance = replace(instance, pods=_pods(status))
+            active = _restore_active(flow, status, now)
+            instance = replace(instance, pods=_restore_pods(status))
         else:
             waiting.append(flow)
     return replace(instance, active=active, waiting=tuple(waiting))
 
 
-def _age(spec: m.SpecObserved) -> tuple[int, str]:
+def _age_key(spec: m.SpecObserved) -> tuple[int, str]:
     return spec.created_at, spec.flow.name
 
 
-def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
-    batches = tuple(batch_of(condition, status.finished_batches, now) for condition in status.conditions)
+def _restore_active(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
+    batches = tuple(read_batch(condition, status.finished_batches, now) for condition in status.conditions)
     last = batches[-1] if batches else None
     step = Step.OBSERVE
     if last is not None:
@@ -88,14 +88,14 @@ def _begun(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         batches=batches,
         total=status.batches,
         planned=status.batches,
-        started_at=milliseconds(status.started_at),
+        started_at=to_milliseconds(status.started_at),
         overridden=status.freeze_override,
         resync=True,
         rebuilt=True,
     )
 
 
-def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
+def _restore_pods(status: DeployFlowStatus) -> dict[str, Pod]:
     return {
         pod.uid: Pod(
             name=pod.name,
@@ -108,7 +108,7 @@ def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
             message=pod.message,
             event=pod.event,
             log=pod.log,
-            since=milliseconds(pod.since),
+            since=to_milliseconds(pod.since),
             # it was let into traffic by a command whose sequence is not known any more
             asked=1 if pod.pull_in_status == PullInStatus.FAILED else 0,
         )
@@ -118,13 +118,13 @@ def _pods(status: DeployFlowStatus) -> dict[str, Pod]:
     }
 
 
-def settle(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
+def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     """The rebuilt release with its batch, step and counts as the CloneSet tells them.
 
     `made`: the uids of the pods that `.status` names as those of its batches.
     """
     if not flow.updating:
-        flow = _aimed(flow, fact, made)
+        flow = _restore_goal(flow, fact, made)
     target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
     flow = replace(
         flow,
@@ -138,8 +138,8 @@ def settle(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     )
     hold = fact.cloneset.hold
     if hold is not None and hold.flow == flow.uid:
-        return _under_way(flow, hold)
-    updated = sum(1 for pod in fact.pods if target and flow.stays(pod.uid, pod.revision))
+        return _restore_open_batch(flow, hold)
+    updated = sum(1 for pod in fact.pods if target and flow.keeps_pod(pod.uid, pod.revision))
     at_rest = replace(flow, updated=updated, others=max(fact.cloneset.replicas - updated, 0))
     batch = flow.open_batch
     if batch is None:
@@ -149,17 +149,17 @@ def settle(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
         batch = replace(batch, surge=0, retire=batch.size)
         before = flow.wanted + flow.to_process - flow.finished_replicas
         if fact.cloneset.replicas < before:
-            return _finished(at_rest, batch)
+            return _finish_batch(at_rest, batch)
         return replace(at_rest, batches=(*flow.batches[:-1], batch), step=Step.PULL_IN)
     done = flow.finished_replicas + batch.size
     as_far = updated >= done if flow.updating else at_rest.others <= flow.to_process - done
     if batch.phase in {BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED} or (target and as_far):
         # without a hold its retire was written: the batch is over
-        return _finished(at_rest, batch)
+        return _finish_batch(at_rest, batch)
     return replace(at_rest, step=Step.SURGE)
 
 
-def _aimed(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
+def _restore_goal(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     """With what an action that keeps the template leads to, which `.status` does not say."""
     live, hold = fact.cloneset, fact.cloneset.hold
     named = flow.strategy.pods_to_delete
@@ -182,30 +182,30 @@ def _aimed(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     return replace(flow, wanted=wanted, leaving=leaving, stopped=stopped, strategy=strategy)
 
 
-def _under_way(flow: Flow, hold: m.Hold) -> Flow:
+def _restore_open_batch(flow: Flow, hold: m.Hold) -> Flow:
     last = flow.batch
     flow = replace(flow, updated=hold.updated, others=hold.others)
     if hold.batch == 0:
         return flow
     if last is not None and not last.finished_at and last.number < hold.batch:
-        flow = _finished(flow, last)
+        flow = _finish_batch(flow, last)
     if last is not None and last.number >= hold.batch:
         return flow
     if last is None:
-        flow = planned(flow)
+        flow = plan_batches(flow)
     at = flow.updated_at
     canary = hold.batch == 1 and flow.strategy.canary == hold.surge < flow.to_process
     batch = Batch(number=hold.batch, surge=hold.surge, canary=canary, started_at=at, surged_at=at)
     return replace(flow, batches=(*flow.batches, batch), step=Step.SURGE, phase=FlowPhase.BATCH_STARTED)
 
 
-def _finished(flow: Flow, batch: Batch) -> Flow:
+def _finish_batch(flow: Flow, batch: Batch) -> Flow:
     done = replace(batch, phase=BatchPhase.BAKED, finished_at=batch.finished_at or flow.updated_at)
     batches = (*flow.batches[:-1], done)
     return replace(flow, batches=batches, step=Step.BETWEEN, phase=FlowPhase.BATCH_FINISHED)
 
 
-def batch_pods(instance: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
+def assign_pods(instance: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     """The live pods, those of the batch under way told apart: what the target revision has beyond the
     count that the batch began with; pods whose gate is closed first, then the youngest.
 
@@ -218,7 +218,7 @@ def batch_pods(instance: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     if hold is None or hold.flow != flow.uid:
         return pods
     target = fact.cloneset.update_revision
-    new = [ref for ref in fact.pods if ref.revision == target and flow.stays(ref.uid, ref.revision)]
+    new = [ref for ref in fact.pods if ref.revision == target and flow.keeps_pod(ref.uid, ref.revision)]
     new.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
     mine = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
     return {

@@ -8,10 +8,10 @@ from services.planner.model.state import Batch
 from shared.domain.deployflow import BatchPhase, Condition
 
 
-def batch_of(condition: Condition, finished_batches: int, now: int) -> Batch:
+def read_batch(condition: Condition, finished_batches: int, now: int) -> Batch:
     """A batch as `.status` tells it; the start-up and pull-in times of one under way begin anew."""
     finished = condition.batch <= finished_batches
-    started = milliseconds(condition.started_at)
+    started = to_milliseconds(condition.started_at)
     return Batch(
         number=condition.batch,
         surge=condition.batch_size,
@@ -23,10 +23,10 @@ def batch_of(condition: Condition, finished_batches: int, now: int) -> Batch:
         started_at=started,
         surged_at=started if finished else now,
         unready_since=now if condition.phase == BatchPhase.BAKING and not finished else 0,
-        pulled_in_at=milliseconds(condition.pulled_in_at),
-        finished_at=(milliseconds(condition.finished_at) or started or 1) if finished else 0,
+        pulled_in_at=to_milliseconds(condition.pulled_in_at),
+        finished_at=(to_milliseconds(condition.finished_at) or started or 1) if finished else 0,
     )
 
 
-def milliseconds(time: datetime | None) -> int:
+def to_milliseconds(time: datetime | None) -> int:
     return int(time.timestamp() * 1000) if time else 0

@@ -12,23 +12,23 @@ from shared.domain.deploy_commands import cursor, rank
 from shared.domain.deployflow import BatchPhase, Mode
 
 
-def _cursor(flow: Flow) -> tuple[int, BatchPhase | None]:
+def _approval(flow: Flow) -> tuple[int, BatchPhase | None]:
     return cursor(flow.strategy.batches, flow.strategy.stage, canary=flow.canary)
 
 
-def _by_itself(flow: Flow) -> bool:
-    batches, stage = _cursor(flow)
+def _proceeds_automatically(flow: Flow) -> bool:
+    batches, stage = _approval(flow)
     return flow.strategy.mode == Mode.AUTO and stage is None and (not flow.canary or batches > 1)
 
 
 def may_start(flow: Flow, number: int) -> bool:
     """Whether batch `number` may begin, as far as the go-ahead is concerned."""
-    return number <= _cursor(flow)[0] or _by_itself(flow)
+    return number <= _approval(flow)[0] or _proceeds_automatically(flow)
 
 
 def may_reach(flow: Flow, number: int, stage: BatchPhase) -> bool:
     """Whether batch `number`, which began, may enter `stage`; a lower cursor takes nothing back."""
-    batches, limit = _cursor(flow)
+    batches, limit = _approval(flow)
     if number != batches or limit is None:
         return True
     return rank(number, stage) <= rank(batches, limit)

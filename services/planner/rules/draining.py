@@ -11,7 +11,7 @@ def count_undrained(instance: Instance, uids: tuple[str, ...]) -> int:
     return sum(1 for pod in pods if pod is not None and not (pod.deleting or pod.drained))
 
 
-def draining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+def explain_draining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
     """What `.status` says of a release that waits for connections to end."""
     batch = flow.open_batch
     if batch is None or flow.step != Step.PULL_OUT or not batch.pulled_out_at:

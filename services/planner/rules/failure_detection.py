@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
-from services.planner.rules.pod_failures import NAMED, late, why
+from services.planner.rules.pod_failures import NAMED, describe_delay, describe_failure
 from shared.domain.deployflow import BatchPhase, PodPhase, PullInStatus
 
 
@@ -19,32 +19,32 @@ class Failure(NamedTuple):
     pull_out: tuple[str, ...]
 
 
-def failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
+def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
     """What is wrong with the batch under way; None while nothing is."""
     batch = flow.open_batch
     if batch is None or flow.resync:
         return None
     found = None
-    if batch.surge and _smoking(flow):
-        found = _smoke_failure(instance, flow, batch, now)
+    if batch.surge and _is_smoking(flow):
+        found = _find_smoke_failure(instance, flow, batch, now)
     elif batch.surge and flow.step == Step.PULL_IN:
-        found = _bake_failure(instance, flow, batch, now)
-    return found or _stalled(flow, batch, now)
+        found = _find_bake_failure(instance, flow, batch, now)
+    return found or _find_stall(flow, batch, now)
 
 
-def spared(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
+def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
     """Pods without which the batch under way goes on: they failed, no more of them than `failureThreshold` allows."""
     batch = flow.open_batch
     none = flow.strategy.failure_threshold in {0, "0%"}
     if none or batch is None or not batch.surge or flow.resync or flow.paused:
         return ()
     if flow.step == Step.SURGE and flow.issued:
-        pods = _pods(instance, batch)
-        bad = _smoke_bad(flow, batch, pods, now)[0]
+        pods = _live_pods(instance, batch)
+        bad = _pods_failing_smoke(flow, batch, pods, now)[0]
         ready = sum(1 for pod in pods.values() if pod.containers_ready)
         return tuple(bad) if ready + len(bad) >= batch.surge else ()
     if flow.step == Step.PULL_IN:
-        return tuple(_bake_bad(flow, batch, _pods(instance, batch), now)[0])
+        return tuple(_pods_failing_bake(flow, batch, _live_pods(instance, batch), now)[0])
     return ()
 
 
@@ -66,7 +66,7 @@ def step_end(flow: Flow) -> int | None:
     return since + limit * 1000 if since else None
 
 
-def _stalled(flow: Flow, batch: Batch, now: int) -> Failure | None:
+def _find_stall(flow: Flow, batch: Batch, now: int) -> Failure | None:
     end = step_end(flow)
     if end is None or now < end:
         return None
@@ -76,11 +76,11 @@ def _stalled(flow: Flow, batch: Batch, now: int) -> Failure | None:
     return Failure(phase, "ProgressDeadlineExceeded", text, 0, ())
 
 
-def _smoking(flow: Flow) -> bool:
+def _is_smoking(flow: Flow) -> bool:
     return flow.step == Step.SMOKED or (flow.step == Step.SURGE and (flow.issued or flow.failed))
 
 
-def _tolerated(flow: Flow, batch: Batch) -> int:
+def _count_tolerated(flow: Flow, batch: Batch) -> int:
     """How many pods of a batch may fail: never all of them, and none of a batch that makes failed ones anew."""
     threshold = flow.strategy.failure_threshold
     size = batch.surge + batch.failed_replicas
@@ -90,23 +90,25 @@ def _tolerated(flow: Flow, batch: Batch) -> int:
     return min(allowed, size - 1)
 
 
-def _beyond(flow: Flow, batch: Batch, bad: dict[str, str]) -> bool:
+def _exceeds_threshold(flow: Flow, batch: Batch, bad: dict[str, str]) -> bool:
     """Whether more pods have failed than the batch tolerates; of one that has failed each one more counts."""
-    return bool(bad) and (flow.failed or len(bad) + batch.failed_replicas > _tolerated(flow, batch))
+    return bool(bad) and (flow.failed or len(bad) + batch.failed_replicas > _count_tolerated(flow, batch))
 
 
-def _pods(instance: Instance, batch: Batch) -> dict[str, Pod]:
+def _live_pods(instance: Instance, batch: Batch) -> dict[str, Pod]:
     return {uid: pod for uid, pod in instance.pods.items() if pod.batch == batch.number and not pod.deleting}
 
 
-def _smoke_bad(flow: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[dict[str, str], str]:
+def _pods_failing_smoke(
+    flow: Flow, batch: Batch, pods: dict[str, Pod], now: int
+) -> tuple[dict[str, str], str]:
     """The pods that have failed, each with why, and the first one's reason."""
     limit = flow.strategy.startup_timeout * 1000
-    bad = {uid: why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
+    bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
     if not bad and not flow.paused:
         bad = {
-            uid: late(
+            uid: describe_delay(
                 f"not ContainersReady within {flow.strategy.startup_timeout} s",
                 pod,
                 max(pod.created_at, batch.surged_at),
@@ -118,11 +120,11 @@ def _smoke_bad(flow: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tupl
     return bad, reason
 
 
-def _smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
-    pods = _pods(instance, batch)
-    bad, reason = _smoke_bad(flow, batch, pods, now)
-    if _beyond(flow, batch, bad):
-        return _of(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
+def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
+    pods = _live_pods(instance, batch)
+    bad, reason = _pods_failing_smoke(flow, batch, pods, now)
+    if _exceeds_threshold(flow, batch, bad):
+        return _make_failure(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
     overdue = now >= batch.surged_at + flow.strategy.startup_timeout * 1000
     if overdue and not bad and not flow.paused and len(pods) < batch.surge and flow.step == Step.SURGE:
         missing = batch.surge - len(pods)
@@ -131,26 +133,30 @@ def _smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Fa
     return None
 
 
-def _bake_bad(flow: Flow, batch: Batch, pods: dict[str, Pod], now: int) -> tuple[dict[str, str], str]:
+def _pods_failing_bake(
+    flow: Flow, batch: Batch, pods: dict[str, Pod], now: int
+) -> tuple[dict[str, str], str]:
     """The same of pods that have traffic."""
-    bad = {uid: why(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
+    bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
     overdue = batch.unready_since and now >= batch.unready_since + flow.strategy.pull_in_timeout * 1000
     if not bad and overdue and not flow.paused:
         reason = str(PullInStatus.FAILED)
         bad = {
-            uid: late(f"not Ready within {flow.strategy.pull_in_timeout} s", pod, batch.unready_since)
+            uid: describe_delay(
+                f"not Ready within {flow.strategy.pull_in_timeout} s", pod, batch.unready_since
+            )
             for uid, pod in pods.items()
             if not pod.ready
         }
     return bad, reason
 
 
-def _bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
-    pods = _pods(instance, batch)
-    bad, reason = _bake_bad(flow, batch, pods, now)
-    if _beyond(flow, batch, bad):
-        return _of(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))
+def _find_bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
+    pods = _live_pods(instance, batch)
+    bad, reason = _pods_failing_bake(flow, batch, pods, now)
+    if _exceeds_threshold(flow, batch, bad):
+        return _make_failure(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))
     overdue = batch.unready_since and now >= batch.unready_since + flow.strategy.pull_in_timeout * 1000
     if overdue and not bad and not flow.paused:
         missing = batch.surge - len(pods)
@@ -159,11 +165,13 @@ def _bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Fai
     return None
 
 
-def _of(phase: BatchPhase, batch: Batch, pods: dict[str, Pod], bad: dict[str, str], reason: str) -> Failure:
-    return Failure(phase, reason or "PodsFailed", _told(batch, pods, bad), len(bad), ())
+def _make_failure(
+    phase: BatchPhase, batch: Batch, pods: dict[str, Pod], bad: dict[str, str], reason: str
+) -> Failure:
+    return Failure(phase, reason or "PodsFailed", _describe_pods(batch, pods, bad), len(bad), ())
 
 
-def _told(batch: Batch, pods: dict[str, Pod], bad: dict[str, str]) -> str:
+def _describe_pods(batch: Batch, pods: dict[str, Pod], bad: dict[str, str]) -> str:
     named = [f"{pods[uid].name} ({text})" for uid, text in list(bad.items())[:NAMED]]
     more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return f"{len(bad)} of {batch.surge} pods of batch {batch.number} failed: {', '.join(named)}{more}"

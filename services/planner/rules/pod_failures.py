@@ -16,25 +16,25 @@ NAMED: Final = 5
 """How many pods a failure names, and `.status` has the details of; the events tell of all."""
 
 
-def why(pod: Pod) -> str:
+def describe_failure(pod: Pod) -> str:
     """`CrashLoopBackOff: container main: … (exit code 1, Error), since 12:00:03Z`"""
-    return _sentence(pod) + since(pod.since)
+    return _reason_text(pod) + format_since(pod.since)
 
 
-def late(text: str, pod: Pod, begun: int) -> str:
+def describe_delay(text: str, pod: Pod, begun: int) -> str:
     """`not Ready within 60 s (ContainersNotReady: …), since 12:00:03Z`; `begun`: where the pod does not say it."""
-    return f"{text} ({_sentence(pod)}){since(pod.since or begun)}"
+    return f"{text} ({_reason_text(pod)}){format_since(pod.since or begun)}"
 
 
-def _sentence(pod: Pod) -> str:
+def _reason_text(pod: Pod) -> str:
     return f"{pod.reason}: {pod.message}" if pod.message else pod.reason or pod.phase
 
 
-def since(at: int) -> str:
+def format_since(at: int) -> str:
     return f", since {datetime.fromtimestamp(at / 1000, UTC):%H:%M:%SZ}" if at else ""
 
 
-def told(seen: PodFact, known: Pod | None) -> Json:
+def read_trouble(seen: PodFact, known: Pod | None) -> Json:
     """What a pod's fact says of its trouble. Two that say less than the one before are no news: that of a replica of
     readiness which has not asked yet, and that of a pod which was not Ready in time and has lost its traffic for it.
     """
@@ -48,11 +48,11 @@ def told(seen: PodFact, known: Pod | None) -> Json:
     return kept | {"message": seen.message} if seen.reason else kept
 
 
-def details(batch: Batch, pods: Iterable[tuple[str, Pod]]) -> dict[str, Json]:
+def failure_details(batch: Batch, pods: Iterable[tuple[str, Pod]]) -> dict[str, Json]:
     """Of the first pods that failed the batch what `.status` has beside their phase, by uid; those that most is known
     of come first.
     """
-    bad = [(uid, pod) for uid, pod in pods if _bad(batch, pod)]
+    bad = [(uid, pod) for uid, pod in pods if _has_failed(batch, pod)]
     bad.sort(key=lambda item: (not item[1].log, not item[1].event, item[1].name))
     return {
         uid: {
@@ -68,7 +68,7 @@ def details(batch: Batch, pods: Iterable[tuple[str, Pod]]) -> dict[str, Json]:
     }
 
 
-def _bad(batch: Batch, pod: Pod) -> bool:
+def _has_failed(batch: Batch, pod: Pod) -> bool:
     match batch.reason:
         case "StartupTimeout":
             return not pod.containers_ready
@@ -78,6 +78,6 @@ def _bad(batch: Batch, pod: Pod) -> bool:
             return pod.phase == PodPhase.FAILED
 
 
-def not_pulled_in(batch: Batch, pod: Pod) -> bool:
+def failed_pull_in(batch: Batch, pod: Pod) -> bool:
     """Whether it was let into traffic and is not Ready; it may have been taken out of it since."""
     return batch.phase == BatchPhase.BAKE_FAILED and not pod.ready and bool(pod.gate == "open" or pod.asked)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from services.planner.model.batch_plan import Counts, retire_after
+from services.planner.model.batch_plan import Counts, count_retired
 from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance
 
 
-def retires(flow: Flow, batch: Batch) -> int:
+def count_to_retire(flow: Flow, batch: Batch) -> int:
     """How many pods the batch replaces, or just removes."""
     return (
-        retire_after(flow.wanted, Counts(flow.updated, flow.others), batch.surge)
+        count_retired(flow.wanted, Counts(flow.updated, flow.others), batch.surge)
         if batch.surge
         else batch.retire
     )
@@ -26,10 +26,10 @@ def choose_victims(instance: Instance, flow: Flow, count: int) -> tuple[str, ...
     if flow.updating:
         live = [item for item in live if batch is None or item[1].batch != batch.number]
         if batch is not None and batch.surge:
-            live = [item for item in live if not flow.stays(item[0], item[1].revision)]
+            live = [item for item in live if not flow.keeps_pod(item[0], item[1].revision)]
     live.sort(
         key=lambda item: (
-            flow.stays(item[0], item[1].revision),
+            flow.keeps_pod(item[0], item[1].revision),
             item[1].ready,
             item[1].batch <= PRE_EXISTING and not flow.updating,
             item[1].created_at,

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import msgspec
 from prometheus_client import Counter
 
-from services.planner.decision.apply_facts import Fact, flow_of
-from services.planner.decision.deadlines import deadline
+from services.planner.decision.apply_facts import Fact, make_flow
+from services.planner.decision.deadlines import next_deadline
 from services.planner.decision.decide import Decision, decide
 from services.planner.model.state import Instance, Step, dump, load
-from services.planner.recovery.legacy_takeover import begun_before
+from services.planner.recovery.legacy_takeover import is_begun_by_legacy
 from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.freeze_hold import Windows
 from services.planner.runtime.flow_cache import FlowCache
@@ -117,7 +117,7 @@ class InstanceProcessor:
             for fact in facts
             if isinstance(fact, SpecObserved)
             and not fact.status.get("version")
-            and not begun_before(fact.status)
+            and not is_begun_by_legacy(fact.status)
         }
         specs = [spec for spec in self._flows.of_instance(key) if spec.flow.uid not in new]
         behind = max((int(spec.status.get("version") or 0) for spec in specs), default=0)
@@ -128,7 +128,7 @@ class InstanceProcessor:
                 await self._store.published(key, stored.version)
             self._changed(held.instance)
         else:
-            instance = rebuild(key, specs, flow_of, now_ms())
+            instance = rebuild(key, specs, make_flow, now_ms())
             if stored is not None or behind:
                 _log.warning("rebuilt from .status (version %s)", behind, extra={"triton.key": str(key)})
             if instance.active is not None and instance.active.step == Step.TAKE_OVER:
@@ -150,7 +150,7 @@ class InstanceProcessor:
             version=instance.version,
             state=dump(instance),
             outbox=msgspec.json.encode(outbox) if outbox else b"",
-            deadline=deadline(instance, now_ms(), resend_ms=self._resend_ms),
+            deadline=next_deadline(instance, now_ms(), resend_ms=self._resend_ms),
             ttl_seconds=self._ttl if idle else None,
         )
         if not done:

@@ -69,8 +69,8 @@ def standing(instance: Instance, flow: Flow) -> Standing:
         case status.WAITING:
             gate = CANARY if flow.batch is not None and flow.batch.canary else BATCH
             return Standing(gate=gate, waits=_waits_since(flow) / 1000)
-        case "Unanswered" if instance.given is not None:
-            return Standing(unanswered=instance.given.late_since / 1000)
+        case "Unanswered" if instance.pending is not None:
+            return Standing(unanswered=instance.pending.late_since / 1000)
     return QUIET
 
 

@@ -88,7 +88,7 @@ def _flow_events(
         yield event("seen", "Received", text, command="rollback" if new.action == "rollback" else "deploy")
     elif new.generation != old.generation:
         yield from _spec_events(event, old, new)
-    for what, reason, text in freeze_hold.told(old, new):
+    for what, reason, text in freeze_hold.freeze_events(old, new):
         yield event(what, reason, text)
     if old is not None and new.total and not old.total:
         yield event("plan", "Planned", f"{new.to_process} pods in {new.total} batches")

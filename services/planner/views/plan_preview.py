@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from services.planner.model.batch_plan import Current, Plan, plan
+from services.planner.model.batch_plan import Current, Plan, plan_release
 from shared.domain.deployflow import Action, DeployFlowSpec, NonUpdateStrategy
 from shared.releases.history import stopped_from
 
@@ -80,7 +80,7 @@ def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:
     if not assumption.asked and spec.action == Action.SCALE_IN and not named(spec):
         msg = "how many pods go can't be told without the cluster"
         raise ValueError(msg)
-    made = plan(spec, assumption.current)
+    made = plan_release(spec, assumption.current)
     there = {pod["metadata"]["name"] for pod in assumption.pods}
     missing = [name for name in named(spec) if name not in there]
     if assumption.asked and missing:

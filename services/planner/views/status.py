@@ -9,8 +9,8 @@ from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.batch_interval import interval_end
-from services.planner.rules.draining import draining
-from services.planner.rules.pod_failures import details, not_pulled_in
+from services.planner.rules.draining import explain_draining
+from services.planner.rules.pod_failures import failed_pull_in, failure_details
 from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase, PullInStatus
 
 Json = dict[str, Any]
@@ -22,7 +22,7 @@ def status_of(instance: Instance, flow: Flow) -> Json:
     """The whole `.status`. A finished release keeps the pods that it ended with."""
     pods = instance.pods if flow is instance.active else flow.pods
     live = {uid: pod for uid, pod in pods.items() if not pod.deleting}
-    new = [pod for uid, pod in live.items() if flow.target_revision and flow.stays(uid, pod.revision)]
+    new = [pod for uid, pod in live.items() if flow.target_revision and flow.keeps_pod(uid, pod.revision)]
     reason, message = explain(instance, flow)
     return {
         "replicas": len(live),
@@ -65,7 +65,7 @@ def _time(milliseconds: int) -> str | None:
 
 def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
     pods = {uid: pod for uid, pod in live.items() if pod.batch == batch.number}
-    of_failed = details(batch, pods.items())
+    of_failed = failure_details(batch, pods.items())
     return {
         "batch": batch.number,
         "batchSize": batch.size,
@@ -86,7 +86,7 @@ def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
 
 def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
     pull_in = PullInStatus.NONE
-    if not_pulled_in(batch, pod):
+    if failed_pull_in(batch, pod):
         pull_in = PullInStatus.FAILED
     elif pod.gate == "open" and pod.ready:
         pull_in = PullInStatus.SUCCEEDED
@@ -114,19 +114,19 @@ def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         return flow.reason, flow.message
     if flow.step == Step.QUEUED:
         if flow.held_back:
-            return freeze_hold.explain(flow)
+            return freeze_hold.explain_freeze(flow)
         ahead = instance.active or instance.waiting[0]
         return "WaitingItsTurn", f"waits behind {ahead.name}: one release at a time per instance"
     if flow.step == Step.CANCEL:
         return flow.reason, f"ending: {flow.message}"
     if flow.strategy.paused:
         return "Paused", "paused: resume to go on"
-    return _gate(flow) or draining(instance, flow) or _late(instance) or _noted(flow)
+    return _gate(flow) or explain_draining(instance, flow) or _late(instance) or _noted(flow)
 
 
 def _late(instance: Instance) -> tuple[str, str] | None:
     """Whose answer the release waits for, once a command had to be given again."""
-    given = instance.given
+    given = instance.pending
     if given is None or not given.late_since or (given.answered and given.seen):
         return None
     what = f"{given.kind} (command {given.sequence}, given at {_time(given.late_since)})"

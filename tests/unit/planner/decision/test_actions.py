@@ -415,8 +415,8 @@ def test_a_pod_that_fails_while_baking_loses_its_traffic_and_the_batch_goes_on()
     world.crash(bad)
     assert world.where("new") == "BatchStarted 1 Baking"
     assert bad.pulled_out
-    assert world.instance.given is not None
-    assert world.instance.given.seen
+    assert world.instance.pending is not None
+    assert world.instance.pending.seen
     world.wait(10_000)
     world.wait(10_000)
     assert world.where("new") == "Success 2 Baked"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.planner.decision.deadlines import deadline
+from services.planner.decision.deadlines import next_deadline
 from services.planner.decision.decide import decide
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
@@ -249,7 +249,7 @@ def test_the_planner_looks_again_when_a_time_is_over(
     of: str, milliseconds: int, build: Callable[[], World]
 ) -> None:
     world = build()
-    assert deadline(world.instance, world.now, resend_ms=RESEND_MS) == world.now + milliseconds, of
+    assert next_deadline(world.instance, world.now, resend_ms=RESEND_MS) == world.now + milliseconds, of
     due = m.Due(namespace="default", instance="web")
     early = decide(world.instance, [due], world.now + milliseconds - 1, resend_ms=RESEND_MS)
     assert early.instance is world.instance
@@ -259,4 +259,4 @@ def test_the_planner_looks_again_when_a_time_is_over(
 
 def test_while_a_person_is_waited_for_there_is_no_time_to_look_again() -> None:
     world = update(4, batchSize=2, mode="manual")
-    assert deadline(world.instance, world.now, resend_ms=RESEND_MS) is None
+    assert next_deadline(world.instance, world.now, resend_ms=RESEND_MS) is None

@@ -14,13 +14,13 @@ from services.planner.model.batch_plan import (
     Counts,
     Current,
     Plan,
-    after,
-    batch_count,
-    canary_of,
-    next_batch,
-    plan,
-    remaining,
-    retire_after,
+    count_batches,
+    count_remaining,
+    count_retired,
+    counts_after,
+    plan_release,
+    size_canary,
+    size_next_batch,
 )
 from shared.domain.deployflow import DeployFlowSpec
 
@@ -43,7 +43,7 @@ def planned(
             "updateStrategy": strategy,
         }
     )
-    return plan(spec, Current(exists=bool(there), replicas=there, updated=updated))
+    return plan_release(spec, Current(exists=bool(there), replicas=there, updated=updated))
 
 
 class Row(NamedTuple):
@@ -157,20 +157,20 @@ def test_the_plan_shows_where_a_person_is_asked(strategy: dict[str, Any], gates:
     [(0, 0, 5, 0), (1, 0, 5, 1), (5, 0, 5, 1), (6, 0, 5, 2), (10, 1, 5, 3), (11, 1, 5, 3), (12, 1, 5, 4)],
 )
 def test_the_count_of_batches(to_process: int, canary: int, size: int, count: int) -> None:
-    assert batch_count(to_process, canary, size) == count
+    assert count_batches(to_process, canary, size) == count
 
 
 @pytest.mark.parametrize(
     ("asked", "to_process", "canary"), [(0, 5, 0), (1, 5, 1), (4, 5, 4), (5, 5, 0), (9, 5, 0), (1, 1, 0)]
 )
 def test_a_canary_is_smaller_than_what_is_to_be_done(asked: int, to_process: int, canary: int) -> None:
-    assert canary_of(asked, to_process) == canary
+    assert size_canary(asked, to_process) == canary
 
 
 def test_no_old_pod_goes_while_there_are_fewer_than_wanted() -> None:
-    assert retire_after(10, Counts(updated=0, others=5), surge=4) == 0
-    assert retire_after(10, Counts(updated=4, others=5), surge=4) == 3
-    assert retire_after(2, Counts(updated=0, others=1), surge=9) == 1  # never more than there are
+    assert count_retired(10, Counts(updated=0, others=5), surge=4) == 0
+    assert count_retired(10, Counts(updated=4, others=5), surge=4) == 3
+    assert count_retired(2, Counts(updated=0, others=1), surge=9) == 1  # never more than there are
 
 
 COUNTS = st.integers(min_value=0, max_value=60)
@@ -183,13 +183,13 @@ def test_every_plan_arrives_and_never_has_too_few_pods(
 ) -> None:
     counts = Counts(updated, others)
     enough = min(wanted, sum(counts))
-    expected = batch_count(remaining(wanted, counts), 0, size)
+    expected = count_batches(count_remaining(wanted, counts), 0, size)
     steps = 0
-    while remaining(wanted, counts):
-        surge, retire = next_batch(wanted, counts, size)
+    while count_remaining(wanted, counts):
+        surge, retire = size_next_batch(wanted, counts, size)
         assert surge + retire > 0
         assert surge <= size
-        counts = after(counts, surge, retire)
+        counts = counts_after(counts, surge, retire)
         assert min(counts) >= 0
         assert sum(counts) >= enough
         steps += 1

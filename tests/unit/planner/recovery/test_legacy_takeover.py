@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from services.planner.decision.apply_facts import flow_of
+from services.planner.decision.apply_facts import make_flow
 from services.planner.recovery.rebuild import rebuild
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
@@ -117,7 +117,7 @@ class Legacy:
         world.cluster._before, world.cluster._target = OLD, target
         world.cluster.open_unclaimed()
         world.cluster.everything()
-        world.instance = rebuild(KEY, [world.observed(NEW, self.status())], flow_of, world.now)
+        world.instance = rebuild(KEY, [world.observed(NEW, self.status())], make_flow, world.now)
         least: list[int] = []
         world.after_each = lambda: least.append(world.cluster.serving())
         serving = world.cluster.serving()
@@ -395,7 +395,7 @@ def test_of_two_that_0_1_x_left_unfinished_the_last_goes_on() -> None:
     world.flows = {"stuck": stuck, NEW: flow}
     legacy.start()
     specs = [world.observed("stuck", legacy.status()), world.observed(NEW, legacy.status())]
-    world.instance = rebuild(KEY, specs, flow_of, world.now)
+    world.instance = rebuild(KEY, specs, make_flow, world.now)
     world.wait(1)
     assert world.where("stuck") == "Aborted"
     assert world.where(NEW) == "BatchFinished 1 Baked"
@@ -417,7 +417,7 @@ def test_a_release_that_is_found_while_others_are_remembered_is_taken_up_too() -
     legacy.pods("a")
     legacy.condition(1, "Smoked", "a", canary=True)
     world = legacy.start()
-    world.instance = replace(world.instance, active=None, given=None, over=("uid-earlier",), sequence=0)
+    world.instance = replace(world.instance, active=None, pending=None, over=("uid-earlier",), sequence=0)
     legacy.cloneset(7, 6)
     legacy.body["metadata"]["annotations"] = {}
     world.tell(world.observed(NEW, legacy.status()))
@@ -428,7 +428,7 @@ def test_a_release_that_is_found_while_others_are_remembered_is_taken_up_too() -
 def test_what_0_1_x_finished_is_never_begun_again(phase: str) -> None:
     legacy = Legacy()
     finished = {**legacy.status(), "phase": phase, "finished": True}
-    instance = rebuild(KEY, [legacy.world.observed(NEW, {"finished": finished["finished"]})], flow_of, 1)
+    instance = rebuild(KEY, [legacy.world.observed(NEW, {"finished": finished["finished"]})], make_flow, 1)
     assert not instance.flows
 
 

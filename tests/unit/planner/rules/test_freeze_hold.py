@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.planner.decision.deadlines import deadline
+from services.planner.decision.deadlines import next_deadline
 from services.planner.model.state import dump, load
 from services.planner.rules.freeze_hold import NO_WINDOWS, Windows
 from shared.domain.deploy_commands import CommandType, Refusal
@@ -46,7 +46,7 @@ def weekend(world: World | None = None, **fields: Any) -> World:
 
 
 def look_again_at(world: World) -> int | None:
-    return deadline(world.instance, world.now, resend_ms=RESEND_MS)
+    return next_deadline(world.instance, world.now, resend_ms=RESEND_MS)
 
 
 def told(world: World, what: str) -> list[str]:

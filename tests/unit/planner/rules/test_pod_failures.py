@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.planner.decision.apply_facts import absorb
+from services.planner.decision.apply_facts import apply_fact
 from services.planner.model.state import Batch, Pod
 from services.planner.recovery.rebuild import rebuild
-from services.planner.rules.pod_failures import details
-from services.planner.rules.pod_failures import why as told_why
+from services.planner.rules.pod_failures import describe_failure, failure_details
 from shared.domain import messages as m
 from shared.domain.deployflow import BatchPhase, DeployFlowStatus, PodPhase
 from tests.simulation.world import World
@@ -33,7 +32,7 @@ def pod(name: str = "web-1", **fields: Any) -> Pod:
 def tell(world: World, index: int, **fields: Any) -> None:
     """A fact about one of the new pods, as it is but for these fields."""
     fact = world.cluster.of(NEW)[index].fact().model_copy(update=fields)
-    world.instance = absorb(
+    world.instance = apply_fact(
         world.instance, m.PodsSeen(namespace="default", instance="web", pods=[fact], at=0), world.now
     )
 
@@ -44,8 +43,8 @@ def rows(world: World) -> list[Json]:
 
 
 def test_a_failure_says_since_when() -> None:
-    assert told_why(pod(since=AT)) == "CrashLoopBackOff: container main: exit code 1, since 12:00:03Z"
-    assert told_why(pod()) == "CrashLoopBackOff: container main: exit code 1"
+    assert describe_failure(pod(since=AT)) == "CrashLoopBackOff: container main: exit code 1, since 12:00:03Z"
+    assert describe_failure(pod()) == "CrashLoopBackOff: container main: exit code 1"
 
 
 def test_status_has_the_last_words_of_a_pod_that_crashed_also_when_they_come_later() -> None:
@@ -75,14 +74,14 @@ def test_a_pod_that_has_recovered_says_nothing_of_it_any_more() -> None:
 
 def test_only_the_first_pods_are_told_in_full_those_first_of_which_most_is_known() -> None:
     pods = [(f"uid-{n}", pod(f"web-{n:03}", log="a" * 500 if n > 497 else "")) for n in range(500)]
-    found = details(Batch(1, 500, phase=BatchPhase.SMOKE_FAILED, reason="CrashLoopBackOff"), pods)
+    found = failure_details(Batch(1, 500, phase=BatchPhase.SMOKE_FAILED, reason="CrashLoopBackOff"), pods)
     assert list(found) == ["uid-498", "uid-499", "uid-0", "uid-1", "uid-2"]
 
 
 @pytest.mark.parametrize("why", ["StartupTimeout", "PullInFailed", "CrashLoopBackOff"])
 def test_healthy_pods_of_a_failed_batch_are_told_as_ever(why: str) -> None:
     well = pod(phase=PodPhase.READY, ready=True, containers_ready=True, reason="", message="")
-    assert details(Batch(1, 2, reason=why), [("one", well), ("two", pod())]).keys() == {"two"}
+    assert failure_details(Batch(1, 2, reason=why), [("one", well), ("two", pod())]).keys() == {"two"}
 
 
 def test_a_pod_that_is_not_ready_in_time_is_marked_pull_in_failed_also_after_it_was_pulled_out() -> None:
