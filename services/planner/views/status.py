@@ -127,7 +127,7 @@ def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
 def _late(instance: Instance) -> tuple[str, str] | None:
     """Whose answer the release waits for, once a command had to be given again."""
     given = instance.pending
-    if given is None or not given.late_since or (given.answered and given.seen):
+    if given is None or not given.late_since or given.carried_out:
         return None
     what = f"{given.kind} (command {given.sequence}, given at {_time(given.late_since)})"
     if given.kind in {"pull_in", "pull_out"}:
