@@ -13,7 +13,7 @@ import pytest
 
 from services.planner.api import rest
 from services.planner.api.calls import Calls
-from services.planner.api.limits import Unlimited
+from services.planner.api.rate_limits import Unlimited
 from triton_client import AsyncTriton, Triton, answers, calls
 from triton_client.calls import Ask, Listen
 
