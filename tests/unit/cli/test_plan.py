@@ -153,7 +153,8 @@ def test_what_is_impossible_is_told_and_all_else_is_planned(
 ) -> None:
     there = {"metadata": {}, "spec": {"replicas": 4}}
     monkeypatch.setattr(
-        "cli.releases._plans", lambda flows, *_: [planned(spec, assume(spec, there)) for _, spec in flows]
+        "cli.release_commands._plans",
+        lambda flows, *_: [planned(spec, assume(spec, there)) for _, spec in flows],
     )
     flows = [_flow("scale_in", 6), _flow("scale_out", 5)]
     file = tmp_path / "two.yaml"

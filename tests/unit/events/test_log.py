@@ -13,8 +13,8 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.exits import BadInput, Failure
-from cli.log import log
-from cli.story import Story, Tone
+from cli.log_command import log
+from cli.log_text import Story, Tone
 from services.events.documents import documents
 from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.domain.messages import FlowRef, Message, PodGone
