@@ -197,7 +197,7 @@ def test_without_a_cluster_a_scale_in_by_count_can_not_be_planned(
     file.write_text(json.dumps(_flow("scale_in", 3)))
     result = triton("plan", "-f", str(file))
     assert result.code == 2
-    assert "how many pods go can't be told without the cluster" in result.err
+    assert "the number of pods to delete is not known without the cluster" in result.err
 
 
 def _cloneset(template: Json) -> Json:
