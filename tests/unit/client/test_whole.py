@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from services.planner.api import rest
+from services.planner.api import rest_app
 from services.planner.api.calls import Calls
 from services.planner.api.rate_limits import Unlimited
 from triton_client import AsyncTriton, Triton, answers, calls
@@ -71,7 +71,7 @@ def _all() -> Iterator[tuple[Operation, Ask[Any] | Listen[Any]]]:
 
 @pytest.fixture(scope="module")
 def document() -> Json:
-    app = rest.application(Mock(spec=Calls), limits=Unlimited(), body_bytes=1)
+    app = rest_app.application(Mock(spec=Calls), limits=Unlimited(), body_bytes=1)
     document: Json = app.openapi()
     return document
 
