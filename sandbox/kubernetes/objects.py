@@ -21,10 +21,6 @@ def timestamp(at: datetime | None = None) -> str:
     return (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def micro_timestamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def parsed_time(text: str) -> datetime:
     """An RFC 3339 time; raises ValueError for anything else, times without a zone included."""
     found = datetime.fromisoformat(text)

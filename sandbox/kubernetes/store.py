@@ -7,12 +7,13 @@ changed afterwards. Nothing survives the process: this is for trying and testing
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
+
+from shared.clock import now_milliseconds
 
 from .objects import Json, owner_uids, with_metadata
 
@@ -21,7 +22,7 @@ def first_version() -> int:
     """Where versions begin: the time in milliseconds, so that those of an earlier sandbox on the same port are too
     old for this one, and clients that come back list again.
     """
-    return time.time_ns() // 1_000_000
+    return now_milliseconds()
 
 
 HISTORY_EVENTS = 10_000
