@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from shared.clock import now_milliseconds
 from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.domain.messages import (
     AppRef,
@@ -133,7 +133,7 @@ class _Teller:
         return FlowEvent(
             **self._about,
             id=f"{self._flow.uid}:{next(self._told)}",
-            at=_now(),
+            at=now_milliseconds(),
             flow=self._flow,
             app_id=self._number,
             group_id=10010,
@@ -170,7 +170,7 @@ class _Teller:
         return CloneSetEvent(
             **self._about,
             id=told,
-            at=_now(),
+            at=now_milliseconds(),
             reason=reason,
             message=f"replicas {PODS}, partition {PODS - updated}",
             cloneset=facts,
@@ -179,13 +179,13 @@ class _Teller:
         )
 
     def pods(self, names: Sequence[str], state: State, *, old: bool = False) -> PodsSeen:
-        now = _now()
+        now = now_milliseconds()
         came = Transition(name=state[0], id=f"{state[0]}:{now}", at=now, since=now - 800, age=3000)
         facts = [self._fact(name, state[1], now, old=old, transitions=[came]) for name in names]
         return PodsSeen(**self._about, pods=facts, at=now, app=self._app)
 
     def gone(self, names: Sequence[str]) -> PodsSeen:
-        now = _now()
+        now = now_milliseconds()
         last = [self._fact(name, _OLD[-1][1], now, old=True) for name in names]
         gone = [PodGone(uid=fact.uid, name=fact.name, at=now, since=now - 900, last=fact) for fact in last]
         return PodsSeen(**self._about, gone=gone, at=now, app=self._app)
@@ -208,7 +208,3 @@ class _Teller:
 
     def _uid(self, name: str) -> str:
         return str(UUID(int=hash((self._number, name)) & (1 << 128) - 1))
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -146,13 +146,6 @@ class StatusStore:
             for member, deadline in zip(due[::2], due[1::2], strict=True)
         }
 
-    async def next_deadline(self) -> int | None:
-        first = await self._answer(self._redis.zrange(self._deadlines, 0, 0, withscores=True))
-        return int(first[0][1]) if first else None
-
-    async def delete(self, key: Key) -> None:
-        await self._answer(self._redis.delete(self._name(key)))
-
     async def close(self) -> None:
         await self._redis.aclose()
 

@@ -7,10 +7,11 @@ changed afterwards. Nothing survives the process: this is for trying and testing
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
+
+from shared.clock import now_milliseconds
 
 from .objects import Json, encode, owner_uids, with_metadata
 
@@ -19,7 +20,7 @@ def first_version() -> int:
     """Where versions begin: the time in milliseconds, so that those of an earlier sandbox on the same port are too
     old for this one, and clients that come back list again.
     """
-    return time.time_ns() // 1_000_000
+    return now_milliseconds()
 
 
 HISTORY_EVENTS = 10_000

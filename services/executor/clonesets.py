@@ -14,6 +14,7 @@ from services.executor.change import Answer, BadTemplate, Create, Delete, Patch,
 from services.executor.extras import only_claims
 from services.executor.hooks import with_hooks
 from services.executor.writing import guarded, same
+from shared.clock import now_milliseconds
 from shared.domain import messages as m
 from shared.domain.record import Record
 from shared.domain.topics import Key
@@ -233,7 +234,7 @@ class CloneSets:
                 m.CloneSetEvent(
                     **head,
                     id=f"{uid}:{told.reason}:{told.number}",
-                    at=time.time_ns() // 1_000_000,
+                    at=now_milliseconds(),
                     reason=told.reason,
                     message=told.message,
                     cloneset=facts,

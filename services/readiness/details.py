@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import re
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from services.readiness.facts import FAILED_WAITING, UNASSIGNED, Detail, failed
+from shared.clock import now_milliseconds
 from shared.domain.messages import ContainerLog, FlowRef, Gate
 from shared.domain.topics import Key
 from shared.errors import Unavailable
@@ -274,7 +274,7 @@ class Details:
                 namespace=pod.key.namespace,
                 instance=pod.key.instance,
                 id=told,
-                at=time.time_ns() // 1_000_000,
+                at=now_milliseconds(),
                 kind="Pod",
                 name=pod.metadata.name,
                 uid=pod.metadata.uid,

@@ -13,6 +13,7 @@ import msgspec
 from prometheus_client import Counter, Histogram
 
 from services.readiness.gates import UNCLAIMED, commanded, patch, unclaimed, waits
+from shared.clock import now_milliseconds
 from shared.domain import messages as m
 from shared.domain.record import Record
 from shared.domain.topics import Key
@@ -127,7 +128,7 @@ class GateKeeper:
             body = patch(
                 pod, opened=opened, sequence=sequence, now=datetime.now(UTC), drain_after=drain_after
             )
-            begun = tracing.now()
+            begun = now_milliseconds()
             if await self._patch(pod, body, asked.gate, "command"):
                 tracing.tell(_span(pod, asked, begun))
                 _durations.labels(asked.gate).observe(max(time.time() - asked.at_ms / 1000, 0))
@@ -237,7 +238,7 @@ def _span(pod: Pod, asked: Asked, begun: int) -> tracing.Span:
         tracing.inside(command.flow.uid, "gate", command.sequence, meta.uid),
         tracing.work(command, "readiness"),
         begun,
-        tracing.now(),
+        now_milliseconds(),
         attributes,
     )
 

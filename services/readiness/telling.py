@@ -6,13 +6,13 @@ What a message costs whoever reads it grows with the instance, so the time does 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from services.readiness.facts import UNASSIGNED, Detail, fact_of
 from services.readiness.transitions import ending, transitions
+from shared.clock import now_milliseconds
 from shared.domain.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen, PodTransition, Transition
 from shared.domain.topics import Key
 from shared.kube.pods import Pod
@@ -69,7 +69,7 @@ class Telling:
         told = self._told.setdefault(key, {})
         fact: PodFact | PodGone
         if new is None:
-            fact = self._gone(pod, _now())
+            fact = self._gone(pod, now_milliseconds())
             told.pop(uid, None)
         else:
             fact = fact_of(new, self._detail(new))
@@ -90,7 +90,7 @@ class Telling:
     def _come_to(self, old: Pod | None, new: Pod) -> list[Transition]:
         uid = new.metadata.uid
         times = self._times.setdefault(uid, {})
-        came = transitions(old, new, _now(), times)
+        came = transitions(old, new, now_milliseconds(), times)
         times |= {transition.name: transition.at for transition in came}
         if (PodTransition.READY in times and not new.deleting) or not times:
             # from now on its own conditions are near enough
@@ -139,7 +139,7 @@ class Telling:
                 self._told.setdefault(pod.key, {})[fact.uid] = fact
                 fact = _dated(fact, pod)
                 instances.setdefault(pod.key, []).append(fact)
-                if came := transitions(None, pod, _now(), {}):
+                if came := transitions(None, pod, now_milliseconds(), {}):
                     way = fact.model_copy(update={"transitions": came, "flow": self._release(pod)})
                     ways.setdefault(pod.key, []).append(way)
                 apps[pod.key] = pod.app
@@ -151,7 +151,7 @@ class Telling:
         self._tell_missed()
 
     def _miss(self, pod: Pod) -> None:
-        now = _now()
+        now = now_milliseconds()
         while self._missed and self._missed[0][0] < now - MISSED_MS:
             self._missed.popleft()
         self._missed.append((now, pod))
@@ -170,7 +170,7 @@ class Telling:
     def _publish(
         self, key: Key, app: AppRef, facts: list[PodFact], gone: list[PodGone], *, complete: bool
     ) -> None:
-        at = _now()
+        at = now_milliseconds()
         if sum(map(_size, facts)) + sum(map(_size, gone)) <= LARGEST:
             self._put(key, app, facts, gone, at, complete=complete)
             return
@@ -218,10 +218,6 @@ def _parts(items: Sequence[T]) -> Iterator[list[T]]:
         full += _size(item)
     if part:
         yield part
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _dated(fact: PodFact, pod: Pod) -> PodFact:

@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from shared.clock import now_milliseconds
 from shared.domain.messages import AppRef, ClusterEvent, FlowRef
 from shared.domain.topics import Key
 from shared.kube.client import EVENTS, PAGE, Client
@@ -147,7 +148,7 @@ class ClusterEvents:
         if subject is None:
             return False
         if self._owns(subject.key):
-            at, seen = event.at, time.time_ns() // 1_000_000
+            at, seen = event.at, now_milliseconds()
             self._outgoing.put(
                 ClusterEvent(
                     namespace=subject.key.namespace,

@@ -30,6 +30,7 @@ from faststream.message import StreamMessage
 from prometheus_client import Counter
 from pydantic import ValidationError
 
+from shared.clock import now_milliseconds
 from shared.domain import topics
 from shared.domain.deployflow import problems
 from shared.domain.messages import ADAPTERS, TOPIC_OF, Message
@@ -393,7 +394,7 @@ class Kafka:
             "triton_offset": str(record.offset),
             "triton_reason": reason,
             "triton_message": message[:4000],
-            "triton_at": str(int(time.time() * 1000)),
+            "triton_at": str(now_milliseconds()),
             "triton_service": self.service,
         }
         value = record.value

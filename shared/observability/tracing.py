@@ -9,7 +9,6 @@ traces are off that is all there is to it, and nothing of OpenTelemetry's SDK is
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from shared.clock import now_milliseconds
 from shared.domain.messages import Command
 from shared.domain.record import Record
 
@@ -116,10 +116,6 @@ def tell(*spans: Span) -> None:
             teller(span)
 
 
-def now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def about(namespace: str, instance: str, deployflow: str, uid: str) -> dict[str, Any]:
     """The attributes that every span of a release has."""
     return {
@@ -143,7 +139,7 @@ def carried_out(
         work(command, service),
         batch(flow.uid, flow.batch),
         record.timestamp_ms,
-        now(),
+        now_milliseconds(),
         attributes,
         record,
         error=error,

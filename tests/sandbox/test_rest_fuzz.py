@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from sandbox.environment import Sandbox
 from services.planner.api import openapi
-from services.planner.api.calls import NAMESPACE as NAMESPACE_LIKE
+from services.planner.api.call_authorization import NAMESPACE as NAMESPACE_LIKE
 from tests.system.releases import Releases, deployflow
 
 NAMESPACE = "fuzz"

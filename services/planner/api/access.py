@@ -51,7 +51,9 @@ class Access(Protocol):
         """Returns where it may; `namespace` "" is all of them."""
 
 
-async def let_in(access: Access, limits: RateLimiter, authorization: str, claimed: str, peer: str) -> Caller:
+async def authenticate(
+    access: Access, limits: RateLimiter, authorization: str, claimed: str, peer: str
+) -> Caller:
     """Who calls, by a header (or metadata) `authorization`; one without a name is known by its address, `peer`.
 
     Raises `Problem` for a token that nobody has, and for a caller that calls too often.

@@ -13,7 +13,7 @@ from typing import Any, Final
 import grpc.aio
 import uvicorn
 
-from services.planner.api import grpc_server, rest
+from services.planner.api import grpc_server, rest_app
 from services.planner.api.access import Access, OpenAccess
 from services.planner.api.calls import Calls
 from services.planner.api.flow_queries import FlowQueries
@@ -78,7 +78,7 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
         )
     context.spawn(tail.run(), "following Kafka")
     context.spawn(streams.look_forever(), "looking at what is watched")
-    app = rest.application(calls, limits=limits, body_bytes=settings.api_body_bytes)
+    app = rest_app.application(calls, limits=limits, body_bytes=settings.api_body_bytes)
     listening = listen(settings.api_host, settings.api_port, "TRITON_API_PORT")
     config = uvicorn.Config(
         app,

@@ -1,6 +1,6 @@
-"""What the APIs show: DeployFlows with the status that Redis has now, which is ahead of the resource's own.
+"""DeployFlows for the APIs, with the status that Redis has now, which is ahead of the resource's own.
 
-Every replica reads the same. While Redis is away the resource's `.status` is shown, which is a moment behind.
+Every replica reads the same. While Redis does not answer, the resource's `.status` is shown, a moment behind.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from shared.kube.reflector import milliseconds
 from shared.releases.history import age
 from shared.status_store import StatusStore
 
-AT_ONCE = 200
-"""States that are asked of Redis in one go."""
+STATES_PER_READ = 200
+"""States that are read from Redis in one request."""
 
-AWAY_SECONDS = 1.0
-"""So long Redis is not asked again once it was away."""
+REDIS_RETRY_SECONDS = 1.0
+"""How long Redis is not asked again once it did not answer."""
 _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
 class FlowFilter(NamedTuple):
-    """Which DeployFlows; what is left empty does not restrict. `after`: last changed (else made) then or later."""
+    """Selects DeployFlows; an empty field does not restrict. `after`: last changed (else made) then or later."""
 
     namespace: str = ""
     instance: str = ""
@@ -42,8 +42,7 @@ class FlowFilter(NamedTuple):
     phase: str = ""
     after: datetime | None = None
 
-    def has(self, flow: Json) -> bool:
-        """Whether it is one of them."""
+    def matches(self, flow: Json) -> bool:
         spec, status = flow["spec"], flow["status"]
         changed = milliseconds(status.get("updatedAt") or flow["metadata"]["creationTimestamp"])
         return (
@@ -56,17 +55,17 @@ class FlowFilter(NamedTuple):
 
 
 class FlowQueries:
-    """DeployFlows as they are. A resource has `apiVersion`, `kind`, `metadata`, `spec` and `status`, as in the cluster."""
+    """DeployFlows as they are now. Each has `apiVersion`, `kind`, `metadata`, `spec` and `status`, as in the cluster."""
 
     def __init__(self, store: StatusStore, flows: FlowCache, client: Client) -> None:
         self._store = store
         self._flows = flows
         self._client = client
-        self._ask_at = 0.0
-        """When Redis is asked again (monotonic seconds), having been away."""
+        self._redis_retry_at = 0.0
+        """When Redis is asked again (monotonic seconds); 0 while it answers."""
 
     async def flow(self, namespace: str, name: str) -> Json:
-        """Raises `Problem` where there is none."""
+        """Return one by its name; raise `Problem` where there is none."""
         found = self._flows.get(namespace, name)
         if found is None:
             # another replica may have made it a moment ago
@@ -77,58 +76,58 @@ class FlowQueries:
                     raise
                 text = f"there is no DeployFlow {name} in namespace {namespace}"
                 raise Problem(Kind.NOT_FOUND, "NotFound", text) from error
-        (shown,) = await self._with_status([found])
+        (shown,) = await self._all_with_status([found])
         return shown
 
-    async def of(self, made: Json) -> Json:
-        """One that the API server has just told of."""
-        (shown,) = await self._with_status([msgspec.convert(made, DeployFlow)])
+    async def with_status(self, live: Json) -> Json:
+        """Return a DeployFlow that was just read from the API server, with its status as it is now."""
+        (shown,) = await self._all_with_status([msgspec.convert(live, DeployFlow)])
         return shown
 
     async def flows(self, wanted: FlowFilter) -> list[Json]:
-        """Newest first."""
+        """Return those that match, newest first."""
         if wanted.namespace and wanted.instance:
             found: Iterable[DeployFlow] = self._flows.releases(Key(wanted.namespace, wanted.instance))
         else:
             found = self._flows.reflector.items.values()
-        fitting = [flow for flow in found if flow.key.instance and _may_be(wanted, flow)]
-        shown = [flow for flow in await self._with_status(fitting) if wanted.has(flow)]
+        fitting = [flow for flow in found if flow.key.instance and _may_match(wanted, flow)]
+        shown = [flow for flow in await self._all_with_status(fitting) if wanted.matches(flow)]
         shown.sort(key=age, reverse=True)
         return shown
 
     async def of_instance(self, key: Key, wanted: Callable[[DeployFlow], bool]) -> list[Json]:
-        """Those of an instance that are wanted, in no order."""
-        return await self._with_status([flow for flow in self._flows.releases(key) if wanted(flow)])
+        """Return those of an instance that `wanted` selects, in no order."""
+        return await self._all_with_status([flow for flow in self._flows.releases(key) if wanted(flow)])
 
     async def status(self, live: Json) -> Json:
-        """The status as it is now of a DeployFlow that was just read."""
-        status: Json = (await self.of(live))["status"]
+        """Return the status as it is now of a DeployFlow that was just read."""
+        status: Json = (await self.with_status(live))["status"]
         return status
 
-    async def _with_status(self, flows: list[DeployFlow]) -> list[Json]:
+    async def _all_with_status(self, flows: list[DeployFlow]) -> list[Json]:
         keys = list({flow.key for flow in flows if not flow.finished})
-        told: dict[str, Json] = {}
-        for start in range(0, len(keys), AT_ONCE):
-            told |= await self._told(keys[start : start + AT_ONCE])
-        return [_resource(flow, told.get(flow.metadata.uid)) for flow in flows]
+        statuses: dict[str, Json] = {}
+        for start in range(0, len(keys), STATES_PER_READ):
+            statuses |= await self._statuses(keys[start : start + STATES_PER_READ])
+        return [_resource(flow, statuses.get(flow.metadata.uid)) for flow in flows]
 
-    async def _told(self, keys: list[Key]) -> dict[str, Json]:
-        """By the flow's uid."""
-        if time.monotonic() < self._ask_at:
+    async def _statuses(self, keys: list[Key]) -> dict[str, Json]:
+        """Return the statuses by the uid of their flow; none while Redis does not answer."""
+        if time.monotonic() < self._redis_retry_at:
             return {}
         try:
             states = await self._store.states(keys)
         except Unavailable as error:
-            if not self._ask_at:
+            if not self._redis_retry_at:
                 _log.warning("showing .status, which may be a moment behind: %s", error)
-            self._ask_at = time.monotonic() + AWAY_SECONDS
+            self._redis_retry_at = time.monotonic() + REDIS_RETRY_SECONDS
             return {}
-        self._ask_at = 0.0
+        self._redis_retry_at = 0.0
         instances = [load(state) for state in states if state is not None]
         return {flow.uid: status_of(instance, flow) for instance in instances for flow in instance.flows}
 
 
-def _may_be(wanted: FlowFilter, flow: DeployFlow) -> bool:
+def _may_match(wanted: FlowFilter, flow: DeployFlow) -> bool:
     return (
         wanted.namespace in {"", flow.metadata.namespace}
         and wanted.instance in {"", flow.key.instance}
@@ -136,5 +135,6 @@ def _may_be(wanted: FlowFilter, flow: DeployFlow) -> bool:
     )
 
 
-def _resource(flow: DeployFlow, told: Json | None) -> Json:
-    return resource(flow, told if told is not None and told["version"] >= flow.version else None)
+def _resource(flow: DeployFlow, status: Json | None) -> Json:
+    newer = status is not None and status["version"] >= flow.version
+    return resource(flow, status if newer else None)

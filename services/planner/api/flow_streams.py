@@ -57,8 +57,8 @@ class FlowStream:
             self._over = True
             self._news.set()
 
-    async def quiet(self, seconds: float) -> bool:
-        """Whether nothing happens for so long."""
+    async def is_quiet_for(self, seconds: float) -> bool:
+        """Wait for news; return True when none came within so many seconds."""
         try:
             async with asyncio.timeout(seconds):
                 await self._news.wait()
@@ -117,7 +117,7 @@ class FlowStreams:
     @contextmanager
     def of_all(self, wanted: FlowFilter) -> Iterator[FlowStream]:
         """A stream of the changes of all that are wanted, from now on; list them after this, and say so."""
-        stream = FlowStream(wanted.has)
+        stream = FlowStream(wanted.matches)
         self._of_all.add(stream)
         try:
             yield stream

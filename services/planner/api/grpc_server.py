@@ -21,8 +21,9 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import Counter
 
-from services.planner.api.access import Caller, let_in
-from services.planner.api.calls import Calls, Request
+from services.planner.api.access import Caller, authenticate
+from services.planner.api.calls import Calls
+from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.grpc_services import Application, DeployFlow, Pod
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
@@ -41,7 +42,7 @@ _SERVICES: Final = (
 )
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _Context = grpc.aio.ServicerContext[Any, Any]
-_Behaviour = Callable[[Any, Request], Any]
+_Behaviour = Callable[[Any, ChangeRequest], Any]
 
 _requests = Counter("triton_grpc_requests_total", "Requests to the gRPC API", ["method", "code"])
 _log = logging.getLogger(__name__)
@@ -149,16 +150,18 @@ class _Edge:
 
         return stream
 
-    async def _by(self, method: _Method, context: _Context) -> Request:
+    async def _by(self, method: _Method, context: _Context) -> ChangeRequest:
         if method.open_to_all:
-            return Request(Caller(""))
+            return ChangeRequest(Caller(""))
         told = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         # without the port, which every connection has another of
         peer = context.peer().rpartition(":")[0]
         claimed = told.get("x-requested-by", "")
-        caller = await let_in(self._calls.access, self._limits, told.get("authorization", ""), claimed, peer)
+        caller = await authenticate(
+            self._calls.access, self._limits, told.get("authorization", ""), claimed, peer
+        )
         key = told.get("idempotency-key", "")
-        return Request(caller, f"{method.name} {key}" if key else "")
+        return ChangeRequest(caller, f"{method.name} {key}" if key else "")
 
 
 def _parsed(method: _Method, raw: bytes) -> Message:
@@ -201,17 +204,17 @@ class _Health:
         self._ready = ready
         self._names = ["", *services]
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, _: Request) -> Message:
+    async def Check(self, request: health_pb2.HealthCheckRequest, _: ChangeRequest) -> Message:
         if request.service not in self._names:
             raise Problem(Kind.NOT_FOUND, "NotFound", f"service: there is no {request.service[:100]!r}")
         return self._of(request.service)
 
-    async def List(self, _request: Message, _: Request) -> Message:
+    async def List(self, _request: Message, _: ChangeRequest) -> Message:
         statuses = {name: self._of(name) for name in self._names}
         reply: Message = health_pb2.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]
         return reply
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, _: Request) -> AsyncIterator[Message]:
+    async def Watch(self, request: health_pb2.HealthCheckRequest, _: ChangeRequest) -> AsyncIterator[Message]:
         last = None
         while True:
             now = self._of(request.service)

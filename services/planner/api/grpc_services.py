@@ -9,7 +9,8 @@ from typing import Any
 
 from services.planner.api import grpc_messages as messages
 from services.planner.api import v1_views
-from services.planner.api.calls import Calls, Request
+from services.planner.api.calls import Calls
+from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.grpc_messages import Named, named
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
@@ -25,49 +26,57 @@ class DeployFlow:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    async def Get(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> deployflow_pb2.DeployReply:
-        return _reply(await self._calls.flow(by.caller, *named(request.deploy, "deploy")))
+    async def Get(
+        self, request: deployflow_pb2.DeployMetaRequest, change: ChangeRequest
+    ) -> deployflow_pb2.DeployReply:
+        return _reply(await self._calls.queries.flow(change.caller, *named(request.deploy, "deploy")))
 
-    async def Gets(self, request: deployflow_pb2.DeploysRequest, by: Request) -> deployflow_pb2.DeploysReply:
+    async def Gets(
+        self, request: deployflow_pb2.DeploysRequest, change: ChangeRequest
+    ) -> deployflow_pb2.DeploysReply:
         page = messages.page(request.filter)
-        found = await self._calls.flows(by.caller, messages.wanted(request.filter))
+        found = await self._calls.queries.flows(change.caller, messages.wanted(request.filter))
         return _replies(found[page])
 
-    def Cancel(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> DeployReplies:
-        return self._until(request, by, CommandType.CANCEL, lambda s: s["phase"] == FlowPhase.CANCELED)
+    def Cancel(self, request: deployflow_pb2.DeployMetaRequest, change: ChangeRequest) -> DeployReplies:
+        return self._until(request, change, CommandType.CANCEL, lambda s: s["phase"] == FlowPhase.CANCELED)
 
-    def Pause(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> DeployReplies:
-        return self._until(request, by, CommandType.PAUSE, lambda s: bool(s.get("paused")))
+    def Pause(self, request: deployflow_pb2.DeployMetaRequest, change: ChangeRequest) -> DeployReplies:
+        return self._until(request, change, CommandType.PAUSE, lambda s: bool(s.get("paused")))
 
-    def Resume(self, request: deployflow_pb2.DeployMetaRequest, by: Request) -> DeployReplies:
-        return self._until(request, by, CommandType.RESUME, _goes_on)
+    def Resume(self, request: deployflow_pb2.DeployMetaRequest, change: ChangeRequest) -> DeployReplies:
+        return self._until(request, change, CommandType.RESUME, _goes_on)
 
     async def Continue(
-        self, request: deployflow_pb2.ContinueRequest, by: Request
+        self, request: deployflow_pb2.ContinueRequest, change: ChangeRequest
     ) -> deployflow_pb2.DeployReply:
         about, target = named(request.deploy, "deploy"), messages.target(request.target)
         if target is None:
             text = "target: continue needs a target (batches, stage or both)"
             raise Problem(Kind.INVALID, "Invalid", text)
-        return _reply(await self._calls.command(by, *about, CommandType.CONTINUE, target=target))
+        return _reply(await self._calls.commands.command(change, *about, CommandType.CONTINUE, target=target))
 
-    async def Next(self, request: deployflow_pb2.NextRequest, by: Request) -> deployflow_pb2.DeployReply:
-        return _reply(await self._calls.command(by, *named(request.deploy, "deploy"), CommandType.NEXT))
+    async def Next(
+        self, request: deployflow_pb2.NextRequest, change: ChangeRequest
+    ) -> deployflow_pb2.DeployReply:
+        return _reply(
+            await self._calls.commands.command(change, *named(request.deploy, "deploy"), CommandType.NEXT)
+        )
 
     async def Delete(
-        self, request: deployflow_pb2.DeployMetaRequest, by: Request
+        self, request: deployflow_pb2.DeployMetaRequest, change: ChangeRequest
     ) -> deployflow_pb2.EmptyReply:
         about = named(request.deploy, "deploy")
         try:
-            await self._calls.delete(by, *about)
+            await self._calls.commands.delete(change, *about)
         except Problem as problem:
             if problem.reason != "NotFound":
                 raise
         return deployflow_pb2.EmptyReply()
 
-    async def Watch(self, request: deployflow_pb2.WatchRequest, by: Request) -> DeployReplies:
+    async def Watch(self, request: deployflow_pb2.WatchRequest, change: ChangeRequest) -> DeployReplies:
         about, place = named(request.deploy, "deploy"), messages.place(request.target)
-        async with aclosing(self._calls.watch(by.caller, *about)) as states:
+        async with aclosing(self._calls.streaming.watch(change.caller, *about)) as states:
             async for flow in states:
                 yield _reply(flow)
                 if place is not None and not place.batch:
@@ -76,24 +85,24 @@ class DeployFlow:
                     return
 
     async def ListAndWatch(
-        self, request: deployflow_pb2.DeploysRequest, by: Request
+        self, request: deployflow_pb2.DeploysRequest, change: ChangeRequest
     ) -> AsyncIterator[deployflow_pb2.DeploysReply]:
         wanted = messages.wanted(request.filter)
-        async with aclosing(self._calls.watch_all(by.caller, wanted)) as changes:
+        async with aclosing(self._calls.streaming.watch_all(change.caller, wanted)) as changes:
             async for flows in changes:
                 yield _replies(flows)
 
     async def _until(
         self,
         request: deployflow_pb2.DeployMetaRequest,
-        by: Request,
+        change: ChangeRequest,
         kind: CommandType,
         done: Callable[[Json], bool],
     ) -> DeployReplies:
         """Carry it out and tell what comes of it, until the status has it."""
         about = named(request.deploy, "deploy")
-        await self._calls.command(by, *about, kind, watched=True)
-        async with aclosing(self._calls.watch(by.caller, *about)) as states:
+        await self._calls.commands.command(change, *about, kind, watched=True)
+        async with aclosing(self._calls.streaming.watch(change.caller, *about)) as states:
             async for flow in states:
                 yield _reply(flow)
                 if flow["status"]["finished"] or done(flow["status"]):
@@ -105,50 +114,54 @@ class Application:
         self._calls = calls
 
     async def Get(
-        self, request: application_pb2.InstanceMetaRequest, by: Request
+        self, request: application_pb2.InstanceMetaRequest, change: ChangeRequest
     ) -> application_pb2.InstanceReply:
-        found = await self._calls.instance(by.caller, *_instance(request))
+        found = await self._calls.queries.instance(change.caller, *_instance(request))
         return application_pb2.InstanceReply(instance=messages.instance(found))
 
-    async def Gets(self, request: application_pb2.GetsRequest, by: Request) -> application_pb2.InstancesReply:
+    async def Gets(
+        self, request: application_pb2.GetsRequest, change: ChangeRequest
+    ) -> application_pb2.InstancesReply:
         namespace = messages.scope(request.filter.namespace, "filter.namespace")
-        found = await self._calls.instances(by.caller, namespace)
+        found = await self._calls.queries.instances(change.caller, namespace)
         return application_pb2.InstancesReply(instances=map(messages.instance, found))
 
     async def Restart(
-        self, request: application_pb2.RestartRequest, by: Request
+        self, request: application_pb2.RestartRequest, change: ChangeRequest
     ) -> application_pb2.RestartReply:
-        flow = await self._calls.restart(
-            by, *_instance(request), v1_views.asking(messages.strategy(request.strategy))
+        flow = await self._calls.releases.restart(
+            change, *_instance(request), v1_views.with_manual_mode(messages.strategy(request.strategy))
         )
         return application_pb2.RestartReply(deployName=flow["metadata"]["name"])
 
-    async def Scale(self, request: application_pb2.ScaleRequest, by: Request) -> application_pb2.ScaleReply:
+    async def Scale(
+        self, request: application_pb2.ScaleRequest, change: ChangeRequest
+    ) -> application_pb2.ScaleReply:
         about = _instance(request)
         if not request.HasField("replicas"):
             raise Problem(Kind.INVALID, "Invalid", "replicas: it is missing (to have none, say 0)")
-        flow = await self._calls.scale(
-            by, *about, request.replicas, v1_views.asking(messages.strategy(request.strategy))
+        flow = await self._calls.releases.scale(
+            change, *about, request.replicas, v1_views.with_manual_mode(messages.strategy(request.strategy))
         )
         return application_pb2.ScaleReply(deployName=flow["metadata"]["name"])
 
     async def Rollback(
-        self, request: application_pb2.RollbackRequest, by: Request
+        self, request: application_pb2.RollbackRequest, change: ChangeRequest
     ) -> application_pb2.RollbackReply:
         to = messages.scope(request.deployName, "deployName") or None
         given = messages.strategy(request.strategy) if request.HasField("strategy") else None
-        strategy = None if given is None else v1_views.asking(given)
-        made = await self._calls.rollback(by, *_instance(request), to, strategy)
+        strategy = None if given is None else v1_views.with_manual_mode(given)
+        made = await self._calls.releases.rollback(change, *_instance(request), to, strategy)
         return application_pb2.RollbackReply(
             deployName=made.flow["metadata"]["name"], rollbackTo=made.back_to
         )
 
     async def Delete(
-        self, request: application_pb2.InstanceMetaRequest, by: Request
+        self, request: application_pb2.InstanceMetaRequest, change: ChangeRequest
     ) -> application_pb2.EmptyReply:
         about = _instance(request)
         try:
-            await self._calls.remove(by, *about, {})
+            await self._calls.releases.delete_instance(change, *about)
         except Problem as problem:
             if problem.reason != "NotFound":
                 raise
@@ -159,15 +172,15 @@ class Pod:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    async def Get(self, request: pod_pb2.PodMetaRequest, by: Request) -> pod_pb2.PodReply:
-        found = await self._calls.pod(by.caller, *named(request.pod, "pod"))
+    async def Get(self, request: pod_pb2.PodMetaRequest, change: ChangeRequest) -> pod_pb2.PodReply:
+        found = await self._calls.queries.pod(change.caller, *named(request.pod, "pod"))
         return pod_pb2.PodReply(pod=messages.pod(found))
 
-    async def Gets(self, request: pod_pb2.GetsRequest, by: Request) -> pod_pb2.PodsReply:
+    async def Gets(self, request: pod_pb2.GetsRequest, change: ChangeRequest) -> pod_pb2.PodsReply:
         wanted = request.filter
         namespace = messages.scope(wanted.namespace, "filter.namespace")
         instance = messages.scope(wanted.instanceName, "filter.instanceName")
-        found = await self._calls.pods(by.caller, namespace, instance, wanted.ip)
+        found = await self._calls.queries.pods(change.caller, namespace, instance, wanted.ip)
         return pod_pb2.PodsReply(pods=map(messages.pod, found))
 
 

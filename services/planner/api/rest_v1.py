@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
@@ -13,17 +13,17 @@ from pydantic.json_schema import SkipJsonSchema
 from services.planner.api import v1_views
 from services.planner.api.flow_queries import FlowFilter
 from services.planner.api.problem import Problem
-from services.planner.api.rest import (
-    By,
-    ByOfOne,
+from services.planner.api.rest_requests import (
     JsonRoute,
     Moment,
     Name,
     Namespace,
+    TheCaller,
     TheCalls,
-    Who,
-    enveloped,
+    TheChange,
+    TheFlowChange,
 )
+from services.planner.api.rest_responses import enveloped
 
 router = APIRouter(prefix="/api/v1/namespaces/{namespace}", tags=["v1"], route_class=JsonRoute)
 Json = dict[str, Any]
@@ -72,16 +72,23 @@ class Envelope(BaseModel):
 
 
 class _Errors(dict[int | str, Any]):
-    """What a call may answer beside its success, for the OpenAPI document."""
+    """Describes the errors that a call may answer, for the OpenAPI document."""
 
     def __init__(self, *codes: int) -> None:
         super().__init__({code: {"model": Envelope} for code in (400, 401, 403, *codes, 429, 503)})
 
 
+_NEW_RELEASE: Final[dict[str, Any]] = {
+    "status_code": 201,
+    "response_model": Envelope,
+    "responses": _Errors(404, 409, 408, 413, 422),
+}
+
+
 @router.get("/deployflows", response_model=Envelope, responses=_Errors())
 async def list_deployflows(
     calls: TheCalls,
-    who: Who,
+    caller: TheCaller,
     namespace: Namespace,
     instance_name: Annotated[str, Query(alias="instanceName")] = "",
     action: str = "",
@@ -90,113 +97,107 @@ async def list_deployflows(
     after: Annotated[Moment | SkipJsonSchema[None], Query(description="Changed then or later.")] = None,
 ) -> Response:
     """Newest first."""
-    found = await calls.flows(who, FlowFilter(namespace, instance_name, action, after=after))
+    found = await calls.queries.flows(caller, FlowFilter(namespace, instance_name, action, after=after))
     page = found[start : start + (page_size or 10)]
     return enveloped([v1_views.deploy(flow) for flow in page])
 
 
-@router.post(
-    "/deployflows", status_code=201, response_model=Envelope, responses=_Errors(404, 409, 408, 413, 422)
-)
-async def create_deployflow(calls: TheCalls, by: By, namespace: Namespace, body: OldRelease) -> Response:
+@router.post("/deployflows", **_NEW_RELEASE)
+async def create_deployflow(
+    calls: TheCalls, change: TheChange, namespace: Namespace, body: OldRelease
+) -> Response:
     """A release of a new template: a create where the instance does not exist, else an update."""
     return enveloped(
-        v1_views.deploy(await calls.release(by, namespace, body.application_spec, body.update_strategy)), 201
+        v1_views.deploy(
+            await calls.releases.release(change, namespace, body.application_spec, body.update_strategy)
+        ),
+        201,
     )
 
 
 @router.get("/deployflows/{name}", response_model=Envelope, responses=_Errors(404))
-async def get_deployflow(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
+async def get_deployflow(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
     """One release as it is now."""
-    return enveloped(v1_views.deploy(await calls.flow(who, namespace, name)))
+    return enveloped(v1_views.deploy(await calls.queries.flow(caller, namespace, name)))
 
 
 @router.patch("/deployflows/{name}", response_model=Envelope, responses=_Errors(404, 409, 412, 408, 413, 422))
 async def patch_deployflow(
     calls: TheCalls,
-    by: ByOfOne,
+    change: TheFlowChange,
     namespace: Namespace,
     name: Name,
     body: Annotated[Json, Body(json_schema_extra={"x-schema": ["StrategyPatch"]})],
 ) -> Response:
     """Change the strategy of a running release: the body is the strategy alone, of the release's kind."""
-    return enveloped(v1_views.deploy(await calls.patch(by, namespace, name, body)))
+    return enveloped(v1_views.deploy(await calls.commands.patch(change, namespace, name, body)))
 
 
 @router.delete("/deployflows/{name}", status_code=204, responses=_Errors(409, 412))
-async def delete_deployflow(calls: TheCalls, by: ByOfOne, namespace: Namespace, name: Name) -> Response:
+async def delete_deployflow(
+    calls: TheCalls, change: TheFlowChange, namespace: Namespace, name: Name
+) -> Response:
     """A finished release goes from the list; one that is gone already is fine."""
     try:
-        await calls.delete(by, namespace, name)
+        await calls.commands.delete(change, namespace, name)
     except Problem as problem:
         if problem.reason != "NotFound":
             raise
     return Response(status_code=204)
 
 
-@router.post(
-    "/instances/{name}/rollbacks",
-    status_code=201,
-    response_model=Envelope,
-    responses=_Errors(404, 409, 408, 413, 422),
-)
+@router.post("/instances/{name}/rollbacks", **_NEW_RELEASE)
 async def roll_back(
-    calls: TheCalls, by: By, namespace: Namespace, name: Name, body: OldRollback | None = None
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: OldRollback | None = None
 ) -> Response:
     """Go back to an earlier release."""
     body = body or OldRollback()
-    strategy = None if body.update_strategy is None else v1_views.asking(body.update_strategy)
-    made = await calls.rollback(by, namespace, name, body.deploy_name or None, strategy)
+    strategy = None if body.update_strategy is None else v1_views.with_manual_mode(body.update_strategy)
+    made = await calls.releases.rollback(change, namespace, name, body.deploy_name or None, strategy)
     return enveloped({"deployName": made.flow["metadata"]["name"], "rollbackTo": made.back_to}, 201)
 
 
-@router.post(
-    "/instances/{name}/restarts",
-    status_code=201,
-    response_model=Envelope,
-    responses=_Errors(404, 409, 408, 413, 422),
-)
+@router.post("/instances/{name}/restarts", **_NEW_RELEASE)
 async def restart(
     calls: TheCalls,
-    by: By,
+    change: TheChange,
     namespace: Namespace,
     name: Name,
     body: Annotated[Json | None, Body(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})] = None,
 ) -> Response:
     """Replace the pods, or those that `podsToDelete` names; the body is the nonUpdateStrategy itself."""
-    made = await calls.restart(by, namespace, name, v1_views.asking(body))
+    made = await calls.releases.restart(change, namespace, name, v1_views.with_manual_mode(body))
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 
-@router.post(
-    "/instances/{name}/scales",
-    status_code=201,
-    response_model=Envelope,
-    responses=_Errors(404, 409, 408, 413, 422),
-)
-async def scale(calls: TheCalls, by: By, namespace: Namespace, name: Name, body: OldScale) -> Response:
+@router.post("/instances/{name}/scales", **_NEW_RELEASE)
+async def scale(
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: OldScale
+) -> Response:
     """More or fewer pods; those that `podsToDelete` names go first."""
-    made = await calls.scale(by, namespace, name, body.replicas, v1_views.asking(body.non_update_strategy))
+    made = await calls.releases.scale(
+        change, namespace, name, body.replicas, v1_views.with_manual_mode(body.non_update_strategy)
+    )
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 
 @router.get("/instances", response_model=Envelope, responses=_Errors())
-async def list_instances(calls: TheCalls, who: Who, namespace: Namespace) -> Response:
+async def list_instances(calls: TheCalls, caller: TheCaller, namespace: Namespace) -> Response:
     """All instances of the namespace that Triton made."""
-    return enveloped([v1_views.instance(found) for found in await calls.instances(who, namespace)])
+    return enveloped([v1_views.instance(found) for found in await calls.queries.instances(caller, namespace)])
 
 
 @router.get("/instances/{name}", response_model=Envelope, responses=_Errors(404))
-async def get_instance(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
+async def get_instance(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
     """One instance as it is now."""
-    return enveloped(v1_views.instance(await calls.instance(who, namespace, name)))
+    return enveloped(v1_views.instance(await calls.queries.instance(caller, namespace, name)))
 
 
 @router.delete("/instances/{name}", status_code=204, responses=_Errors(409))
-async def delete_instance(calls: TheCalls, by: By, namespace: Namespace, name: Name) -> Response:
+async def delete_instance(calls: TheCalls, change: TheChange, namespace: Namespace, name: Name) -> Response:
     """All its pods, drained, then its CloneSet; one that is gone already is fine."""
     try:
-        await calls.remove(by, namespace, name, {})
+        await calls.releases.delete_instance(change, namespace, name)
     except Problem as problem:
         if problem.reason != "NotFound":
             raise

@@ -71,7 +71,7 @@ def _condition(batch: Json) -> Json:
     }
 
 
-def asking(strategy: Json | None) -> Json:
+def with_manual_mode(strategy: Json | None) -> Json:
     """A strategy as it was meant by this version: where it says nothing of the mode, next is asked for."""
     return {"mode": str(df.Mode.MANUAL), **(strategy or {})}
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.command_replies import send
+from shared.clock import now_milliseconds
 from shared.domain.deploy_commands import DeployCommand, Refusal
 from shared.domain.deployflow import problems
 from shared.domain.record import Record
@@ -37,7 +38,7 @@ class CommandConsumer:
 
     async def handle(self, key: str, records: list[Record]) -> None:  # noqa: ARG002
         for record in records:
-            begun = tracing.now()
+            begun = now_milliseconds()
             command = _read(record)
             try:
                 flow = await self._changes.carry_out(command)
@@ -95,7 +96,7 @@ def _spans(
                 tracing.Place(parent.trace, tracing.hashed(8, parent.trace, "intake", command.id)),
                 parent,
                 begun,
-                tracing.now(),
+                now_milliseconds(),
                 tracing.about(command.namespace, command.instance_name or "", name, uid)
                 | {"triton.request": command.id, "user.name": command.requested_by},
                 record,

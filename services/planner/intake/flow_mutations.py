@@ -1,7 +1,7 @@
-"""What people and other systems ask for, carried out: each request is one change of a DeployFlow.
+"""Carries out what people and other systems request: each request is one change of a DeployFlow.
 
-Kafka's commands and the APIs come together here. The change goes through the API server, so that any replica may
-make it. Raises `Refusal`, `Unfit`, `ApiError` where the API server refuses, and `Unavailable`.
+The commands of Kafka and the calls of the APIs meet here. The change goes through the API server, so that any replica
+can make it. Raises `Refusal`, `Unfit`, `ApiError` where the API server refuses, and `Unavailable`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Json = dict[str, Any]
 class FlowMutations:
     """Makes and changes DeployFlows.
 
-    `status` gives the status of one as it is now: what it was written with may be a moment behind what callers see.
+    `status` returns the status of one as it is now: the API server's may be a moment behind what callers see.
     """
 
     def __init__(
@@ -47,9 +47,11 @@ class FlowMutations:
         self._flows = flows
         self._status = status
 
-    async def carry_out(self, command: DeployCommand, look: Callable[[Json], None] | None = None) -> Json:
-        """The DeployFlow that the command made, changed or deleted. `look` may refuse, by raising, what it is shown:
-        the one that is about to be changed; nobody has changed it in between then.
+    async def carry_out(self, command: DeployCommand, check: Callable[[Json], None] | None = None) -> Json:
+        """Return the DeployFlow that the command made, changed or deleted.
+
+        `check` gets the DeployFlow that is about to be changed and may refuse it, by raising; nobody changes it between
+        the check and the write.
         """
         if command.type == CommandType.DEPLOY:
             assert command.spec is not None
@@ -57,13 +59,13 @@ class FlowMutations:
         if command.type == CommandType.ROLLBACK:
             return await self._roll_back(command)
         for _ in range(CONFLICTS):
-            flow = await self._flow(command)
+            flow = await self._target_of(command)
             if command.id in requests_of(flow["metadata"].get("annotations") or {}):
                 return flow
-            if look:
-                look(flow)
+            if check:
+                check(flow)
             if command.type == CommandType.DELETE:
-                if await self._delete(flow, unchanged=look is not None):
+                if await self._delete(flow, unchanged=check is not None):
                     return flow
                 continue
             fields = change(flow, command)
@@ -74,7 +76,7 @@ class FlowMutations:
                 return changed
         raise _keeps_changing(command.namespace, str(command.deploy_flow or command.instance_name))
 
-    async def steer(
+    async def patch_strategy(
         self,
         namespace: str,
         name: str,
@@ -82,26 +84,26 @@ class FlowMutations:
         *,
         request_id: str,
         requested_by: str,
-        look: Callable[[Json], None] | None = None,
+        check: Callable[[Json], None] | None = None,
     ) -> Json:
-        """Set fields of the strategy of an unfinished DeployFlow; what is None there is taken away."""
+        """Set fields of the strategy of an unfinished DeployFlow; a field that is None is removed."""
         for _ in range(CONFLICTS):
             flow = await self.live(namespace, name)
             if request_id in requests_of(flow["metadata"].get("annotations") or {}):
                 return flow
-            if look:
-                look(flow)
+            if check:
+                check(flow)
             if (flow.get("status") or {}).get("finished"):
-                text = f"{name} is over ({flow['status'].get('phase')}): its strategy stays as it is"
+                text = f"{name} has finished ({flow['status'].get('phase')}): its strategy stays as it is"
                 raise Refusal("Finished", text)
-            _check(flow, fields)
+            _check_strategy(flow, fields)
             changed = await self._patch(flow, fields, request_id, requested_by)
             if changed is not None:
                 return changed
         raise _keeps_changing(namespace, name)
 
     async def known(self, namespace: str, instance: str, *, pods: bool = False) -> Known:
-        """An instance as it is now, read live: what has just ended counts. `pods`: their names too."""
+        """Read an instance live, so that a release that has just finished counts. `pods`: read their names too."""
         releases = sorted(await self.releases(namespace, instance), key=age)
         names: list[str] = []
         if pods:
@@ -110,8 +112,9 @@ class FlowMutations:
         return Known(instance, releases, await self.cloneset(namespace, instance), names)
 
     async def releases(self, namespace: str, instance: str) -> list[Json]:
-        """All that there are, in no order. Its label is put on a DeployFlow a moment after somebody made it by hand:
-        until then the watch knows it.
+        """Return all DeployFlows of an instance, in no order.
+
+        One that somebody made by hand gets its label a moment later: until then only the watch knows it.
         """
         found = {flow.metadata.uid: resource(flow) for flow in self._flows.releases(Key(namespace, instance))}
         live = await self._client.list(DEPLOYFLOWS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
@@ -129,7 +132,7 @@ class FlowMutations:
             raise
 
     async def live(self, namespace: str, name: str) -> Json:
-        """The DeployFlow as the API server has it, with its status as it is now."""
+        """Read a DeployFlow from the API server, with its status as it is now."""
         try:
             flow = await self._client.get(DEPLOYFLOWS, namespace, name)
         except ApiError as error:
@@ -139,7 +142,7 @@ class FlowMutations:
         return {**flow, "status": await self._status(flow)} if self._status else flow
 
     async def _delete(self, flow: Json, *, unchanged: bool) -> bool:
-        """Only itself, not one that has taken its name; False where it has changed, and must not have."""
+        """Delete it, never another of the same name; return False where it has changed and must not have."""
         meta = flow["metadata"]
         known = {"uid": meta["uid"]} | ({"resourceVersion": meta["resourceVersion"]} if unchanged else {})
         try:
@@ -151,7 +154,7 @@ class FlowMutations:
         return True
 
     async def _patch(self, flow: Json, fields: Json, request_id: str, requested_by: str) -> Json | None:
-        """None: somebody else changed it meanwhile."""
+        """Return the changed DeployFlow; None where somebody else changed it meanwhile."""
         meta = flow["metadata"]
         body = patch(flow, fields, request_id=request_id, requested_by=requested_by)
         try:
@@ -160,7 +163,7 @@ class FlowMutations:
             if error.code != 409:
                 raise
             return None
-        self._seen(changed)
+        self._remember(changed)
         return changed
 
     async def _roll_back(self, command: DeployCommand) -> Json:
@@ -189,20 +192,20 @@ class FlowMutations:
         except ApiError as error:
             if error.code != 409:
                 raise
-            there = await self._client.get(DEPLOYFLOWS, command.namespace, name)
-            if not made_by(there, command.id, body["spec"]):
+            existing = await self._client.get(DEPLOYFLOWS, command.namespace, name)
+            if not made_by(existing, command.id, body["spec"]):
                 text = f"deployFlow: {name} exists already, made by another request; choose another name"
                 raise Refusal("AlreadyExists", text) from error
-            return there
-        self._seen(made)
+            return existing
+        self._remember(made)
         return made
 
-    def _seen(self, flow: Json) -> None:
-        """The next command finds what this one has written, however far the watch is behind."""
+    def _remember(self, flow: Json) -> None:
+        """Let the next command find what this one has written, however far the watch is behind."""
         self._flows.reflector.put(flow)
 
-    async def _flow(self, command: DeployCommand) -> Json:
-        """The DeployFlow that a command means: by its name, or the release of the instance named."""
+    async def _target_of(self, command: DeployCommand) -> Json:
+        """Return the DeployFlow that a command is for: by its name, or the release of the instance named."""
         name = command.deploy_flow
         if name is None:
             flows = self._flows.releases(Key(command.namespace, str(command.instance_name)))
@@ -220,7 +223,7 @@ class FlowMutations:
 
 
 def made_by(flow: Json, request: str, spec: Json | None = None) -> bool:
-    """Did that request make it? One that many others have changed has forgotten: then by what it releases."""
+    """Decide whether that request made it. One changed by many others has forgotten: then by what it releases."""
     requests = requests_of(flow["metadata"].get("annotations") or {})
     if request in requests or spec is None or len(requests) < REMEMBERED:
         return request in requests
@@ -228,8 +231,8 @@ def made_by(flow: Json, request: str, spec: Json | None = None) -> bool:
     return {name: flow["spec"][name] for name in same} == {name: spec[name] for name in same}
 
 
-def _check(flow: Json, fields: Json) -> None:
-    """Would the strategy fit with these fields? Raises `Unfit`."""
+def _check_strategy(flow: Json, fields: Json) -> None:
+    """Raise `Unfit` where the strategy does not fit with these fields."""
     field = df.DeployFlowSpec.model_validate(flow["spec"]).strategy_field
     strategy = {**(flow["spec"].get(field) or {}), **fields}
     strategy = {key: value for key, value in strategy.items() if value is not None}

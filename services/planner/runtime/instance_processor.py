@@ -9,7 +9,6 @@ What Redis lost is rebuilt.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.freeze_hold import Windows
 from services.planner.runtime.flow_cache import FlowCache
 from services.planner.views import metrics, spans
+from shared.clock import now_milliseconds
 from shared.domain.messages import TOPIC_OF, Command, Message, SpecObserved
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOY_COMMANDS, Key
@@ -48,10 +48,6 @@ class Held(NamedTuple):
 
     instance: Instance
     stored: int
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class InstanceProcessor:
@@ -94,7 +90,9 @@ class InstanceProcessor:
         for _ in range(CONFLICTS):
             held = self._held.get(key) or await self._load(key, facts)
             windows = self._windows(key.namespace)
-            decision = decide(held.instance, facts, now_ms(), resend_ms=self._resend_ms, windows=windows)
+            decision = decide(
+                held.instance, facts, now_milliseconds(), resend_ms=self._resend_ms, windows=windows
+            )
             if decision.instance is held.instance:
                 return
             if await self._write(key, held, decision):
@@ -128,7 +126,7 @@ class InstanceProcessor:
                 await self._store.published(key, stored.version)
             self._changed(held.instance)
         else:
-            instance = rebuild(key, specs, make_flow, now_ms())
+            instance = rebuild(key, specs, make_flow, now_milliseconds())
             if stored is not None or behind:
                 _log.warning("rebuilt from .status (version %s)", behind, extra={"triton.key": str(key)})
             if instance.active is not None and instance.active.step == Step.TAKE_OVER:
@@ -150,7 +148,7 @@ class InstanceProcessor:
             version=instance.version,
             state=dump(instance),
             outbox=msgspec.json.encode(outbox) if outbox else b"",
-            deadline=next_deadline(instance, now_ms(), resend_ms=self._resend_ms),
+            deadline=next_deadline(instance, now_milliseconds(), resend_ms=self._resend_ms),
             ttl_seconds=self._ttl if idle else None,
         )
         if not done:

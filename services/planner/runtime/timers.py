@@ -9,7 +9,8 @@ from typing import Final
 from prometheus_client import Histogram
 
 from services.planner.runtime.flow_cache import FlowCache
-from services.planner.runtime.instance_processor import InstanceProcessor, now_ms
+from services.planner.runtime.instance_processor import InstanceProcessor
+from shared.clock import now_milliseconds
 from shared.domain.messages import Due
 from shared.errors import Unavailable
 from shared.messaging.kafka import Consumer, Kafka
@@ -37,10 +38,10 @@ async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None
     """
     while True:
         try:
-            due = await store.fire(now_ms())
+            due = await store.fire(now_milliseconds())
             if due:
                 await kafka.publish([Due(namespace=key.namespace, instance=key.instance) for key in due])
-                published = now_ms()
+                published = now_milliseconds()
                 for deadline in due.values():
                     _late.observe(max(published - deadline, 0) / 1000)
             health.there(_DEADLINES)

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 from pydantic import BaseModel
 
-from services.planner.api import rest
+from services.planner.api import rest_app
 from services.planner.api.calls import Calls
 from services.planner.api.rate_limits import Unlimited
 from shared.domain import deployflow as server
@@ -76,7 +76,7 @@ def _all() -> Iterator[tuple[Endpoint, Operation[Any] | Subscription[Any]]]:
 
 @pytest.fixture(scope="module")
 def document() -> Json:
-    app = rest.application(Mock(spec=Calls), limits=Unlimited(), body_bytes=1)
+    app = rest_app.application(Mock(spec=Calls), limits=Unlimited(), body_bytes=1)
     document: Json = app.openapi()
     return document
 

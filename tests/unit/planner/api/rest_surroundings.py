@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.planner.api.rate_limits import Unlimited
-from services.planner.api.rest import application
+from services.planner.api.rest_app import application
 from tests.unit.planner.api.surroundings import World
 
 BODY_BYTES = 10_000

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.planner.api.access import Caller
-from services.planner.api.calls import Request, etag
+from services.planner.api.change_calls import ChangeRequest, etag
 from services.planner.api.problem import Kind, Problem
 from services.planner.model.state import Batch, Flow, Instance, Strategy, dump
 from shared.domain.deploy_commands import CommandType
@@ -40,7 +40,7 @@ async def refused(call: Any) -> Problem:
 
 async def test_a_namespace_that_nobody_looks_after_is_refused_by_name() -> None:
     calls = World(namespaces=["pay", "ship"]).calls
-    problem = await refused(calls.deploy(Request(DEPLOYER), "shop", SPEC))
+    problem = await refused(calls.releases.deploy(ChangeRequest(DEPLOYER), "shop", SPEC))
     assert (problem.kind, problem.reason) == (Kind.NOT_FOUND, "NotLookedAfter")
     assert "this Triton looks after pay, ship" in str(problem)
 
@@ -48,34 +48,40 @@ async def test_a_namespace_that_nobody_looks_after_is_refused_by_name() -> None:
 async def test_a_second_release_is_a_conflict_unless_it_may_wait_or_takes_over() -> None:
     world = World()
     world.flow("web-one", status=RUNS)
-    problem = await refused(world.calls.deploy(Request(DEPLOYER), "shop", SPEC))
+    problem = await refused(world.calls.releases.deploy(ChangeRequest(DEPLOYER), "shop", SPEC))
     assert problem.kind == Kind.CONFLICT
     assert "web-one is releasing web (BatchStarted)" in str(problem)
-    waits = await world.calls.deploy(Request(DEPLOYER), "shop", SPEC, queue=True)
+    waits = await world.calls.releases.deploy(ChangeRequest(DEPLOYER), "shop", SPEC, queue=True)
     assert waits["status"]["phase"] == "Pending"
 
     paused = World()
     paused.flow("web-one", status={**RUNS, "paused": True})
-    made = await paused.calls.deploy(Request(DEPLOYER), "shop", SPEC)
+    made = await paused.calls.releases.deploy(ChangeRequest(DEPLOYER), "shop", SPEC)
     assert made["metadata"]["annotations"]["apps.triton.io/requested-by"] == "deployer"
 
 
 async def test_the_same_request_again_is_done_once_and_others_are_others() -> None:
     world = World()
-    first = await world.calls.deploy(Request(DEPLOYER, "tuesday"), "shop", SPEC)
-    again = await world.calls.deploy(Request(DEPLOYER, "tuesday"), "shop", SPEC)
+    first = await world.calls.releases.deploy(ChangeRequest(DEPLOYER, "tuesday"), "shop", SPEC)
+    again = await world.calls.releases.deploy(ChangeRequest(DEPLOYER, "tuesday"), "shop", SPEC)
     assert first["metadata"]["name"] == again["metadata"]["name"]
-    other = await world.calls.deploy(Request(Caller("operator"), "tuesday"), "shop", SPEC, queue=True)
+    other = await world.calls.releases.deploy(
+        ChangeRequest(Caller("operator"), "tuesday"), "shop", SPEC, queue=True
+    )
     assert other["metadata"]["name"] != first["metadata"]["name"]
 
 
 async def test_who_has_seen_another_state_changes_nothing() -> None:
     world = World()
     world.flow("web-one", status=RUNS)
-    seen = etag(await world.calls.flow(DEPLOYER, "shop", "web-one"))
-    await world.calls.command(Request(DEPLOYER, match=seen), "shop", "web-one", CommandType.PAUSE)
+    seen = etag(await world.calls.queries.flow(DEPLOYER, "shop", "web-one"))
+    await world.calls.commands.command(
+        ChangeRequest(DEPLOYER, match=seen), "shop", "web-one", CommandType.PAUSE
+    )
     problem = await refused(
-        world.calls.command(Request(DEPLOYER, match=seen), "shop", "web-one", CommandType.CANCEL)
+        world.calls.commands.command(
+            ChangeRequest(DEPLOYER, match=seen), "shop", "web-one", CommandType.CANCEL
+        )
     )
     assert problem.kind == Kind.CHANGED
     strategy = world.cluster.objects[DEPLOYFLOWS, "shop", "web-one"]["spec"]["updateStrategy"]
@@ -103,25 +109,27 @@ async def test_what_redis_has_is_shown_and_without_redis_what_the_resource_says(
     store = States(dump(Instance("shop", "web", version=7, active=flow)))
     world = World(store=store)
     world.flow("web-one", status={**RUNS, "version": 6})
-    assert (await world.calls.flow(DEPLOYER, "shop", "web-one"))["status"]["phase"] == "BatchFinished"
+    assert (await world.calls.queries.flow(DEPLOYER, "shop", "web-one"))["status"]["phase"] == "BatchFinished"
     store.away = True
-    assert (await world.calls.flow(DEPLOYER, "shop", "web-one"))["status"]["phase"] == "BatchStarted"
+    assert (await world.calls.queries.flow(DEPLOYER, "shop", "web-one"))["status"]["phase"] == "BatchStarted"
 
 
 async def test_a_name_that_another_request_has_taken_is_not_answered_as_if_it_were_new() -> None:
     world = World()
     world.flow("web-nightly", status={**RUNS, "phase": "Success", "finished": True})
-    problem = await refused(world.calls.deploy(Request(DEPLOYER), "shop", SPEC, name="web-nightly"))
+    problem = await refused(
+        world.calls.releases.deploy(ChangeRequest(DEPLOYER), "shop", SPEC, name="web-nightly")
+    )
     assert (problem.kind, problem.reason) == (Kind.CONFLICT, "AlreadyExists")
 
 
 async def test_the_same_request_again_is_answered_though_another_release_runs_by_then() -> None:
     world = World()
-    first = await world.calls.deploy(Request(DEPLOYER, "tuesday"), "shop", SPEC)
+    first = await world.calls.releases.deploy(ChangeRequest(DEPLOYER, "tuesday"), "shop", SPEC)
     name = first["metadata"]["name"]
     world.says(name, phase="Success", finished=True)
     world.flow("web-two", status=RUNS)
-    again = await world.calls.deploy(Request(DEPLOYER, "tuesday"), "shop", SPEC)
+    again = await world.calls.releases.deploy(ChangeRequest(DEPLOYER, "tuesday"), "shop", SPEC)
     assert again["metadata"]["name"] == name
 
 
@@ -132,7 +140,7 @@ async def test_next_goes_by_what_callers_see_not_by_what_is_written_later() -> N
     flow = Flow("web-one", uid, "update", 1, 2, "hello", 3, Strategy(canary=1), batches=(batch,))
     world = World(store=States(dump(Instance("shop", "web", version=7, active=flow))))
     world.flow("web-one", status=behind, canary=1)
-    await world.calls.command(Request(DEPLOYER), "shop", "web-one", CommandType.NEXT)
+    await world.calls.commands.command(ChangeRequest(DEPLOYER), "shop", "web-one", CommandType.NEXT)
     strategy = world.cluster.objects[DEPLOYFLOWS, "shop", "web-one"]["spec"]["updateStrategy"]
     assert (strategy["batches"], strategy["stage"]) == (1, "Baking")
 
@@ -144,7 +152,7 @@ async def test_a_rollback_asked_for_again_says_again_where_it_goes() -> None:
     other = world.flow("web-two", status={**RUNS, "phase": "Success", "finished": True, "startedAt": "2027"})
     other["spec"]["application"]["template"] = {"spec": {"containers": [{"name": "app", "image": "web:2"}]}}
     world.flows.reflector.put(world.cluster.put(DEPLOYFLOWS, other))
-    first = await world.calls.rollback(Request(DEPLOYER, "back"), "shop", "web", None, None)
-    again = await world.calls.rollback(Request(DEPLOYER, "back"), "shop", "web", None, None)
+    first = await world.calls.releases.rollback(ChangeRequest(DEPLOYER, "back"), "shop", "web", None, None)
+    again = await world.calls.releases.rollback(ChangeRequest(DEPLOYER, "back"), "shop", "web", None, None)
     assert first.back_to == again.back_to == "web-one"
     assert first.flow["metadata"]["name"] == again.flow["metadata"]["name"]

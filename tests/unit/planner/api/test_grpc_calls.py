@@ -495,7 +495,7 @@ async def test_what_nobody_has_foreseen_is_told_without_its_insides(
         labels = {"method": "deployflow.DeployFlow/Gets", "code": "INTERNAL"}
         return REGISTRY.get_sample_value("triton_grpc_requests_total", labels) or 0
 
-    monkeypatch.setattr(world.calls, "flows", broken)
+    monkeypatch.setattr(world.calls.queries, "flows", broken)
     before = counted()
     code, _, words = await refused(api.flows.Gets(df.DeploysRequest()))
     # what is counted and logged may come after the answer

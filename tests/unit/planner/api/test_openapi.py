@@ -42,7 +42,7 @@ def _operations() -> list[Any]:
 def _world(path: str) -> tuple[World, str]:
     """One in which the operation can be done, and the name that its path takes."""
     world = World()
-    world.calls._events = cast("Any", Log())
+    world.calls.queries._events = cast("Any", Log())
     world.cloneset(updatedReadyReplicas=3)
     world.pod("web-a")
     template = {"spec": {"containers": [{"name": "web", "image": "nginx:1.28"}]}}

@@ -1,0 +1,281 @@
+"""The calls that begin a release: of a whole spec, or of an instance by one verb (update, restart, scale, …)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from services.planner.api import access
+from services.planner.api.call_authorization import NAME, Authorization, check_name
+from services.planner.api.call_errors import errors_as_problems
+from services.planner.api.change_calls import ChangeCalls, ChangeRequest
+from services.planner.api.flow_queries import FlowQueries
+from services.planner.api.problem import Kind, Problem
+from services.planner.api.query_calls import QueryCalls
+from services.planner.intake.flow_mutations import FlowMutations, made_by
+from shared.domain import deployflow as df
+from shared.domain.deploy_commands import CommandType, DeployCommand, Refusal
+from shared.releases import specs
+from shared.releases.specs import Known, Wish
+
+CONCURRENT_INSTANCES: Final = 4
+"""Instances of one bulk request that are worked on at the same time."""
+BULK_INSTANCES: Final = 100
+"""The most instances of one bulk request."""
+Json = dict[str, Any]
+
+
+class RollbackResult(NamedTuple):
+    """A new release, and the name of the release that it goes back to."""
+
+    flow: Json
+    back_to: str = ""
+
+
+class InstanceResult(NamedTuple):
+    """The result of a bulk request for one instance: its release, or the problem."""
+
+    instance: str
+    flow: Json | None = None
+    problem: Problem | None = None
+
+
+class ReleaseCalls(ChangeCalls):
+    """Every call returns the new DeployFlow, in the shape of `FlowQueries`, and raises `Problem`.
+
+    `queue`: the release may wait for one that runs; else a running one is a conflict. `strategy`: the fields that
+    differ from those of the last successful release.
+    """
+
+    def __init__(
+        self,
+        authorization: Authorization,
+        flow_queries: FlowQueries,
+        mutations: FlowMutations,
+        queries: QueryCalls,
+    ) -> None:
+        super().__init__(authorization, flow_queries, mutations)
+        self._queries = queries
+
+    async def deploy(
+        self,
+        change: ChangeRequest,
+        namespace: str,
+        spec: df.DeployFlowSpec,
+        *,
+        name: str = "",
+        queue: bool = False,
+        freeze_override: str = "",
+    ) -> Json:
+        """Begin a release of any action."""
+        await self._authorization.require_release(change.caller, namespace, spec.action)
+        with errors_as_problems():
+            releases = await self._mutations.releases(namespace, spec.application.instance_name)
+            if made := _made_before(change, releases):
+                return await self._flow_queries.with_status(made)
+        return await self._begin(
+            change, namespace, spec, releases, name=name, queue=queue, freeze_override=freeze_override
+        )
+
+    async def release(
+        self, change: ChangeRequest, namespace: str, application: Json, strategy: Json | None
+    ) -> Json:
+        """Create the instance where it does not exist, else update it."""
+        await self._authorization.require(change.caller, access.CREATE, namespace)
+        with errors_as_problems():
+            instance = str(application.get("instanceName", ""))
+            exists = bool(instance) and await self._mutations.cloneset(namespace, instance) is not None
+            action = df.Action.UPDATE if exists else df.Action.CREATE
+            spec = {"action": action, "application": application, "updateStrategy": strategy}
+            wanted = specs.checked({key: value for key, value in spec.items() if value is not None})
+        return await self.deploy(change, namespace, wanted)
+
+    async def update(
+        self,
+        change: ChangeRequest,
+        namespace: str,
+        instance: str,
+        wish: Wish,
+        *,
+        queue: bool = False,
+        freeze_override: str = "",
+    ) -> Json:
+        """Release another image; all else is as in its last successful release."""
+        return await self._begin_for(
+            change,
+            namespace,
+            instance,
+            lambda known: specs.update(known, wish),
+            queue=queue,
+            freeze_override=freeze_override,
+        )
+
+    async def rollback(
+        self, change: ChangeRequest, namespace: str, instance: str, to: str | None, strategy: Json | None
+    ) -> RollbackResult:
+        """Go back to the release named, else to the last successful one before this; a running one is taken over."""
+        back: list[str] = []
+
+        def build(known: Known) -> df.DeployFlowSpec:
+            base, spec = specs.rollback(known, to, strategy or {})
+            back.append(base["metadata"]["name"])
+            return spec
+
+        flow = await self._begin_for(change, namespace, instance, build, queue=True)
+        if not back:
+            # the same request again: the release that it went back to is the one with its template
+            releases = await self._mutations.releases(namespace, instance)
+            back += [found["metadata"]["name"] for found in releases if specs.brought_by(flow, found)]
+        return RollbackResult(flow, back[-1] if back else "")
+
+    async def restart(
+        self, change: ChangeRequest, namespace: str, instance: str, strategy: Json, *, queue: bool = False
+    ) -> Json:
+        return await self._begin_with(specs.restart, change, namespace, instance, strategy, queue=queue)
+
+    async def scale(
+        self,
+        change: ChangeRequest,
+        namespace: str,
+        instance: str,
+        replicas: int,
+        strategy: Json,
+        *,
+        queue: bool = False,
+    ) -> Json:
+        """Scale in or out; raise `Problem` where it has that many replicas already."""
+
+        def build(known: Known) -> df.DeployFlowSpec:
+            spec = specs.scale(known, replicas, strategy)
+            if spec is None:
+                raise Refusal("NothingToDo", f"{instance} has {replicas} replicas already")
+            return spec
+
+        return await self._begin_for(change, namespace, instance, build, queue=queue)
+
+    async def stop(
+        self, change: ChangeRequest, namespace: str, instance: str, strategy: Json, *, queue: bool = False
+    ) -> Json:
+        return await self._begin_with(specs.stop, change, namespace, instance, strategy, queue=queue)
+
+    async def start(
+        self, change: ChangeRequest, namespace: str, instance: str, strategy: Json, *, queue: bool = False
+    ) -> Json:
+        return await self._begin_with(specs.start, change, namespace, instance, strategy, queue=queue)
+
+    async def delete_instance(self, change: ChangeRequest, namespace: str, instance: str) -> Json:
+        """Delete all its pods, drained, then its CloneSet; its DeployFlows stay."""
+        return await self._begin_with(specs.delete, change, namespace, instance, {}, queue=False)
+
+    async def each(
+        self,
+        change: ChangeRequest,
+        namespace: str,
+        labels: str,
+        begin: Callable[[ChangeRequest, str], Awaitable[Json]],
+    ) -> list[InstanceResult]:
+        """Call `begin` for every instance with such labels, a few at a time: each succeeds or fails by itself."""
+        await self._authorization.require(change.caller, access.CREATE, namespace)
+        found = await self._queries.instances(change.caller, namespace, labels)
+        if len(found) > BULK_INSTANCES:
+            text = (
+                f"{len(found)} instances fit, {BULK_INSTANCES} at most may be changed at once: select fewer"
+            )
+            raise Problem(Kind.UNPROCESSABLE, "TooManyInstances", text)
+        slots = asyncio.Semaphore(CONCURRENT_INSTANCES)
+
+        async def begin_one(instance: str) -> InstanceResult:
+            own = change._replace(id=f"{change.id} {instance}" if change.id else "")
+            async with slots:
+                try:
+                    return InstanceResult(instance, await begin(own, instance))
+                except Problem as problem:
+                    return InstanceResult(instance, problem=problem)
+
+        return await asyncio.gather(*(begin_one(cloneset["metadata"]["name"]) for cloneset in found))
+
+    async def _begin_with(
+        self,
+        build: Callable[[Known, Json], df.DeployFlowSpec],
+        change: ChangeRequest,
+        namespace: str,
+        instance: str,
+        strategy: Json,
+        *,
+        queue: bool,
+    ) -> Json:
+        return await self._begin_for(
+            change, namespace, instance, lambda known: build(known, strategy), queue=queue
+        )
+
+    async def _begin_for(
+        self,
+        change: ChangeRequest,
+        namespace: str,
+        instance: str,
+        build: Callable[[Known], df.DeployFlowSpec],
+        *,
+        queue: bool = False,
+        freeze_override: str = "",
+    ) -> Json:
+        """Begin the release that `build` makes from what is known of the instance."""
+        await self._authorization.require(change.caller, access.CREATE, namespace)
+        check_name(NAME, instance)
+        with errors_as_problems():
+            known = await self._mutations.known(namespace, instance, pods=True)
+            if made := _made_before(change, known.releases):
+                return await self._flow_queries.with_status(made)
+            spec = build(known)
+        await self._authorization.require_release(change.caller, namespace, spec.action)
+        return await self._begin(
+            change, namespace, spec, known.releases, queue=queue, freeze_override=freeze_override
+        )
+
+    async def _begin(
+        self,
+        change: ChangeRequest,
+        namespace: str,
+        spec: df.DeployFlowSpec,
+        releases: Sequence[Json],
+        *,
+        name: str = "",
+        queue: bool,
+        freeze_override: str,
+    ) -> Json:
+        """Begin a release that is authorized and not made yet. `releases`: all of its instance."""
+        with errors_as_problems():
+            if not queue and (running := await self._blocking_release(releases, spec)):
+                text = (
+                    f"{running['metadata']['name']} is releasing {spec.application.instance_name} "
+                    f"({running['status']['phase']}): wait for its end, cancel it, or pause it"
+                )
+                raise Problem(Kind.CONFLICT, "InProgress", text)
+            command = DeployCommand(
+                id=change.key,
+                type=CommandType.DEPLOY,
+                namespace=namespace,
+                deploy_flow=name or None,
+                spec=spec,
+                requested_by=change.caller.name,
+                freeze_override=freeze_override,
+            )
+            return await self._record(change, spec.action, await self._mutations.carry_out(command))
+
+    async def _blocking_release(self, releases: Sequence[Json], spec: df.DeployFlowSpec) -> Json | None:
+        """Return the release that the new one would have to wait for."""
+        for flow in releases:
+            if (flow.get("status") or {}).get("finished"):
+                continue
+            shown = await self._flow_queries.with_status(flow)
+            taken_over = spec.updating and shown["status"].get("paused")
+            if not (shown["status"]["finished"] or taken_over):
+                return shown
+        return None
+
+
+def _made_before(change: ChangeRequest, releases: Sequence[Json]) -> Json | None:
+    """Return the release that the same request has made already."""
+    if not change.id:
+        return None
+    return next((flow for flow in releases if made_by(flow, change.key)), None)

@@ -1,0 +1,103 @@
+"""Assembles the REST API: both versions and its documents on one FastAPI application, with the answers to errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi import Request as HttpRequest
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from services.planner.api import openapi_document, rest_v1, rest_v2_flows, rest_v2_instances
+from services.planner.api.calls import Calls
+from services.planner.api.problem import Kind, Problem
+from services.planner.api.rate_limits import RateLimiter
+from services.planner.api.request_guard import RequestGuard
+from services.planner.api.rest_responses import V1_PREFIX, refusal
+
+_log = logging.getLogger(__name__)
+
+
+def application(calls: Calls, *, limits: RateLimiter, body_bytes: int) -> FastAPI:
+    """Return the whole REST API. `body_bytes`: the largest body that is read."""
+    app = FastAPI(
+        title="Triton",
+        summary="Releases applications on Kubernetes in controlled batches.",
+        version="2",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.calls = calls
+    app.state.limits = limits
+    app.state.routes = [route for route in app.routes if isinstance(route, Route)]
+    for router in (rest_v1.router, rest_v2_flows.router, rest_v2_instances.router, openapi_document.router):
+        app.include_router(router)
+        app.state.routes += router.routes
+    app.openapi = lambda: openapi_document.document(app)  # type: ignore[method-assign]
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _fault)
+    app.add_middleware(RequestGuard, body_bytes=body_bytes)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return f"v1_{route.name}" if route.path.startswith(V1_PREFIX) else route.name
+
+
+async def _problem(request: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(round(error.retry_after), 1))
+    if error.kind == Kind.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return refusal(request.url.path, error.kind.http, error.reason, str(error), headers)
+
+
+async def _invalid(request: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    message = "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'] if part != 'body') or 'body'}: "
+        f"{item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors()
+    )
+    return refusal(request.url.path, Kind.INVALID.http, "Invalid", message)
+
+
+async def _http_error(request: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(set(_methods(request))))
+    text = f"{request.method} {request.url.path}: {error.detail}"
+    return refusal(request.url.path, error.status_code, _reason(error.status_code), text, headers)
+
+
+def _methods(request: HttpRequest) -> Iterator[str]:
+    """Yield the methods that the path has."""
+    for route in request.app.state.routes:
+        if route.path_regex.match(request.url.path):
+            yield from route.methods
+
+
+async def _fault(request: HttpRequest, error: Exception) -> Response:
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    text = "a fault of Triton's: its log has more"
+    return refusal(request.url.path, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal", text)
+
+
+def _reason(status: int) -> str:
+    """Return the reason of an error that is no `Problem`."""
+    reasons = {400: "Invalid", 413: "TooLarge", 408: "TooSlow"}
+    return reasons.get(status) or HTTPStatus(status).phrase.replace(" ", "")

@@ -1,0 +1,156 @@
+"""What every REST request goes through: its caller, its body and query, and the parameters that routes share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import Depends, Header, Path
+from fastapi import Request as HttpRequest
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
+from starlette.exceptions import HTTPException
+
+from services.planner.api.access import Caller, authenticate
+from services.planner.api.call_authorization import NAME, NAMESPACE
+from services.planner.api.calls import Calls
+from services.planner.api.change_calls import ChangeRequest
+from services.planner.api.problem import Kind, Problem
+
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[-+]\d\d:?\d\d)?")
+
+
+def calls_of(request: HttpRequest) -> Calls:
+    calls: Calls = request.app.state.calls
+    return calls
+
+
+async def caller_of(request: HttpRequest) -> Caller:
+    """Return the caller, who is authenticated before anything else of the request is read."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def _authenticate(request: HttpRequest) -> Caller:
+    # headers are read as Latin-1, names are sent as UTF-8
+    claimed = request.headers.get("x-requested-by", "").encode("latin-1").decode(errors="replace")
+    return await authenticate(
+        calls_of(request).access,
+        request.app.state.limits,
+        request.headers.get("authorization", ""),
+        claimed,
+        request.client.host if request.client else "",
+    )
+
+
+Key = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,255}$")]
+IDEMPOTENCY_KEY = Header(
+    alias="Idempotency-Key",
+    description="Names the request, up to 255 characters: sent again with the same key it is done once, and "
+    "answered as before. A key belongs to its caller, method and path.",
+    examples=["5f0c7a52-deploy-1"],
+)
+IF_MATCH = Header(
+    alias="If-Match",
+    description="The `ETag` that the DeployFlow must still have; else nothing is done (412).",
+)
+
+
+async def change_of(
+    request: HttpRequest,
+    caller: Annotated[Caller, Depends(caller_of)],
+    idempotency_key: Annotated[Key | SkipJsonSchema[None], IDEMPOTENCY_KEY] = None,
+) -> ChangeRequest:
+    identity = f"{request.method} {request.url.path} {idempotency_key}" if idempotency_key else ""
+    return ChangeRequest(caller, identity)
+
+
+async def flow_change_of(
+    change: Annotated[ChangeRequest, Depends(change_of)], if_match: Annotated[str, IF_MATCH] = ""
+) -> ChangeRequest:
+    """Return the request for a change of one DeployFlow, with the state that it must still have."""
+    return change._replace(match=if_match)
+
+
+TheCaller = Annotated[Caller, Depends(caller_of)]
+TheChange = Annotated[ChangeRequest, Depends(change_of)]
+TheFlowChange = Annotated[ChangeRequest, Depends(flow_change_of)]
+TheCalls = Annotated[Calls, Depends(calls_of)]
+Namespace = Annotated[str, Path(pattern=NAMESPACE, max_length=63, examples=["default"])]
+Name = Annotated[str, Path(pattern=NAME, max_length=253)]
+
+
+def _require_rfc_3339(value: object) -> object:
+    if isinstance(value, str) and not _RFC_3339.fullmatch(value):
+        raise ValueError("give a time as in RFC 3339, 2026-11-21T10:00:00Z")
+    return value
+
+
+def _in_utc(time: datetime) -> datetime:
+    """Convert to UTC; a time without a zone is UTC already."""
+    try:
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("too far away") from error
+
+
+Moment = Annotated[datetime, BeforeValidator(_require_rfc_3339), AfterValidator(_in_utc)]
+
+
+class JsonRoute(APIRoute):
+    """Accepts only a body that is strict JSON, with the numbers that Kubernetes accepts too."""
+
+    def get_route_handler(self) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: HttpRequest) -> Response:
+            request.state.caller = await _authenticate(request)
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return handled
+
+
+class StrictRoute(JsonRoute):
+    """Refuses a query with an unknown or a repeated parameter: a misspelt filter would show too much."""
+
+    def get_route_handler(self) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = {field.alias for field in self.dependant.query_params}
+
+        async def handled(request: HttpRequest) -> Response:
+            received = [name for name, _ in request.query_params.multi_items()]
+            if unknown := set(received) - known:
+                there = ", ".join(sorted(known)) or "none"
+                text = f"query: there is no {', '.join(sorted(unknown))}; there is {there}"
+                raise Problem(Kind.INVALID, "Invalid", text)
+            if len(received) > len(set(received)):
+                raise Problem(Kind.INVALID, "Invalid", "query: says the same twice")
+            return await handle(request)
+
+        return handled
+
+
+class _JsonRequest(HttpRequest):
+    async def json(self) -> Any:
+        try:
+            return _with_kubernetes_numbers(msgspec.json.decode(await self.body()))
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise HTTPException(Kind.INVALID.http, f"the body can't be read: {error}") from error
+
+
+def _with_kubernetes_numbers(value: Any) -> Any:
+    """Make 3.0 a whole number, and an integer of more than 64 bits a float, as Kubernetes does."""
+    if isinstance(value, dict):
+        return {key: _with_kubernetes_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_kubernetes_numbers(item) for item in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
