@@ -38,7 +38,8 @@ from bench.errors import BenchError
 from bench.progress import say
 from sandbox.process import free_port
 from services.planner.decision.decide import decide
-from services.planner.model.state import Instance, dump, load
+from services.planner.model.state import Instance
+from services.planner.model.stored_state import dump, encode, load
 from shared.domain.messages import ADAPTERS, TOPIC_OF
 from tests.simulation.cluster import INSTANCE, NAMESPACE
 from tests.simulation.world import RESEND_MS, Told, World
@@ -161,15 +162,9 @@ def measure(runs: int) -> Measured:
         decided.append(_rate(lambda: _decide_all(history), len(history)))
         read.append(_rate(read_all, len(history)))
         say(f"run {run + 1} of {runs}: {decided[-1]:,.0f} facts/s decided on, {read[-1]:,.0f} read")
-    idle = as_in_kubernetes(_json(waiting()))
-    over = as_in_kubernetes(_json(_told_to_everybody(world)))
+    idle = as_in_kubernetes(encode(waiting()))
+    over = as_in_kubernetes(encode(_told_to_everybody(world)))
     return Measured(decided, read, *_redis_bytes([idle, over]))
-
-
-def _json(instance: Instance) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(instance)
 
 
 def _told_to_everybody(world: World) -> Instance:

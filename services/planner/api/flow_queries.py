@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from services.planner.api.problem import Kind, Problem
-from services.planner.model.state import load
+from services.planner.model.stored_state import load
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache, resource
 from services.planner.views.status import status_of
 from shared.domain.topics import Key

@@ -15,7 +15,9 @@ from services.planner.model.state import (
     Instance,
     PendingCommand,
     Pod,
+    Resync,
     Step,
+    StepCommand,
     Strategy,
 )
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy, take_over
@@ -70,10 +72,10 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
     match fact:
         case m.Superseded() if fact.current > instance.sequence or fact.sequence == pending.sequence:
             again = replace(instance, sequence=max(instance.sequence, fact.current), pending=None)
-            return _update_active(again, resync=True, issued=False)
+            return _require_resync(again, Resync.OBSERVE)
         case m.CloneSetSeen() if not fact.cloneset.exists and pending.kind not in _ANSWERED_WITHOUT_CLONESET:
             # told by a watch, which may be behind: the look says whether another has taken its place
-            return _update_active(instance, resync=True, issued=False)
+            return _require_resync(instance, Resync.OBSERVE)
         case _ if fact.sequence != pending.sequence:
             return instance
         case m.Done():
@@ -87,7 +89,10 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             pods = {uid: pod for uid, pod in instance.pods.items() if uid not in set(fact.gone)}
             dropped = tuple(uid for uid in instance.active.dropped if uid in pods)
             return _update_active(
-                replace(instance, pods=pods, pending=None), issued=False, victims=(), dropped=dropped
+                replace(instance, pods=pods, pending=None),
+                step_command=_to_reissue(instance.active),
+                victims=(),
+                dropped=dropped,
             )
         case m.ReplicasChanged():
             delta = fact.replicas - instance.cloneset.replicas
@@ -96,7 +101,7 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             )
             goes = instance.active.action in {Action.STOP, Action.DELETE}
             wanted = 0 if goes else max(instance.active.wanted + delta, 0)
-            return _update_active(changed, wanted=wanted, recount=True, resync=True, issued=False)
+            return _require_resync(changed, Resync.RECOUNT, wanted=wanted)
         case m.Refused():
             return _update_active(
                 replace(instance, pending=replace(pending, answered=True, seen=True, kind="refused")),
@@ -126,6 +131,18 @@ def _acknowledge_surge(instance: Instance, pending: PendingCommand, facts: m.Clo
 def _update_active(instance: Instance, **fields: Any) -> Instance:
     assert instance.active is not None
     return replace(instance, active=replace(instance.active, **fields))
+
+
+def _require_resync(instance: Instance, resync: Resync, **fields: Any) -> Instance:
+    """Have the cluster observed before anything else; what has to be found out already stays required."""
+    flow = instance.active
+    assert flow is not None
+    return _update_active(instance, resync=max(flow.resync, resync), step_command=_to_reissue(flow), **fields)
+
+
+def _to_reissue(flow: Flow) -> StepCommand:
+    """Return the state in which the step issues its command again; a halt stays in force until the release resumes."""
+    return StepCommand.HALTED if flow.halted else StepCommand.DUE
 
 
 def _update_flow(instance: Instance, uid: str, change: Any) -> Instance:
@@ -368,8 +385,9 @@ def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
 def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> Instance:
     flow = instance.active
     assert flow is not None
-    taking = flow.step == Step.TAKE_OVER or (flow.rebuilt and fact.cloneset.owner == flow.uid)
-    if (flow.rebuilt or (flow.resync and taking)) and fact.cloneset.exists and not fact.cloneset.settled:
+    rebuilt = flow.resync == Resync.REBUILD
+    taking = flow.step == Step.TAKE_OVER or (rebuilt and fact.cloneset.owner == flow.uid)
+    if (rebuilt or (flow.resync and taking)) and fact.cloneset.exists and not fact.cloneset.settled:
         # whose pods are whose can't be told before its controller has caught up: the look is repeated
         return instance
     instance = replace(
@@ -380,9 +398,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> In
     if answered:
         return replace(instance, pending=pending)
     # a surge, and a look between batches, list what was there before; others may list the batch's own pods too
-    listed = (
-        PRE_EXISTING if pending.kind == "surge" or flow.rebuilt or flow.open_batch is None else UNASSIGNED
-    )
+    listed = PRE_EXISTING if pending.kind == "surge" or rebuilt or flow.open_batch is None else UNASSIGNED
     pods = dict(instance.pods)
     for ref in fact.pods:
         known = pods.get(ref.uid)
@@ -403,7 +419,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> In
     instance = replace(instance, pending=replace(pending, seen=True))
     if taking:
         return take_over(instance, flow, fact)
-    if flow.rebuilt:
+    if rebuilt:
         flow = settle_rebuilt(
             flow, fact, {uid for uid, pod in instance.pods.items() if pod.batch > PRE_EXISTING}
         )
@@ -452,8 +468,8 @@ def _count_at_rest(fact: m.Done) -> Counts:
 
 def _finish_resync(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     """After an `observe` in the middle; where somebody else scaled, the counts are taken anew."""
-    if not flow.recount:
-        return _update_active(instance, resync=False, issued=False)
+    if flow.resync != Resync.RECOUNT:
+        return _update_active(instance, resync=Resync.NONE, step_command=_to_reissue(flow))
     return _recount(instance, flow, fact)
 
 
@@ -464,7 +480,7 @@ def _recount(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     total = fact.cloneset.replicas
     others = min(sum(1 for p in fact.pods if not flow.keeps_pod(p.uid, p.revision)), total)
     counted = _update_active(
-        instance, updated=total - others, others=others, recount=False, resync=False, issued=False
+        instance, updated=total - others, others=others, resync=Resync.NONE, step_command=_to_reissue(flow)
     )
     batch = flow.open_batch
     hold = fact.cloneset.hold

@@ -14,7 +14,7 @@ from services.planner.decision.transitions import (
     set_batch,
     set_flow,
 )
-from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step
+from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step, StepCommand
 from services.planner.rules.failure_detection import Failure
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 
@@ -88,7 +88,7 @@ def fail_batch(instance: Instance, flow: Flow, found: Failure, now: int) -> Move
     if found.pull_out:
         assert instance.active is not None
         return issue_command(
-            set_flow(instance, instance.active, halted=True),
+            set_flow(instance, instance.active, step_command=StepCommand.HALTED),
             command_factory.pull_out,
             now,
             uids=found.pull_out,
@@ -129,7 +129,7 @@ def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
     batch = flow.open_batch
     if not flow.failed or batch is None or flow.outcome is not None:
         return Move(replace(instance, active=noted))
-    anew = replace(noted, failed=False, halted=False, reason="", message="", issued=False)
+    anew = replace(noted, failed=False, step_command=StepCommand.DUE, reason="", message="")
     if batch.baked:
         # all that is left of it is that its old pods go
         return Move(set_batch(replace(instance, pending=None), anew, replace(batch, baked_at=now)))
@@ -156,7 +156,7 @@ def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
         anew,
         fresh,
         step=Step.SURGE,
-        issued=True,
+        step_command=StepCommand.ISSUED,
         dropped=(*flow.dropped, *dropped),
         phase=FlowPhase.BATCH_STARTED,
     )

@@ -36,7 +36,7 @@ from services.planner.decision.steps import STEPS
 from services.planner.decision.traffic_admission import acknowledge_pull_in, find_strays
 from services.planner.decision.traffic_removal import acknowledge_pull_out, find_still_serving
 from services.planner.decision.transitions import Move, issue_command, request_pull_in, resend, set_flow
-from services.planner.model.state import PRE_EXISTING, UNASSIGNED, Flow, Instance, Step
+from services.planner.model.state import PRE_EXISTING, UNASSIGNED, Flow, Instance, Step, StepCommand
 from services.planner.rules.failure_detection import find_failure, find_tolerated_failures
 
 
@@ -140,13 +140,17 @@ def _continue_without(instance: Instance, flow: Flow, now: int, _resend_ms: int)
 
 def _halt(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
     writes = flow.step in {Step.SURGE, Step.RETIRE} and flow.issued
-    if not (flow.paused and writes and not flow.halted):
+    if not (flow.paused and writes):
         return None
-    return issue_command(set_flow(instance, flow, halted=True, issued=False), command_factory.halt, now)
+    return issue_command(set_flow(instance, flow, step_command=StepCommand.HALTED), command_factory.halt, now)
 
 
 def _release_halt(instance: Instance, flow: Flow, _now: int, _resend_ms: int) -> Move | None:
-    return Move(set_flow(instance, flow, halted=False)) if flow.halted and not flow.paused else None
+    return (
+        Move(set_flow(instance, flow, step_command=StepCommand.DUE))
+        if flow.halted and not flow.paused
+        else None
+    )
 
 
 def _acknowledge_pull_in(instance: Instance, _flow: Flow, _now: int, _resend_ms: int) -> Move | None:

@@ -15,7 +15,7 @@ from services.planner.decision.transitions import (
     resend,
     set_flow,
 )
-from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step
+from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step, StepCommand
 from services.planner.rules import freeze_hold
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
 from shared.domain.deployflow import Action, FlowPhase, OnFailure
@@ -31,7 +31,7 @@ def end_waiting(instance: Instance, now: int) -> Instance:
     for flow in instance.waiting:
         if flow.outcome is not None:
             ended.append(_end_unstarted(flow, flow.outcome, now, flow.reason, flow.message))
-        elif flow.strategy.canceled or flow.deleting:
+        elif flow.canceled:
             ended.append(
                 _end_unstarted(flow, FlowPhase.CANCELED, now, "Canceled", "canceled before it began")
             )
@@ -81,7 +81,7 @@ def find_ending(instance: Instance, flow: Flow) -> FlowPhase | None:
     """How the release ends before its time, if it shall."""
     if flow.step in {Step.CANCEL, Step.FINISH, Step.DONE} or flow.outcome is not None:
         return None
-    if flow.strategy.canceled or flow.deleting:
+    if flow.canceled:
         return FlowPhase.CANCELED
     if flow.failed and flow.strategy.on_failure in {OnFailure.CANCEL, OnFailure.ROLLBACK}:
         return FlowPhase.FAILED
@@ -105,7 +105,14 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
     reason, message = _ENDED[outcome]
     if flow.message and flow.failed:
         message = f"{message}: {flow.message}"
-    ending = replace(flow, step=Step.CANCEL, outcome=outcome, reason=reason, message=message, issued=True)
+    ending = replace(
+        flow,
+        step=Step.CANCEL,
+        outcome=outcome,
+        reason=reason,
+        message=message,
+        step_command=StepCommand.ISSUED,
+    )
     if not flow.batches and flow.step not in {Step.PREPARE, Step.TAKE_OVER}:
         return Move(replace(instance, active=replace(ending, step=Step.DONE)))
     batch = flow.open_batch
@@ -118,7 +125,9 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
             return resend(instance, flow, now, resend_ms, anyway=True)
         # only pods that are known go by name: any other would be OpenKruise's choice
         return issue_command(
-            replace(instance, active=replace(ending, issued=False)), command_factory.observe, now
+            replace(instance, active=replace(ending, step_command=StepCommand.DUE)),
+            command_factory.observe,
+            now,
         )
     baked, others = flow.updated, flow.others
     if batch is None:
@@ -170,7 +179,7 @@ def _issue_cancel(
         message += f"; {baked} pods of {flow.target_revision} go on serving: {', '.join(names[:20])}"
     keep = baked + others
     return issue_command(
-        set_flow(instance, flow, message=message, victims=drop, issued=True),
+        set_flow(instance, flow, message=message, victims=drop, step_command=StepCommand.ISSUED),
         command_factory.cancel,
         now,
         keep=keep,

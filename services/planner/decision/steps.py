@@ -37,7 +37,7 @@ from services.planner.model.batch_plan import (
     size_next_batch,
 )
 from services.planner.model.flow_plan import batch_size_of, plan_batches
-from services.planner.model.state import Batch, Flow, Instance, Step
+from services.planner.model.state import Batch, Flow, Instance, Step, StepCommand
 from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.batch_interval import interval_end
 from services.planner.rules.draining import count_undrained
@@ -52,7 +52,7 @@ def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
         return Move(set_flow(instance, flow, step=Step.BETWEEN))
     if not flow.issued:
         return issue_command(
-            set_flow(instance, flow, issued=True),
+            set_flow(instance, flow, step_command=StepCommand.ISSUED),
             command_factory.remove if removing else command_factory.finish,
             now,
         )
@@ -137,7 +137,7 @@ def _prepare(instance: Instance, flow: Flow, now: int) -> Move | None:
 def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
     """What Triton 0.1.x began becomes ours by one write; then it goes on from where it stood."""
     if not flow.issued and flow.outcome is not None:
-        left = set_flow(instance, flow, step=Step.CANCEL, victims=(), issued=True)
+        left = set_flow(instance, flow, step=Step.CANCEL, victims=(), step_command=StepCommand.ISSUED)
         keep = instance.cloneset.replicas
         return issue_command(
             left,
@@ -149,11 +149,13 @@ def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
             restore_template=flow.others > 0,
         )
     if not flow.issued:
-        return issue_command(set_flow(instance, flow, issued=True), command_factory.claim, now)
+        return issue_command(
+            set_flow(instance, flow, step_command=StepCommand.ISSUED), command_factory.claim, now
+        )
     batch = flow.open_batch
     if not is_carried_out(instance, "surge" if batch else "retire"):
         return None
-    flow = replace(flow, issued=False, named={})
+    flow = replace(flow, step_command=StepCommand.DUE, named={})
     instance = replace(instance, pending=None)
     if batch is not None:
         return Move(
@@ -182,7 +184,11 @@ def _may_begin(flow: Flow, now: int) -> bool:
 
 def _between(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not count_remaining(flow.wanted, Counts(flow.updated, flow.others)):
-        return None if flow.paused else Move(set_flow(instance, flow, step=Step.FINISH, issued=False))
+        return (
+            None
+            if flow.paused
+            else Move(set_flow(instance, flow, step=Step.FINISH, step_command=StepCommand.DUE))
+        )
     if not _may_begin(flow, now):
         return None
     return _begin_batch(instance, flow, now)
@@ -203,12 +209,12 @@ def _begin_batch(instance: Instance, flow: Flow, now: int, retiring: tuple[str, 
         batches=(*flow.batches, batch),
         total=number + count_batches(beyond, 0, batch_size_of(flow)),
         victims=retiring,
-        issued=True,
+        step_command=StepCommand.ISSUED,
         step=Step.SURGE,
     )
     instance = replace(instance, active=flow)
     if not surge:
-        return Move(set_batch(instance, flow, batch, step=Step.PULL_IN, issued=False))
+        return Move(set_batch(instance, flow, batch, step=Step.PULL_IN, step_command=StepCommand.DUE))
     return issue_command(instance, command_factory.surge, now)
 
 
@@ -232,7 +238,9 @@ def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
         1 for uid, p in instance.pods.items() if not flow.keeps_pod(uid, p.revision) and not p.deleting
     )
     victims = choose_victims(instance, flow, max(others - flow.others, 0)) if flow.target_revision else ()
-    return issue_command(set_flow(instance, flow, issued=True, victims=victims), command_factory.surge, now)
+    return issue_command(
+        set_flow(instance, flow, step_command=StepCommand.ISSUED, victims=victims), command_factory.surge, now
+    )
 
 
 def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
@@ -243,7 +251,7 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
     if sum(1 for _, pod in live_pods_of(instance, batch) if pod.containers_ready) < batch.surge:
         return None
     baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now)
-    return Move(set_batch(instance, flow, baking, step=Step.PULL_IN, issued=False))
+    return Move(set_batch(instance, flow, baking, step=Step.PULL_IN, step_command=StepCommand.DUE))
 
 
 def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
@@ -271,7 +279,7 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKED):
         return None
     baked = replace(batch, phase=BatchPhase.BAKED, baked_at=now)
-    return Move(set_batch(instance, flow, baked, step=Step.PULL_OUT, issued=False))
+    return Move(set_batch(instance, flow, baked, step=Step.PULL_OUT, step_command=StepCommand.DUE))
 
 
 def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
@@ -283,7 +291,9 @@ def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not flow.issued:
         retire = count_to_retire(flow, batch)
         victims = choose_victims(instance, flow, retire)
-        instance = set_batch(instance, flow, replace(batch, retire=retire), victims=victims, issued=True)
+        instance = set_batch(
+            instance, flow, replace(batch, retire=retire), victims=victims, step_command=StepCommand.ISSUED
+        )
         if not (flow.strategy.pull_out or count_undrained(instance, victims)) or not victims:
             return _retire_now(instance, now)
         return issue_command(instance, command_factory.pull_out, now, uids=victims)
@@ -311,7 +321,11 @@ def _retire_now(instance: Instance, now: int) -> Move:
         more = count_remaining(over.wanted, Counts(over.updated, over.others))
         if more and over.updated < over.wanted and _may_begin(over, now):
             return _begin_batch(replace(instance, active=over), over, now, flow.victims)
-    return issue_command(set_flow(instance, flow, step=Step.RETIRE, issued=True), command_factory.retire, now)
+    return issue_command(
+        set_flow(instance, flow, step=Step.RETIRE, step_command=StepCommand.ISSUED),
+        command_factory.retire,
+        now,
+    )
 
 
 def _finish_batch(flow: Flow, batch: Batch, now: int) -> Flow:
@@ -323,7 +337,7 @@ def _finish_batch(flow: Flow, batch: Batch, now: int) -> Flow:
         updated=counts.updated,
         others=counts.others,
         step=Step.BETWEEN,
-        issued=False,
+        step_command=StepCommand.DUE,
     )
 
 
@@ -344,7 +358,7 @@ def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
             count = max(present - (flow.others - retire), 0)
         else:
             count = max(len(live) - (flow.updated + flow.others + batch.surge - retire), 0)
-        flow = replace(flow, victims=choose_victims(instance, flow, count), issued=True)
+        flow = replace(flow, victims=choose_victims(instance, flow, count), step_command=StepCommand.ISSUED)
         return issue_command(set_batch(instance, flow, batch), command_factory.retire, now)
     if not is_carried_out(instance, "retire") or not all_gone(instance, (*flow.victims, *flow.dropped)):
         return None

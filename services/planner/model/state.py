@@ -5,16 +5,14 @@ Values only, never changed in place; kept in Redis as JSON. Times are millisecon
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
-from cramjam import lz4
 
 from shared.domain.deployflow import SHRINKING, UPDATING, BatchPhase, FlowPhase, Mode, PodPhase
 from shared.domain.freeze_windows import Frozen
 from shared.domain.topics import Key
 
-_LZ4 = b"lz4:"
 PRE_EXISTING = 0
 """The batch of a pod that was there before: it belongs to none."""
 UNASSIGNED = -1
@@ -37,6 +35,28 @@ class Step(StrEnum):
     FINISH = "finish"
     CANCEL = "cancel"
     DONE = "done"
+
+
+class StepCommand(StrEnum):
+    """How far the command of the current step is."""
+
+    DUE = "due"
+    """Not issued yet, or to be issued again."""
+    ISSUED = "issued"
+    HALTED = "halted"
+    """The release stands still, and the CloneSet was ordered to stop what it was doing for the step."""
+
+
+class Resync(IntEnum):
+    """What the next observation of the cluster is for; a higher one includes the lower ones."""
+
+    NONE = 0
+    OBSERVE = 1
+    """Refresh the pods and the CloneSet."""
+    RECOUNT = 2
+    """Somebody else has scaled: take the counts of the release from what is observed."""
+    REBUILD = 3
+    """The release comes from `.status`: find out what that could not say."""
 
 
 class Value(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -126,16 +146,20 @@ class Batch(Value, frozen=True):
 
 
 class Flow(Value, frozen=True):
-    """One release. `updated` and `others` are the counts before the batch under way.
+    """One release. `updated` and `others` are the counts of pods before the batch under way.
 
-    `failed`: a batch failed, nothing goes on until somebody decides. `halted`: the CloneSet was told to stop.
-    `issued`: the step's command was given. `resync`: observe before anything else; then `recount` takes the
-    counts anew, `rebuilt` settles what `.status` could not tell. `outcome`: how it ends, once that is decided.
-    `named`: the pods that Triton 0.1.x named, each with its batch; `keeps_template`: the CloneSet has the target
-    template as somebody else wrote it, and writing ours would be another revision.
-    `leaving`: the uids of the pods that a restart, or a scale_in that names pods, takes away. `dropped`: new pods
-    that failed, which go with the next write though no batch replaces them. `planned`: the batches of the first
-    plan. `retries`: of the spec, those that are done. `stopped`: the replicas that a stop began with.
+    - `failed`: a batch failed; nothing goes on until a person, or `onFailure`, decides.
+    - `deleting`: the DeployFlow has a deletion timestamp.
+    - `outcome`: how the release ends, once that is decided.
+    - `target_revision`: the revision of the CloneSet that has the target template; empty until it is known.
+    - `keeps_template`: the CloneSet has the target template as somebody else wrote it; writing it in our form would
+      make another revision.
+    - `named`: the pods that the `.status` of Triton 0.1.x names, each with its batch.
+    - `leaving`: the uids of the pods that a restart, or a scale_in that names pods, removes.
+    - `dropped`: new pods that failed; the next write removes them although no batch replaces them.
+    - `planned`: the number of batches in the first plan.
+    - `retries`: those of the spec that are carried out.
+    - `stopped`: the replicas before a stop.
     """
 
     name: str
@@ -156,7 +180,6 @@ class Flow(Value, frozen=True):
     message: str = ""
     warnings: tuple[str, ...] = ()
     failed: bool = False
-    halted: bool = False
     deleting: bool = False
     outcome: FlowPhase | None = None
     target_revision: str = ""
@@ -166,10 +189,8 @@ class Flow(Value, frozen=True):
     batches: tuple[Batch, ...] = ()
     total: int = 0
     victims: tuple[str, ...] = ()
-    issued: bool = False
-    recount: bool = False
-    resync: bool = False
-    rebuilt: bool = False
+    step_command: StepCommand = StepCommand.DUE
+    resync: Resync = Resync.NONE
     named: dict[str, int] = {}
     keeps_template: bool = False
     leaving: frozenset[str] = frozenset()
@@ -201,6 +222,18 @@ class Flow(Value, frozen=True):
     def keeps_pod(self, uid: str, revision: str) -> bool:
         """Whether a pod is one of those that this release leads to; all others are there to be replaced."""
         return revision == self.target_revision if self.updating else uid not in self.leaving
+
+    @property
+    def issued(self) -> bool:
+        return self.step_command == StepCommand.ISSUED
+
+    @property
+    def halted(self) -> bool:
+        return self.step_command == StepCommand.HALTED
+
+    @property
+    def canceled(self) -> bool:
+        return self.strategy.canceled or self.deleting
 
     @property
     def held_back(self) -> bool:
@@ -296,14 +329,3 @@ class Instance(Value, frozen=True):
     @property
     def flows(self) -> tuple[Flow, ...]:
         return (*self.finished, *((self.active,) if self.active else ()), *self.waiting)
-
-
-def dump(instance: Instance) -> bytes:
-    """JSON, compressed by LZ4: a third of the memory in Redis for a fraction of a millisecond."""
-    return _LZ4 + bytes(lz4.compress_block(msgspec.json.encode(instance)))
-
-
-def load(data: bytes) -> Instance:
-    """What `dump` made; also the plain JSON of versions before that."""
-    text = bytes(lz4.decompress_block(data.removeprefix(_LZ4))) if data.startswith(_LZ4) else data
-    return msgspec.json.decode(text, type=Instance)

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from services.planner.model.flow_plan import plan_batches, size_first_batch
-from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Step
+from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Resync, Step, StepCommand
 from services.planner.recovery.status_reader import read_batch, to_milliseconds
 from shared.domain import messages as m
 from shared.domain.deployflow import BatchPhase, Condition, DeployFlowStatus, FlowPhase
@@ -49,8 +49,7 @@ def inherit_release(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         named={pod.name: c.batch for c in status.conditions for pod in c.pods},
         total=status.batches,
         started_at=to_milliseconds(status.started_at) or now,
-        resync=True,
-        rebuilt=True,
+        resync=Resync.REBUILD,
     )
 
 
@@ -70,7 +69,7 @@ def _inherit_batch(condition: Condition, finished_batches: int, now: int) -> Bat
 def take_over(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     """The instance with its release where the CloneSet and its pods say that it stands."""
     live = fact.cloneset
-    flow = replace(flow, step=Step.TAKE_OVER, resync=False, rebuilt=False, recount=False, issued=False)
+    flow = replace(flow, step=Step.TAKE_OVER, resync=Resync.NONE, step_command=StepCommand.DUE)
     if not live.exists:
         step = Step.OBSERVE if flow.outcome is None else Step.DONE
         return replace(instance, active=replace(flow, step=step, batches=(), named={}, target_revision=""))

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from msgspec.structs import replace
 
 from services.planner.model.flow_plan import plan_batches
-from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Pod, Step
+from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Pod, Resync, Step, StepCommand
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy
 from services.planner.recovery.status_reader import read_batch, to_milliseconds
 from shared.domain import messages as m
@@ -90,8 +90,7 @@ def _restore_active(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         planned=status.batches,
         started_at=to_milliseconds(status.started_at),
         overridden=status.freeze_override,
-        resync=True,
-        rebuilt=True,
+        resync=Resync.REBUILD,
     )
 
 
@@ -128,9 +127,8 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
     flow = replace(
         flow,
-        resync=False,
-        rebuilt=False,
-        issued=False,
+        resync=Resync.NONE,
+        step_command=StepCommand.DUE,
         victims=(),
         target_revision=target,
         # the target is there, though not as we would write it

@@ -18,7 +18,8 @@ from prometheus_client import Counter
 from services.planner.decision.apply_facts import Fact, make_flow
 from services.planner.decision.deadlines import next_deadline
 from services.planner.decision.decide import Decision, decide
-from services.planner.model.state import Instance, Step, dump, load
+from services.planner.model.state import Instance, Step
+from services.planner.model.stored_state import dump, load
 from services.planner.recovery.legacy_takeover import is_begun_by_legacy
 from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.freeze_hold import Windows

@@ -9,7 +9,8 @@ import pytest
 from services.planner.api.access import Caller
 from services.planner.api.change_calls import ChangeRequest, etag
 from services.planner.api.problem import Kind, Problem
-from services.planner.model.state import Batch, Flow, Instance, Strategy, dump
+from services.planner.model.state import Batch, Flow, Instance, Strategy
+from services.planner.model.stored_state import dump
 from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import BatchPhase, DeployFlowSpec, FlowPhase
 from shared.errors import Unavailable

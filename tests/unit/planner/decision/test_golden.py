@@ -9,7 +9,8 @@ import pytest
 
 from services.planner.decision.apply_facts import Fact
 from services.planner.decision.decide import decide
-from services.planner.model.state import Instance, dump, load
+from services.planner.model.state import Instance
+from services.planner.model.stored_state import dump, load
 from shared.domain import messages as m
 from shared.domain.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS
 from tests.simulation.cluster import INSTANCE, NAMESPACE

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from services.planner.decision import guards
 from services.planner.decision.guards import GUARDS, next_move
-from services.planner.model.state import UNASSIGNED, Instance, PendingCommand, Step
+from services.planner.model.state import UNASSIGNED, Instance, PendingCommand, Resync, Step, StepCommand
 from shared.domain.deployflow import PodPhase
 from tests.simulation.world import RESEND_MS
 from tests.unit.planner.releases import NEW, opening, starting, update
@@ -75,8 +75,10 @@ def _pulled_in() -> Instance:
 
 PAIRS: dict[tuple[str, str], Callable[[], Instance]] = {
     ("close", "accept_refusal"): lambda: _with_flow(_refused(_smoking()), step=Step.DONE),
-    ("accept_refusal", "observe_again"): lambda: _with_flow(_refused(_smoking()), resync=True),
-    ("observe_again", "end_without_cloneset"): lambda: _with_flow(_without_cloneset(_smoking()), resync=True),
+    ("accept_refusal", "observe_again"): lambda: _with_flow(_refused(_smoking()), resync=Resync.OBSERVE),
+    ("observe_again", "end_without_cloneset"): lambda: _with_flow(
+        _without_cloneset(_smoking()), resync=Resync.OBSERVE
+    ),
     ("end_without_cloneset", "end_early"): lambda: _with_flow(
         _without_cloneset(_smoking()), strategy={"canceled": True}
     ),
@@ -92,7 +94,7 @@ PAIRS: dict[tuple[str, str], Callable[[], Instance]] = {
     ("halt", "take_step"): lambda: _with_flow(
         _with_new_pods(_smoking(), containers_ready=True), strategy={"paused": True}
     ),
-    ("release_halt", "take_step"): lambda: _with_flow(_smoking(), halted=True, issued=False),
+    ("release_halt", "take_step"): lambda: _with_flow(_smoking(), step_command=StepCommand.HALTED),
     ("acknowledge_pull_in", "take_step"): _pulled_in,
 }
 
@@ -116,7 +118,7 @@ def test_of_two_guards_that_both_apply_the_first_decides(first: str, later: str)
 def test_a_guard_that_waits_holds_back_the_guards_after_it() -> None:
     """An observation that is under way: nothing moves until its answer is there."""
     observing = PendingCommand(1, "observe", "", sent_at=NOW)
-    instance = _with_flow(replace(_pulled_in(), pending=observing), resync=True)
+    instance = _with_flow(replace(_pulled_in(), pending=observing), resync=Resync.OBSERVE)
     assert next_move(instance, NOW, resend_ms=RESEND_MS) is None
-    settled = _with_flow(instance, resync=False)
+    settled = _with_flow(instance, resync=Resync.NONE)
     assert next_move(settled, NOW, resend_ms=RESEND_MS) is not None

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from services.planner.model.state import Instance, dump, load
+from services.planner.model.state import Instance
+from services.planner.model.stored_state import dump, load
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType, Target
 from shared.domain.topics import PHASE_EVENTS

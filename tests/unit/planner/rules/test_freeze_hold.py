@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.planner.decision.deadlines import next_deadline
-from services.planner.model.state import dump, load
+from services.planner.model.stored_state import dump, load
 from services.planner.rules.freeze_hold import NO_WINDOWS, Windows
 from shared.domain.deploy_commands import CommandType, Refusal
 from shared.domain.freeze_windows import FreezeWindow
