@@ -10,7 +10,15 @@ from enum import StrEnum
 import msgspec
 from cramjam import lz4
 
-from shared.domain.deployflow import SHRINKING, UPDATING, BatchPhase, FlowPhase, Mode, PodPhase
+from shared.domain.deployflow import (
+    SHRINKING,
+    UPDATING,
+    BatchPhase,
+    FlowPhase,
+    Mode,
+    OnFailure,
+    PodPhase,
+)
 from shared.domain.freeze_windows import Frozen
 from shared.domain.topics import Key
 
@@ -84,7 +92,7 @@ class Strategy(Value, frozen=True):
     pull_in_timeout: int = 60
     bake: int = 0
     pull_out: int = 0
-    on_failure: str = "pause"
+    on_failure: OnFailure = OnFailure.PAUSE
     failure_threshold: int | str = 0
     progress_deadline: int | None = None
     retries: int = 0
