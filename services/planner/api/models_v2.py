@@ -106,7 +106,7 @@ def _patch_of(*strategies: type[df.Strategy]) -> Callable[[type[M]], type[M]]:
         for name, info in strategy.model_fields.items():
             # an empty batchSize, which the first version wrote, is no value of the second
             rules = tuple(rule for rule in info.metadata if not isinstance(rule, BeforeValidator | StrEnum))
-            kind = Annotated[info.annotation, *rules] if rules else info.annotation
+            kind: Any = Annotated[info.annotation, *rules] if rules else info.annotation
             fields[name] = (kind | None, Field(None, description=info.description))
 
     def decorate(model: type[M]) -> type[M]:
