@@ -69,7 +69,7 @@ def command_for(
     )
 
 
-def meant_for(flow: Json) -> tuple[int | None, BatchPhase | None]:
+def place_of(flow: Json) -> tuple[int | None, BatchPhase | None]:
     """Where the release stands when a bare `next` is pressed: that is the place it is meant for."""
     conditions = (flow.get("status") or {}).get("conditions") or []
     if not conditions:

@@ -30,7 +30,7 @@ def _command_line(arguments: list[str]) -> int:
     import typer
     from typer.exceptions import TyperException
 
-    from cli.application import app
+    from cli.command_list import app
     from cli.exits import FAILED, INTERRUPTED, USAGE, Failure
     from cli.interrupts import Interrupted
 
@@ -76,10 +76,12 @@ def _known(error: Exception) -> tuple[str, bool] | None:
     if isinstance(error, ApiError):
         return f"Kubernetes refused: {error}", error.code in {400, 422}
     if "triton_client" in sys.modules:
-        from triton_client import TritonError
+        import triton_client
 
-        if isinstance(error, TritonError):
+        if isinstance(error, triton_client.TritonError):
             return _of_server(str(error), error.status, error.reason)
+        if isinstance(error, triton_client.ConfigError):
+            return str(error), True
     if isinstance(error, ConfigError):
         return str(error), True
     if isinstance(error, Refusal | Unavailable):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,11 +14,15 @@ import typer
 
 from cli.output import Format
 
+Json = dict[str, Any]
+
 NAME_HELP = "A DeployFlow, or an instance: then its current release (the unfinished one, else the newest)."
 
 Namespace = Annotated[
     str | None,
-    typer.Option("-n", "--namespace", help="Default: that of the kubeconfig's context, else default."),
+    typer.Option(
+        "-n", "--namespace", help="Default: the namespace of the kubeconfig's context, else default."
+    ),
 ]
 Kubeconfig = Annotated[
     Path | None,
@@ -28,7 +33,7 @@ Server = Annotated[
     typer.Option(
         "--server",
         metavar="URL",
-        help="Ask Triton's REST API there, not the cluster. Default: TRITON_SERVER.",
+        help="Use Triton's REST API at this URL, not the cluster. Default: TRITON_SERVER.",
     ),
 ]
 CaFile = Annotated[
@@ -36,19 +41,26 @@ CaFile = Annotated[
     typer.Option(
         "--ca-file",
         metavar="PEM",
-        help="Who signed the server's certificate. Default: TRITON_SERVER_CA_FILE.",
+        help="Certificates of the CA that signed the server's. Default: TRITON_SERVER_CA_FILE.",
     ),
 ]
-Output = Annotated[Format | None, typer.Option("-o", "--output", help="For programs, instead of text.")]
+Output = Annotated[Format | None, typer.Option("-o", "--output", help="Print JSON or YAML instead of text.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False)]
 As = Annotated[
-    str | None, typer.Option("--as", metavar="WHO", help="Who asks, for the release log. Default: $USER.")
+    str | None,
+    typer.Option("--as", metavar="WHO", help="The requester's name for the release log. Default: $USER."),
 ]
+Pods = Annotated[
+    list[str] | None,
+    typer.Option("--pod", metavar="POD", help="A pod to delete; repeat it for several pods."),
+]
+_Mode = Annotated[str | None, typer.Option("--mode", help="auto or manual.")]
+_Interval = Annotated[int | None, typer.Option("--interval", min=0, help="Seconds between batches.")]
 
 
-def _why(text: str | None) -> str | None:
+def _reason(text: str | None) -> str | None:
     if text is not None and not text.strip():
-        msg = "say why"
+        msg = "the reason is empty"
         raise typer.BadParameter(msg)
     return text
 
@@ -58,64 +70,129 @@ OverrideFreeze = Annotated[
     typer.Option(
         "--override-freeze",
         metavar="WHY",
-        help="Begin in a freeze window too; who and why go on record.",
-        callback=_why,
+        help="Start in a freeze window too; the requester and this reason are recorded.",
+        callback=_reason,
     ),
 ]
 File = Annotated[
     str,
-    typer.Option("-f", "--filename", metavar="FILE", help="YAML or JSON, one or more documents; - is stdin."),
+    typer.Option(
+        "-f", "--filename", metavar="FILE", help="YAML or JSON file with one or more documents; - is stdin."
+    ),
 ]
 State = Annotated[
     Path | None,
     typer.Option(
-        "--state", metavar="DIR", help="Where logs, kubeconfig and events go. Default: a temporary one."
+        "--state", metavar="DIR", help="Folder for logs, kubeconfig and events. Default: a temporary one."
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Where:
-    """Which cluster or server, and which namespace, as the options say it; `located` puts them in its place."""
+    """Which cluster or server, and which namespace a command is about."""
 
-    namespace: str | None = None
-    kubeconfig: Path | None = None
-    server: str | None = None
-    ca_file: Path | None = None
+    namespace: Namespace = None
+    kubeconfig: Kubeconfig = None
+    server: Server = None
+    ca_file: CaFile = None
 
     @property
     def named(self) -> bool:
-        """Whether an option says whom to ask."""
+        """Return whether an option names a cluster or a server."""
         return self.kubeconfig is not None or self.server is not None
 
 
+@dataclass(frozen=True)
+class Request:
+    """What every command that changes a release has: the requester, the place and the form of the output."""
+
+    requested_by: As = None
+    namespace: Namespace = None
+    kubeconfig: Kubeconfig = None
+    server: Server = None
+    ca_file: CaFile = None
+    output: Output = None
+
+    @property
+    def where(self) -> Where:
+        return Where(self.namespace, self.kubeconfig, self.server, self.ca_file)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The sizes and pauses of the batches of a release."""
+
+    batch_size: Annotated[
+        str | None, typer.Option("--batch-size", help="A count or a share: 2, 25%. Default: all at once.")
+    ] = None
+    mode: Annotated[str | None, typer.Option("--mode", help="auto or manual. Default: auto.")] = None
+    interval: _Interval = None
+
+    def strategy(self) -> Json:
+        """Return the fields of the strategy that the options set."""
+        return strategy_of(self.batch_size, self.mode, self.interval)
+
+
+@dataclass(frozen=True)
+class UpdatePace:
+    """The same of an update; an option that is absent keeps the value of the last successful release."""
+
+    batch_size: Annotated[str | None, typer.Option("--batch-size", help="A count or a share: 2, 25%.")] = None
+    canary: Annotated[int | None, typer.Option("--canary", help="Pods of the canary; 0: none.")] = None
+    mode: _Mode = None
+    interval: _Interval = None
+
+    def strategy(self) -> Json:
+        """Return the fields of the strategy that the options set."""
+        return strategy_of(self.batch_size, self.mode, self.interval, canary=self.canary)
+
+
+def strategy_of(
+    batch_size: str | None = None,
+    mode: str | None = None,
+    interval: int | None = None,
+    *,
+    canary: int | None = None,
+) -> Json:
+    """Return the strategy fields for these values, without those that are None."""
+    values = {
+        "batchSize": int(batch_size) if batch_size and _INTEGER.fullmatch(batch_size) else batch_size,
+        "mode": mode,
+        "batchIntervalSeconds": interval,
+        "canary": canary,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def server_of(where: Where) -> str | None:
-    """The URL of the server, if one is to be asked: a kubeconfig that is named goes before TRITON_SERVER."""
+    """Return the URL of the server to use, None for the cluster: --kubeconfig overrides TRITON_SERVER."""
     return where.server or (None if where.kubeconfig else os.environ.get("TRITON_SERVER"))
 
 
-UNSAID: Final = Where()
-_OF_WHERE: Final = {"namespace": Namespace, "kubeconfig": Kubeconfig, "server": Server, "ca_file": CaFile}
+_INTEGER: Final = re.compile(r"[+-]?\d+")
+_GROUPS: Final = (Where, Request, Pace, UpdatePace)
 
 
-def located(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of `Where` in the place of its parameter `where`, if it has one."""
-    parameters = dict(inspect.signature(command, eval_str=True).parameters)
-    if parameters.pop("where", None) is None:
-        return command
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with each parameter that is a group of options replaced by the options themselves."""
+    parameters = inspect.signature(command, eval_str=True).parameters
+    groups = {name: each.annotation for name, each in parameters.items() if each.annotation in _GROUPS}
+    options: list[inspect.Parameter] = []
+    for name, parameter in parameters.items():
+        members = _members(groups[name]) if name in groups else [parameter]
+        options += [member.replace(kind=inspect.Parameter.KEYWORD_ONLY) for member in members]
 
-    def run(**given: Any) -> None:
-        where = Where(**{name: given.pop(name) for name in _OF_WHERE})
-        command(**given, where=where)
+    def run(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
 
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in _OF_WHERE.items()
-    ]
-    output = parameters.pop("output", None)
-    kept = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters.values()]
-    last = [output.replace(kind=inspect.Parameter.KEYWORD_ONLY)] if output else []
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature([*kept, *more, *last])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in (*kept, *more, *last)}
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
     return run
+
+
+def _members(group: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(group, eval_str=True).parameters.values())

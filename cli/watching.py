@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from cli.backends import Backend
+    from cli.backend import Backend
 
 Json = dict[str, Any]
 SILENCE_SECONDS: Final = 90.0

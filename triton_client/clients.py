@@ -1,4 +1,4 @@
-"""The two clients: the same calls, sent and waited for in their two ways."""
+"""The two clients, one for threads and one for asyncio: the same operations, sent by httpx."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypedDict, TypeVar,
 
 import httpx
 
-from shared.errors import ConfigError
-from triton_client import calls
-from triton_client.calls import Ask, Listen
+from triton_client import operations
+from triton_client.errors import ConfigError
+from triton_client.operations import Operation, Subscription
 from triton_client.policy import Outcome, checked, pause_before_another
-from triton_client.streams import SILENCE_SECONDS, Following, is_stream
+from triton_client.server_sent_events import SILENCE_SECONDS, Following, is_stream
 
 CONNECT_SECONDS: Final = 5.0
 P = ParamSpec("P")
@@ -28,24 +28,24 @@ T = TypeVar("T")
 
 
 class Options(TypedDict, total=False):
-    """How a client asks, beside the URL of the server."""
+    """The options of a client beside the URL of the server."""
 
     namespace: str
     token: str
     token_file: Path | str | None
-    """Read for each request: a token that is exchanged from time to time, as pods have it."""
+    """Read for each request: the token in a pod is replaced from time to time."""
     requested_by: str
-    """Counts only where nobody has to log in."""
+    """The name of the requester; used only by servers without authentication."""
     ca_file: Path | str | None
-    """Who signed the server's certificate; else who the system trusts."""
+    """Certificates of the CA that signed the server's; default: those that the system trusts."""
     timeout: float
-    """Seconds for an answer."""
+    """Seconds to wait for an answer."""
     retries: int
-    """So often a request is sent again where the server is away for the moment or busy; changes are done once."""
+    """How often to send a request again while the server is unavailable or busy; a change takes effect once."""
 
 
 class _Client:
-    """What both have. Raises `ConfigError` for options that can't be meant."""
+    """The part that both clients share. Raises `ConfigError` for options that can't be used."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class _Client:
         except httpx.InvalidURL:
             url = httpx.URL()
         if url.scheme not in {"http", "https"} or not url.host:
-            msg = f"{server!r} is no URL of a server: give one like https://triton.example.com:8088"
+            msg = f"{server!r} is no URL of a server: use one like https://triton.example.com:8088"
             raise ConfigError(msg)
 
     def using(
@@ -85,9 +85,9 @@ class _Client:
         requested_by: str | None = None,
         request_id: str | None = None,
     ) -> Self:
-        """The same client for another namespace or asker, over the same connections.
+        """Return the same client for another namespace or requester, over the same connections.
 
-        `request_id` names its changes: the same call with the same id again is done once, also by another process.
+        `request_id` identifies its changes: the same call with the same id takes effect once, also from another process.
         """
         other = copy.copy(self)
         other.namespace = self.namespace if namespace is None else namespace
@@ -96,7 +96,7 @@ class _Client:
         return other
 
     def _headers(self) -> httpx.Headers:
-        """Read anew for each request: a token in a file is exchanged before it runs out."""
+        """Return the headers of a request; reads the token file each time, as tokens expire."""
         token = self._token
         if self._token_file:
             try:
@@ -104,18 +104,20 @@ class _Client:
             except (OSError, UnicodeDecodeError) as error:
                 msg = f"token file {self._token_file} can't be read: {error}"
                 raise ConfigError(msg) from error
-        given = {"Authorization": f"Bearer {token}" if token else "", "X-Requested-By": self._requested_by}
-        return httpx.Headers({name.encode(): value.encode() for name, value in given.items() if value})
+        headers = {"Authorization": f"Bearer {token}" if token else "", "X-Requested-By": self._requested_by}
+        return httpx.Headers({name.encode(): value.encode() for name, value in headers.items() if value})
 
-    def _request(self, http: httpx.Client | httpx.AsyncClient, ask: Ask[T], key: str) -> httpx.Request:
+    def _request(
+        self, http: httpx.Client | httpx.AsyncClient, operation: Operation[T], key: str
+    ) -> httpx.Request:
         headers = self._headers()
-        if ask.method != "GET":
+        if operation.method != "GET":
             headers["Idempotency-Key"] = key
-        if ask.match:
-            headers["If-Match"] = ask.match
-        url, query = self.server + ask.path, dict(ask.query)
+        if operation.if_match:
+            headers["If-Match"] = operation.if_match
+        url, query = self.server + operation.path, dict(operation.query)
         return http.build_request(
-            ask.method, url, params=query, json=ask.body, headers=headers, timeout=self._timeout
+            operation.method, url, params=query, json=operation.body, headers=headers, timeout=self._timeout
         )
 
     def _listen(self, http: httpx.Client | httpx.AsyncClient, following: Following[T]) -> httpx.Request:
@@ -131,51 +133,51 @@ def _tls(ca_file: Path | str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        # what OpenSSL makes of a file without certificates is an OSError too
+        # OpenSSL raises an OSError for a file without certificates too
         msg = f"CA file {ca_file} can't be used: {error}"
         raise ConfigError(msg) from error
 
 
-def _now(describe: Callable[Concatenate[str, P], Ask[T]]) -> Callable[Concatenate[Triton, P], T]:
+def _now(describe: Callable[Concatenate[str, P], Operation[T]]) -> Callable[Concatenate[Triton, P], T]:
     @functools.wraps(describe)
-    def call(self: Triton, /, *given: P.args, **named: P.kwargs) -> T:
-        return self._call(describe(self.namespace, *given, **named))
+    def call(self: Triton, /, *arguments: P.args, **named: P.kwargs) -> T:
+        return self._call(describe(self.namespace, *arguments, **named))
 
     return call
 
 
 def _soon(
-    describe: Callable[Concatenate[str, P], Ask[T]],
+    describe: Callable[Concatenate[str, P], Operation[T]],
 ) -> Callable[Concatenate[AsyncTriton, P], Coroutine[Any, Any, T]]:
     @functools.wraps(describe)
-    async def call(self: AsyncTriton, /, *given: P.args, **named: P.kwargs) -> T:
-        return await self._call(describe(self.namespace, *given, **named))
+    async def call(self: AsyncTriton, /, *arguments: P.args, **named: P.kwargs) -> T:
+        return await self._call(describe(self.namespace, *arguments, **named))
 
     return call
 
 
 def _each(
-    describe: Callable[Concatenate[str, P], Listen[T]],
+    describe: Callable[Concatenate[str, P], Subscription[T]],
 ) -> Callable[Concatenate[Triton, P], Generator[T]]:
     @functools.wraps(describe)
-    def call(self: Triton, /, *given: P.args, **named: P.kwargs) -> Generator[T]:
-        return self._follow(describe(self.namespace, *given, **named))
+    def call(self: Triton, /, *arguments: P.args, **named: P.kwargs) -> Generator[T]:
+        return self._follow(describe(self.namespace, *arguments, **named))
 
     return call
 
 
 def _each_soon(
-    describe: Callable[Concatenate[str, P], Listen[T]],
+    describe: Callable[Concatenate[str, P], Subscription[T]],
 ) -> Callable[Concatenate[AsyncTriton, P], AsyncGenerator[T]]:
     @functools.wraps(describe)
-    def call(self: AsyncTriton, /, *given: P.args, **named: P.kwargs) -> AsyncGenerator[T]:
-        return self._follow(describe(self.namespace, *given, **named))
+    def call(self: AsyncTriton, /, *arguments: P.args, **named: P.kwargs) -> AsyncGenerator[T]:
+        return self._follow(describe(self.namespace, *arguments, **named))
 
     return call
 
 
 class Triton(_Client):
-    """For programs that wait for each answer. Calls raise `TritonError`, the first one also `ConfigError`."""
+    """The client that blocks until each answer. Calls raise `TritonError`; an unreadable token file, `ConfigError`."""
 
     def __init__(self, server: str, **options: Unpack[Options]) -> None:
         super().__init__(server, **options)
@@ -192,22 +194,22 @@ class Triton(_Client):
     def close(self) -> None:
         self._http.close()
 
-    def _call(self, ask: Ask[T]) -> T:
+    def _call(self, operation: Operation[T]) -> T:
         key, attempt = self._key(), 0
         while True:
             outcome: Outcome
             try:
-                outcome = self._http.send(self._request(self._http, ask, key))
+                outcome = self._http.send(self._request(self._http, operation, key))
             except httpx.TransportError as error:
                 outcome = error
             pause = pause_before_another(outcome, attempt, self._retries)
             if pause is None:
-                return ask.read(checked(outcome, self.server))
+                return operation.read(checked(outcome, self.server))
             attempt += 1
             time.sleep(pause)
 
-    def _follow(self, listen: Listen[T]) -> Generator[T]:
-        following = Following(listen, self.server, self._retries)
+    def _follow(self, subscription: Subscription[T]) -> Generator[T]:
+        following = Following(subscription, self.server, self._retries)
         while not following.over:
             outcome: Outcome | None = None
             try:
@@ -226,38 +228,38 @@ class Triton(_Client):
                 outcome = error
             time.sleep(following.again_in(outcome))
 
-    deployflows = _now(calls.deployflows)
-    deployflow = _now(calls.deployflow)
-    watch = _each(calls.watch)
-    events = _each(calls.events)
-    create = _now(calls.create)
-    steer = _now(calls.steer)
-    delete = _now(calls.delete)
-    next = _now(calls.next)
-    continue_ = _now(calls.continue_)
-    promote = _now(calls.promote)
-    pause = _now(calls.pause)
-    resume = _now(calls.resume)
-    cancel = _now(calls.cancel)
-    retry = _now(calls.retry)
-    instances = _now(calls.instances)
-    instance = _now(calls.instance)
-    pods = _now(calls.pods)
-    history = _now(calls.history)
-    update = _now(calls.update)
-    rollback = _now(calls.rollback)
-    restart = _now(calls.restart)
-    scale = _now(calls.scale)
-    stop = _now(calls.stop)
-    start = _now(calls.start)
-    delete_instance = _now(calls.delete_instance)
-    plan = _now(calls.plan)
-    restart_all = _now(calls.restart_all)
-    scale_all = _now(calls.scale_all)
+    deployflows = _now(operations.deployflows)
+    deployflow = _now(operations.deployflow)
+    watch = _each(operations.watch)
+    events = _each(operations.events)
+    create = _now(operations.create)
+    steer = _now(operations.steer)
+    delete = _now(operations.delete)
+    next = _now(operations.next)
+    continue_ = _now(operations.continue_)
+    promote = _now(operations.promote)
+    pause = _now(operations.pause)
+    resume = _now(operations.resume)
+    cancel = _now(operations.cancel)
+    retry = _now(operations.retry)
+    instances = _now(operations.instances)
+    instance = _now(operations.instance)
+    pods = _now(operations.pods)
+    history = _now(operations.history)
+    update = _now(operations.update)
+    rollback = _now(operations.rollback)
+    restart = _now(operations.restart)
+    scale = _now(operations.scale)
+    stop = _now(operations.stop)
+    start = _now(operations.start)
+    delete_instance = _now(operations.delete_instance)
+    plan = _now(operations.plan)
+    restart_all = _now(operations.restart_all)
+    scale_all = _now(operations.scale_all)
 
 
 class AsyncTriton(_Client):
-    """The same for asyncio."""
+    """The client for asyncio, with the same methods."""
 
     def __init__(self, server: str, **options: Unpack[Options]) -> None:
         super().__init__(server, **options)
@@ -274,22 +276,22 @@ class AsyncTriton(_Client):
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def _call(self, ask: Ask[T]) -> T:
+    async def _call(self, operation: Operation[T]) -> T:
         key, attempt = self._key(), 0
         while True:
             outcome: Outcome
             try:
-                outcome = await self._http.send(self._request(self._http, ask, key))
+                outcome = await self._http.send(self._request(self._http, operation, key))
             except httpx.TransportError as error:
                 outcome = error
             pause = pause_before_another(outcome, attempt, self._retries)
             if pause is None:
-                return ask.read(checked(outcome, self.server))
+                return operation.read(checked(outcome, self.server))
             attempt += 1
             await asyncio.sleep(pause)
 
-    async def _follow(self, listen: Listen[T]) -> AsyncGenerator[T]:
-        following = Following(listen, self.server, self._retries)
+    async def _follow(self, subscription: Subscription[T]) -> AsyncGenerator[T]:
+        following = Following(subscription, self.server, self._retries)
         while not following.over:
             outcome: Outcome | None = None
             try:
@@ -309,31 +311,31 @@ class AsyncTriton(_Client):
                 outcome = error
             await asyncio.sleep(following.again_in(outcome))
 
-    deployflows = _soon(calls.deployflows)
-    deployflow = _soon(calls.deployflow)
-    watch = _each_soon(calls.watch)
-    events = _each_soon(calls.events)
-    create = _soon(calls.create)
-    steer = _soon(calls.steer)
-    delete = _soon(calls.delete)
-    next = _soon(calls.next)
-    continue_ = _soon(calls.continue_)
-    promote = _soon(calls.promote)
-    pause = _soon(calls.pause)
-    resume = _soon(calls.resume)
-    cancel = _soon(calls.cancel)
-    retry = _soon(calls.retry)
-    instances = _soon(calls.instances)
-    instance = _soon(calls.instance)
-    pods = _soon(calls.pods)
-    history = _soon(calls.history)
-    update = _soon(calls.update)
-    rollback = _soon(calls.rollback)
-    restart = _soon(calls.restart)
-    scale = _soon(calls.scale)
-    stop = _soon(calls.stop)
-    start = _soon(calls.start)
-    delete_instance = _soon(calls.delete_instance)
-    plan = _soon(calls.plan)
-    restart_all = _soon(calls.restart_all)
-    scale_all = _soon(calls.scale_all)
+    deployflows = _soon(operations.deployflows)
+    deployflow = _soon(operations.deployflow)
+    watch = _each_soon(operations.watch)
+    events = _each_soon(operations.events)
+    create = _soon(operations.create)
+    steer = _soon(operations.steer)
+    delete = _soon(operations.delete)
+    next = _soon(operations.next)
+    continue_ = _soon(operations.continue_)
+    promote = _soon(operations.promote)
+    pause = _soon(operations.pause)
+    resume = _soon(operations.resume)
+    cancel = _soon(operations.cancel)
+    retry = _soon(operations.retry)
+    instances = _soon(operations.instances)
+    instance = _soon(operations.instance)
+    pods = _soon(operations.pods)
+    history = _soon(operations.history)
+    update = _soon(operations.update)
+    rollback = _soon(operations.rollback)
+    restart = _soon(operations.restart)
+    scale = _soon(operations.scale)
+    stop = _soon(operations.stop)
+    start = _soon(operations.start)
+    delete_instance = _soon(operations.delete_instance)
+    plan = _soon(operations.plan)
+    restart_all = _soon(operations.restart_all)
+    scale_all = _soon(operations.scale_all)

@@ -1,4 +1,4 @@
-"""What a refusal means and whether to ask again: pure, for both clients."""
+"""When to send a request again, and which error an answer means. Pure, for both clients."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from typing import Final
 
 import httpx
 
-from triton_client.answers import TritonError
+from triton_client.errors import TritonError
 
 FIRST_SECONDS: Final = 0.2
 LONGEST_SECONDS: Final = 10.0
-"""Between two attempts, however long the server says."""
-_FOR_NOW: Final = frozenset({429, 502, 503, 504})
+"""The longest pause between two attempts, also where the server asks for more."""
+_TEMPORARY: Final = frozenset({429, 502, 503, 504})
 
 Outcome = httpx.Response | httpx.TransportError
 
 
 def pause_before_another(outcome: Outcome, attempt: int, retries: int) -> float | None:
-    """Seconds until the next attempt after the `attempt`-th, from 0; None: this outcome counts.
+    """Return the seconds to wait after attempt number `attempt` (from 0); None if the outcome is final.
 
-    Every request may be repeated: one that changes something carries an id, by which it is done once.
+    Every request may be repeated: a change carries an id, so that it takes effect once.
     """
-    if attempt >= retries or not for_now(outcome):
+    if attempt >= retries or not is_temporary(outcome):
         return None
-    told = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx.Response) else ""
-    pause = float(told) if told.isdecimal() else FIRST_SECONDS * 2**attempt
+    wait = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx.Response) else ""
+    pause = float(wait) if wait.isdecimal() else FIRST_SECONDS * 2**attempt
     return min(pause, LONGEST_SECONDS)
 
 
-def for_now(outcome: Outcome) -> bool:
-    """Whether it may be otherwise soon."""
+def is_temporary(outcome: Outcome) -> bool:
+    """Return whether the same request may succeed soon."""
     if isinstance(outcome, httpx.Response):
-        return outcome.status_code in _FOR_NOW
+        return outcome.status_code in _TEMPORARY
     return not (_unknown_issuer(outcome) or isinstance(outcome, httpx.UnsupportedProtocol))
 
 
 def checked(outcome: Outcome, server: str) -> httpx.Response:
-    """The answer, if it is one of success; raises `TritonError`."""
+    """Return a successful answer; raises `TritonError` for any other outcome."""
     if isinstance(outcome, httpx.TransportError):
         raise _not_reached(outcome, server) from outcome
     if outcome.is_success and "json" in outcome.headers.get("Content-Type", "json"):
@@ -46,7 +46,7 @@ def checked(outcome: Outcome, server: str) -> httpx.Response:
 
 def _not_reached(error: httpx.TransportError, server: str) -> TritonError:
     if _unknown_issuer(error):
-        text = f"the certificate of {server} is not to be trusted ({_why(error)}): name who signed it"
+        text = f"the certificate of {server} is not trusted ({_why(error)}): name the CA that signed it"
         return TritonError(0, "UnknownIssuer", text)
     return TritonError(0, "Unavailable", f"Triton at {server} does not answer: {_why(error)}")
 
@@ -57,7 +57,7 @@ def _unknown_issuer(error: httpx.TransportError) -> bool:
 
 def _why(error: httpx.TransportError) -> str:
     text = " ".join(str(error).split())
-    # OpenSSL's place in its own code tells nobody anything
+    # the position in OpenSSL's source code helps nobody
     return (
         text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         or text
@@ -67,14 +67,14 @@ def _why(error: httpx.TransportError) -> str:
 
 def _refused(answer: httpx.Response, server: str) -> TritonError:
     try:
-        told = answer.json()
-        return TritonError(answer.status_code, str(told["reason"]), str(told["detail"]))
+        problem = answer.json()
+        return TritonError(answer.status_code, str(problem["reason"]), str(problem["detail"]))
     except (ValueError, KeyError, TypeError):
         pass
     code = answer.status_code
-    if code in _FOR_NOW:
+    if code in _TEMPORARY:
         return TritonError(
             code, "Unavailable", f"Triton at {server} does not answer: {code} {answer.reason_phrase}"
         )
-    text = f"{server} is no REST API of Triton's: {answer.request.method} {answer.request.url.path} was answered {code}"
+    text = f"{server} is not Triton's REST API: it answered {answer.request.method} {answer.request.url.path} with {code}"
     return TritonError(code, "NotTriton", text)

@@ -13,14 +13,14 @@ from cli.connection import Cluster, Place, connect
 from cli.demo import applications as apps
 from cli.demo import checks
 from cli.demo.checks import Check
-from cli.demo.report import Report, Stage
+from cli.demo.summary import Report, Stage
 from cli.demo.witness import Witness
 from cli.exits import Failure
 from cli.manifests import Document, apply
+from cli.options import strategy_of
 from cli.output import Format
 from cli.planning import plan_lines, planned
 from cli.rendering import progress, status_of
-from cli.strategy import paced
 from cli.watching import follow
 from services.planner.views.plan_preview import assume
 from shared.domain.deploy_commands import CommandType
@@ -207,7 +207,7 @@ class Demo:
         from cli.control import new_request_id
 
         base = history.last_good(await self._cluster.releases(apps.WEB), apps.WEB)
-        spec = updated(base, Wish(image, strategy=paced(str(apps.BATCH_SIZE), "auto")))
+        spec = updated(base, Wish(image, strategy=strategy_of(str(apps.BATCH_SIZE), "auto")))
         assumption = assume(spec, await self._cluster.cloneset(apps.WEB))
         self._stage.lines(plan_lines(spec, planned(spec, assumption)))
         body = release(spec, namespace="default", request_id=new_request_id(), requested_by=REQUESTED_BY)
@@ -217,10 +217,10 @@ class Demo:
         return name
 
     async def _act(self, name: str, kind: CommandType) -> None:
-        from cli.control import act, command_for, meant_for
+        from cli.control import act, command_for, place_of
 
         flow = await self._flow(name)
-        batch, stage = meant_for(flow) if kind == CommandType.NEXT else (None, None)
+        batch, stage = place_of(flow) if kind == CommandType.NEXT else (None, None)
         command = command_for(flow, kind, REQUESTED_BY, batch=batch, stage=stage)
         self._stage.say(await act(self._cluster, flow, command))
 
@@ -266,7 +266,7 @@ class Demo:
 
     async def tell(self) -> None:
         """The release log, from the event store."""
-        from cli.story import Story
+        from cli.log_text import Story
 
         self._stage.title("The release log")
         for name in self._told:

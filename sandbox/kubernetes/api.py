@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import errors
-from .errors import ApiError, Cause
+from .causes import Cause
+from .errors import ApiError
 from .objects import Json, is_terminating, random_suffix, timestamp, with_metadata
 from .resources import Registry, Resource
 from .store import Record, Store

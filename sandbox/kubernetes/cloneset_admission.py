@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .causes import Cause
 from .cloneset_arithmetic import scaled
-from .errors import Cause, denied_by_webhook
+from .errors import denied_by_webhook
 from .objects import Json, controller_of, is_terminating
 from .pod_defaults import pod_template, template_causes
 from .selectors import from_spec, matches

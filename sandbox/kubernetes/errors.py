@@ -6,20 +6,9 @@ up (Invalid), and kubectl prints `message` as it is, so the words follow the rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
+from .causes import Cause
 from .objects import Json
-
-if TYPE_CHECKING:
-    from .resources import Resource
-
-
-class Cause(NamedTuple):
-    """One field that is wrong: the path to it, a machine-readable reason and the sentence about it."""
-
-    field: str
-    reason: str
-    message: str
+from .resources import Resource
 
 
 class ApiError(Exception):

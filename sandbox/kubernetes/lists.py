@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from .errors import ApiError, bad_request
-from .objects import random_suffix
+from .objects import encode, random_suffix
 from .resources import Resource
-from .store import Record, Store, encode
+from .store import Record, Store
 from .watches import Scope
 
 SNAPSHOTS = 64

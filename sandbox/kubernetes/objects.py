@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 Json = dict[str, Any]
 
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """The letters Kubernetes itself uses in generated names: no vowels, so that no words come out."""
 
+encode = msgspec.json.Encoder().encode
+
 
 def timestamp(at: datetime | None = None) -> str:
     return (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def micro_timestamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parsed_time(text: str) -> datetime:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from .errors import Cause
+from .causes import Cause
 from .objects import Json
 
 _POD_SPEC: Json = {

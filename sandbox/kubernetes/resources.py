@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from .objects import Json
-
-if TYPE_CHECKING:
-    from .schema import Schema
+from .schema import Schema
 
 GroupVersion = tuple[str, str]
 

@@ -4,7 +4,8 @@ Scale.
 
 from __future__ import annotations
 
-from .errors import Cause, invalid
+from .causes import Cause
+from .errors import invalid
 from .objects import Json, lookup, timestamp
 from .resources import Resource
 

@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import Cause
-from .objects import Json, copied, parsed_time
+from .causes import Cause
+from .objects import Json, copied, encode, parsed_time
 from .rules import Rule, type_name
-from .store import encode
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),

@@ -24,7 +24,7 @@ from .container_logs import log_text
 from .definitions import plain
 from .errors import ApiError
 from .lists import Lists, list_body, list_metadata
-from .objects import Json
+from .objects import Json, encode
 from .requests import (
     Target,
     is_true,
@@ -36,7 +36,7 @@ from .requests import (
     wants_table,
 )
 from .scale import read_scale, with_replicas
-from .store import Record, encode
+from .store import Record
 from .streams import stream_watch
 from .tables import Table
 from .watches import Watch

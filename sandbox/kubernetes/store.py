@@ -12,9 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
-from .objects import Json, owner_uids, with_metadata
+from .objects import Json, encode, owner_uids, with_metadata
 
 
 def first_version() -> int:
@@ -27,8 +25,6 @@ def first_version() -> int:
 HISTORY_EVENTS = 10_000
 """Events a resource keeps for watches to start from: several minutes of a busy test, some 30 MB of pods at
 worst."""
-
-encode = msgspec.json.Encoder().encode
 
 
 class Record:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import Cause, bad_request
+from .causes import Cause
+from .errors import bad_request
 from .objects import Json, timestamp
 from .pod_defaults import Addresses, forbidden_changes, pod_spec, template_causes
 from .schema import Schema

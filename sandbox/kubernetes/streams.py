@@ -8,9 +8,9 @@ import random
 from aiohttp import web
 
 from .errors import ApiError, bad_request
-from .objects import Json
+from .objects import Json, encode
 from .requests import Target, is_true, number, scope_of, wants_table
-from .store import Record, Store, encode
+from .store import Record, Store
 from .tables import Table
 from .watches import Render, Watch, error_line
 

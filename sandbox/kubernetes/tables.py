@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from .objects import Json, parsed_time
+from .objects import Json, encode, parsed_time
 from .pod_columns import POD_COLUMNS, pod_cells
 from .resources import Column, Resource
-from .store import Record, encode
+from .store import Record
 
 Cells = Callable[[Json], list[Any]]
 

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from .errors import ApiError, expired
-from .objects import Json
+from .objects import Json, encode
 from .selectors import FieldSelector, Selector, fields_match, matches
-from .store import Collection, Event, Record, Store, encode
+from .store import Collection, Event, Record, Store
 
 BUFFER_BYTES = 8 * 1024 * 1024
 """What may wait for one slow reader before its watch is closed: some 3,000 pods."""

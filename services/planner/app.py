@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import REGISTRY
 
-from services.planner.api.reading import Reading
-from services.planner.api.serving import apis
+from services.planner.api.api_servers import apis
+from services.planner.api.flow_queries import FlowQueries
 from services.planner.intake.command_consumer import CommandConsumer
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.model.state import Instance
@@ -63,7 +63,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
         group="planner",
         handle=instances.handle,
     )
-    reading = Reading(store, flows, client)
+    reading = FlowQueries(store, flows, client)
     intake = CommandConsumer(FlowMutations(client, flows, reading.status), kafka)
     kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)

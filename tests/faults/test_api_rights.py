@@ -23,7 +23,7 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2 as apps
 from services.planner.api.protos import deployflow_pb2 as flows
 from services.planner.api.protos import pod_pb2 as pods
-from services.planner.api.reviews import Reviewed, forbidden
+from services.planner.api.reviews import ReviewedAccess, forbidden
 from shared.kube.client import Client
 from shared.settings import Settings
 from tests.certificates import Files
@@ -100,10 +100,10 @@ async def _client(sandbox: Sandbox, service: str) -> Client:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def login(sandbox: Sandbox) -> AsyncIterator[Reviewed]:
+async def login(sandbox: Sandbox) -> AsyncIterator[ReviewedAccess]:
     """With the planner's own account; it remembers nothing."""
     client = await _client(sandbox, "planner")
-    yield Reviewed(client, seconds=0)
+    yield ReviewedAccess(client, seconds=0)
     await client.close()
 
 
@@ -114,7 +114,7 @@ async def refused(call: Awaitable[object], kind: Kind) -> Problem:
     return problem.value
 
 
-async def may(login: Reviewed, caller: Caller, right: Right, namespace: str, name: str = "") -> bool:
+async def may(login: ReviewedAccess, caller: Caller, right: Right, namespace: str, name: str = "") -> bool:
     try:
         await login.allow(caller, right, namespace, name)
     except Problem as problem:
@@ -125,7 +125,7 @@ async def may(login: Reviewed, caller: Caller, right: Right, namespace: str, nam
 
 @pytest.mark.parametrize("account", [*ROLES, NO_ROLE])
 async def test_an_account_may_what_its_role_says_in_its_namespace_and_nothing_elsewhere(
-    account: str, accounts: Accounts, login: Reviewed
+    account: str, accounts: Accounts, login: ReviewedAccess
 ) -> None:
     caller = await login.caller(await accounts.token(account))
     assert caller.name == f"system:serviceaccount:{HERE}:{account}"
@@ -147,7 +147,7 @@ async def test_an_account_may_what_its_role_says_in_its_namespace_and_nothing_el
         assert not await may(login, caller, right, ""), right
 
 
-async def test_a_right_by_name_is_one_for_that_name(accounts: Accounts, login: Reviewed) -> None:
+async def test_a_right_by_name_is_one_for_that_name(accounts: Accounts, login: ReviewedAccess) -> None:
     rule = {
         "apiGroups": ["apps.triton.io"],
         "resources": ["deployflows/promote"],
@@ -165,7 +165,7 @@ async def test_a_right_by_name_is_one_for_that_name(accounts: Accounts, login: R
 
 
 async def test_a_right_ends_with_its_binding_and_a_token_with_its_account(
-    accounts: Accounts, login: Reviewed
+    accounts: Accounts, login: ReviewedAccess
 ) -> None:
     await accounts.make("leaver")
     await accounts.bind("leaver", VIEWER)
@@ -192,7 +192,7 @@ async def test_a_right_ends_with_its_binding_and_a_token_with_its_account(
     await until("its token is worth nothing", unknown)
 
 
-async def test_a_token_for_others_or_of_nobody_is_none(accounts: Accounts, login: Reviewed) -> None:
+async def test_a_token_for_others_or_of_nobody_is_none(accounts: Accounts, login: ReviewedAccess) -> None:
     for token in (await accounts.token(ADMIN, audiences=["elsewhere"]), "nonsense", "a.b.c"):
         assert (await refused(login.caller(token), Kind.UNAUTHENTICATED)).reason == "BadToken"
 
@@ -202,7 +202,7 @@ async def test_a_planner_without_the_rights_of_its_account_lets_nobody_in_and_sa
 ) -> None:
     client = await _client(sandbox, "executor")
     try:
-        login = Reviewed(client, seconds=0)
+        login = ReviewedAccess(client, seconds=0)
         problem = await refused(login.caller(await accounts.token(ADMIN)), Kind.UNAVAILABLE)
         assert 'cannot create resource "tokenreviews" in API group "authentication.k8s.io"' in str(problem)
         assert "give the planner the rights of deploy/rbac" in str(problem)
@@ -346,7 +346,7 @@ async def test_an_account_without_a_role_reads_nothing(
 
 
 async def test_a_viewer_sees_and_cannot_change_and_is_told_what_is_missing(
-    planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
+    planner: Planner, web: Releases, accounts: Accounts, login: ReviewedAccess
 ) -> None:
     token = await accounts.token(VIEWER)
     caller = await login.caller(token)
@@ -373,7 +373,7 @@ async def test_a_viewer_sees_and_cannot_change_and_is_told_what_is_missing(
 
 
 async def test_an_operator_releases_and_its_name_is_kept_but_it_deletes_nothing(
-    sandbox: Sandbox, planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
+    sandbox: Sandbox, planner: Planner, web: Releases, accounts: Accounts, login: ReviewedAccess
 ) -> None:
     token = await accounts.token(OPERATOR)
     caller = await login.caller(token)
@@ -419,7 +419,7 @@ GRPC_CHANGES: Final[list[tuple[str, Message, Right, str]]] = [
 
 
 async def test_a_viewer_sees_by_grpc_and_cannot_change(
-    planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
+    planner: Planner, web: Releases, accounts: Accounts, login: ReviewedAccess
 ) -> None:
     token = await accounts.token(VIEWER)
     caller = await login.caller(token)
@@ -440,7 +440,7 @@ async def test_a_viewer_sees_by_grpc_and_cannot_change(
 
 
 async def test_who_may_promote_alone_lets_a_release_go_ahead_and_does_nothing_else(
-    planner: Planner, web: Releases, accounts: Accounts, login: Reviewed
+    planner: Planner, web: Releases, accounts: Accounts, login: ReviewedAccess
 ) -> None:
     rule = {"apiGroups": ["apps.triton.io"], "resources": ["deployflows/promote"], "verbs": ["create"]}
     await accounts.admin.made(f"{RBAC}/roles", {"metadata": {"name": "button"}, "rules": [rule]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple, Protocol
 
-from services.planner.api.limits import Limiter
+from services.planner.api.rate_limits import RateLimiter
 
 
 class Caller(NamedTuple):
@@ -51,7 +51,7 @@ class Access(Protocol):
         """Returns where it may; `namespace` "" is all of them."""
 
 
-async def let_in(access: Access, limits: Limiter, authorization: str, claimed: str, peer: str) -> Caller:
+async def let_in(access: Access, limits: RateLimiter, authorization: str, claimed: str, peer: str) -> Caller:
     """Who calls, by a header (or metadata) `authorization`; one without a name is known by its address, `peer`.
 
     Raises `Problem` for a token that nobody has, and for a caller that calls too often.
@@ -62,7 +62,7 @@ async def let_in(access: Access, limits: Limiter, authorization: str, claimed: s
     return caller
 
 
-class Open:
+class OpenAccess:
     """Nobody logs in and everybody may do everything: for this machine alone."""
 
     async def caller(self, token: str | None, claimed: str = "") -> Caller:  # noqa: ARG002

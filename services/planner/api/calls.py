@@ -23,10 +23,10 @@ from pydantic import ValidationError
 
 from services.planner.api import access
 from services.planner.api.access import Access, Caller, Right
+from services.planner.api.flow_queries import FlowFilter, FlowQueries
+from services.planner.api.flow_streams import FlowStreams
 from services.planner.api.problem import Kind, Problem
-from services.planner.api.reading import Reading, Wanted
-from services.planner.api.stories import Stories, Told
-from services.planner.api.streams import Streams
+from services.planner.api.release_event_streams import ReleaseEventStreams, StreamedEvent
 from services.planner.intake.flow_mutations import FlowMutations, made_by
 from services.planner.runtime.flow_cache import DeployFlow, resource
 from services.planner.views import plan_preview
@@ -107,7 +107,7 @@ class Searched(Protocol):
 
 
 class Calls:
-    """What callers can do. A DeployFlow in an answer is as `Reading` has it.
+    """What callers can do. A DeployFlow in an answer is as `FlowQueries` has it.
 
     `namespaces`: those that Triton looks after; none: all.
     """
@@ -115,12 +115,12 @@ class Calls:
     def __init__(
         self,
         access: Access,
-        reading: Reading,
+        reading: FlowQueries,
         changes: FlowMutations,
-        streams: Streams,
+        streams: FlowStreams,
         client: Client,
         events: Searched,
-        stories: Stories | None = None,
+        stories: ReleaseEventStreams | None = None,
         namespaces: Sequence[str] = (),
     ) -> None:
         self.access = access
@@ -139,7 +139,7 @@ class Calls:
         with _problems():
             return await self._reading.flow(namespace, name)
 
-    async def flows(self, who: Caller, wanted: Wanted) -> list[Json]:
+    async def flows(self, who: Caller, wanted: FlowFilter) -> list[Json]:
         """Newest first."""
         await self._may(who, access.LIST, wanted.namespace)
         with _problems():
@@ -175,7 +175,7 @@ class Calls:
                 yield state
                 del state
 
-    async def watch_all(self, who: Caller, wanted: Wanted) -> AsyncGenerator[list[Json]]:
+    async def watch_all(self, who: Caller, wanted: FlowFilter) -> AsyncGenerator[list[Json]]:
         """All that there are, newest first, then each that has changed, for ever."""
         await self._may(who, access.WATCH, wanted.namespace)
         self._one_more()
@@ -189,7 +189,7 @@ class Calls:
 
     async def story(
         self, who: Caller, namespace: str, name: str, after: int | None = None
-    ) -> AsyncGenerator[Told | None]:
+    ) -> AsyncGenerator[StreamedEvent | None]:
         """What happens to it, from the beginning or behind an event that was told already, until it is over.
 
         None first, and now and then where nothing happens for a while.
@@ -684,4 +684,4 @@ def _of_cluster(error: ApiError) -> Problem:
     return Problem(kinds.get(error.code, Kind.INVALID), error.reason, f"Kubernetes refused: {error}")
 
 
-__all__ = ["Calls", "One", "Release", "Request", "Right", "Target", "Wanted", "etag"]
+__all__ = ["Calls", "FlowFilter", "One", "Release", "Request", "Right", "Target", "etag"]

@@ -14,10 +14,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import ValidationError
 
-from services.planner.api import views
+from services.planner.api import v1_views
+from services.planner.api.flow_queries import FlowFilter
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
-from services.planner.api.reading import Wanted
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import Target
 
@@ -54,14 +54,14 @@ def scope(text: str, field: str) -> str:
     return text and _checked(text, field, _NAME)
 
 
-def wanted(given: deployflow_pb2.DeployFilter) -> Wanted:
+def wanted(given: deployflow_pb2.DeployFilter) -> FlowFilter:
     after: datetime | None = None
     if given.HasField("after"):
         try:
             after = given.after.ToDatetime(tzinfo=UTC)
         except (ValueError, OverflowError) as error:
             raise _invalid("filter.after", str(error)) from error
-    return Wanted(
+    return FlowFilter(
         namespace=scope(given.namespace, "filter.namespace"),
         instance=scope(given.instanceName, "filter.instanceName"),
         action=given.action,
@@ -133,8 +133,8 @@ def _invalid(field: str, problem: str) -> Problem:
 
 
 def deploy(flow: Json) -> deployflow_pb2.Deploy:
-    """A DeployFlow of `Reading`."""
-    view, given = views.deploy(flow), views.strategy_of(flow)
+    """A DeployFlow of `FlowQueries`."""
+    view, given = v1_views.deploy(flow), v1_views.strategy_of(flow)
     return _message(
         deployflow_pb2.Deploy,
         view
@@ -150,13 +150,13 @@ def deploy(flow: Json) -> deployflow_pb2.Deploy:
 
 
 def instance(cloneset: Json) -> application_pb2.Instance:
-    view = views.instance(cloneset)
+    view = v1_views.instance(cloneset)
     view |= {"requestCPU": view["guaranteedCPU"], "requestMemory": view["guaranteedMemory"]}
     return _message(application_pb2.Instance, view)
 
 
 def pod(item: Json) -> pod_pb2.PodInfo:
-    return _message(pod_pb2.PodInfo, views.pod(item))
+    return _message(pod_pb2.PodInfo, v1_views.pod(item))
 
 
 def _message(kind: type[M], view: Json) -> M:

@@ -24,9 +24,9 @@ from prometheus_client import Counter
 from services.planner.api.access import Caller, let_in
 from services.planner.api.calls import Calls, Request
 from services.planner.api.grpc_services import Application, DeployFlow, Pod
-from services.planner.api.limits import Limiter, Unlimited
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
+from services.planner.api.rate_limits import RateLimiter, Unlimited
 
 STREAMS_PER_CONNECTION: Final = 1000
 HEALTH_SECONDS: Final = 1.0
@@ -53,7 +53,7 @@ async def start(
     host: str,
     port: int,
     body_bytes: int,
-    limits: Limiter = Unlimited(),  # noqa: B008 - it has no state
+    limits: RateLimiter = Unlimited(),  # noqa: B008 - it has no state
     credentials: grpc.ServerCredentials | None = None,
     ready: Callable[[], bool] = lambda: True,
 ) -> tuple[grpc.aio.Server, int]:
@@ -103,7 +103,7 @@ class _Method(NamedTuple):
 class _Edge:
     """Between gRPC and the services: who calls, what they say, and what went wrong."""
 
-    def __init__(self, calls: Calls, limits: Limiter) -> None:
+    def __init__(self, calls: Calls, limits: RateLimiter) -> None:
         self._calls = calls
         self._limits = limits
 

@@ -8,12 +8,12 @@ from contextlib import aclosing
 from typing import Any
 
 from services.planner.api import grpc_messages as messages
-from services.planner.api import views
+from services.planner.api import v1_views
 from services.planner.api.calls import Calls, Request
 from services.planner.api.grpc_messages import Named, named
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
-from services.planner.api.targets import desired, is_at, reached
+from services.planner.api.watch_targets import desired, is_at, reached
 from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import BatchPhase, FlowPhase
 
@@ -119,7 +119,7 @@ class Application:
         self, request: application_pb2.RestartRequest, by: Request
     ) -> application_pb2.RestartReply:
         flow = await self._calls.restart(
-            by, *_instance(request), views.asking(messages.strategy(request.strategy))
+            by, *_instance(request), v1_views.asking(messages.strategy(request.strategy))
         )
         return application_pb2.RestartReply(deployName=flow["metadata"]["name"])
 
@@ -128,7 +128,7 @@ class Application:
         if not request.HasField("replicas"):
             raise Problem(Kind.INVALID, "Invalid", "replicas: it is missing (to have none, say 0)")
         flow = await self._calls.scale(
-            by, *about, request.replicas, views.asking(messages.strategy(request.strategy))
+            by, *about, request.replicas, v1_views.asking(messages.strategy(request.strategy))
         )
         return application_pb2.ScaleReply(deployName=flow["metadata"]["name"])
 
@@ -137,7 +137,7 @@ class Application:
     ) -> application_pb2.RollbackReply:
         to = messages.scope(request.deployName, "deployName") or None
         given = messages.strategy(request.strategy) if request.HasField("strategy") else None
-        strategy = None if given is None else views.asking(given)
+        strategy = None if given is None else v1_views.asking(given)
         made = await self._calls.rollback(by, *_instance(request), to, strategy)
         return application_pb2.RollbackReply(
             deployName=made.flow["metadata"]["name"], rollbackTo=made.back_to

@@ -220,7 +220,7 @@ EXAMPLES: dict[str, dict[str, Json]] = {
 
 
 def text() -> str:
-    from services.planner.api.limits import Unlimited
+    from services.planner.api.rate_limits import Unlimited
     from services.planner.api.rest import application
 
     app = application(cast("Any", None), limits=Unlimited(), body_bytes=0)

@@ -26,8 +26,8 @@ from starlette.routing import Route
 
 from services.planner.api.access import Caller, let_in
 from services.planner.api.calls import NAME, NAMESPACE, Calls, Request
-from services.planner.api.limits import Limiter
 from services.planner.api.problem import Kind, Problem
+from services.planner.api.rate_limits import RateLimiter
 from services.planner.api.sse import HANDED_OVER, EventStream
 
 OLD: Final = "/api/v1/"
@@ -183,7 +183,7 @@ def _numbered(given: Any) -> Any:
     return given
 
 
-def application(calls: Calls, *, limits: Limiter, body_bytes: int) -> FastAPI:
+def application(calls: Calls, *, limits: RateLimiter, body_bytes: int) -> FastAPI:
     """The whole REST API. `body_bytes`: the largest body that is read."""
     from services.planner.api import openapi, rest_v1, rest_v2
 

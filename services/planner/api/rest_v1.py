@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
-from services.planner.api import views
+from services.planner.api import v1_views
+from services.planner.api.flow_queries import FlowFilter
 from services.planner.api.problem import Problem
-from services.planner.api.reading import Wanted
 from services.planner.api.rest import (
     By,
     ByOfOne,
@@ -90,9 +90,9 @@ async def list_deployflows(
     after: Annotated[Moment | SkipJsonSchema[None], Query(description="Changed then or later.")] = None,
 ) -> Response:
     """Newest first."""
-    found = await calls.flows(who, Wanted(namespace, instance_name, action, after=after))
+    found = await calls.flows(who, FlowFilter(namespace, instance_name, action, after=after))
     page = found[start : start + (page_size or 10)]
-    return enveloped([views.deploy(flow) for flow in page])
+    return enveloped([v1_views.deploy(flow) for flow in page])
 
 
 @router.post(
@@ -101,14 +101,14 @@ async def list_deployflows(
 async def create_deployflow(calls: TheCalls, by: By, namespace: Namespace, body: OldRelease) -> Response:
     """A release of a new template: a create where the instance does not exist, else an update."""
     return enveloped(
-        views.deploy(await calls.release(by, namespace, body.application_spec, body.update_strategy)), 201
+        v1_views.deploy(await calls.release(by, namespace, body.application_spec, body.update_strategy)), 201
     )
 
 
 @router.get("/deployflows/{name}", response_model=Envelope, responses=_Errors(404))
 async def get_deployflow(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
     """One release as it is now."""
-    return enveloped(views.deploy(await calls.flow(who, namespace, name)))
+    return enveloped(v1_views.deploy(await calls.flow(who, namespace, name)))
 
 
 @router.patch("/deployflows/{name}", response_model=Envelope, responses=_Errors(404, 409, 412, 408, 413, 422))
@@ -120,7 +120,7 @@ async def patch_deployflow(
     body: Annotated[Json, Body(json_schema_extra={"x-schema": ["StrategyPatch"]})],
 ) -> Response:
     """Change the strategy of a running release: the body is the strategy alone, of the release's kind."""
-    return enveloped(views.deploy(await calls.patch(by, namespace, name, body)))
+    return enveloped(v1_views.deploy(await calls.patch(by, namespace, name, body)))
 
 
 @router.delete("/deployflows/{name}", status_code=204, responses=_Errors(409, 412))
@@ -145,7 +145,7 @@ async def roll_back(
 ) -> Response:
     """Go back to an earlier release."""
     body = body or OldRollback()
-    strategy = None if body.update_strategy is None else views.asking(body.update_strategy)
+    strategy = None if body.update_strategy is None else v1_views.asking(body.update_strategy)
     made = await calls.rollback(by, namespace, name, body.deploy_name or None, strategy)
     return enveloped({"deployName": made.flow["metadata"]["name"], "rollbackTo": made.back_to}, 201)
 
@@ -164,7 +164,7 @@ async def restart(
     body: Annotated[Json | None, Body(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})] = None,
 ) -> Response:
     """Replace the pods, or those that `podsToDelete` names; the body is the nonUpdateStrategy itself."""
-    made = await calls.restart(by, namespace, name, views.asking(body))
+    made = await calls.restart(by, namespace, name, v1_views.asking(body))
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 
@@ -176,20 +176,20 @@ async def restart(
 )
 async def scale(calls: TheCalls, by: By, namespace: Namespace, name: Name, body: OldScale) -> Response:
     """More or fewer pods; those that `podsToDelete` names go first."""
-    made = await calls.scale(by, namespace, name, body.replicas, views.asking(body.non_update_strategy))
+    made = await calls.scale(by, namespace, name, body.replicas, v1_views.asking(body.non_update_strategy))
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 
 @router.get("/instances", response_model=Envelope, responses=_Errors())
 async def list_instances(calls: TheCalls, who: Who, namespace: Namespace) -> Response:
     """All instances of the namespace that Triton made."""
-    return enveloped([views.instance(found) for found in await calls.instances(who, namespace)])
+    return enveloped([v1_views.instance(found) for found in await calls.instances(who, namespace)])
 
 
 @router.get("/instances/{name}", response_model=Envelope, responses=_Errors(404))
 async def get_instance(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
     """One instance as it is now."""
-    return enveloped(views.instance(await calls.instance(who, namespace, name)))
+    return enveloped(v1_views.instance(await calls.instance(who, namespace, name)))
 
 
 @router.delete("/instances/{name}", status_code=204, responses=_Errors(409))

@@ -13,11 +13,12 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from services.planner.api import models_v2 as m
-from services.planner.api import sse, views_v2
+from services.planner.api import sse, v2_views
 from services.planner.api.calls import NAME, One, etag
 from services.planner.api.calls import Request as Asked
+from services.planner.api.flow_queries import FlowFilter
 from services.planner.api.problem import Kind, Problem
-from services.planner.api.reading import Wanted
+from services.planner.api.release_event_streams import StreamedEvent
 from services.planner.api.rest import (
     PROBLEM,
     By,
@@ -30,7 +31,6 @@ from services.planner.api.rest import (
     Who,
     problem_details,
 )
-from services.planner.api.stories import Told
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import CommandType
 
@@ -143,7 +143,7 @@ async def list_flows(
     cursor: Cursor = None,
 ) -> Response:
     """The releases of a namespace, newest first."""
-    wanted = Wanted(namespace, instance or "", action or "", phase or "", after)
+    wanted = FlowFilter(namespace, instance or "", action or "", phase or "", after)
     return _page(await calls.flows(who, wanted), limit, cursor)
 
 
@@ -159,7 +159,7 @@ async def list_all_flows(
     cursor: Cursor = None,
 ) -> Response:
     """The releases of all namespaces, newest first."""
-    wanted = Wanted("", instance or "", action or "", phase or "", after)
+    wanted = FlowFilter("", instance or "", action or "", phase or "", after)
     return _page(await calls.flows(who, wanted), limit, cursor)
 
 
@@ -342,20 +342,20 @@ async def list_instances(
 ) -> Response:
     """The instances that Triton made, by name."""
     found = await calls.instances(who, namespace, selector or "")
-    return _json({"items": [views_v2.instance(cloneset) for cloneset in found]})
+    return _json({"items": [v2_views.instance(cloneset) for cloneset in found]})
 
 
 @router.get(INSTANCE, tags=["Instances"], response_model=m.Instance, responses=_answers(404))
 async def get_instance(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
     """An instance as it is now."""
-    return _json(views_v2.instance(await calls.instance(who, namespace, name)))
+    return _json(v2_views.instance(await calls.instance(who, namespace, name)))
 
 
 @router.get(INSTANCE + "/pods", tags=["Instances"], response_model=m.Pods, responses=_answers(404))
 async def list_pods(calls: TheCalls, who: Who, namespace: Namespace, name: Name) -> Response:
     """Its pods, oldest first."""
     await calls.instance(who, namespace, name)
-    return _json({"items": [views_v2.pod(pod) for pod in await calls.pods(who, namespace, name)]})
+    return _json({"items": [v2_views.pod(pod) for pod in await calls.pods(who, namespace, name)]})
 
 
 @router.get(INSTANCE + "/history", tags=["Instances"], response_model=m.History, responses=_answers())
@@ -569,7 +569,7 @@ async def _states(first: list[Json | None], states: AsyncGenerator[Json | None])
         yield sse.END
 
 
-async def _events(story: AsyncGenerator[Told | None]) -> AsyncGenerator[bytes]:
+async def _events(story: AsyncGenerator[StreamedEvent | None]) -> AsyncGenerator[bytes]:
     async with aclosing(story):
         async for told in story:
             if told is None or told.value:

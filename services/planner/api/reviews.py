@@ -104,7 +104,7 @@ def _away(why: str) -> Problem:
     )
 
 
-class Reviewed(Access):
+class ReviewedAccess(Access):
     """TokenReview and SubjectAccessReview. `seconds`: how long an answer is believed, a refusal 2 s at most.
 
     Give it a client of its own: what callers ask then takes nothing from the releases' requests.

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from services.planner.decision.apply_facts import Fact, apply_fact
 from services.planner.decision.follow_ups import request_rollbacks
-from services.planner.decision.steps import next_move
+from services.planner.decision.guards import next_move
 from services.planner.model.state import Instance
 from services.planner.rules.freeze_hold import NO_WINDOWS, Windows, apply_windows
 from services.planner.views.flow_events import events

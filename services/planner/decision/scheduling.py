@@ -114,7 +114,7 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
         and batch is not None
         and not (batch.surge_acknowledged and len(live_pods_of(instance, batch)) >= batch.surge)
     ):
-        if instance.pending is not None and not (instance.pending.answered and instance.pending.seen):
+        if instance.pending is not None and not instance.pending.carried_out:
             return resend(instance, flow, now, resend_ms, anyway=True)
         # only pods that are known go by name: any other would be OpenKruise's choice
         return issue_command(

@@ -2,7 +2,7 @@
 
 Every batch is the same short road: surge → smoked → pull in → baked → pull out → retire. `next_move` looks
 only at values and the time given; after every fact it is asked until there is nothing more to do. Whatever
-the release waits for then, `deadlines.deadline` tells when to look again.
+the release waits for then, `deadlines.next_deadline` says when to check again.
 """
 
 from __future__ import annotations
@@ -12,25 +12,9 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from services.planner.decision import command_factory
-from services.planner.decision.failure_handling import (
-    continue_without,
-    end_without_cloneset,
-    fail_batch,
-    handle_refusal,
-    is_cloneset_lost,
-    observe_again,
-    retry_batch,
-    update_failed_count,
-)
 from services.planner.decision.scheduling import (
     await_cancel,
-    begin_next,
-    close_release,
-    end_early,
-    end_waiting,
-    find_ending,
 )
-from services.planner.decision.traffic_removal import acknowledge_pull_out, find_still_serving
 from services.planner.decision.transitions import (
     Move,
     all_gone,
@@ -38,7 +22,6 @@ from services.planner.decision.transitions import (
     issue_command,
     live_pods_of,
     request_pull_in,
-    resend,
     set_batch,
     set_flow,
 )
@@ -54,58 +37,12 @@ from services.planner.model.batch_plan import (
     size_next_batch,
 )
 from services.planner.model.flow_plan import batch_size_of, plan_batches
-from services.planner.model.state import PRE_EXISTING, UNASSIGNED, Batch, Flow, Instance, Step
+from services.planner.model.state import Batch, Flow, Instance, Step
 from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.batch_interval import interval_end
 from services.planner.rules.draining import count_undrained
-from services.planner.rules.failure_detection import find_failure, find_tolerated_failures
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
-
-
-def next_move(instance: Instance, now: int, *, resend_ms: int) -> Move | None:
-    """The one thing to do next; None when there is nothing to do now."""
-    if (kept := end_waiting(instance, now)) is not instance:
-        return Move(kept)
-    flow = instance.active
-    if flow is None:
-        return begin_next(instance, now)
-    if flow.step == Step.DONE:
-        return Move(close_release(instance, flow, now))
-    if instance.pending is not None and instance.pending.kind == "refused":
-        return handle_refusal(instance, flow, now)
-    if flow.resync:
-        return observe_again(instance, flow, now, resend_ms)
-    if is_cloneset_lost(instance, flow):
-        return end_without_cloneset(instance, flow)
-    if (told := _assign_pods(instance, flow)) is not instance:
-        return Move(told)
-    if (ending := find_ending(instance, flow)) is not None:
-        return end_early(instance, flow, ending, now, resend_ms)
-    if flow.strategy.retries > flow.retries:
-        return retry_batch(instance, flow, now)
-    if (found := find_failure(instance, flow, now)) is not None:
-        if not flow.failed:
-            return fail_batch(instance, flow, found, now)
-        if flow.batches[-1].failed_replicas < found.replicas:
-            return Move(update_failed_count(instance, flow, found))
-        if uids := find_still_serving(instance, found):
-            return issue_command(instance, command_factory.pull_out, now, uids=uids)
-    if (flow.failed or flow.step == Step.PULL_IN) and (
-        pulled_out := acknowledge_pull_out(instance)
-    ) is not instance:
-        return Move(pulled_out)
-    if bad := find_tolerated_failures(instance, flow, now):
-        return continue_without(instance, flow, bad, now)
-    if flow.paused and not flow.halted and flow.step in {Step.SURGE, Step.RETIRE} and flow.issued:
-        return issue_command(set_flow(instance, flow, halted=True, issued=False), command_factory.halt, now)
-    if flow.halted and not flow.paused:
-        return Move(set_flow(instance, flow, halted=False))
-    if (seen := _acknowledge_pull_in(instance)) is not instance:
-        return Move(seen)
-    if strays := _find_strays(instance, flow):
-        return request_pull_in(instance, now, strays)
-    return _STEPS[flow.step](instance, flow, now) or resend(instance, flow, now, resend_ms)
 
 
 def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
@@ -275,22 +212,6 @@ def _begin_batch(instance: Instance, flow: Flow, now: int, retiring: tuple[str, 
     return issue_command(instance, command_factory.surge, now)
 
 
-def _assign_pods(instance: Instance, flow: Flow) -> Instance:
-    """Pods that were not there before the surge and have the target revision are the batch's."""
-    untold = [uid for uid, pod in instance.pods.items() if pod.batch == UNASSIGNED]
-    batch = flow.open_batch
-    if not untold or flow.step in {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER}:
-        return instance
-    if flow.step == Step.SURGE and batch is not None and not batch.surge_acknowledged:
-        return instance
-    target = flow.target_revision or instance.cloneset.update_revision
-    claiming = batch.number if batch and not batch.baked else PRE_EXISTING
-    pods = dict(instance.pods)
-    for uid in untold:
-        pods[uid] = replace(pods[uid], batch=claiming if pods[uid].revision == target else PRE_EXISTING)
-    return replace(instance, pods=pods)
-
-
 def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
@@ -330,8 +251,8 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     assert batch is not None
     pods = live_pods_of(instance, batch)
     opens = not flow.strategy.no_pull_in
-    acknowledge_pull_out = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
-    if opens and not flow.paused and any(not instance.pods[uid].asked for uid in acknowledge_pull_out):
+    closed = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
+    if opens and not flow.paused and any(not instance.pods[uid].asked for uid in closed):
         return request_pull_in(instance, now, tuple(uid for uid, pod in pods if pod.containers_ready))
     skip_traffic = flow.strategy.no_pull_in and not count_retired(
         flow.wanted, Counts(flow.updated, flow.others), batch.surge
@@ -351,42 +272,6 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
         return None
     baked = replace(batch, phase=BatchPhase.BAKED, baked_at=now)
     return Move(set_batch(instance, flow, baked, step=Step.PULL_OUT, issued=False))
-
-
-def _acknowledge_pull_in(instance: Instance) -> Instance:
-    """With its pull_in done once no gate that was asked for is closed."""
-    if instance.pending is None or instance.pending.kind != "pull_in" or instance.pending.seen:
-        return instance
-    ending = instance.active is not None and instance.active.step == Step.CANCEL
-    asked = [pod for pod in instance.pods.values() if pod.asked and not pod.deleting]
-    # one that a batch made waits for its containers; one that a cancel gives its traffic back had it before
-    if any(pod.gate == "closed" and (ending or pod.containers_ready) for pod in asked):
-        return instance
-    return replace(instance, pending=replace(instance.pending, answered=True, seen=True))
-
-
-def _find_strays(instance: Instance, flow: Flow) -> tuple[str, ...]:
-    """Pods that take the place of ones of a batch that is over: they wait behind the hold, and no batch claims them."""
-    idle = instance.pending is None or (instance.pending.answered and instance.pending.seen)
-    if flow.step not in {Step.SURGE, Step.SMOKED, Step.PULL_IN, Step.PULL_OUT} or not idle:
-        return ()
-    batch = flow.open_batch
-    if (
-        flow.paused
-        or flow.strategy.no_pull_in
-        or batch is None
-        or (flow.step == Step.SURGE and not batch.surge_acknowledged)
-    ):
-        return ()
-    return tuple(
-        uid
-        for uid, pod in instance.pods.items()
-        if pod.batch != batch.number
-        and pod.revision == flow.target_revision
-        and pod.containers_ready
-        and pod.gate == "closed"
-        and not (pod.asked or pod.deleting or uid in (*flow.victims, *flow.leaving, *flow.dropped))
-    )
 
 
 def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
@@ -467,7 +352,7 @@ def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
     return Move(replace(instance, active=over))
 
 
-_STEPS: dict[Step, Callable[[Instance, Flow, int], Move | None]] = {
+STEPS: dict[Step, Callable[[Instance, Flow, int], Move | None]] = {
     Step.OBSERVE: _observe,
     Step.PREPARE: _prepare,
     Step.TAKE_OVER: _take_over,

@@ -50,7 +50,7 @@ def resend(instance: Instance, flow: Flow, now: int, resend_ms: int, *, anyway: 
     stands = flow.paused and not flow.halted and flow.step not in {Step.CANCEL, Step.TAKE_OVER}
     if pending is None or now < pending.sent_at + resend_ms or (stands and not anyway):
         return None
-    if pending.answered and pending.seen:
+    if pending.carried_out:
         return None
     late = replace(pending, sent_at=now, late_since=pending.late_since or pending.sent_at)
     return Move(replace(instance, pending=late), (command_factory.parse_command(pending.body),))
@@ -58,7 +58,7 @@ def resend(instance: Instance, flow: Flow, now: int, resend_ms: int, *, anyway: 
 
 def is_carried_out(instance: Instance, kind: str) -> bool:
     pending = instance.pending
-    return pending is not None and pending.kind == kind and pending.answered and pending.seen
+    return pending is not None and pending.kind == kind and pending.carried_out
 
 
 def live_pods_of(instance: Instance, batch: Batch) -> list[tuple[str, Pod]]:

@@ -259,6 +259,10 @@ class PendingCommand(Value, frozen=True):
     gone: tuple[str, ...] = ()
     late_since: int = 0
 
+    @property
+    def carried_out(self) -> bool:
+        return self.answered and self.seen
+
 
 class CloneSet(Value, frozen=True):
     replicas: int = 0

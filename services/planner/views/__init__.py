@@ -1,1 +1,1 @@
-"""A state, shown: `.status`, the events of the release log, spans, metrics, the plan before it starts. Pure."""
+"""Pure views of a state: `.status`, events of the release log, spans, metrics, and the plan of a release."""

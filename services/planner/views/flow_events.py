@@ -1,6 +1,7 @@
-"""The story of a release: what has changed between two states of it, as events for the log.
+"""The events of the release log: the differences between two states of an instance.
 
-An event's id is made from what happened, not from when it was told: told twice it is one event.
+An event's id is made from what happened, not from when it was published, so that an event that is published
+twice is stored once.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
-from services.planner.model.state import Batch, Flow, Instance
+from services.planner.model.state import Batch, Flow, Instance, Strategy
 from services.planner.rules import freeze_hold
+from services.planner.views.plan_preview import count_of
 from services.planner.views.status import waits_for_person
 from shared.domain.deployflow import BatchPhase, FlowPhase
 from shared.domain.messages import FlowEvent, FlowRef
@@ -20,13 +22,13 @@ _DONE_AT: dict[BatchPhase, str] = {
     BatchPhase.BAKING: "smoked_at",
     BatchPhase.BAKED: "pulled_in_at",
 }
-"""From when to count how long a batch took to come into a phase."""
+"""The field from which the time that a batch took to reach a phase is counted."""
 
 
-class _Tell(Protocol):
+class _MakeEvent(Protocol):
     def __call__(
         self,
-        what: str,
+        key: str,
         reason: str,
         message: str,
         batch: Batch | None = None,
@@ -35,13 +37,14 @@ class _Tell(Protocol):
     ) -> FlowEvent: ...
 
 
-def events(before: Instance, now_is: Instance, now: int) -> list[FlowEvent]:
+def events(before: Instance, after: Instance, now: int) -> list[FlowEvent]:
+    """Return what happened between two states of an instance; `now` in ms since 1970."""
     known = {flow.uid: flow for flow in before.flows}
     return [
         event
-        for flow in now_is.flows
+        for flow in after.flows
         if known.get(flow.uid) is not flow
-        for event in _flow_events(before, now_is, known.get(flow.uid), flow, now)
+        for event in _flow_events(before, after, known.get(flow.uid), flow, now)
     ]
 
 
@@ -49,7 +52,7 @@ def _flow_events(
     before: Instance, instance: Instance, old: Flow | None, new: Flow, now: int
 ) -> Iterator[FlowEvent]:
     def event(
-        what: str,
+        key: str,
         reason: str,
         message: str,
         batch: Batch | None = None,
@@ -59,7 +62,7 @@ def _flow_events(
         return FlowEvent(
             namespace=instance.namespace,
             instance=instance.name,
-            id=f"{new.uid}:{what}",
+            id=f"{new.uid}:{key}",
             at=now,
             flow=FlowRef(name=new.name, uid=new.uid),
             app_id=new.app_id,
@@ -88,8 +91,8 @@ def _flow_events(
         yield event("seen", "Received", text, command="rollback" if new.action == "rollback" else "deploy")
     elif new.generation != old.generation:
         yield from _spec_events(event, old, new)
-    for what, reason, text in freeze_hold.freeze_events(old, new):
-        yield event(what, reason, text)
+    for key, reason, text in freeze_hold.freeze_events(old, new):
+        yield event(key, reason, text)
     if old is not None and new.total and not old.total:
         yield event("plan", "Planned", f"{new.to_process} pods in {new.total} batches")
     for warning in new.warnings if old is None or old.warnings != new.warnings else ():
@@ -104,49 +107,66 @@ def _flow_events(
 
 
 def _waits(instance: Instance, flow: Flow | None) -> str:
-    """What the release waits for somebody to let it do; empty where it does not."""
+    """Return what the active release asks a person to do; empty where it waits for nobody."""
     return waits_for_person(instance, flow) if flow is not None and flow is instance.active else ""
 
 
-class _Asked(NamedTuple):
-    """What somebody asked for: a command of `docs/deploy-commands.md`, or `change` of something else."""
+class _Request(NamedTuple):
+    """One change of the spec, as the command of `docs/deploy-commands.md` that makes it; `change` for any other."""
 
     command: str
     reason: str
     text: str
 
 
-def _spec_events(make: _Tell, old: Flow, new: Flow) -> Iterator[FlowEvent]:
-    by = f" by {new.requested_by}" if new.requested_by else ""
-    for asked in _asked(old, new) or [_Asked("change", "SpecChanged", "strategy changed")]:
-        what = f"{asked.reason}:{new.generation}"
-        yield make(what, asked.reason, asked.text + by, new.open_batch, command=asked.command)
+def _spec_events(make: _MakeEvent, old: Flow, new: Flow) -> Iterator[FlowEvent]:
+    by = new.requested_by or "somebody"
+    for request in _requests(old, new) or [_Request("change", "SpecChanged", "changed the strategy")]:
+        key = f"{request.reason}:{new.generation}"
+        yield make(key, request.reason, f"{by} {request.text}", new.open_batch, command=request.command)
 
 
-def _asked(old: Flow, new: Flow) -> list[_Asked]:
-    asked: list[_Asked] = []
-    a, b = old.strategy, new.strategy
-    if b.paused != a.paused:
-        asked.append(
-            _Asked("pause", "Paused", "paused") if b.paused else _Asked("resume", "Resumed", "resumed")
-        )
-    if b.canceled and not a.canceled:
-        asked.append(_Asked("cancel", "CancelRequested", "to be canceled"))
+def _requests(old: Flow, new: Flow) -> list[_Request]:
+    requests: list[_Request] = []
+    before, after = old.strategy, new.strategy
+    if after.paused and not before.paused:
+        requests.append(_Request("pause", "Paused", "paused the release"))
+    if before.paused and not after.paused:
+        requests.append(_Request("resume", "Resumed", "resumed the release"))
+    if after.canceled and not before.canceled:
+        requests.append(_Request("cancel", "CancelRequested", "canceled the release"))
     if new.deleting and not old.deleting:
-        asked.append(_Asked("delete", "DeleteRequested", "to be deleted"))
-    if b.retries > a.retries:
-        asked.append(_Asked("retry", "RetryRequested", "the batch that failed is to be made anew"))
-    if (b.batches, b.stage) != (a.batches, a.stage):
-        far = f"batch {b.batches}" + (f" up to {b.stage}" if b.stage else "")
-        command = "next" if b.batches - a.batches in {0, 1} else "continue"
-        asked.append(_Asked(command, "GoAhead", f"let go as far as {far}"))
-    if b.batch_size != a.batch_size:
-        text = f"batch size {a.batch_size or 'all'} → {b.batch_size or 'all'}"
-        asked.append(_Asked("change", "BatchSizeChanged", text))
-    return asked
+        requests.append(_Request("delete", "DeleteRequested", "deleted the DeployFlow"))
+    if after.retries > before.retries:
+        requests.append(_Request("retry", "RetryRequested", "retried the failed batch"))
+    if (after.batches, after.stage) != (before.batches, before.stage):
+        requests.append(_approval(before, after))
+    if after.batch_size != before.batch_size:
+        text = f"changed the batch size: {before.batch_size or 'all'} → {after.batch_size or 'all'}"
+        requests.append(_Request("change", "BatchSizeChanged", text))
+    return requests
 
 
-def _batch_events(make: _Tell, old: Flow | None, new: Flow) -> Iterator[FlowEvent]:
+def _approval(before: Strategy, after: Strategy) -> _Request:
+    if after.batches - before.batches in {0, 1}:
+        return _Request("next", "GoAhead", f"pressed next: {_approved_step(after.batches, after.stage)}")
+    stage = f" as far as {after.stage}" if after.stage else ""
+    return _Request("continue", "GoAhead", f"approved all batches up to batch {after.batches}{stage}")
+
+
+def _approved_step(batch: int, stage: BatchPhase | None) -> str:
+    match stage:
+        case BatchPhase.BAKING:
+            return f"batch {batch} takes traffic"
+        case BatchPhase.BAKED:
+            return f"batch {batch} is accepted"
+        case None:
+            return f"batch {batch} may start"
+        case _:
+            return f"batch {batch} may reach {stage}"
+
+
+def _batch_events(make: _MakeEvent, old: Flow | None, new: Flow) -> Iterator[FlowEvent]:
     before = {batch.number: batch for batch in old.batches} if old else {}
     for batch in new.batches:
         known = before.get(batch.number)
@@ -159,7 +179,7 @@ def _batch_events(make: _Tell, old: Flow | None, new: Flow) -> Iterator[FlowEven
             yield make(
                 f"batch:{batch.number}:started",
                 "BatchStarted",
-                f"{kind} {batch.number} of {new.total}: {_moves(batch)}",
+                f"{kind} {batch.number} of {new.total} started: {_pods(batch)}",
                 batch,
             )
         if known is None or known.phase != batch.phase:
@@ -174,18 +194,20 @@ def _batch_events(make: _Tell, old: Flow | None, new: Flow) -> Iterator[FlowEven
                 0 if batch.phase == BatchPhase.SMOKING else since,
             )
         if batch.finished_at and not (known and known.finished_at):
-            text = f"{kind} {batch.number} of {new.total} is finished"
-            text += f": {batch.retire} old pods gone" if batch.retire else ""
+            text = f"{kind} {batch.number} of {new.total} finished"
+            text += f": {count_of(batch.retire, 'old pod')} deleted" if batch.retire else ""
             yield make(f"batch:{batch.number}:finished", "BatchFinished", text, batch, batch.started_at)
 
 
-def _moves(batch: Batch) -> str:
-    return f"{batch.surge} new pods" if batch.surge else f"{batch.retire} pods go"
+def _pods(batch: Batch) -> str:
+    if batch.surge:
+        return count_of(batch.surge, "new pod")
+    return f"{count_of(batch.retire, 'pod')} to delete"
 
 
-def _phase_event(make: _Tell, new: Flow) -> Iterator[FlowEvent]:
+def _phase_event(make: _MakeEvent, new: Flow) -> Iterator[FlowEvent]:
     if new.phase in {FlowPhase.BATCH_STARTED, FlowPhase.BATCH_FINISHED}:
-        return  # the batch's own events say it
-    text = f"{new.action} is {new.phase}"
+        return  # the events of the batch report it
+    text = f"{new.action} ended as {new.phase}" if new.phase.finished else f"{new.action} is {new.phase}"
     text += f": {new.message}" if new.message else ""
     yield make(f"phase:{new.phase}", str(new.phase), text, None, new.started_at if new.phase.finished else 0)

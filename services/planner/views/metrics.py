@@ -1,4 +1,7 @@
-"""What is counted of releases as they go: from the events that a decision has, so that a pod's news costs nothing."""
+"""Counters and histograms of releases, fed by the events of decisions.
+
+Most facts about pods produce no event, so they cost nothing here.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,11 @@ REASONS: Final = frozenset(
         OTHER,
     }
 )
-"""Those that metrics tell apart; what a kubelet or a webhook makes up itself is `OTHER`."""
+"""The reasons that have a series of their own; any other of a kubelet or a webhook is counted as `OTHER`."""
 BATCH_BUCKETS: Final = (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 FLOW_BUCKETS: Final = (5, 10, 30, 60, 300, 600, 1800, 3600, 14400, 86400)
 
-_begun = Counter("triton_batches_started_total", "Batches that began", ["action"])
+_started = Counter("triton_batches_started_total", "Batches started", ["action"])
 _failed = Counter("triton_batch_failures_total", "Batches that failed", ["phase", "reason"])
 _phases = Histogram(
     "triton_batch_phase_duration_seconds",
@@ -46,13 +49,13 @@ _phases = Histogram(
 )
 _batches = Histogram(
     "triton_batch_duration_seconds",
-    "Batches from their begin to their end",
+    "Duration of batches, from start to end",
     ["action"],
     buckets=BATCH_BUCKETS,
 )
 _flows = Histogram(
     "triton_flow_duration_seconds",
-    "Releases from their begin to their end",
+    "Duration of releases, from start to end",
     ["action", "outcome"],
     buckets=FLOW_BUCKETS,
 )
@@ -61,11 +64,11 @@ _PHASE_BEFORE: Final = {
     f"Batch{BatchPhase.BAKING}": BatchPhase.SMOKED,
     f"Batch{BatchPhase.BAKED}": BatchPhase.BAKING,
 }
-"""The phase that ends with an event. What the event counts of Baking is from the pods' traffic on."""
+"""The phase that each event ends. The duration of Baking starts when the pods take traffic."""
 
-# a first one is a rise only where there was a 0
+# `increase()` sees the first failure only if the series existed with 0 before
 for _action in Action:
-    _begun.labels(_action)
+    _started.labels(_action)
     _batches.labels(_action)
 for _phase in _PHASE_BEFORE.values():
     _phases.labels(_phase)
@@ -75,23 +78,24 @@ for _phase in FAILURES:
 
 
 def bounded(reason: str) -> str:
+    """Return the reason as a label that has a limited number of values."""
     return reason if reason in REASONS else OTHER
 
 
 def count(instance: Instance, events: Sequence[FlowEvent]) -> None:
-    """Count what a decision that has been written down told; `instance` as it has left it."""
+    """Count the events of a stored decision; `instance` is the state after it."""
     for event in events:
-        took = None if event.duration_ms is None else event.duration_ms / 1000
+        seconds = None if event.duration_ms is None else event.duration_ms / 1000
         if event.reason == "BatchStarted":
-            _begun.labels(event.action).inc()
-        elif event.reason == "BatchFinished" and took is not None:
-            _batches.labels(event.action).observe(took)
-        elif took is not None and (phase := _PHASE_BEFORE.get(event.reason)) is not None:
-            _phases.labels(phase).observe(took)
+            _started.labels(event.action).inc()
+        elif event.reason == "BatchFinished" and seconds is not None:
+            _batches.labels(event.action).observe(seconds)
+        elif seconds is not None and (phase := _PHASE_BEFORE.get(event.reason)) is not None:
+            _phases.labels(phase).observe(seconds)
         elif event.batch_phase in FAILURES and event.reason == f"Batch{event.batch_phase}":
             _failed.labels(event.batch_phase, bounded(_reason_of(instance, event))).inc()
-        elif event.phase.finished and event.reason == event.phase and took is not None:
-            _flows.labels(event.action, event.phase).observe(took)
+        elif event.phase.finished and event.reason == event.phase and seconds is not None:
+            _flows.labels(event.action, event.phase).observe(seconds)
 
 
 def _reason_of(instance: Instance, event: FlowEvent) -> str:

@@ -1,4 +1,4 @@
-"""The plan of a release before it is started, from what is known of its instance. Pure."""
+"""The plan of a release before it starts, from the current state of its instance. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 class Assumption(NamedTuple):
-    """What the plan starts from, how that is known, and the live pods. `asked`: the cluster has told it."""
+    """The state that a plan starts from, where it comes from, and the live pods. `asked`: it was read from the cluster."""
 
     current: Current
     source: str
@@ -22,7 +22,7 @@ class Assumption(NamedTuple):
 
 
 def assume(spec: DeployFlowSpec, cloneset: Json | None, pods: Sequence[Json] = ()) -> Assumption:
-    """From the live CloneSet; without one the instance does not exist yet."""
+    """Return the starting state by the live CloneSet; without one the instance does not exist yet."""
     if cloneset is None:
         return Assumption(Current(exists=False, replicas=0, updated=0), "no CloneSet yet")
     status = cloneset.get("status") or {}
@@ -42,7 +42,7 @@ def assume(spec: DeployFlowSpec, cloneset: Json | None, pods: Sequence[Json] = (
 
 
 def suppose(spec: DeployFlowSpec) -> Assumption:
-    """Without a cluster: a create or update starts from nothing, another action from what its own spec tells."""
+    """Assume a starting state without a cluster: none for a create or update, else the one that the spec implies."""
     if spec.updating or spec.action == Action.SCALE_OUT:
         return assume(spec, None)._replace(asked=False)
     replicas = spec.application.replicas
@@ -52,12 +52,12 @@ def suppose(spec: DeployFlowSpec) -> Assumption:
         now = replicas + len(named(spec)) if spec.action == Action.SCALE_IN else replicas
         current = Current(exists=True, replicas=now, updated=now)
     return Assumption(
-        current, f"{count_of(current.replicas, 'replica')}, as nobody could be asked", asked=False
+        current, f"{count_of(current.replicas, 'replica')}, assumed without a cluster", asked=False
     )
 
 
 def has(live: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is there; what the server or Triton added beside it does not count."""
+    """Decide whether `live` contains all of `wanted`; what the server or Triton added to it does not matter."""
     if isinstance(wanted, dict):
         return isinstance(live, dict) and all(
             has(live.get(key), value) for key, value in wanted.items() if value
@@ -72,31 +72,31 @@ def has(live: Any, wanted: Any) -> bool:
 
 
 def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:
-    """Raises `ValueError` where it can't be done."""
+    """Return the plan. Raises `ValueError` where the release is impossible."""
     instance = spec.application.instance_name
     if assumption.asked and spec.action != Action.CREATE and not assumption.current.exists:
         msg = f"CloneSet {instance} does not exist: create the instance first (action create)"
         raise ValueError(msg)
     if not assumption.asked and spec.action == Action.SCALE_IN and not named(spec):
-        msg = "how many pods go can't be told without the cluster"
+        msg = "the number of pods to delete is not known without the cluster"
         raise ValueError(msg)
     made = plan_release(spec, assumption.current)
-    there = {pod["metadata"]["name"] for pod in assumption.pods}
-    missing = [name for name in named(spec) if name not in there]
+    existing = {pod["metadata"]["name"] for pod in assumption.pods}
+    missing = [name for name in named(spec) if name not in existing]
     if assumption.asked and missing:
-        text = f"podsToDelete: {instance} has no pod {', '.join(missing)}: the release would fail and move nothing"
+        text = f"podsToDelete: {instance} has no pod {', '.join(missing)}: the release would fail and change nothing"
         made = made._replace(warnings=(*made.warnings, text))
     return made
 
 
 def named(spec: DeployFlowSpec) -> list[str]:
-    """The pods that the spec names."""
+    """Return the pods that the spec names."""
     strategy = spec.strategy
     return list(strategy.pods_to_delete or []) if isinstance(strategy, NonUpdateStrategy) else []
 
 
 def going(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> list[list[str]]:
-    """Of each batch the named pods that go with it, in the planner's order: first what does not serve, then by age."""
+    """Return the named pods that each batch deletes, in the planner's order: first those not Ready, then by age."""
     names = named(spec)
     order = {
         pod["metadata"]["name"]: (_serves(pod), pod["metadata"].get("creationTimestamp", ""))
@@ -114,7 +114,7 @@ def _serves(pod: Json) -> bool:
 
 
 def plan_object(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> Json:
-    """The plan for programs."""
+    """Return the plan as JSON."""
     shown = going(spec, assumption, made)
     return {
         **_head(spec),
@@ -131,7 +131,7 @@ def plan_object(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> Jso
 
 
 def refusal_object(spec: DeployFlowSpec, why: str) -> Json:
-    """For programs, in the place of a plan: why there is none."""
+    """Return, in place of a plan, why there is none, as JSON."""
     return {**_head(spec), "refused": why}
 
 
@@ -140,5 +140,5 @@ def _head(spec: DeployFlowSpec) -> Json:
 
 
 def count_of(number: int, one: str, many: str = "") -> str:
-    """In words: `1 batch`, `2 batches`."""
+    """Return the number with its noun: `1 batch`, `2 batches`."""
     return f"{number} {one if number == 1 else many or one + 's'}"

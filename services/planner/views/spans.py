@@ -1,4 +1,4 @@
-"""What the planner tells of a release's trace: the release and its batches when they are over, and who asked for what."""
+"""The planner's spans of a release's trace: the finished release, its finished batches, and the requests of users."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.domain.messages import FlowEvent
 from shared.observability import tracing
 from shared.observability.tracing import Span
 
-_ON_THE_WAY: Final = {
+_MILESTONES: Final = {
     "surged": "surged_at",
     "smoked": "smoked_at",
     "pulled in": "pulled_in_at",
@@ -22,7 +22,7 @@ _ON_THE_WAY: Final = {
 
 
 def spans(instance: Instance, events: Sequence[FlowEvent]) -> Iterator[Span]:
-    """Of a decision that has been written down, and told these events."""
+    """Return the spans that end with these events of a stored decision."""
     flows = {flow.uid: flow for flow in instance.flows}
     for event in events:
         flow = flows.get(event.flow.uid)
@@ -45,7 +45,7 @@ def _release(instance: Instance, flow: Flow, event: FlowEvent) -> Span:
         None,
         _since(flow) or event.at,
         event.at,
-        _about(instance, flow)
+        _attributes(instance, flow)
         | {
             "triton.phase": str(flow.phase),
             "triton.batches": len(flow.batches),
@@ -57,13 +57,16 @@ def _release(instance: Instance, flow: Flow, event: FlowEvent) -> Span:
 
 
 def _since(flow: Flow) -> int:
-    """From the making of the DeployFlow, which is known to the second: what began within it has not waited."""
+    """Return the start of the release (ms): the creation of the DeployFlow, if the release waited since then.
+
+    Kubernetes rounds the creation to seconds, so a release that started within that second did not wait.
+    """
     waited = not flow.started_at or 1000 <= flow.started_at - flow.created_at < flow.started_at
     return flow.created_at if waited else flow.started_at
 
 
 def _batch(instance: Instance, flow: Flow, batch: Batch, now: int) -> Span:
-    on_the_way = ((name, getattr(batch, field)) for name, field in _ON_THE_WAY.items())
+    milestones = ((name, getattr(batch, field)) for name, field in _MILESTONES.items())
     failed = batch.phase in FAILURES
     return Span(
         "canary" if batch.canary else "batch",
@@ -71,7 +74,7 @@ def _batch(instance: Instance, flow: Flow, batch: Batch, now: int) -> Span:
         tracing.release(flow.uid),
         batch.started_at or now,
         batch.finished_at or now,
-        _about(instance, flow)
+        _attributes(instance, flow)
         | {
             "triton.batch": batch.number,
             "triton.batch_phase": str(batch.phase),
@@ -79,25 +82,25 @@ def _batch(instance: Instance, flow: Flow, batch: Batch, now: int) -> Span:
             "triton.canary": batch.canary,
             "triton.failed_replicas": batch.failed_replicas,
         },
-        events=[(name, at) for name, at in on_the_way if at],
+        events=[(name, at) for name, at in milestones if at],
         error=(batch.message or batch.reason or str(batch.phase)) if failed else "",
     )
 
 
 def _request(instance: Instance, flow: Flow, event: FlowEvent) -> Span:
-    """At a moment: by kubectl, an API or Kafka, somebody has asked for something."""
+    """Return a span without duration: somebody sent a request by kubectl, an API or Kafka."""
     return Span(
         f"request {event.command}",
         tracing.inside(flow.uid, event.id),
         tracing.release(flow.uid),
         event.at,
         event.at,
-        _about(instance, flow)
+        _attributes(instance, flow)
         | {"triton.request": event.request, "triton.batch": event.batch, "triton.message": event.message},
     )
 
 
-def _about(instance: Instance, flow: Flow) -> dict[str, Any]:
+def _attributes(instance: Instance, flow: Flow) -> dict[str, Any]:
     return tracing.about(instance.namespace, instance.name, flow.name, flow.uid) | {
         "triton.action": flow.action,
         "triton.application": flow.app_name,

@@ -1,4 +1,4 @@
-"""What the DeployFlow's `.status` says of a release, made from the planner's state."""
+"""The `.status` of a DeployFlow, made from the planner's state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAITING: Final = "WaitingForNext"
 
 
 def status_of(instance: Instance, flow: Flow) -> Json:
-    """The whole `.status`. A finished release keeps the pods that it ended with."""
+    """Return the whole `.status`. A finished release shows the pods that it ended with."""
     pods = instance.pods if flow is instance.active else flow.pods
     live = {uid: pod for uid, pod in pods.items() if not pod.deleting}
     new = [pod for uid, pod in live.items() if flow.target_revision and flow.keeps_pod(uid, pod.revision)]
@@ -65,7 +65,7 @@ def _time(milliseconds: int) -> str | None:
 
 def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
     pods = {uid: pod for uid, pod in live.items() if pod.batch == batch.number}
-    of_failed = failure_details(batch, pods.items())
+    failures = failure_details(batch, pods.items())
     return {
         "batch": batch.number,
         "batchSize": batch.size,
@@ -73,7 +73,7 @@ def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
         "phase": batch.phase,
         "failedReplicas": batch.failed_replicas,
         "pods": [
-            _pod(uid, pod, batch, of_failed.get(uid, {}))
+            _pod(uid, pod, batch, failures.get(uid, {}))
             for uid, pod in sorted(pods.items(), key=lambda item: item[1].name)
         ],
         "reason": batch.reason,
@@ -103,62 +103,62 @@ def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
 
 
 def waits_for_person(instance: Instance, flow: Flow) -> str:
-    """What an unfinished release waits for somebody's go-ahead for; empty where it does not."""
+    """Return what an unfinished release asks a person to do; empty where it waits for nobody."""
     reason, text = explain(instance, flow)
     return text if reason == WAITING else ""
 
 
 def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
-    """Why the release stands where it stands, in one word and in one sentence; empty while it moves."""
+    """Return why the release does not move, as a reason and a message; both empty while it moves."""
     if flow.phase.finished or flow.failed:
         return flow.reason, flow.message
     if flow.step == Step.QUEUED:
         if flow.held_back:
             return freeze_hold.explain_freeze(flow)
         ahead = instance.active or instance.waiting[0]
-        return "WaitingItsTurn", f"waits behind {ahead.name}: one release at a time per instance"
+        return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
         return flow.reason, f"ending: {flow.message}"
     if flow.strategy.paused:
-        return "Paused", "paused: resume to go on"
-    return _gate(flow) or explain_draining(instance, flow) or _late(instance) or _noted(flow)
+        return "Paused", "paused: resume it to continue"
+    return _approval(flow) or explain_draining(instance, flow) or _unanswered(instance) or _warnings(flow)
 
 
-def _late(instance: Instance) -> tuple[str, str] | None:
-    """Whose answer the release waits for, once a command had to be given again."""
+def _unanswered(instance: Instance) -> tuple[str, str] | None:
+    """Name the service whose answer is missing, once a command had to be sent again."""
     given = instance.pending
-    if given is None or not given.late_since or (given.answered and given.seen):
+    if given is None or not given.late_since or given.carried_out:
         return None
-    what = f"{given.kind} (command {given.sequence}, given at {_time(given.late_since)})"
+    what = f"{given.kind} (command {given.sequence}, sent at {_time(given.late_since)})"
     if given.kind in {"pull_in", "pull_out"}:
-        return "Unanswered", f"the gates of {what} have not moved: see the log of readiness"
+        return "Unanswered", f"readiness has not changed the gates for {what}: check its log"
     if given.answered:
-        return "Unanswered", f"OpenKruise has not caught up with {what}: see the log of its manager"
-    return "Unanswered", f"no answer to {what}: see the log of the executor"
+        return "Unanswered", f"OpenKruise has not carried out {what}: check the log of its manager"
+    return "Unanswered", f"the executor has not answered {what}: check its log"
 
 
-def _noted(flow: Flow) -> tuple[str, str]:
+def _warnings(flow: Flow) -> tuple[str, str]:
     return ("Warning", "; ".join(flow.warnings)) if flow.warnings else ("", "")
 
 
-def _gate(flow: Flow) -> tuple[str, str] | None:
+def _approval(flow: Flow) -> tuple[str, str] | None:
     batch = flow.open_batch
     if flow.step == Step.BETWEEN and flow.phase in {FlowPhase.BATCH_FINISHED, FlowPhase.INITIALIZING}:
         number = len(flow.batches) + 1
         if number > flow.total:
             return None
         if not may_start(flow, number):
-            return WAITING, f"batch {number} of {flow.total} waits for next"
+            return WAITING, f"batch {number} of {flow.total} can start: press next to start it"
         if (end := interval_end(flow)) and flow.strategy.interval:
             return "BatchInterval", f"batch {number} of {flow.total} starts at {_time(end)}"
     if batch is None:
         return None
     if batch.phase == BatchPhase.SMOKED and not may_reach(flow, batch.number, BatchPhase.BAKING):
-        return WAITING, f"batch {batch.number} is Smoked, without traffic: next pulls it in"
+        return WAITING, f"batch {batch.number} is Smoked, without traffic: press next to send it traffic"
     if (
         batch.phase == BatchPhase.BAKING
         and batch.ready_since
         and not may_reach(flow, batch.number, BatchPhase.BAKED)
     ):
-        return WAITING, f"batch {batch.number} is Baking, with traffic: next counts it as baked"
+        return WAITING, f"batch {batch.number} is Baking, with traffic: press next to accept it"
     return None

@@ -78,7 +78,7 @@ def flow(spec: Json) -> Json:
             "batches": 3,
             "replicasToProcess": 4,
             "reason": "WaitingForNext",
-            "message": "batch 1 is Smoked, without traffic: next pulls it in",
+            "message": "batch 1 is Smoked, without traffic: press next to send it traffic",
             "startedAt": "2026-01-01T10:00:01.000Z",
             "conditions": [
                 {

@@ -156,7 +156,7 @@ def test_pods_that_are_named_are_those_that_go(server: Server, triton: Callable[
             ["rollback", WEB, "--to", "grown"],
             "--to: grown is a scale_out, it brought no template to go back to",
         ),
-        (["delete", WEB], "--yes: there is no terminal to ask on"),
+        (["delete", WEB], "--yes is required: there is no terminal to ask on"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_made(
@@ -265,7 +265,7 @@ def test_a_delete_asks_on_a_terminal(
     monkeypatch.setattr("sys.stdin", terminal)
     result = triton("delete", WEB)
     assert (result.code, len(server.made)) == (code, made)
-    assert "Delete 7-web with its 4 pods for good?" in result.err + result.out
+    assert "Delete 7-web and its 4 pods for good?" in result.err + result.out
 
 
 # --- retry and promote ---

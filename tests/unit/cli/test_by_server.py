@@ -73,7 +73,7 @@ def test_the_server_is_asked_in_the_name_of_the_token(
     token.write_text("secret\n")
     monkeypatch.setenv("TRITON_TOKEN_FILE", str(token))
     monkeypatch.setenv("TRITON_SERVER", f"http://{server.address}")
-    assert triton("get", "-n", "shop").err.startswith("no releases here")
+    assert triton("get", "-n", "shop").err.startswith("no releases in this namespace")
     ((method, path, headers),) = server.asked
     assert (method, path.partition("?")[0]) == ("GET", "/api/v2/namespaces/shop/deployflows")
     assert headers["Authorization"] == "Bearer secret"
@@ -85,7 +85,7 @@ def test_a_kubeconfig_that_is_named_goes_before_the_environment(
     monkeypatch.setenv("TRITON_SERVER", f"http://{server.address}")
     assert "kubeconfig nowhere does not exist" in triton("get", "--kubeconfig", "nowhere").err
     both = triton("get", "--kubeconfig", "nowhere", "--server", "http://127.0.0.1")
-    assert (both.code, both.err) == (2, "error: --server and --kubeconfig: give one of them\n")
+    assert (both.code, both.err) == (2, "error: --server and --kubeconfig: use only one of them\n")
     assert server.asked == []
 
 
@@ -119,8 +119,8 @@ def test_what_is_no_triton_is_said(server: Server, triton: Callable[..., Any]) -
     result = triton("get", "--server", f"http://{server.address}/shop/")
     assert result.code == 2
     assert result.err == (
-        f"error: http://{server.address}/shop is no REST API of Triton's: "
-        "GET /shop/api/v2/namespaces/default/deployflows was answered 404\n"
+        f"error: http://{server.address}/shop is not Triton's REST API: "
+        "it answered GET /shop/api/v2/namespaces/default/deployflows with 404\n"
     )
 
 
@@ -141,7 +141,7 @@ def test_a_server_that_is_away_is_named(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--server", "triton:8088"], "'triton:8088' is no URL of a server: give one like https://"),
+        (["--server", "triton:8088"], "'triton:8088' is no URL of a server: use one like https://"),
         (["--server", "https://127.0.0.1:1", "--ca-file", "nowhere"], "CA file nowhere can't be used"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_certificate_counts_once_its_issuer_is_named(
     url = f"https://{server.address}"
     result = triton("get", "--server", url)
     assert (result.code, result.err.count("\n"), server.asked) == (1, 1, [])
-    assert f"the certificate of {url} is not to be trusted (self-signed certificate)" in result.err
+    assert f"the certificate of {url} is not trusted (self-signed certificate)" in result.err
     assert "--ca-file" in result.err
     assert triton("get", "--server", url, "--ca-file", str(chain)).code == 0
     monkeypatch.setenv("TRITON_SERVER_CA_FILE", str(chain))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.connection import Cluster, current_release
-from cli.control import act, command_for, meant_for
+from cli.control import act, command_for, place_of
 from cli.exits import Failure
 from cli.manifests import Document, apply
 from shared.domain.deploy_commands import CommandType, Refusal, Target
@@ -93,7 +93,7 @@ async def test_next_pressed_by_two_at_once_advances_once(flow: Json) -> None:
             "status": {"conditions": [pulled_in]},
         }
     ]
-    batch, stage = meant_for(flow)
+    batch, stage = place_of(flow)
     command = command_for(flow, CommandType.NEXT, "deployer", batch=batch, stage=stage)
     assert (
         await act(cluster, flow, command)

@@ -55,7 +55,7 @@ def test_an_override_without_a_reason_is_refused(command: list[str], triton: Cal
     result = triton(*command, "--override-freeze", " ")
     assert result.code == 2
     assert "--override-freeze" in result.err
-    assert "say why" in result.err
+    assert "the reason is empty" in result.err
 
 
 @pytest.mark.parametrize(

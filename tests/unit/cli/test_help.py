@@ -55,13 +55,13 @@ def test_log_and_dead_letters_have_their_own_help(triton: Callable[..., Any]) ->
         (["continue", "web", "--batches", "0"], "Invalid value for '--batches'"),
         (
             ["continue", "web", "--stage", "Half"],
-            "'Half' is no stage to stop at: one of Smoked, Baking, Baked",
+            "'Half' is no phase to wait in: use one of Smoked, Baking, Baked",
         ),
         (["next", "web", "--stage", "Smoked"], "--stage needs --batch"),
         (["update", "web"], "Missing option '--image'"),
         (["scale", "web"], "Missing option '--replicas'"),
         (["restart", "web", "--interval", "-1"], "Invalid value for '--interval'"),
-        (["delete", "web"], "--yes: there is no terminal to ask on"),
+        (["delete", "web"], "--yes is required: there is no terminal to ask on"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_one_line_that_says_what(

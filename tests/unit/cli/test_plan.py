@@ -153,7 +153,8 @@ def test_what_is_impossible_is_told_and_all_else_is_planned(
 ) -> None:
     there = {"metadata": {}, "spec": {"replicas": 4}}
     monkeypatch.setattr(
-        "cli.releases._plans", lambda flows, *_: [planned(spec, assume(spec, there)) for _, spec in flows]
+        "cli.release_commands._plans",
+        lambda flows, *_: [planned(spec, assume(spec, there)) for _, spec in flows],
     )
     flows = [_flow("scale_in", 6), _flow("scale_out", 5)]
     file = tmp_path / "two.yaml"
@@ -196,7 +197,7 @@ def test_without_a_cluster_a_scale_in_by_count_can_not_be_planned(
     file.write_text(json.dumps(_flow("scale_in", 3)))
     result = triton("plan", "-f", str(file))
     assert result.code == 2
-    assert "how many pods go can't be told without the cluster" in result.err
+    assert "the number of pods to delete is not known without the cluster" in result.err
 
 
 def _cloneset(template: Json) -> Json:

@@ -46,7 +46,7 @@ def _finished(flow: Json) -> Json:
 
 
 def test_a_waiting_release_says_what_to_press(flow: Json) -> None:
-    assert rendering.waits_for(flow).endswith("next pulls it in → triton next 7-web-bcdfg")
+    assert rendering.waits_for(flow).endswith("press next to send it traffic → triton next 7-web-bcdfg")
 
 
 def test_a_failed_batch_says_why_and_how_to_end_it(flow: Json) -> None:
@@ -58,13 +58,17 @@ def test_a_failed_batch_says_why_and_how_to_end_it(flow: Json) -> None:
 
 
 def test_a_paused_release_says_how_to_resume_it(flow: Json) -> None:
-    flow["status"] |= {"reason": "Paused", "message": "paused: resume to go on"}
+    flow["status"] |= {"reason": "Paused", "message": "paused: resume it to continue"}
     assert rendering.waits_for(flow).endswith("→ triton resume 7-web-bcdfg")
 
 
 def test_a_release_that_waits_its_turn_says_behind_which(flow: Json) -> None:
-    flow["status"] = {"phase": "Pending", "reason": "WaitingItsTurn", "message": "waits behind other"}
-    assert rendering.waits_for(flow) == "waits behind other"
+    flow["status"] = {
+        "phase": "Pending",
+        "reason": "WaitingItsTurn",
+        "message": "waits until other is finished",
+    }
+    assert rendering.waits_for(flow) == "waits until other is finished"
 
 
 @pytest.mark.parametrize("reason", ["", "Warning"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.strategy import paced
+from cli.options import strategy_of
 from shared.domain.deploy_commands import Refusal
 from shared.releases.history import last_good
 from shared.releases.specs import Unfit, Wish, release, updated
@@ -56,7 +56,7 @@ def test_the_new_release_starts_from_its_beginning(spec: Json) -> None:
 
 
 def test_the_strategy_can_be_changed(spec: Json) -> None:
-    wish = Wish("web:2", "web", 6, paced("25%", "manual", 30, canary=0))
+    wish = Wish("web:2", "web", 6, strategy_of("25%", "manual", 30, canary=0))
     made = updated({"spec": spec}, wish)
     assert made.update_strategy is not None
     assert (made.update_strategy.batch_size, made.update_strategy.canary) == ("25%", 0)
@@ -79,10 +79,10 @@ def test_with_several_containers_one_must_be_named(spec: Json) -> None:
 @pytest.mark.parametrize(
     ("wish", "field"),
     [
-        (Wish("web:2", "web", strategy=paced("0")), "spec.updateStrategy.batchSize"),
-        (Wish("web:2", "web", strategy=paced("many")), "spec.updateStrategy.batchSize"),
-        (Wish("web:2", "web", strategy=paced(canary=-1)), "spec.updateStrategy.canary"),
-        (Wish("web:2", "web", strategy=paced(mode="fast")), "spec.updateStrategy.mode"),
+        (Wish("web:2", "web", strategy=strategy_of("0")), "spec.updateStrategy.batchSize"),
+        (Wish("web:2", "web", strategy=strategy_of("many")), "spec.updateStrategy.batchSize"),
+        (Wish("web:2", "web", strategy=strategy_of(canary=-1)), "spec.updateStrategy.canary"),
+        (Wish("web:2", "web", strategy=strategy_of(mode="fast")), "spec.updateStrategy.mode"),
     ],
 )
 def test_what_does_not_fit_is_named(wish: Wish, field: str, spec: Json) -> None:

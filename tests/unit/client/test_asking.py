@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.errors import ConfigError
-from triton_client import AsyncTriton, DeployFlow, Event, Triton, TritonError
+from triton_client import AsyncTriton, ConfigError, DeployFlow, Event, Triton, TritonError
 
 Json = dict[str, Any]
 URL = "http://triton.test"
@@ -163,9 +162,9 @@ def test_a_change_is_asked_for_again_as_the_same_one(both: Both, server: Server)
     [
         (lambda: problem(403, "Forbidden", "operator may not patch"), 403, "Forbidden", "operator may not patch"),
         (lambda: problem(409, "InProgress", "web-1 runs"), 409, "InProgress", "web-1 runs"),
-        (lambda: httpx.Response(404, text="<html>"), 404, "NotTriton", f"{URL} is no REST API of Triton's"),
-        (lambda: httpx.Response(200, html="<html>"), 200, "NotTriton", "was answered 200"),
-        (lambda: httpx.Response(302, headers={"Location": "/x"}), 302, "NotTriton", "was answered 302"),
+        (lambda: httpx.Response(404, text="<html>"), 404, "NotTriton", f"{URL} is not Triton's REST API"),
+        (lambda: httpx.Response(200, html="<html>"), 200, "NotTriton", "with 200"),
+        (lambda: httpx.Response(302, headers={"Location": "/x"}), 302, "NotTriton", "with 302"),
         (lambda: httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)"), 0, "UnknownIssuer", "(self-signed certificate)"),
     ],
 )  # fmt: skip

@@ -36,13 +36,18 @@ def flat(source: dict[str, object], prefix: str = "") -> set[str]:
 
 def test_a_batch_phase_says_which_release_batch_and_person_it_is_about() -> None:
     document = only(
-        flow_event(batch_phase=BatchPhase.SMOKED, reason="Smoked", message="waits for next", duration_ms=1200)
+        flow_event(
+            batch_phase=BatchPhase.SMOKED,
+            reason="Smoked",
+            message="press next to send it traffic",
+            duration_ms=1200,
+        )
     )
     assert document.stream == Stream.DEPLOYFLOW
     assert document.id == "flow-1:1"
     source = document.source
     assert source["@timestamp"] == "2025-11-21T10:13:20.001Z"
-    assert source["message"] == "web-kvn6b batch 1/3 (canary): Smoked: waits for next"
+    assert source["message"] == "web-kvn6b batch 1/3 (canary): Smoked: press next to send it traffic"
     assert source["user"] == {"name": "deployer"}
     assert source["trace"] == {"id": "flow1"}
     assert source["kubernetes"] == {"namespace": "shop"}
@@ -66,7 +71,7 @@ def test_a_batch_phase_says_which_release_batch_and_person_it_is_about() -> None
         "step": "surge",
         "canary": True,
         "reason": "Smoked",
-        "message": "waits for next",
+        "message": "press next to send it traffic",
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.history import past
+from cli.history_command import past
 from services.events.documents import documents
 from shared.domain.deployflow import BatchPhase, FlowPhase
 from shared.domain.messages import FlowRef, Message
@@ -53,7 +53,7 @@ def stored(settings: Settings, *messages: Message) -> None:
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     import typer
 
-    from cli.history import history
+    from cli.history_command import history
 
     monkeypatch.setenv("TRITON_EVENT_STORE", settings.event_store)
     app = typer.Typer()

@@ -13,8 +13,8 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.exits import BadInput, Failure
-from cli.log import log
-from cli.story import Story, Tone
+from cli.log_command import log
+from cli.log_text import Story, Tone
 from services.events.documents import documents
 from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.domain.messages import FlowRef, Message, PodGone
@@ -57,7 +57,7 @@ def release() -> list[Message]:
         (
             "GoAhead",
             {
-                "message": "let go as far as batch 1 by operator",
+                "message": "operator pressed next: batch 1 takes traffic",
                 "batch_phase": BatchPhase.SMOKED,
                 "batches": 2,
                 "command": "next",
@@ -91,7 +91,7 @@ def finished(number: int = 50, **changes: Any) -> Message:
         "at": START + 60_000,
         "phase": FlowPhase.SUCCESS,
         "reason": "Success",
-        "message": "update is Success",
+        "message": "update ended as Success",
     }
     return flow_event(number, **fields | {"batch": 0, "batches": 2, "batch_phase": None} | changes)
 
@@ -118,10 +118,10 @@ def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> No
         "10:13:21.000      +1.0    pod web-x7k2p runs, its containers are starting (took 0.4 s)",
         "10:13:21.500      +1.5    pod web-x7k2p has all containers ready (1.5 s after it was made)",
         "10:13:22.000      +2.0  canary 1 of 2 is Smoked (took 1.5 s)",
-        "10:13:22.500      +2.5  let go as far as batch 1 by operator",
+        "10:13:22.500      +2.5  operator pressed next: batch 1 takes traffic",
         "10:13:23.000      +3.0    pod web-x7k2p is Ready and takes traffic (took 0.4 s)",
         "10:13:23.500      +3.5  canary 1 of 2 is finished",
-        "10:14:20.000     +60.0  update is Success",
+        "10:14:20.000     +60.0  update ended as Success",
         "10:14:20.500     +60.5    pod web-x7k2p is gone",
         "web-kvn6b: Success after 60.0 s; 1 of 2 batches finished (1: 3.0 s); 1 pod started, the slowest in 1.5 s",
     ]
@@ -259,8 +259,8 @@ def test_who_let_a_pod_into_traffic_stands_with_it() -> None:
 @pytest.mark.parametrize(
     ("option", "shown", "not_shown"),
     [
-        (["--failures"], "pod web-x7k2p failed", "is Success"),
-        (["--commands"], "let go as far as batch 1 by operator", "pod web-x7k2p"),
+        (["--failures"], "pod web-x7k2p failed", "ended as Success"),
+        (["--commands"], "operator pressed next: batch 1 takes traffic", "pod web-x7k2p"),
         (["--pod", "web-other"], "canary 1 of 2 is Smoked", "pod web-x7k2p"),
         (["--batch", "2"], "batch 2 began", "canary 1 of 2"),
     ],

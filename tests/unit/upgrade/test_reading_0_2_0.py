@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from services.planner.decision.apply_facts import Fact, flow_of
+from services.planner.decision.apply_facts import Fact, make_flow
 from services.planner.decision.decide import decide
 from services.planner.model.state import Instance, dump, load
 from services.planner.recovery.rebuild import rebuild
@@ -105,7 +105,7 @@ def test_a_release_goes_on_to_its_end_from_the_middle(name: str) -> None:
 def test_a_state_is_rebuilt_from_a_status_of_that_version(name: str) -> None:
     for line in HISTORIES[name]:
         specs = [m.SpecObserved.model_validate_json(text) for text in line["specs"]]
-        rebuilt = rebuild(KEY, specs, flow_of, line["now"])
+        rebuilt = rebuild(KEY, specs, make_flow, line["now"])
         assert as_json(rebuilt) == as_json(stored(line, "rebuilt")), line["fact"][:60]
 
 

@@ -10,7 +10,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from services.planner.api.limits import Unlimited
+from services.planner.api.rate_limits import Unlimited
 from services.planner.api.rest import application
 from tests.unit.planner.api.surroundings import World
 

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import grpc
 
-from services.planner.api.access import Access, Caller, Open, Right
+from services.planner.api.access import Access, Caller, OpenAccess, Right
 from services.planner.api.calls import Calls
+from services.planner.api.flow_queries import FlowQueries
+from services.planner.api.flow_streams import FlowStreams
 from services.planner.api.grpc_server import start
 from services.planner.api.problem import Kind, Problem
-from services.planner.api.reading import Reading
-from services.planner.api.streams import Streams
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
 from shared.domain import deployflow as df
@@ -95,11 +95,11 @@ class World:
         client = cast("Client", self.cluster)
         settings = Settings(redis_url="redis://localhost", kafka="localhost:9092")
         self.flows = FlowCache(client, cast("Any", None), settings)
-        reading = Reading(cast("Any", store or NoStates()), self.flows, client)
-        self.streams = Streams(reading, self.flows)
+        reading = FlowQueries(cast("Any", store or NoStates()), self.flows, client)
+        self.streams = FlowStreams(reading, self.flows)
         changes = FlowMutations(client, self.flows, reading.status)
         self.calls = Calls(
-            access or Open(),
+            access or OpenAccess(),
             reading,
             changes,
             self.streams,
@@ -165,7 +165,7 @@ def batch(number: int, phase: str, **fields: Any) -> Json:
     return {"batch": number, "batchSize": 1, "phase": phase, **fields}
 
 
-class Named(Open):
+class Named(OpenAccess):
     """Who shows the token `secret` is `ada`, and may do what is in `may`; others may not come in."""
 
     def __init__(self, *may: Right) -> None:

@@ -22,7 +22,7 @@ from services.planner.api.access import (
     Right,
 )
 from services.planner.api.problem import Kind, Problem
-from services.planner.api.reviews import Reviewed
+from services.planner.api.reviews import ReviewedAccess
 from shared.errors import Unavailable
 from shared.kube.client import ApiError, Client, Resource
 
@@ -62,8 +62,8 @@ class Cluster:
         right = (about["verb"], about["subresource"], about["namespace"], about["name"])
         return {"status": {"allowed": right in self.allowed}}
 
-    def login(self, seconds: float = 60) -> Reviewed:
-        return Reviewed(cast("Client", self), seconds=seconds)
+    def login(self, seconds: float = 60) -> ReviewedAccess:
+        return ReviewedAccess(cast("Client", self), seconds=seconds)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from services.planner.api import stories
+from services.planner.api import release_event_streams
+from services.planner.api.release_event_streams import _LiveEvents
 from services.planner.api.sse import EventStream
-from services.planner.api.stories import _Live
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOYFLOW_EVENTS
 from tests.unit.parts import until
@@ -95,8 +95,8 @@ async def test_five_hundred_idle_streams_all_hear_of_the_end() -> None:
 async def test_a_reader_of_events_that_falls_behind_is_cut_off_where_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stories, "BEHIND", 3)
-    live = _Live()
+    monkeypatch.setattr(release_event_streams, "BEHIND", 3)
+    live = _LiveEvents()
     event = {"flow": {"uid": "u"}, "reason": "BatchSmoked", "phase": "BatchStarted"}
     value = json.dumps(event).encode()
     for offset in range(10):
@@ -106,7 +106,7 @@ async def test_a_reader_of_events_that_falls_behind_is_cut_off_where_it_is(
     async def not_over() -> bool:
         return False
 
-    heard = [told.id async for told in stories._follow(live, "u", 0, not_over, 1) if told]
+    heard = [told.id async for told in release_event_streams._follow(live, "u", 0, not_over, 1) if told]
     assert heard == [1, 2], "what it has already is not told again, and what is missing it has to ask for"
 
 

@@ -19,7 +19,7 @@ def test_a_second_release_waits_and_says_behind_which() -> None:
     world.apply("second", AUTO)
     assert world.where("second") == "Pending"
     assert reason(world, "second") == "WaitingItsTurn"
-    assert message(world, "second") == "waits behind new: one release at a time per instance"
+    assert message(world, "second") == "waits until new is finished: one release at a time per instance"
     assert world.where(NEW) == "BatchStarted 1 Smoked", "the first is not disturbed"
 
 

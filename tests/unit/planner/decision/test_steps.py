@@ -221,11 +221,14 @@ def test_without_pull_in_pods_that_replace_none_wait_for_nobody() -> None:
 def test_a_canary_waits_at_smoked_and_at_baking_and_the_batch_after_it_waits_too() -> None:
     world = update(10, batchSize=5, canary=1)
     assert world.where(NEW) == "BatchStarted 1 Smoked"
-    assert (reason(world), "next pulls it in" in message(world)) == ("WaitingForNext", True)
+    assert (reason(world), "press next to send it traffic" in message(world)) == ("WaitingForNext", True)
     assert press_next(world) == "BatchStarted 1 Baking"
-    assert (reason(world), "next counts it as baked" in message(world)) == ("WaitingForNext", True)
+    assert (reason(world), "press next to accept it" in message(world)) == ("WaitingForNext", True)
     assert press_next(world) == "BatchFinished 1 Baked"
-    assert (reason(world), "batch 2 of 3 waits for next" in message(world)) == ("WaitingForNext", True)
+    assert (reason(world), "batch 2 of 3 can start: press next to start it" in message(world)) == (
+        "WaitingForNext",
+        True,
+    )
     # from here on it is auto
     assert press_next(world) == "Success 3 Baked"
     assert sizes(world) == [1, 5, 4]

@@ -116,9 +116,9 @@ async def test_where_the_release_waits_for_somebody_is_written_at_once() -> None
     writer.mark(world.instance)
     await server.until(lambda: len(server.statuses) == 3)
     assert [status["message"] for status in server.statuses] == [
-        "batch 2 of 3 waits for next",
-        "batch 3 of 3 waits for next",
-        "paused: resume to go on",
+        "batch 2 of 3 can start: press next to start it",
+        "batch 3 of 3 can start: press next to start it",
+        "paused: resume it to continue",
     ]
 
 

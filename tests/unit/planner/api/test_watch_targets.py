@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.planner.api.grpc_messages import Place
-from services.planner.api.targets import desired, is_at, reached
+from services.planner.api.watch_targets import desired, is_at, reached
 from shared.domain.deployflow import BatchPhase
 from tests.unit.planner.api.surroundings import batch
 

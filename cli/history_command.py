@@ -13,10 +13,10 @@ import typer
 
 from cli.connection import Place
 from cli.exits import BadInput, Failure
-from cli.log import Readable, readable, when
+from cli.log_command import Readable, readable, when
+from cli.log_text import seconds, span, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump, table
-from cli.story import seconds, span, time_of
 from shared.domain.deployflow import FlowPhase
 from shared.errors import Unavailable
 from shared.event_store import Query, Stream

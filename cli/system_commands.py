@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,10 +69,12 @@ def sandbox(
 
 
 def _stack(*, real: bool) -> Stack:
-    # what the real parts need is imported only where they are wanted: the other start is a matter of seconds
+    # the modules of the real parts are imported only for --real: the other start takes seconds
     if real:
+        from sandbox.real import prerequisites
         from sandbox.real.stack import RealStack
 
+        prerequisites.require(os.environ)
         return RealStack(note)
     from sandbox.embedded import EmbeddedStack
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from services.planner.api.problem import Kind, Problem
 
 
-class Limiter(Protocol):
+class RateLimiter(Protocol):
     def take(self, who: str, now: float) -> None:
         """`now`: seconds of a clock that only rises. Raises `Problem` for a caller that asks too often."""
 
@@ -22,7 +22,7 @@ _MOST_CALLERS: Final = 10_000
 _BURST_SECONDS: Final = 1.0
 
 
-class Limits:
+class RateLimits:
     """A token bucket for each caller: so many requests a second, bursts of one second's worth."""
 
     def __init__(self, per_second: float) -> None:

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from cli.connection import Place
 from cli.exits import BadInput, Failure
+from cli.log_text import Line, Story, Tone, is_of, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump
-from cli.story import Line, Story, Tone, is_of, time_of
 from shared.domain.deployflow import FlowPhase
 from shared.errors import Unavailable
 from shared.event_store import Query, Stream, open_store
@@ -225,9 +225,9 @@ def log(
 def readable(where: Where) -> Readable:
     """The store that the options and settings name."""
     if server := server_of(where):
-        from cli import remote
+        from cli import by_server
 
-        return remote.Log(remote.client(server, where))
+        return by_server.ServerLog(by_server.client(server, where))
     try:
         return open_store(Settings())
     except ValidationError as error:

@@ -6,11 +6,11 @@ import tracemalloc
 
 import pytest
 
-from services.planner.api.limits import Limits
 from services.planner.api.problem import Kind, Problem
+from services.planner.api.rate_limits import RateLimits
 
 
-def refused(limits: Limits, who: str, now: float) -> Problem:
+def refused(limits: RateLimits, who: str, now: float) -> Problem:
     with pytest.raises(Problem) as problem:
         limits.take(who, now)
     assert (problem.value.kind, problem.value.reason) == (Kind.TOO_MANY, "TooManyRequests")
@@ -19,7 +19,7 @@ def refused(limits: Limits, who: str, now: float) -> Problem:
 
 @pytest.mark.parametrize("rate", [1, 3, 7, 200])
 def test_a_burst_of_a_second_is_let_through_and_then_the_rate(rate: float) -> None:
-    limits, now = Limits(rate), 1000.0
+    limits, now = RateLimits(rate), 1000.0
     for _ in range(int(rate)):
         limits.take("jane", now)
     wait = refused(limits, "jane", now).retry_after
@@ -32,7 +32,7 @@ def test_a_burst_of_a_second_is_let_through_and_then_the_rate(rate: float) -> No
 
 
 def test_who_was_refused_waits_no_longer_for_having_asked() -> None:
-    limits = Limits(1)
+    limits = RateLimits(1)
     limits.take("jane", 0)
     for _ in range(100):
         refused(limits, "jane", 0.5)
@@ -40,21 +40,21 @@ def test_who_was_refused_waits_no_longer_for_having_asked() -> None:
 
 
 def test_less_than_one_a_second() -> None:
-    limits = Limits(0.1)
+    limits = RateLimits(0.1)
     limits.take("jane", 0)
     assert refused(limits, "jane", 4).retry_after == pytest.approx(6)
     limits.take("jane", 10)
 
 
 def test_one_takes_nothing_from_another() -> None:
-    limits = Limits(1)
+    limits = RateLimits(1)
     limits.take("jane", 0)
     refused(limits, "jane", 0)
     limits.take("joe", 0)
 
 
 def test_a_pause_gives_no_more_than_one_burst() -> None:
-    limits = Limits(2)
+    limits = RateLimits(2)
     limits.take("jane", 0)
     limits.take("jane", 3600)
     limits.take("jane", 3600)
@@ -62,7 +62,7 @@ def test_a_pause_gives_no_more_than_one_burst() -> None:
 
 
 def test_ever_new_callers_take_no_more_memory_and_make_nobody_forgotten_who_calls_all_the_time() -> None:
-    limits = Limits(1)
+    limits = RateLimits(1)
     limits.take("jane", 0)
 
     def come(first: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.planner.api import views
+from services.planner.api import v1_views
 from shared.domain import deployflow as df
 
 Json = dict[str, Any]
@@ -14,7 +14,7 @@ def instance(cloneset: Json) -> Json:
     """By its CloneSet."""
     meta, spec = cloneset["metadata"], cloneset["spec"]
     status = cloneset.get("status") or {}
-    old = views.instance(cloneset)
+    old = v1_views.instance(cloneset)
     labels = meta.get("labels") or {}
     return {
         "name": meta["name"],
@@ -40,7 +40,7 @@ def pod(item: Json) -> Json:
     meta, spec = item["metadata"], item["spec"]
     status = item.get("status") or {}
     labels = meta.get("labels") or {}
-    phase = views.pod_phase(item)
+    phase = v1_views.pod_phase(item)
     return {
         "name": meta["name"],
         "namespace": meta["namespace"],

@@ -27,7 +27,7 @@ _TIMES: Final = ("startedAt", "finishedAt", "updatedAt")
 
 
 def deploy(flow: Json) -> Json:
-    """A DeployFlow of `Reading`."""
+    """A DeployFlow of `FlowQueries`."""
     spec, status = flow["spec"], flow["status"]
     application = spec["application"]
     return {

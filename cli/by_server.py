@@ -1,16 +1,18 @@
-"""The verbs by way of Triton's REST API: the server does what the command line otherwise works out itself."""
+"""The commands by way of Triton's REST API: the server does what the command line otherwise works out itself."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cli import control
+from cli.backend import NewRelease
 from cli.connection import ANSWER_SECONDS, current_release, no_such
 from cli.exits import BadInput, Failure
 from cli.manifests import Document, namespace_of
+from cli.options import Where
 from cli.output import note
 from services.planner.views.plan_preview import refusal_object
 from shared.domain import deployflow as df
@@ -23,17 +25,13 @@ from shared.releases.history import age
 from shared.releases.specs import Known
 from triton_client import AsyncTriton, DeployFlow, TritonError
 
-if TYPE_CHECKING:
-    from cli.backends import Wanted
-    from cli.options import Where
-
 RETRIES: Final = 3
 PAGE: Final = 1000
 Json = dict[str, Any]
 
 
 def client(server: str, where: Where) -> AsyncTriton:
-    """As options and environment name it; raises `ConfigError` for what can't be meant."""
+    """As options and environment name it; raises the client's `ConfigError` for options that can't be used."""
     ca_file = where.ca_file or os.environ.get("TRITON_SERVER_CA_FILE") or None
     return AsyncTriton(
         server,
@@ -47,7 +45,7 @@ def client(server: str, where: Where) -> AsyncTriton:
 
 
 class ByServer:
-    """As a `Backend` of the verbs."""
+    """The `Backend` that sends every command to a server."""
 
     def __init__(self, triton: AsyncTriton) -> None:
         self.triton = triton
@@ -58,13 +56,13 @@ class ByServer:
         except TritonError as error:
             if error.reason != "NotFound":
                 raise
-        found = await self._releases(name)
+        found = await _releases(self.triton, name)
         if not found:
             raise no_such(name, self.triton.namespace)
         return current_release(found)
 
     async def flows(self) -> list[Json]:
-        return await self._releases("")
+        return await _releases(self.triton, "")
 
     async def follow(self, name: str) -> AsyncIterator[Json]:
         async for flow in self.triton.watch(name):
@@ -72,29 +70,9 @@ class ByServer:
         msg = f"{name} was deleted"
         raise Failure(msg)
 
-    async def begin(self, wanted: Wanted, requested_by: str) -> Json | None:
-        made = await wanted.ask(ByServer(self.triton.using(requested_by=requested_by)))
+    async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
+        made = await release.request(self.triton.using(requested_by=requested_by))
         return made.resource if made else None
-
-    async def rollback(self, instance: str, to: str | None, strategy: Json) -> DeployFlow:
-        base, _ = specs.rollback(await self._known(instance), to, strategy)
-        note(f"{instance} goes back to {specs.title(base)}")
-        return await self.triton.rollback(instance, to=base["metadata"]["name"], strategy=strategy)
-
-    async def scale(
-        self, instance: str, replicas: int, pods: Sequence[str], strategy: Json
-    ) -> DeployFlow | None:
-        try:
-            return await self.triton.scale(instance, replicas, pods=pods, strategy=strategy, queue=True)
-        except TritonError as error:
-            if error.reason != "NothingToDo":
-                raise
-            note(f"{error}: nothing to do")
-            return None
-
-    async def delete(self, instance: str, strategy: Json) -> DeployFlow:
-        spec = specs.delete(await self._known(instance), strategy)
-        return await self.triton.create(spec, queue=True)
 
     async def command(self, flow: Json, command: DeployCommand) -> str:
         asked = self.triton.using(requested_by=command.requested_by, request_id=command.id)
@@ -149,26 +127,52 @@ class ByServer:
         return plan.model_dump(mode="json", by_alias=True)
 
     async def replicas(self, instance: str) -> int:
-        return specs.replicas_of(await self._known(instance))
+        return specs.replicas_of(await _known(self.triton, instance))
 
-    async def _releases(self, instance: str) -> list[Json]:
-        """Oldest first; of one instance, or all."""
-        found: list[DeployFlow] = []
-        go_on: str | None = ""
-        while go_on is not None:
-            items, go_on = await self.triton.deployflows(instance=instance, limit=PAGE, go_on=go_on)
-            found += items
-        return sorted((flow.resource for flow in found), key=age)
 
-    async def _known(self, instance: str) -> Known:
-        cloneset: Json | None = None
-        try:
-            replicas = (await self.triton.instance(instance)).replicas
-            cloneset = {"metadata": {"name": instance}, "spec": {"replicas": replicas}}
-        except TritonError as error:
-            if error.reason != "NotFound":
-                raise
-        return Known(instance, await self._releases(instance), cloneset)
+async def roll_back(triton: AsyncTriton, instance: str, to: str | None, strategy: Json) -> DeployFlow:
+    base, _ = specs.rollback(await _known(triton, instance), to, strategy)
+    note(f"{instance} goes back to {specs.title(base)}")
+    return await triton.rollback(instance, to=base["metadata"]["name"], strategy=strategy)
+
+
+async def scale(
+    triton: AsyncTriton, instance: str, replicas: int, pods: Sequence[str], strategy: Json
+) -> DeployFlow | None:
+    try:
+        return await triton.scale(instance, replicas, pods=pods, strategy=strategy, queue=True)
+    except TritonError as error:
+        if error.reason != "NothingToDo":
+            raise
+        note(f"{error}: nothing to do")
+        return None
+
+
+async def delete(triton: AsyncTriton, instance: str, strategy: Json) -> DeployFlow:
+    spec = specs.delete(await _known(triton, instance), strategy)
+    body = spec.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    return await triton.create(body, queue=True)
+
+
+async def _releases(triton: AsyncTriton, instance: str) -> list[Json]:
+    """Oldest first; of one instance, or all."""
+    found: list[DeployFlow] = []
+    token: str | None = ""
+    while token is not None:
+        items, token = await triton.deployflows(instance=instance, limit=PAGE, continue_token=token)
+        found += items
+    return sorted((flow.resource for flow in found), key=age)
+
+
+async def _known(triton: AsyncTriton, instance: str) -> Known:
+    cloneset: Json | None = None
+    try:
+        replicas = (await triton.instance(instance)).replicas
+        cloneset = {"metadata": {"name": instance}, "spec": {"replicas": replicas}}
+    except TritonError as error:
+        if error.reason != "NotFound":
+            raise
+    return Known(instance, await _releases(triton, instance), cloneset)
 
 
 async def _put(asked: AsyncTriton, document: Document) -> tuple[str, str]:
@@ -210,7 +214,7 @@ def _merged(there: Any, given: Any) -> Any:
     return merged
 
 
-class Log:
+class ServerLog:
     """The release log as the server tells it: what of an `EventStore` is needed to read it."""
 
     def __init__(self, triton: AsyncTriton) -> None:

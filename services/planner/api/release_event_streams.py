@@ -16,8 +16,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from services.planner.api.kafka_tail import KafkaTail
 from services.planner.api.problem import Kind, Problem
-from services.planner.api.tail import Tail
 from shared.domain.deployflow import FlowPhase
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOYFLOW_EVENTS, Key
@@ -27,7 +27,7 @@ from shared.messaging.kafka import connection, partition_of
 from shared.settings import Settings
 
 AT_ONCE: Final = 4
-"""Stories whose past is being read."""
+"""Streams whose past is being read."""
 WAITING: Final = 100
 """More than so many that want to be are refused."""
 BEHIND: Final = 500
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
-class Told(NamedTuple):
+class StreamedEvent(NamedTuple):
     """An event, as it was published; `id` is its place. `last`: with it the release is over.
 
     `value` is empty where it is over and nothing tells of that any more, or the reader has had it.
@@ -66,7 +66,7 @@ class _Event(msgspec.Struct):
     reason: str = ""
 
 
-class _Live:
+class _LiveEvents:
     """What is told of one instance from now on."""
 
     def __init__(self) -> None:
@@ -87,13 +87,13 @@ class _Live:
         self.news.set()
 
 
-class Stories:
+class ReleaseEventStreams:
     """All stories that are being told by this replica."""
 
-    def __init__(self, settings: Settings, tail: Tail) -> None:
+    def __init__(self, settings: Settings, tail: KafkaTail) -> None:
         self._settings = settings
         self._tail = tail
-        self._live: dict[str, set[_Live]] = {}
+        self._live: dict[str, set[_LiveEvents]] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
         tail.listeners.append(self._heard)
@@ -104,7 +104,7 @@ class Stories:
 
     async def of(
         self, flow: Json, after: int | None, over: Callable[[], Awaitable[bool]]
-    ) -> AsyncGenerator[Told | None]:
+    ) -> AsyncGenerator[StreamedEvent | None]:
         """The events of a release, those behind `after` where that is given, until it is over or, having missed one,
         until the reader has to ask anew. None once the past is known, and where nothing came for a while; then `over`
         is asked too.
@@ -117,7 +117,7 @@ class Stories:
         except TimeoutError:
             text = f"Kafka at {self._settings.kafka_bootstrap} does not answer yet"
             raise Unavailable(text) from None
-        live = _Live()
+        live = _LiveEvents()
         self._live.setdefault(key, set()).add(live)
         try:
             at = -1 if after is None else after
@@ -138,7 +138,7 @@ class Stories:
             if not self._live[key]:
                 del self._live[key]
 
-    async def _past(self, key: str, uid: str, after: int | None, since: int) -> list[Told]:
+    async def _past(self, key: str, uid: str, after: int | None, since: int) -> list[StreamedEvent]:
         """What Kafka has up to now."""
         if self._waiting >= WAITING:
             text = "too many read the past at once"
@@ -154,7 +154,7 @@ class Stories:
         finally:
             self._waiting -= 1
 
-    async def _read(self, key: str, uid: str, after: int | None, since: int) -> list[Told]:
+    async def _read(self, key: str, uid: str, after: int | None, since: int) -> list[StreamedEvent]:
         consumer = AIOKafkaConsumer(
             client_id=f"{self._settings.prefix}-api-past",
             group_id=None,
@@ -210,8 +210,8 @@ async def _begin(consumer: AIOKafkaConsumer, where: TopicPartition, after: int |
 
 async def _up_to(
     consumer: AIOKafkaConsumer, where: TopicPartition, end: int, key: str, uid: str
-) -> list[Told]:
-    found: list[Told] = []
+) -> list[StreamedEvent]:
+    found: list[StreamedEvent] = []
     while await consumer.position(where) < end:
         async with asyncio.timeout(START_SECONDS):
             batch = await consumer.getmany(where, timeout_ms=1000)
@@ -224,8 +224,8 @@ async def _up_to(
 
 
 async def _follow(
-    live: _Live, uid: str, at: int, over: Callable[[], Awaitable[bool]], quiet: float
-) -> AsyncGenerator[Told | None]:
+    live: _LiveEvents, uid: str, at: int, over: Callable[[], Awaitable[bool]], quiet: float
+) -> AsyncGenerator[StreamedEvent | None]:
     while True:
         while live.records:
             record = live.records.popleft()
@@ -242,12 +242,12 @@ async def _follow(
                 await live.news.wait()
         except TimeoutError:
             if await over():
-                yield Told(at, b"", last=True)
+                yield StreamedEvent(at, b"", last=True)
                 return
             yield None
 
 
-def _told(offset: int, value: bytes, uid: str) -> Told | None:
+def _told(offset: int, value: bytes, uid: str) -> StreamedEvent | None:
     try:
         event = msgspec.json.decode(value, type=_Event)
     except msgspec.DecodeError:
@@ -255,4 +255,4 @@ def _told(offset: int, value: bytes, uid: str) -> Told | None:
     if event.flow.uid != uid:
         return None
     ends = event.reason == event.phase and event.phase in list(FlowPhase) and FlowPhase(event.phase).finished
-    return Told(offset, value, bool(ends))
+    return StreamedEvent(offset, value, bool(ends))

@@ -1,4 +1,4 @@
-"""Which commands there are, in the order in which the help shows them."""
+"""The commands of `triton`, in the order in which the help lists them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 
 import typer
 
-from cli import actions, parts, releases
-from cli.options import located
+from cli import action_commands, release_commands, system_commands
+from cli.options import with_options
 
 app: Final = typer.Typer(
     name="triton",
@@ -19,7 +19,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-_HANDED_ON: Final = {
+_DELEGATED: Final = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
     "allow_interspersed_args": False,
@@ -33,7 +33,7 @@ _PREFORMATTED: Final = "\b\n"
 
 
 def _help(function: Callable[..., None]) -> str:
-    """The docstring as help text: examples and other listings keep their lines."""
+    """Return the docstring as help text, in which examples and other listings keep their lines."""
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     return "\n\n".join(
         _PREFORMATTED + text if text.partition("\n")[0].endswith(":") else text for text in paragraphs
@@ -41,7 +41,7 @@ def _help(function: Callable[..., None]) -> str:
 
 
 def _add(name: str, function: Callable[..., None]) -> None:
-    app.command(name, help=_help(function))(located(function))
+    app.command(name, help=_help(function))(with_options(function))
 
 
 def _root(context: typer.Context) -> None:
@@ -56,12 +56,13 @@ def _root(context: typer.Context) -> None:
       triton watch NAME
       triton next NAME
 
-    What goes wrong, and what else there is to do with an instance:
+    After a failure:
       triton retry NAME, triton cancel NAME, triton rollback INSTANCE
+
+    Other releases of an instance:
       triton update, restart, scale, stop, start, delete INSTANCE
 
-    Where it does that:
-      in the cluster of the kubeconfig, or by Triton's REST API:
+    Commands use the cluster of the kubeconfig, or Triton's REST API:
       triton get --server https://triton.example.com:8088
       TRITON_SERVER, TRITON_TOKEN or TRITON_TOKEN_FILE, TRITON_SERVER_CA_FILE
 
@@ -75,27 +76,27 @@ def _root(context: typer.Context) -> None:
 
 
 def _log(context: typer.Context) -> None:
-    """Tell the story of a release from the event store."""
-    from cli import log
+    """Show what happened in a release, from the event store."""
+    from cli import log_command
 
-    _hand_on(context, log.log)
+    _delegate(context, log_command.log)
 
 
 def _history(context: typer.Context) -> None:
-    """Tell who released what, when, and how it went."""
-    from cli import history
+    """List past releases: who released what, when, and with which result."""
+    from cli import history_command
 
-    _hand_on(context, history.history)
+    _delegate(context, history_command.history)
 
 
-def _hand_on(context: typer.Context, command: Callable[..., None]) -> None:
+def _delegate(context: typer.Context, command: Callable[..., None]) -> None:
     whole = typer.Typer(rich_markup_mode=None, add_completion=False)
     whole.command(help=_help(command))(command)
     whole(args=context.args, prog_name=context.command_path, standalone_mode=False)
 
 
 def _dead_letters(context: typer.Context) -> None:
-    """List, show and replay messages that failed."""
+    """List, show and replay messages that could not be processed."""
     from cli import dead_letters as letters
 
     letters.dead_letters.rich_markup_mode = None
@@ -103,33 +104,33 @@ def _dead_letters(context: typer.Context) -> None:
 
 
 app.callback(invoke_without_command=True, help=_help(_root))(_root)
-_add("apply", releases.apply)
-_add("plan", releases.plan)
-_add("get", releases.get)
-_add("describe", releases.describe)
-_add("watch", releases.watch)
-_add("next", releases.next_)
-_add("continue", releases.continue_)
-_add("pause", releases.pause)
-_add("resume", releases.resume)
-_add("cancel", releases.cancel)
-_add("retry", actions.retry)
-_add("promote", actions.promote)
-_add("update", actions.update)
-_add("rollback", actions.rollback)
-_add("restart", actions.restart)
-_add("scale", actions.scale)
-_add("stop", actions.stop)
-_add("start", actions.start)
-_add("delete", actions.delete)
-app.command("log", context_settings=_HANDED_ON)(_log)
-app.command("history", context_settings=_HANDED_ON)(_history)
-app.command("dead-letters", context_settings=_HANDED_ON)(_dead_letters)
-_add("sandbox", parts.sandbox)
-_add("demo", parts.demo)
-_add("run", parts.run_)
-_add("planner", parts.planner)
-_add("executor", parts.executor)
-_add("readiness", parts.readiness)
-_add("events", parts.events)
-_add("crd", parts.crd)
+_add("apply", release_commands.apply)
+_add("plan", release_commands.plan)
+_add("get", release_commands.get)
+_add("describe", release_commands.describe)
+_add("watch", release_commands.watch)
+_add("next", release_commands.next_)
+_add("continue", release_commands.continue_)
+_add("pause", release_commands.pause)
+_add("resume", release_commands.resume)
+_add("cancel", release_commands.cancel)
+_add("retry", release_commands.retry)
+_add("promote", release_commands.promote)
+_add("update", action_commands.update)
+_add("rollback", action_commands.rollback)
+_add("restart", action_commands.restart)
+_add("scale", action_commands.scale)
+_add("stop", action_commands.stop)
+_add("start", action_commands.start)
+_add("delete", action_commands.delete)
+app.command("log", context_settings=_DELEGATED)(_log)
+app.command("history", context_settings=_DELEGATED)(_history)
+app.command("dead-letters", context_settings=_DELEGATED)(_dead_letters)
+_add("sandbox", system_commands.sandbox)
+_add("demo", system_commands.demo)
+_add("run", system_commands.run_)
+_add("planner", system_commands.planner)
+_add("executor", system_commands.executor)
+_add("readiness", system_commands.readiness)
+_add("events", system_commands.events)
+_add("crd", system_commands.crd)

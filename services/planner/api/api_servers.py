@@ -14,14 +14,14 @@ import grpc.aio
 import uvicorn
 
 from services.planner.api import grpc_server, rest
-from services.planner.api.access import Access, Open
+from services.planner.api.access import Access, OpenAccess
 from services.planner.api.calls import Calls
-from services.planner.api.limits import Limits
-from services.planner.api.reading import Reading
-from services.planner.api.reviews import Reviewed
-from services.planner.api.stories import Stories
-from services.planner.api.streams import Streams
-from services.planner.api.tail import Tail
+from services.planner.api.flow_queries import FlowQueries
+from services.planner.api.flow_streams import FlowStreams
+from services.planner.api.kafka_tail import KafkaTail
+from services.planner.api.rate_limits import RateLimits
+from services.planner.api.release_event_streams import ReleaseEventStreams
+from services.planner.api.reviews import ReviewedAccess
 from services.planner.api.tls import Certificate
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
@@ -45,18 +45,18 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
     settings = context.settings
     # of its own: what callers ask for takes nothing from the releases' requests
     client = await context.kubernetes()
-    reading = Reading(store, flows, client)
-    streams = Streams(reading, flows)
-    tail = Tail(settings)
+    reading = FlowQueries(store, flows, client)
+    streams = FlowStreams(reading, flows)
+    tail = KafkaTail(settings)
     tail.listeners.append(streams.heard)
     tail.lost.append(streams.look_at_all)
     log = ReleaseLog(settings)
     context.stack.push_async_callback(log.close)
-    access: Access = Open()
+    access: Access = OpenAccess()
     if settings.api_auth == "kubernetes":
         # of its own again: nobody is kept from logging in by what others ask for
-        access = Reviewed(await context.kubernetes(), seconds=settings.api_auth_cache_seconds)
-    stories = Stories(settings, tail)
+        access = ReviewedAccess(await context.kubernetes(), seconds=settings.api_auth_cache_seconds)
+    stories = ReleaseEventStreams(settings, tail)
     calls = Calls(
         access,
         reading,
@@ -67,7 +67,7 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
         stories,
         settings.namespaces,
     )
-    limits = Limits(settings.api_requests_per_second)
+    limits = RateLimits(settings.api_requests_per_second)
     certificate = None
     if settings.api_tls_cert_file and settings.api_tls_key_file:
         certificate = Certificate(settings.api_tls_cert_file, settings.api_tls_key_file)
@@ -132,7 +132,7 @@ class ReleaseLog:
 
 
 async def _grpc(
-    settings: Settings, calls: Calls, limits: Limits, certificate: Certificate | None, health: Health
+    settings: Settings, calls: Calls, limits: RateLimits, certificate: Certificate | None, health: Health
 ) -> tuple[grpc.aio.Server, int]:
     # its own error does not say which setting it is about
     listen(settings.api_host, settings.grpc_port, "TRITON_GRPC_PORT").close()

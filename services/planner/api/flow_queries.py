@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
-class Wanted(NamedTuple):
+class FlowFilter(NamedTuple):
     """Which DeployFlows; what is left empty does not restrict. `after`: last changed (else made) then or later."""
 
     namespace: str = ""
@@ -55,7 +55,7 @@ class Wanted(NamedTuple):
         )
 
 
-class Reading:
+class FlowQueries:
     """DeployFlows as they are. A resource has `apiVersion`, `kind`, `metadata`, `spec` and `status`, as in the cluster."""
 
     def __init__(self, store: StatusStore, flows: FlowCache, client: Client) -> None:
@@ -85,7 +85,7 @@ class Reading:
         (shown,) = await self._with_status([msgspec.convert(made, DeployFlow)])
         return shown
 
-    async def flows(self, wanted: Wanted) -> list[Json]:
+    async def flows(self, wanted: FlowFilter) -> list[Json]:
         """Newest first."""
         if wanted.namespace and wanted.instance:
             found: Iterable[DeployFlow] = self._flows.releases(Key(wanted.namespace, wanted.instance))
@@ -128,7 +128,7 @@ class Reading:
         return {flow.uid: status_of(instance, flow) for instance in instances for flow in instance.flows}
 
 
-def _may_be(wanted: Wanted, flow: DeployFlow) -> bool:
+def _may_be(wanted: FlowFilter, flow: DeployFlow) -> bool:
     return (
         wanted.namespace in {"", flow.metadata.namespace}
         and wanted.instance in {"", flow.key.instance}

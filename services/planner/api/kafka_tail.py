@@ -23,7 +23,7 @@ _TOPICS: Final = (DEPLOYFLOW_EVENTS, PHASE_EVENTS)
 _log = logging.getLogger(__name__)
 
 
-class Tail:
+class KafkaTail:
     """`listeners` get each record; those of `lost` are called when some may have been missed."""
 
     def __init__(self, settings: Settings) -> None:

@@ -1,11 +1,11 @@
-"""How far a release has come, for those who watch it up to somewhere. Pure; a DeployFlow is as `Reading` has it."""
+"""How far a release has come, for those who watch it up to somewhere. Pure; a DeployFlow is as `FlowQueries` has it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from services.planner.api.grpc_messages import STAGES, Place
-from services.planner.api.views import strategy_of
+from services.planner.api.v1_views import strategy_of
 from shared.domain.deploy_commands import cursor
 from shared.domain.deployflow import BatchPhase, Mode
 

@@ -1,4 +1,4 @@
-"""The commands about releases: what they take and print. The work itself is imported when one of them runs."""
+"""The commands that start, show and control releases. Each imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from cli.exits import FAILED, BadInput, Failure
-from cli.options import UNSAID, As, File, Name, Output, OverrideFreeze, Where
-from cli.output import Format, note, now, show
+from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where
+from cli.output import note, now, show
 
 if TYPE_CHECKING:
-    from cli.backends import Backend
+    from cli.backend import Backend
     from cli.manifests import Document
     from shared.domain.deploy_commands import CommandType, Target
     from shared.domain.deployflow import BatchPhase, DeployFlowSpec
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 def at(where: Where, work: Callable[[Backend], Awaitable[T]]) -> T:
-    """What `work` returns, done with the cluster or server that the options name."""
-    from cli.backends import reach
+    """Run `work` with the cluster or server that the options name, and return its result."""
     from cli.interrupts import run
+    from cli.reach import reach
 
     async def reached() -> T:
         async with reach(where) as backend:
@@ -37,11 +37,12 @@ def apply(
     filename: File,
     override_freeze: OverrideFreeze = None,
     requested_by: As = None,
-    where: Where = UNSAID,
+    *,
+    where: Where,
 ) -> None:
     """Create or change the objects of a file.
 
-    DeployFlows, and whatever else is in it. DeployFlows are checked before anything is sent; a field that does not fit is named and nothing is changed.
+    The file may hold DeployFlows and any other kinds. DeployFlows are checked before anything is sent: an invalid field is named, and nothing is changed.
 
     Examples:
       triton apply -f examples/nginx-deployflow.yaml
@@ -52,32 +53,33 @@ def apply(
     from cli import control, manifests
 
     documents = manifests.read(filename)
-    who = control.requester(requested_by)
+    requester = control.requester(requested_by)
     if override_freeze:
-        documents = [document.overriding_freeze(override_freeze, who) for document in documents]
+        documents = [document.overriding_freeze(override_freeze, requester) for document in documents]
     for document in documents:
         if document.is_flow:
             document.spec()
 
-    given = where.namespace is not None
+    namespace_given = where.namespace is not None
 
     async def work(backend: Backend) -> None:
         for document in documents:
             backend.accepts(document)
         for document in documents:
-            print(await backend.apply(document, namespace_given=given, requested_by=who))
+            print(await backend.apply(document, namespace_given=namespace_given, requested_by=requester))
 
     at(where, work)
 
 
 def plan(
     filename: File,
-    where: Where = UNSAID,
+    *,
+    where: Where,
     output: Output = None,
 ) -> None:
-    """Show the whole batch plan of a file's DeployFlows.
+    """Show the batch plan of a file's DeployFlows without starting anything.
 
-    Nothing is started. The plan starts from the live CloneSet. Without a cluster it assumes that there is none, and says so.
+    The plan starts from the live CloneSet. Without a cluster it assumes that there is no CloneSet, and says so.
 
     Examples:
       triton plan -f examples/nginx-deployflow.yaml
@@ -108,7 +110,7 @@ def plan(
 
 
 def _plans(flows: list[tuple[Document, DeployFlowSpec]], where: Where) -> list[Json]:
-    """For programs; where no cluster answers, and nobody named one, of what may be supposed."""
+    """Return the plans as objects; if no option names a cluster and none answers, from assumptions about the CloneSet."""
     from cli.planning import planned
     from services.planner.views.plan_preview import suppose
     from shared.errors import Unavailable
@@ -122,14 +124,17 @@ def _plans(flows: list[tuple[Document, DeployFlowSpec]], where: Where) -> list[J
         if where.named:
             raise
         assumed = all(spec.updating for _, spec in flows)
-        what = "assuming that there is no CloneSet yet" if assumed else "assuming what the file tells"
+        what = (
+            "assuming that there is no CloneSet yet" if assumed else "assuming the number of pods in the file"
+        )
         note(f"no cluster ({error}): {what}")
         return [planned(spec, suppose(spec)) for _, spec in flows]
 
 
 def get(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
-    where: Where = UNSAID,
+    *,
+    where: Where,
     output: Output = None,
 ) -> None:
     """List the releases of a namespace, or show one.
@@ -152,15 +157,16 @@ def get(
     elif flows:
         print(*flow_table(flows, now()), sep="\n")
     else:
-        note("no releases here: start one with `triton apply -f FILE`")
+        note("no releases in this namespace: start one with `triton apply -f FILE`")
 
 
 def describe(
     name: Name,
-    where: Where = UNSAID,
+    *,
+    where: Where,
     output: Output = None,
 ) -> None:
-    """Show all about a release, and what it waits for.
+    """Show the details of a release, and what it waits for.
 
     Examples:
       triton describe 12122-sample-10010-df
@@ -178,17 +184,17 @@ def describe(
 
 def watch(
     name: Name,
-    where: Where = UNSAID,
+    *,
+    where: Where,
     output: Output = None,
 ) -> None:
-    """Follow a release live until it is over.
+    """Follow a release live until it is finished.
 
-    Exit code 0 after Success, 1 after any other end. Bars on a terminal, one line a change elsewhere. It says when the release waits for a person, and which
-    command lets it go on.
+    Exit code 0 after Success, 1 after any other result. Shows progress bars on a terminal, else one line per change. When the release waits for a person it shows the command that continues it.
 
     Examples:
       triton watch 12122-sample-10010
-      triton watch 12122-sample-10010 -o json     # the finished DeployFlow, when it is over
+      triton watch 12122-sample-10010 -o json     # the finished DeployFlow, at the end
 
     """
     from cli import watching
@@ -205,53 +211,47 @@ def watch(
         raise typer.Exit(FAILED)
 
 
-def steer(
+def _send(
     name: str,
     kind: CommandType,
-    where: Where,
-    requested_by: str | None,
+    request: Request,
     *,
-    batch: int | None = None,
-    stage: BatchPhase | None = None,
+    place: tuple[int, BatchPhase | None] | None = None,
     target: Target | None = None,
-    output: Format | None = None,
 ) -> None:
-    """Let a running release do something, and say what it came to."""
+    """Send the command to the release and print its result. `place`: batch and stage that a `next` is meant for."""
     from cli import control
     from shared.domain.deploy_commands import CommandType
 
     async def work(backend: Backend) -> None:
         flow = await backend.flow(name)
-        place = (batch, stage)
-        if kind == CommandType.NEXT and batch is None:
-            place = control.meant_for(flow)
-        who = control.requester(requested_by)
-        command = control.command_for(flow, kind, who, batch=place[0], stage=place[1], target=target)
-        said = await backend.command(flow, command)
-        if output is None:
-            print(said)
+        batch, stage = place or (control.place_of(flow) if kind == CommandType.NEXT else (None, None))
+        requested_by = control.requester(request.requested_by)
+        command = control.command_for(flow, kind, requested_by, batch=batch, stage=stage, target=target)
+        result = await backend.command(flow, command)
+        if request.output is None:
+            print(result)
         else:
-            show(await backend.flow(flow["metadata"]["name"]), output)
+            show(await backend.flow(flow["metadata"]["name"]), request.output)
 
-    at(where, work)
+    at(request.where, work)
 
 
 def next_(
     name: Name,
     batch: Annotated[
         int | None,
-        typer.Option("--batch", min=1, help="The batch it is meant for: past it, nothing happens."),
+        typer.Option("--batch", min=1, help="The batch it is meant for: once past it, nothing happens."),
     ] = None,
     stage: Annotated[
         str | None, typer.Option("--stage", help="The phase it is meant for: Smoked, Baking or Baked.")
     ] = None,
-    requested_by: As = None,
-    where: Where = UNSAID,
-    output: Output = None,
+    *,
+    request: Request,
 ) -> None:
-    """Let a waiting release go one step on.
+    """Approve the next step of a release that waits.
 
-    Pull the canary in, count it as baked, start the next batch. Pressed twice at the same place, it advances once.
+    Send traffic to the canary, accept it, start the next batch. Pressed twice in the same place, it takes effect once.
 
     Examples:
       triton next 12122-sample-10010
@@ -260,26 +260,25 @@ def next_(
     """
     from shared.domain.deploy_commands import CommandType
 
-    if stage is not None and batch is None:
-        msg = "--stage needs --batch: the stage of which batch?"
-        raise typer.BadParameter(msg)
     meant = _stage(stage)
-    steer(name, CommandType.NEXT, where, requested_by, batch=batch, stage=meant, output=output)
+    if meant is not None and batch is None:
+        msg = "--stage needs --batch: name the batch that it is meant for"
+        raise typer.BadParameter(msg)
+    _send(name, CommandType.NEXT, request, place=None if batch is None else (batch, meant))
 
 
 def continue_(
     name: Name,
     batches: Annotated[
-        int | None, typer.Option("--batches", min=1, help="How many batches may go ahead.")
+        int | None, typer.Option("--batches", min=1, help="The last batch that is approved.")
     ] = None,
     stage: Annotated[
-        str | None, typer.Option("--stage", help="How far the last of them: Smoked, Baking or Baked.")
+        str | None, typer.Option("--stage", help="The last approved phase of it: Smoked, Baking or Baked.")
     ] = None,
-    requested_by: As = None,
-    where: Where = UNSAID,
-    output: Output = None,
+    *,
+    request: Request,
 ) -> None:
-    """Let a release go on up to a batch or a stage.
+    """Approve a release up to a batch, a phase, or both.
 
     Examples:
       triton continue web --batches 3
@@ -291,8 +290,7 @@ def continue_(
     if batches is None and stage is None:
         msg = "say how far: --batches N, --stage S, or both"
         raise typer.BadParameter(msg)
-    target = Target(batches=batches, stage=_stage(stage))
-    steer(name, CommandType.CONTINUE, where, requested_by, target=target, output=output)
+    _send(name, CommandType.CONTINUE, request, target=Target(batches=batches, stage=_stage(stage)))
 
 
 def _stage(text: str | None) -> BatchPhase | None:
@@ -304,19 +302,42 @@ def _stage(text: str | None) -> BatchPhase | None:
     for stage in stages:
         if stage.lower() == text.lower():
             return stage
-    msg = f"{text!r} is no stage to stop at: one of {', '.join(stages)}"
+    msg = f"{text!r} is no phase to wait in: use one of {', '.join(stages)}"
     raise typer.BadParameter(msg, param_hint="--stage")
 
 
-def pause(
-    name: Name,
-    requested_by: As = None,
-    where: Where = UNSAID,
-    output: Output = None,
-) -> None:
-    """Stop a release where it is.
+def promote(name: Name, request: Request) -> None:
+    """Approve a release to its end.
 
-    No new batch begins and no pod is made until it is resumed.
+    It waits for no more approvals; intervals and bakes keep their lengths, and a failure still stops it.
+
+    Example:
+      triton promote 12122-sample-10010
+
+    """
+    from shared.domain.deploy_commands import CommandType
+
+    _send(name, CommandType.PROMOTE, request)
+
+
+def retry(name: Name, request: Request) -> None:
+    """Start the failed batch of a release again.
+
+    Its pods that do not serve are deleted, and new ones are made.
+
+    Example:
+      triton retry 12122-sample-10010
+
+    """
+    from shared.domain.deploy_commands import CommandType
+
+    _send(name, CommandType.RETRY, request)
+
+
+def pause(name: Name, request: Request) -> None:
+    """Pause a release where it is.
+
+    No new batch starts and no pod is made until it is resumed.
 
     Example:
       triton pause 12122-sample-10010
@@ -324,16 +345,11 @@ def pause(
     """
     from shared.domain.deploy_commands import CommandType
 
-    steer(name, CommandType.PAUSE, where, requested_by, output=output)
+    _send(name, CommandType.PAUSE, request)
 
 
-def resume(
-    name: Name,
-    requested_by: As = None,
-    where: Where = UNSAID,
-    output: Output = None,
-) -> None:
-    """Let a paused release go on.
+def resume(name: Name, request: Request) -> None:
+    """Resume a paused release.
 
     Example:
       triton resume 12122-sample-10010
@@ -341,18 +357,13 @@ def resume(
     """
     from shared.domain.deploy_commands import CommandType
 
-    steer(name, CommandType.RESUME, where, requested_by, output=output)
+    _send(name, CommandType.RESUME, request)
 
 
-def cancel(
-    name: Name,
-    requested_by: As = None,
-    where: Where = UNSAID,
-    output: Output = None,
-) -> None:
+def cancel(name: Name, request: Request) -> None:
     """End a release for good.
 
-    Pods that were never baked go, the wanted count keeps serving.
+    New pods that are not baked are deleted; the wanted number of pods keeps serving.
 
     Example:
       triton cancel 12122-sample-10010 --as on-call
@@ -360,4 +371,4 @@ def cancel(
     """
     from shared.domain.deploy_commands import CommandType
 
-    steer(name, CommandType.CANCEL, where, requested_by, output=output)
+    _send(name, CommandType.CANCEL, request)

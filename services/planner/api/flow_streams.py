@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from services.planner.api.reading import Reading, Wanted
+from services.planner.api.flow_queries import FlowFilter, FlowQueries
 from services.planner.runtime.flow_cache import FlowCache
 from shared.domain.record import Record
 from shared.domain.topics import PHASE_EVENTS, Key
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
-class Stream:
+class FlowStream:
     """What one caller watches: iterate for the changes, until the release (`uid`, "" for all that fit) is deleted."""
 
     def __init__(self, fits: Callable[[Json], bool], uid: str = "") -> None:
@@ -79,14 +79,14 @@ class Stream:
         return flow
 
 
-class Streams:
+class FlowStreams:
     """All open streams of this replica."""
 
-    def __init__(self, reading: Reading, flows: FlowCache) -> None:
+    def __init__(self, reading: FlowQueries, flows: FlowCache) -> None:
         self._reading = reading
         self._flows = flows
-        self._of: dict[Key, set[Stream]] = {}
-        self._of_all: set[Stream] = set()
+        self._of: dict[Key, set[FlowStream]] = {}
+        self._of_all: set[FlowStream] = set()
         self._listed: dict[str, str] = {}
         """Of each release that streams of all have told of, by uid, what tells its states apart."""
         self._over: set[str] = set()
@@ -98,11 +98,11 @@ class Streams:
         return len(self._of_all) + sum(len(streams) for streams in self._of.values())
 
     @contextmanager
-    def of(self, flow: Json) -> Iterator[Stream]:
+    def of(self, flow: Json) -> Iterator[FlowStream]:
         """A stream of one release, which begins with the state given."""
         uid = flow["metadata"]["uid"]
         key = Key(flow["metadata"]["namespace"], flow["spec"]["application"]["instanceName"])
-        stream = Stream(lambda other: bool(other["metadata"]["uid"] == uid), uid)
+        stream = FlowStream(lambda other: bool(other["metadata"]["uid"] == uid), uid)
         stream.put(flow, _state(flow))
         self._of.setdefault(key, set()).add(stream)
         try:
@@ -115,9 +115,9 @@ class Streams:
                 del self._of[key]
 
     @contextmanager
-    def of_all(self, wanted: Wanted) -> Iterator[Stream]:
+    def of_all(self, wanted: FlowFilter) -> Iterator[FlowStream]:
         """A stream of the changes of all that are wanted, from now on; list them after this, and say so."""
-        stream = Stream(wanted.has)
+        stream = FlowStream(wanted.has)
         self._of_all.add(stream)
         try:
             yield stream

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from cli.demo.checks import Check
+from cli.log_text import Line
 from cli.output import Format, show, table
-from cli.story import Line
 from cli.watching import LiveScreen, PlainScreen, Screen
 
 Json = dict[str, Any]

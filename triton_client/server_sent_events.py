@@ -1,4 +1,4 @@
-"""Server-sent events: from bytes to events, and going on where a connection breaks. Nothing is sent here."""
+"""Server-sent events: bytes become events, and a broken stream is continued. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Final, Generic, TypeVar
 
 import httpx
 
-from triton_client.answers import TritonError
-from triton_client.calls import Listen
-from triton_client.policy import Outcome, checked, for_now, pause_before_another
+from triton_client.errors import TritonError
+from triton_client.operations import Subscription
+from triton_client.policy import Outcome, checked, is_temporary, pause_before_another
 
 SILENCE_SECONDS: Final = 45.0
-"""The server says something every 15."""
+"""The server sends at least a comment every 15 s."""
 T = TypeVar("T")
 
 
 class Following(Generic[T]):
-    """A stream over as many connections as it takes; each event once. `over`: nothing more comes."""
+    """One stream over as many connections as needed; each event is returned once. `over`: the stream has ended."""
 
-    def __init__(self, listen: Listen[T], server: str, retries: int) -> None:
-        self.path = listen.path
+    def __init__(self, subscription: Subscription[T], server: str, retries: int) -> None:
+        self.path = subscription.path
         self.over = False
-        self._read = listen.read
+        self._read = subscription.read
         self._server = server
         self._retries = retries
-        self._last_id = listen.after
+        self._last_id = subscription.after
         self._before = ""
-        """The event before, which a new connection may begin with."""
+        """The data of the last event: a new connection may start with it again."""
         self._begun = False
         self._attempt = 0
         self._rest = b""
@@ -34,14 +34,14 @@ class Following(Generic[T]):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Of the next connection."""
+        """Return the headers of the next connection."""
         return {"Accept": "text/event-stream", **({"Last-Event-ID": self._last_id} if self._last_id else {})}
 
     def opened(self) -> None:
         self._rest, self._event, self._data = b"", "", ""
 
     def feed(self, some: bytes) -> list[T]:
-        """What these bytes of the stream complete."""
+        """Return the events that these bytes complete."""
         *lines, self._rest = (self._rest + some).split(b"\n")
         found: list[T] = []
         for line in lines:
@@ -51,10 +51,10 @@ class Following(Generic[T]):
         return found
 
     def again_in(self, outcome: Outcome | None) -> float:
-        """Seconds until the next connection, after one that broke, was refused or, None, just ended.
+        """Return the seconds until the next connection; `outcome` is None if the last one just ended.
 
-        Raises `TritonError` where there is no use in another: before the first event after so many attempts, later only
-        for a refusal. A release that is gone meanwhile is the end.
+        Raises `TritonError` if another connection is useless: before the first event after `retries` attempts, after it
+        only for a refusal. A release that was deleted meanwhile ends the stream.
         """
         if outcome is not None:
             self._judge(outcome)
@@ -65,7 +65,7 @@ class Following(Generic[T]):
         return pause or min(0.1 * 2 ** min(self._attempt, 5), 5.0)
 
     def _judge(self, outcome: Outcome) -> None:
-        if for_now(outcome) and (self._begun or self._attempt < self._retries):
+        if is_temporary(outcome) and (self._begun or self._attempt < self._retries):
             return
         try:
             checked(outcome, self._server)

@@ -1,0 +1,184 @@
+"""The commands that start a new release of an existing instance, and print the name of its DeployFlow."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.exits import FAILED, BadInput
+from cli.options import OverrideFreeze, Pace, Pods, Request, UpdatePace
+from cli.output import note, show
+from cli.release_commands import at
+
+if TYPE_CHECKING:
+    from cli.backend import NewRelease
+
+Instance = Annotated[str, typer.Argument(metavar="NAME", help="The instance.", show_default=False)]
+
+
+def _begin(release: NewRelease, request: Request) -> None:
+    """Create the release, if there is anything to do, and print its name."""
+    from cli.control import requester
+
+    requested_by = requester(request.requested_by)
+    made = at(request.where, lambda backend: backend.begin(release, requested_by))
+    if made is None:
+        return
+    if request.output is None:
+        print(made["metadata"]["name"])
+    else:
+        show(made, request.output)
+
+
+def update(
+    instance: Instance,
+    image: Annotated[str, typer.Option("--image", help="The new image.", show_default=False)],
+    container: Annotated[
+        str | None, typer.Option("--container", help="Required if there are several.")
+    ] = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", min=0)] = None,
+    *,
+    pace: UpdatePace,
+    override_freeze: OverrideFreeze = None,
+    request: Request,
+) -> None:
+    """Release a new image of an instance.
+
+    Everything else stays as in the last successful release, and the number of pods as it is now. Prints the name of the new DeployFlow.
+
+    Examples:
+      triton update web --image registry.example.com/web:2.1
+      triton update web --image web:2.1 --batch-size 25% --canary 1 --mode auto
+
+    """
+    from cli import new_releases
+    from shared.releases.specs import Wish
+
+    wish = Wish(image, container, replicas, pace.strategy())
+    _begin(new_releases.update(instance, wish, override_freeze or ""), request)
+
+
+def rollback(
+    instance: Instance,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="DEPLOYFLOW", help="Default: the last successful one before the current release."
+        ),
+    ] = None,
+    *,
+    pace: Pace,
+    request: Request,
+) -> None:
+    """Release the template of an earlier release again.
+
+    Works in every phase of the current release, also in the middle of a batch: that release becomes Aborted, and pods that already have the earlier template stay. Prints the name of the new DeployFlow.
+
+    Examples:
+      triton rollback web
+      triton rollback web --to web-kvnpb --batch-size 25%
+
+    """
+    from cli import new_releases
+
+    _begin(new_releases.roll_back(instance, to, pace.strategy()), request)
+
+
+def restart(instance: Instance, pods: Pods = None, *, pace: Pace, request: Request) -> None:
+    """Replace all pods of an instance, or the named ones, by new pods.
+
+    Each new pod takes traffic before the pod that it replaces is deleted. Prints the name of the new DeployFlow.
+
+    Examples:
+      triton restart web --batch-size 25%
+      triton restart web --pod web-zh98f --pod web-k2x4d
+
+    """
+    from cli import new_releases
+
+    _begin(new_releases.restart(instance, pods or [], pace.strategy()), request)
+
+
+def scale(
+    instance: Instance,
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=0, help="The new number of pods.", show_default=False)
+    ],
+    pods: Pods = None,
+    *,
+    pace: Pace,
+    request: Request,
+) -> None:
+    """Change the number of pods of an instance.
+
+    When scaling in, the pods named by --pod are deleted first. Prints the name of the new DeployFlow.
+
+    Examples:
+      triton scale web --replicas 12 --batch-size 2
+      triton scale web --replicas 2 --pod web-zh98f
+
+    """
+    from cli import new_releases
+
+    _begin(new_releases.scale(instance, replicas, pods or [], pace.strategy()), request)
+
+
+def stop(instance: Instance, *, pace: Pace, request: Request) -> None:
+    """Delete all pods of an instance; `triton start` brings the same number back.
+
+    Prints the name of the new DeployFlow.
+
+    Examples:
+      triton stop web
+      triton stop web --batch-size 25% --interval 60
+
+    """
+    from cli import new_releases
+
+    _begin(new_releases.stop(instance, pace.strategy()), request)
+
+
+def start(instance: Instance, *, pace: Pace, request: Request) -> None:
+    """Start a stopped instance with as many pods as before the stop.
+
+    Prints the name of the new DeployFlow.
+
+    Examples:
+      triton start web
+      triton start web --batch-size 2
+
+    """
+    from cli import new_releases
+
+    _begin(new_releases.start(instance, pace.strategy()), request)
+
+
+def delete(
+    instance: Instance,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    *,
+    pace: Pace,
+    request: Request,
+) -> None:
+    """Delete an instance: all its pods, then its CloneSet.
+
+    Its DeployFlows stay. Asks for confirmation; without a terminal, --yes is required. Prints the name of the new DeployFlow.
+
+    Examples:
+      triton delete web
+      triton delete web --yes --batch-size 25%
+
+    """
+    from cli import new_releases
+
+    if not yes:
+        if not sys.stdin.isatty():
+            msg = "--yes is required: there is no terminal to ask on, and a delete can't be undone"
+            raise BadInput(msg)
+        pods = at(request.where, lambda backend: backend.replicas(instance))
+        if not typer.confirm(f"Delete {instance} and its {pods} pods for good?", err=True):
+            note("nothing is deleted")
+            raise typer.Exit(FAILED)
+    _begin(new_releases.delete(instance, pace.strategy()), request)

@@ -1,0 +1,60 @@
+"""The interface between the commands and where releases are kept: the cluster itself or Triton's REST API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from shared.domain.deploy_commands import DeployCommand
+from shared.domain.deployflow import DeployFlowSpec
+from shared.releases.specs import Known
+
+if TYPE_CHECKING:
+    from cli.manifests import Document
+    from triton_client import AsyncTriton, DeployFlow
+
+Json = dict[str, Any]
+
+
+class NewRelease(NamedTuple):
+    """A new release of an existing instance: how to build its spec here, and how to request it from a server.
+
+    Both return None where there is nothing to do. `names_pods`: `build` needs the names of the instance's pods.
+    """
+
+    instance: str
+    build: Callable[[Known], DeployFlowSpec | None]
+    request: Callable[[AsyncTriton], Awaitable[DeployFlow | None]]
+    names_pods: bool = False
+    freeze_override: str = ""
+
+
+class Backend(Protocol):
+    """What the commands do with the releases of one namespace. A DeployFlow is JSON as the cluster has it."""
+
+    async def flow(self, name: str) -> Json:
+        """Return the DeployFlow of that name; for an instance its current release, else its newest."""
+
+    async def flows(self) -> list[Json]:
+        """Return all DeployFlows, oldest first."""
+
+    def follow(self, name: str) -> AsyncIterator[Json]:
+        """Yield the DeployFlow now and after each change; raises `Failure` once it is deleted."""
+
+    async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
+        """Create the release and return it; None where there is nothing to do."""
+
+    async def command(self, flow: Json, command: DeployCommand) -> str:
+        """Carry out the command and return the line that reports its result."""
+
+    def accepts(self, document: Document) -> None:
+        """Raise `BadInput` for a document that this backend can't apply."""
+
+    async def apply(self, document: Document, *, namespace_given: bool, requested_by: str) -> str:
+        """Create or change the object and return the line that reports the result."""
+
+    async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
+        """Return the plan as an object, or the reason why there is none."""
+
+    async def replicas(self, instance: str) -> int:
+        """Return the wanted number of replicas of the instance."""

@@ -1,0 +1,79 @@
+"""The commands by way of the Kubernetes API server: the command line reads and writes DeployFlows itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from cli import control, manifests, planning, watching
+from cli.backend import NewRelease
+from cli.connection import Cluster
+from cli.manifests import Document
+from cli.output import note, now
+from services.planner.views.plan_preview import assume
+from shared.domain.deploy_commands import DeployCommand
+from shared.domain.deployflow import DeployFlowSpec
+from shared.kube.client import DEPLOYFLOWS
+from shared.releases import specs
+from shared.releases.specs import Known
+
+Json = dict[str, Any]
+
+
+class InCluster:
+    """The commands by way of the Kubernetes API server."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def flow(self, name: str) -> Json:
+        return await self._cluster.flow(name)
+
+    async def flows(self) -> list[Json]:
+        return await self._cluster.flows()
+
+    def follow(self, name: str) -> AsyncIterator[Json]:
+        return watching.follow(self._cluster, name)
+
+    async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
+        cluster = self._cluster
+        spec = release.build(await self._known(release.instance, pods=release.names_pods))
+        if spec is None:
+            return None
+        body = specs.release(
+            spec,
+            namespace=cluster.namespace,
+            request_id=control.new_request_id(),
+            requested_by=requested_by,
+            freeze_override=release.freeze_override,
+        )
+        return await cluster.ask(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
+
+    async def command(self, flow: Json, command: DeployCommand) -> str:
+        return await control.act(self._cluster, flow, command)
+
+    def accepts(self, document: Document) -> None:
+        """Accept every document: the cluster knows which kinds it has."""
+
+    async def apply(self, document: Document, *, namespace_given: bool, requested_by: str) -> str:  # noqa: ARG002
+        return await manifests.apply(self._cluster, document, namespace_given=namespace_given)
+
+    async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
+        metadata = document.body["metadata"]
+        cluster = Cluster(self._cluster.client, metadata.get("namespace", self._cluster.namespace))
+        instance = spec.application.instance_name
+        pods = [] if spec.updating else await cluster.pods(instance)
+        assumption = assume(spec, await cluster.cloneset(instance), pods)
+        windows = await cluster.freeze_windows()
+        if held := planning.held_back(metadata, spec, cluster.namespace, windows, now()):
+            note(f"{document.where}: {held}")
+        return planning.planned(spec, assumption)
+
+    async def replicas(self, instance: str) -> int:
+        return specs.replicas_of(await self._known(instance))
+
+    async def _known(self, instance: str, *, pods: bool = False) -> Known:
+        cluster = self._cluster
+        flows, cloneset = await cluster.releases(instance), await cluster.cloneset(instance)
+        there = await cluster.pods(instance) if pods else []
+        return Known(instance, flows, cloneset, [pod["metadata"]["name"] for pod in there])
