@@ -36,13 +36,14 @@ install: $(VENV)/.ready ## the CRD into the cluster of the current kubeconfig
 run: $(VENV)/.ready ## the four services against the cluster of the current kubeconfig (settings: TRITON_…)
 	$(BIN)/triton run
 
-documents: $(VENV)/.ready ## what is generated: the CRD, the AsyncAPI and the OpenAPI document, the JSON Schemas, Kibana's saved objects and the Python of the .proto files
+documents: $(VENV)/.ready ## what is generated: the CRD, the AsyncAPI and the OpenAPI document, the JSON Schemas, Kibana's saved objects, the Python of the .proto files and tables of docs/deployflow.md
 	$(BIN)/triton crd > deploy/crds/apps.triton.io_deployflows.yaml
 	$(BIN)/python -m shared.messaging.asyncapi > docs/asyncapi.yaml
 	$(BIN)/python -m shared.messaging.json_schemas docs/schemas
 	$(BIN)/python -m services.planner.api.protos.generate
 	$(BIN)/python -m services.planner.api.openapi > docs/openapi.json
 	$(BIN)/python -m services.events.kibana > deploy/kibana/triton.ndjson
+	$(BIN)/python -m tests.docs.field_tables
 
 requirements: ## pin the newest versions (needs uv)
 	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --upgrade requirements/dev.in -o requirements/dev.txt

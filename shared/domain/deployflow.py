@@ -7,12 +7,14 @@ the planner accepts. Field names are the resource's own (camelCase), reached fro
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 GROUP = "apps.triton.io"
 VERSION = "v1alpha1"
@@ -178,40 +180,144 @@ class Application(Wire):
         }
 
 
+class InheritedBy(StrEnum):
+    """Which later releases of an instance take a strategy field over from the last successful one."""
+
+    NONE = "none"
+    """It says where this release stands: a new one starts from its default."""
+    UPDATES = "updates"
+    """It says how carefully updates go: a rollback and the other actions start from its default."""
+    ALL = "all"
+    """It describes the application, whatever the action."""
+
+
 class Strategy(Wire):
     """How the batches go: what both strategies have. Seconds are whole seconds.
 
-    `retries`: how often the batch that failed was started anew; each rise is one attempt more.
+    A field is declared here and nowhere else: its description goes to the CRD, the OpenAPI document and the table of
+    docs/deployflow.md. `tests/unit/shared/domain/test_strategy_fields.py` names each place that a new one has to go to.
     """
 
-    batch_size: OptionalBatchSize = None
-    batch_interval_seconds: NonNegative = 0
-    mode: Mode = Mode.MANUAL
-    batches: Positive = 1
-    paused: bool = False
-    canceled: bool = False
-    startup_timeout_seconds: Positive = 600
-    pull_in_timeout_seconds: Positive = 60
-    bake_seconds: NonNegative = 0
-    pull_out_seconds: NonNegative = 0
-    failure_threshold: Threshold = 0
-    on_failure: OnFailure = OnFailure.PAUSE
-    progress_deadline_seconds: Positive | None = None
-    retries: NonNegative = 0
+    batch_size: Annotated[
+        OptionalBatchSize,
+        Field(description="pods a batch; percentages of `replicas`, rounded up"),
+        InheritedBy.UPDATES,
+    ] = None
+    batch_interval_seconds: Annotated[
+        NonNegative,
+        Field(description="from the end of a batch to the start of the next; none after the canary"),
+        InheritedBy.UPDATES,
+    ] = 0
+    mode: Annotated[
+        Mode,
+        Field(
+            description="auto goes on by itself, manual waits for `next` before each batch but the first",
+        ),
+        InheritedBy.UPDATES,
+    ] = Mode.MANUAL
+    batches: Annotated[
+        Positive,
+        Field(description="how many batches are approved; `next` and `continue` raise it"),
+        InheritedBy.NONE,
+    ] = 1
+    paused: Annotated[
+        bool, Field(description="nothing new begins, no pod is made or deleted"), InheritedBy.NONE
+    ] = False
+    canceled: Annotated[bool, Field(description="ends the release for good"), InheritedBy.NONE] = False
+    startup_timeout_seconds: Annotated[
+        Positive, Field(description="from a pod's creation to ready containers"), InheritedBy.ALL
+    ] = 600
+    pull_in_timeout_seconds: Annotated[
+        Positive,
+        Field(description="from the opened gate to Ready, and how long Ready may be lost"),
+        InheritedBy.ALL,
+    ] = 60
+    bake_seconds: Annotated[
+        NonNegative,
+        Field(description="how long all pods of a batch must stay Ready before it is Baked"),
+        InheritedBy.UPDATES,
+    ] = 0
+    pull_out_seconds: Annotated[
+        NonNegative,
+        Field(
+            description="how long old pods wait with a closed gate before they are deleted; 0: no such step, "
+            "unless they report their connections"
+        ),
+        InheritedBy.UPDATES,
+    ] = 0
+    failure_threshold: Annotated[
+        Threshold,
+        Field(
+            description="how many pods of a batch may fail, as a count or a share of the batch (rounded down): it "
+            "goes on without them, and makes them again in a later batch, which tolerates none. A batch of which "
+            "every pod fails has failed"
+        ),
+        InheritedBy.UPDATES,
+    ] = 0
+    on_failure: Annotated[
+        OnFailure,
+        Field(
+            description="what a failed batch leads to: it waits for somebody; the release is canceled (what is "
+            "baked keeps serving); or it is canceled and then rolled back to the last successful release"
+        ),
+        InheritedBy.UPDATES,
+    ] = OnFailure.PAUSE
+    progress_deadline_seconds: Annotated[
+        Positive | None,
+        Field(
+            description="how many seconds one step of a batch may take (its pods start, get Ready, the old ones "
+            "go); waiting for a person, an interval or a bake does not count"
+        ),
+        InheritedBy.UPDATES,
+    ] = None
+    retries: Annotated[
+        NonNegative,
+        Field(description="each rise starts the failed batch again: `triton retry`"),
+        InheritedBy.NONE,
+    ] = 0
 
 
 class UpdateStrategy(Strategy):
     """The strategy of create, update and rollback."""
 
-    canary: NonNegative = 0
-    no_pull_in: bool = False
-    stage: BatchPhase | None = None
+    canary: Annotated[
+        NonNegative,
+        Field(
+            description="size of the first batch, which waits for `next` at Smoked and at Baking. One that is not "
+            "smaller than what is to be done is no canary; a warning says so"
+        ),
+        InheritedBy.UPDATES,
+    ] = 0
+    no_pull_in: Annotated[bool, Field(description="somebody else opens the gates"), InheritedBy.ALL] = False
+    stage: Annotated[
+        BatchPhase | None,
+        Field(description="how far batch number `batches` may go; not set: to its end"),
+        InheritedBy.NONE,
+    ] = None
 
 
 class NonUpdateStrategy(Strategy):
     """The strategy of restart, scale_in, scale_out, stop, start and delete."""
 
-    pods_to_delete: list[str] | None = None
+    pods_to_delete: Annotated[
+        list[str] | None,
+        Field(description="the pods that a restart or scale-in means"),
+        InheritedBy.NONE,
+    ] = None
+
+
+STRATEGY_FIELDS: Final[Mapping[str, FieldInfo]] = {
+    **UpdateStrategy.model_fields,
+    **NonUpdateStrategy.model_fields,
+}
+"""The fields of both strategies by their Python names: those that they share, then those of one of them."""
+
+
+def inherited_by(*which: InheritedBy) -> frozenset[str]:
+    """Return the strategy fields, as the resource names them, that declare one of `which`."""
+    return frozenset(
+        str(info.alias) for info in STRATEGY_FIELDS.values() if any(rule in which for rule in info.metadata)
+    )
 
 
 class DeployFlowSpec(Wire):

@@ -85,15 +85,16 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
     node = {key: schema[key] for key in kept if key in schema}
     if schema.get("type") == "integer":
         node["format"] = "int32"
-    if "description" in schema:
-        node["description"] = schema["description"].replace("\n", " ")
+    node |= _description(schema)
     if schema.get("type") == "array":
         node["items"] = _structural(schema["items"], definitions)
     if "properties" in schema:
         # a condition's batchSize is the count it came to, always a number
         special = _SPECIAL.keys() - ({"batchSize"} if "phase" in schema["properties"] else set())
         node["properties"] = {
-            name: _SPECIAL[name] if name in special else _structural(child, definitions)
+            name: {**_SPECIAL[name], **_description(child)}
+            if name in special
+            else _structural(child, definitions)
             for name, child in schema["properties"].items()
         }
         if schema.get("required"):
@@ -101,6 +102,10 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
     elif isinstance(schema.get("additionalProperties"), dict):
         node["additionalProperties"] = _structural(schema["additionalProperties"], definitions)
     return node
+
+
+def _description(schema: dict[str, Any]) -> dict[str, str]:
+    return {"description": schema["description"].replace("\n", " ")} if "description" in schema else {}
 
 
 def _without(schema: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from shared.domain.deployflow import FlowPhase
 from shared.kube.clonesets import CloneSet
 
 Json = dict[str, Any]
-_OF_ONE_RELEASE: Final = ("batches", "stage", "paused", "canceled", "retries")
+_OF_ONE_RELEASE: Final = df.inherited_by(df.InheritedBy.NONE)
 """Strategy fields that say where a release stood; a new one starts from its beginning."""
-_OF_THE_APPLICATION: Final = ("startupTimeoutSeconds", "pullInTimeoutSeconds", "noPullIn")
-"""Strategy fields that tell of the application, whatever the release of it."""
+_OF_THE_APPLICATION: Final = df.inherited_by(df.InheritedBy.ALL)
+"""Strategy fields that describe the application, whatever the release of it."""
 _IDENTITY: Final = ("appID", "groupID", "appName", "instanceName")
 
 

@@ -120,7 +120,9 @@ def _patience(known: Known) -> Json:
         told = history.of_the_application(history.last_good(known.releases, known.instance))
     except Refusal:
         return {}
-    return {key: value for key, value in told.items() if key != "noPullIn"}
+    # an update's strategy has fields that these actions have not
+    own = {info.alias for info in NonUpdateStrategy.model_fields.values()}
+    return {key: value for key, value in told.items() if key in own}
 
 
 def restart(known: Known, strategy: Json) -> DeployFlowSpec:

@@ -18,7 +18,7 @@ import yaml
 from shared.domain import deploy_commands, deployflow, freeze_windows, graceful_exit, replies
 from shared.kube import clonesets
 from shared.settings import Settings
-from tests.docs import commands_and_phases
+from tests.docs import commands_and_phases, field_tables
 from tests.docs.blocks import ROOT, seen
 
 DOCS = ROOT / "docs"
@@ -73,6 +73,11 @@ def test_the_commands_and_phases_are_as_the_planner_decides() -> None:
         "docs/commands-and-phases.md is not what the planner does: "
         "run python -m tests.docs.commands_and_phases and read the difference"
     )
+
+
+def test_the_tables_that_are_made_from_the_model_are_as_it_has_them() -> None:
+    text = field_tables.DOCUMENT.read_text()
+    assert text == field_tables.written(text), "run make documents"
 
 
 @pytest.mark.parametrize("table", _marked("fields"), ids=str)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import msgspec
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    create_model,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -25,6 +29,7 @@ from shared.domain.deploy_commands import FlowName, Target
 from shared.releases.specs import Wish
 
 Json = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
 _KEY = r"([a-z0-9]([-a-z0-9.]{0,60}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,60}[A-Za-z0-9])?"
 _VALUE = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,60}[A-Za-z0-9])?"
 _ONE = rf"(!?{_KEY}|{_KEY}(=|==|!=){_VALUE}|{_KEY} (in|notin) \({_VALUE}(,{_VALUE})*\))"
@@ -94,29 +99,27 @@ class NewRelease(Taken):
     freeze_override: FreezeOverride = ""
 
 
+def _patch_of(*strategies: type[df.Strategy]) -> Callable[[type[M]], type[M]]:
+    """Add the fields of `strategies` to a model, each optional and without its default."""
+    fields: Json = {}
+    for strategy in strategies:
+        for name, info in strategy.model_fields.items():
+            # an empty batchSize, which the first version wrote, is no value of the second
+            rules = tuple(rule for rule in info.metadata if not isinstance(rule, BeforeValidator | StrEnum))
+            kind: Any = Annotated[info.annotation, *rules] if rules else info.annotation
+            fields[name] = (kind | None, Field(None, description=info.description))
+
+    def decorate(model: type[M]) -> type[M]:
+        return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
+
+    return decorate
+
+
+@_patch_of(df.UpdateStrategy, df.NonUpdateStrategy)
 class StrategyPatch(Taken):
     """Fields of the strategy that change; null takes one away. `canary`, `noPullIn` and `stage` are of create, update
     and rollback, `podsToDelete` is of the other actions.
     """
-
-    batch_size: df.BatchSize | None = None
-    batch_interval_seconds: df.NonNegative | None = None
-    mode: df.Mode | None = None
-    batches: df.Positive | None = None
-    paused: bool | None = None
-    canceled: bool | None = None
-    startup_timeout_seconds: df.Positive | None = None
-    pull_in_timeout_seconds: df.Positive | None = None
-    bake_seconds: df.NonNegative | None = None
-    pull_out_seconds: df.NonNegative | None = None
-    failure_threshold: df.Threshold | None = None
-    on_failure: df.OnFailure | None = None
-    progress_deadline_seconds: df.Positive | None = None
-    retries: df.NonNegative | None = None
-    canary: df.NonNegative | None = None
-    no_pull_in: bool | None = None
-    stage: df.BatchPhase | None = None
-    pods_to_delete: list[str] | None = None
 
 
 class Update(Taken):

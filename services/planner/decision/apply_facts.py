@@ -20,6 +20,7 @@ from services.planner.model.state import (
     StepCommand,
     Strategy,
 )
+from services.planner.model.strategy import strategy_of
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy, take_over
 from services.planner.recovery.rebuild import assign_pods, settle_rebuilt
 from services.planner.rules.pod_failures import read_trouble
@@ -29,9 +30,7 @@ from shared.domain.deployflow import (
     DeployFlowSpec,
     DeployFlowStatus,
     FlowPhase,
-    NonUpdateStrategy,
     PodPhase,
-    UpdateStrategy,
     containers_of,
     problems,
 )
@@ -293,31 +292,6 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=text)
     # what the spec begins with is no attempt to start a failed batch anew
     return replace(flow, retries=flow.strategy.retries)
-
-
-def strategy_of(spec: DeployFlowSpec) -> Strategy:
-    s = spec.strategy
-    update = s if isinstance(s, UpdateStrategy) else UpdateStrategy()
-    return Strategy(
-        batch_size=s.batch_size,
-        interval=s.batch_interval_seconds,
-        mode=s.mode,
-        batches=s.batches,
-        stage=update.stage,
-        paused=s.paused,
-        canceled=s.canceled,
-        canary=update.canary,
-        no_pull_in=update.no_pull_in,
-        startup_timeout=s.startup_timeout_seconds,
-        pull_in_timeout=s.pull_in_timeout_seconds,
-        bake=s.bake_seconds,
-        pull_out=s.pull_out_seconds,
-        on_failure=str(s.on_failure),
-        failure_threshold=s.failure_threshold,
-        progress_deadline=s.progress_deadline_seconds,
-        retries=s.retries,
-        pods_to_delete=tuple(s.pods_to_delete or ()) if isinstance(s, NonUpdateStrategy) else (),
-    )
 
 
 # --- pods ------------------------------------------------------------------------------------------------

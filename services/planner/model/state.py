@@ -9,7 +9,15 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from shared.domain.deployflow import SHRINKING, UPDATING, BatchPhase, FlowPhase, Mode, PodPhase
+from shared.domain.deployflow import (
+    SHRINKING,
+    UPDATING,
+    BatchPhase,
+    FlowPhase,
+    Mode,
+    OnFailure,
+    PodPhase,
+)
 from shared.domain.freeze_windows import Frozen
 from shared.domain.topics import Key
 
@@ -104,7 +112,7 @@ class Strategy(Value, frozen=True):
     pull_in_timeout: int = 60
     bake: int = 0
     pull_out: int = 0
-    on_failure: str = "pause"
+    on_failure: OnFailure = OnFailure.PAUSE
     failure_threshold: int | str = 0
     progress_deadline: int | None = None
     retries: int = 0

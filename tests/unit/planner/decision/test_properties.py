@@ -8,25 +8,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from shared.domain.deployflow import FlowPhase
+from shared.domain.deployflow import FlowPhase, NonUpdateStrategy
+from tests.simulation.strategies import DRAWN, drawn_values
 from tests.simulation.surroundings import TOPICS, Surroundings
 
 Json = dict[str, Any]
-SIZES = st.sampled_from([1, 2, 3, "50%", None])
+SIZES = st.sampled_from(DRAWN["batchSize"])
 STRATEGIES = st.fixed_dictionaries(
-    {
-        "mode": st.sampled_from(["auto", "auto", "manual"]),
-        "batchSize": SIZES,
-        "canary": st.sampled_from([0, 0, 1, 2]),
-        "bakeSeconds": st.sampled_from([0, 0, 5]),
-        "pullOutSeconds": st.sampled_from([0, 0, 5]),
-        "batchIntervalSeconds": st.sampled_from([0, 0, 20]),
-        "startupTimeoutSeconds": st.sampled_from([30, 600]),
-        "onFailure": st.sampled_from(["pause", "pause", "cancel", "rollback"]),
-        "failureThreshold": st.sampled_from([0, 0, 0, 1, "50%"]),
-        "progressDeadlineSeconds": st.sampled_from([None, None, 60]),
-    }
+    {field: st.sampled_from(values) for field, values in drawn_values().items()}
 )
+OF_OTHER_ACTIONS = frozenset(info.alias for info in NonUpdateStrategy.model_fields.values())
 ACTIONS = st.sampled_from(["restart", "scale_out", "scale_in", "stop", "start", "delete"])
 WANTED = st.integers(min_value=0, max_value=6)
 WHICH = st.integers(min_value=0, max_value=20)
@@ -52,7 +43,7 @@ class Releases(RuleBasedStateMachine):
     @precondition(lambda self: len(self.around.flows) < 4)
     @rule(action=ACTIONS, strategy=STRATEGIES, wanted=WANTED, named=st.integers(min_value=0, max_value=2))
     def new_action(self, action: str, strategy: Json, wanted: int, named: int) -> None:
-        strategy = {name: value for name, value in strategy.items() if name != "canary"}
+        strategy = {name: value for name, value in strategy.items() if name in OF_OTHER_ACTIONS}
         if action in {"restart", "scale_in"} and named:
             strategy["podsToDelete"] = [pod.name for pod in self.around.cluster.live][:named]
         self.around.apply(strategy, wanted, action)
