@@ -95,7 +95,9 @@ class GateKeeper:
                     await self._carry_out(asked)
                     self._asked.pop(command.key, None)
                     pods = len(command.uids)
-                    tracing.tell(tracing.carried_out(command, command.type, record, "readiness", pods=pods))
+                    tracing.export(
+                        tracing.command_span(command, command.type, record, "readiness", pods=pods)
+                    )
                 case m.Surge():
                     self._held.add(Key.parse(key))
                 case m.Retire() | m.Cancel() | m.Finish():
@@ -129,7 +131,7 @@ class GateKeeper:
             )
             begun = tracing.now()
             if await self._patch(pod, body, asked.gate, "command"):
-                tracing.tell(_span(pod, asked, begun))
+                tracing.export(_span(pod, asked, begun))
                 _durations.labels(asked.gate).observe(max(time.time() - asked.at_ms / 1000, 0))
                 return
             pod = await self._fresh(pod)

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.patches import json_patch
-from services.executor.writing import guarded, same
+from services.executor.guarded_write import guarded, have_same_guards
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
 from tests.simulation.cluster import merged
@@ -83,7 +83,7 @@ def test_they_are_refused_by_what_the_decision_was_not_made_on(change: Json) -> 
     with pytest.raises(ApiError) as refused:
         json_patch(raw(**change), guarded(read(raw()), BODY))
     assert refused.value.code == 422
-    assert not same(read(raw()), read(raw(**change)))
+    assert not have_same_guards(read(raw()), read(raw(**change)))
 
 
 @pytest.mark.parametrize("kept", [None, [{"kind": "Other", "name": "o"}]], ids=["alone", "beside another"])
@@ -102,7 +102,7 @@ def test_a_new_status_and_other_annotations_refuse_nothing() -> None:
     live = raw(resourceVersion="78", annotations={cs.SEQUENCE: "4", cs.HOLD: "{}", "other": "new"})
     live["status"]["replicas"] = 5
     assert json_patch(live, guarded(read(raw()), BODY))["status"] == {"replicas": 5}
-    assert same(read(raw()), read(live))
+    assert have_same_guards(read(raw()), read(live))
 
 
 def test_a_cloneset_without_a_command_is_guarded_as_a_whole() -> None:
@@ -110,6 +110,6 @@ def test_a_cloneset_without_a_command_is_guarded_as_a_whole() -> None:
     changed = raw(annotations={"owner": "kept"}, resourceVersion="78")
     with pytest.raises(ApiError):
         json_patch(changed, guarded(read(live), BODY))
-    assert not same(read(live), read(changed))
-    assert not same(read(live), None)
-    assert same(None, None)
+    assert not have_same_guards(read(live), read(changed))
+    assert not have_same_guards(read(live), None)
+    assert have_same_guards(None, None)

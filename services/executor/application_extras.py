@@ -1,6 +1,6 @@
-"""What an application has beside its pod template: its volume claims and its type. Pure, like `change`.
+"""Volume claims and type of an application, the parts outside its pod template. Pure, like `cloneset_change`.
 
-Where a release does not say them, those of the CloneSet stay.
+A release that does not set them leaves those of the CloneSet.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ Json = dict[str, Any]
 CLAIMS = "volumeClaimTemplates"
 
 
-def write(application: Application, live: CloneSet | None, body: Json) -> None:
-    """Into a new CloneSet, or into the patch that writes the template."""
+def write_extras(application: Application, live: CloneSet | None, body: Json) -> None:
+    """Write both into `body`: a new CloneSet, or the patch that writes the template."""
     annotations = body["metadata"]["annotations"]
     if application.application_type is not None:
         annotations[cs.APPLICATION_TYPE] = application.application_type
@@ -28,27 +28,29 @@ def write(application: Application, live: CloneSet | None, body: Json) -> None:
         annotations[cs.STABLE_CLAIMS] = json.dumps(live.spec.volume_claim_templates)
 
 
-def restore(live: CloneSet, body: Json) -> None:
-    """With the template of the last good release its claims come back."""
+def restore_claims(live: CloneSet, body: Json) -> None:
+    """Put the claims of the last good release back into `body`, beside its template."""
     stable = live.metadata.annotations.get(cs.STABLE_CLAIMS)
     if stable is not None:
         body["spec"][CLAIMS] = json.loads(stable)
 
 
-def forget(live: CloneSet, annotations: Json) -> None:
-    """The claims of before: the release that might have brought them back is over."""
+def forget_stable_claims(live: CloneSet, annotations: Json) -> None:
+    """Remove the stored claims: no release can restore them any more."""
     if cs.STABLE_CLAIMS in live.metadata.annotations:
         annotations[cs.STABLE_CLAIMS] = None
 
 
-def tried(application: Application) -> Json:
-    """What a dry run tries of it beside the template."""
+def dry_run_extras(application: Application) -> Json:
+    """Return the part of the spec that a dry run tries beside the template."""
     claims = application.volume_claim_templates
     return {} if claims is None else {CLAIMS: claims}
 
 
-def only_claims(live: CloneSet, after: Json) -> str:
-    """What is said against a release that leaves the template as it is and changes the claims: no pod would get them."""
+def claims_only_error(live: CloneSet, after: Json) -> str:
+    """Return the error of a change of the claims without the template, which no pod would get; empty if there is none."""
     if (after["spec"].get(CLAIMS) or []) == live.spec.volume_claim_templates:
         return ""
-    return f"application.{CLAIMS}: they only change together with the template, else no pod gets them"
+    return (
+        f"application.{CLAIMS}: they can only change together with the template, otherwise no pod gets them"
+    )

@@ -1,4 +1,4 @@
-"""The change of a CloneSet as one JSON patch that only applies to what it was decided on.
+"""Turns the change of a CloneSet into one JSON patch that only applies to the state it was decided on.
 
 OpenKruise writes the status of a CloneSet all the time, so a guard by resourceVersion would refuse most writes in
 the middle of a batch; what a decision rests on is the spec (its generation) and the last command (its sequence).
@@ -17,8 +17,9 @@ _SEQUENCE: Final = "/metadata/annotations/" + cs.SEQUENCE.replace("/", "~1")
 
 
 def guarded(live: CloneSet, body: Json) -> list[Json]:
-    """The merge patch `body` as operations (RFC 6902) on `live`; on another spec or after another command the API
-    server refuses them with 422.
+    """Return the merge patch `body` as operations (RFC 6902) on `live`.
+
+    The API server refuses them with 422 when the spec has changed or another command was written meanwhile.
     """
     meta = live.metadata
     tests: list[Json] = [_test("/metadata/uid", meta.uid)]
@@ -30,11 +31,11 @@ def guarded(live: CloneSet, body: Json) -> list[Json]:
     else:
         tests.append(_test("/metadata/resourceVersion", meta.resource_version))
     written = body["metadata"]
-    changes = _entries("/metadata/annotations", meta.annotations, written["annotations"])
-    changes += _entries("/metadata/labels", meta.labels, written.get("labels", {}))
+    changes = _map_operations("/metadata/annotations", meta.annotations, written["annotations"])
+    changes += _map_operations("/metadata/labels", meta.labels, written.get("labels", {}))
     if "ownerReferences" in written:
         owners, path = written["ownerReferences"], "/metadata/ownerReferences"
-        changes += _set(path, owners) if owners else _taken_away(path, [])
+        changes += _set(path, owners) if owners else _remove(path, [])
     now = {
         "replicas": live.spec.replicas,
         "template": live.spec.template,
@@ -47,8 +48,8 @@ def guarded(live: CloneSet, body: Json) -> list[Json]:
     return [*tests, *changes]
 
 
-def same(one: CloneSet | None, other: CloneSet | None) -> bool:
-    """Whether what is guarded is the same in both."""
+def have_same_guards(one: CloneSet | None, other: CloneSet | None) -> bool:
+    """Decide whether a patch guarded on `one` would apply to `other` too."""
     return _guards(one) == _guards(other)
 
 
@@ -64,14 +65,14 @@ def _test(path: str, value: Any) -> Json:
     return {"op": "test", "path": path, "value": value}
 
 
-def _entries(path: str, live: dict[str, str], written: dict[str, str | None]) -> list[Json]:
-    """Annotations or labels, set or taken away."""
+def _map_operations(path: str, live: dict[str, str], written: dict[str, str | None]) -> list[Json]:
+    """Return the operations that set or remove annotations or labels."""
     if not live and written:
         return _set(path, merged({}, written))
     operations: list[Json] = []
     for name, value in written.items():
         at = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
-        operations += _taken_away(at, "") if value is None else _set(at, value)
+        operations += _remove(at, "") if value is None else _set(at, value)
     return operations
 
 
@@ -79,13 +80,13 @@ def _set(path: str, value: Any) -> list[Json]:
     return [{"op": "add", "path": path, "value": value}]
 
 
-def _taken_away(path: str, empty: Any) -> list[Json]:
-    """A `remove` alone is refused where there is nothing, and whether there is can change without the guards."""
+def _remove(path: str, empty: Any) -> list[Json]:
+    """Set, then remove: a `remove` alone is refused where nothing is, and no guard covers whether something is."""
     return [*_set(path, empty), {"op": "remove", "path": path}]
 
 
 def merged(live: Any, body: Any) -> Any:
-    """`live` with the merge patch `body` (RFC 7386) in it."""
+    """Return `live` with the merge patch `body` (RFC 7386) applied."""
     if not isinstance(body, dict):
         return body
     result = dict(live) if isinstance(live, dict) else {}

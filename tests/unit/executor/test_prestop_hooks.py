@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.executor.change import BadTemplate
-from services.executor.hooks import graceful, with_hooks
+from services.executor.cloneset_change import BadTemplate
+from services.executor.prestop_hooks import graceful, with_hooks
 from shared.domain import messages as m
 from shared.domain.graceful_exit import (
     DRAIN_MAX_SECONDS,

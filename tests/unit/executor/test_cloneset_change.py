@@ -8,7 +8,16 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from services.executor.change import Answer, BadTemplate, Create, Patch, change, replacing, template_of, trial
+from services.executor.cloneset_change import (
+    Answer,
+    BadTemplate,
+    Create,
+    Patch,
+    decide_change,
+    dry_run_body,
+    replacement_patch,
+    template_of,
+)
 from shared.domain import messages as m
 from shared.domain.deployflow import READINESS_GATE, Application
 from shared.kube import clonesets as cs
@@ -113,13 +122,13 @@ THREE = [pod("a"), pod("b"), pod("c")]
 
 
 def answer(command: Any, live: CloneSet | None, pods: list[m.PodRef] | None = None) -> Any:
-    todo = change(command, live, THREE if pods is None else pods)
+    todo = decide_change(command, live, THREE if pods is None else pods)
     assert isinstance(todo, Answer), todo
     return todo.result
 
 
 def patch(command: Any, live: CloneSet, pods: list[m.PodRef] | None = None) -> Json:
-    todo = change(command, live, THREE if pods is None else pods)
+    todo = decide_change(command, live, THREE if pods is None else pods)
     assert isinstance(todo, Patch), todo
     return todo.body
 
@@ -347,14 +356,14 @@ def test_a_surge_repeated_after_a_crash_tells_its_own_pods_apart(
     sequence: int, batch: int, state: Json, pods: list[m.PodRef], before: list[str]
 ) -> None:
     hold = HOLD.model_copy(update={"batch": batch})
-    todo = change(surge(5), cloneset(sequence=sequence, hold=hold, **state), pods)
+    todo = decide_change(surge(5), cloneset(sequence=sequence, hold=hold, **state), pods)
     told = todo.before if isinstance(todo, Patch) else cast("Any", todo).result.pods
     assert [ref.name for ref in told] == before
 
 
 def test_another_releases_hold_is_no_hold_of_this_batch() -> None:
     hold = HOLD.model_copy(update={"flow": "flow-0"})
-    todo = change(surge(5), cloneset(hold=hold), [*THREE, OWN])
+    todo = decide_change(surge(5), cloneset(hold=hold), [*THREE, OWN])
     assert isinstance(todo, Patch)
     assert OWN in todo.before
 
@@ -497,7 +506,7 @@ def test_the_owners_strategy_survives_a_cancel_and_comes_back_at_the_finish() ->
 
 def created(**more: Any) -> Json:
     fields: Json = {"create": True, "application": application(), "replicas": 1, "partition": 0, **more}
-    todo = change(surge(1, **fields), None, [])
+    todo = decide_change(surge(1, **fields), None, [])
     assert isinstance(todo, Create)
     return todo.body
 
@@ -591,7 +600,7 @@ def test_a_template_of_the_wrong_shape_is_refused_by_the_field(template: Json, w
 
 def test_the_template_of_an_update_can_be_tried_without_anything_else_of_the_cloneset() -> None:
     live = cloneset()
-    body = trial(observe(application=application("demo:2")), live)
+    body = dry_run_body(observe(application=application("demo:2")), live)
     tried = merged(live.spec.template, body["spec"]["template"])
     assert list(body) == ["spec"]
     assert list(body["spec"]) == ["template"]
@@ -599,7 +608,7 @@ def test_the_template_of_an_update_can_be_tried_without_anything_else_of_the_clo
 
 
 def test_the_template_of_a_create_is_tried_as_a_whole_cloneset_without_pods() -> None:
-    body = trial(observe(application=application()), None)
+    body = dry_run_body(observe(application=application()), None)
     assert (body["kind"], body["spec"]["replicas"]) == ("CloneSet", 0)
     assert body["spec"]["template"]["metadata"]["labels"] == LABELS
 
@@ -609,4 +618,4 @@ def test_what_the_owner_saved_is_readable_json() -> None:
     saved = body["metadata"]["annotations"]
     assert json.loads(saved[cs.STABLE_TEMPLATE]) == cloneset().spec.template
     assert json.loads(saved[cs.OWNER_STRATEGY]) == cloneset().spec.update_strategy
-    assert replacing({"a": 1}, {"a": 1}) == {"a": 1}
+    assert replacement_patch({"a": 1}, {"a": 1}) == {"a": 1}

@@ -1,8 +1,8 @@
-"""Takes away the claim that Triton 0.1.x left on a CloneSet whose release is over.
+"""Removes the owner reference that Triton 0.1.x left on a CloneSet whose release has finished.
 
-That one made the DeployFlow the CloneSet's owner, and took the reference away at the end, though not always. A
-DeployFlow that is deleted then takes the application with it, and readiness holds gates closed for a release that
-nobody carries on.
+Triton 0.1.x made the DeployFlow the CloneSet's owner, and did not always remove the reference at the end. With it,
+deleting the DeployFlow deletes the application too, and readiness keeps gates closed for a release that no longer
+runs.
 """
 
 from __future__ import annotations
@@ -17,36 +17,38 @@ from shared.kube.client import CLONESETS, DEPLOYFLOWS, ApiError, Client
 from shared.kube.clonesets import CloneSet, is_deployflow
 from shared.kube.reflector import Reflector
 
-AGAIN_SECONDS: Final = 15.0
+CHECK_SECONDS: Final = 15.0
 _log = logging.getLogger(__name__)
 
 
-class Owners:
-    """Looks at the claimed CloneSets of this replica's partitions; those of a running release stay claimed."""
+class LegacyOwners:
+    """Checks the CloneSets of this replica's partitions that a DeployFlow owns; a running release keeps its own."""
 
     def __init__(self, client: Client, reflector: Reflector[CloneSet], owns: Callable[[str], bool]) -> None:
         self._client = client
         self._clonesets = reflector
         self._owns = owns
 
-    async def look_forever(self) -> None:
+    async def check_forever(self) -> None:
         while True:
-            await self.look()
-            await asyncio.sleep(AGAIN_SECONDS)
+            await self.check()
+            await asyncio.sleep(CHECK_SECONDS)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         for cloneset in list(self._clonesets.items.values()):
             meta = cloneset.metadata
             if not cloneset.owner or not self._owns(f"{meta.namespace}/{meta.name}"):
                 continue
             try:
-                if await self._over(cloneset):
-                    await self._release(cloneset)
+                if await self._has_finished(cloneset):
+                    await self._remove_owner(cloneset)
             except (ApiError, Unavailable) as error:
-                # changed meanwhile, or not reached: again at the next look
-                _log.warning("owner of CloneSet %s/%s: %s", meta.namespace, meta.name, error)
+                # changed meanwhile, or not reached: tried again at the next check
+                _log.warning(
+                    "could not remove the owner of CloneSet %s/%s: %s", meta.namespace, meta.name, error
+                )
 
-    async def _over(self, cloneset: CloneSet) -> bool:
+    async def _has_finished(self, cloneset: CloneSet) -> bool:
         meta = cloneset.metadata
         name = next(str(ref["name"]) for ref in meta.owner_references if is_deployflow(ref))
         try:
@@ -57,9 +59,9 @@ class Owners:
             raise
         return flow["metadata"]["uid"] != cloneset.owner or bool((flow.get("status") or {}).get("finished"))
 
-    async def _release(self, cloneset: CloneSet) -> None:
+    async def _remove_owner(self, cloneset: CloneSet) -> None:
         meta = cloneset.metadata
         owners = cloneset.other_owners or None
         body = {"metadata": {"resourceVersion": meta.resource_version, "ownerReferences": owners}}
         self._clonesets.put(await self._client.patch(CLONESETS, meta.namespace, meta.name, body))
-        _log.info("CloneSet %s/%s is owned by no DeployFlow any more", meta.namespace, meta.name)
+        _log.info("removed the DeployFlow that owned CloneSet %s/%s", meta.namespace, meta.name)

@@ -7,12 +7,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.executor import extras
-from services.executor.change import trial
-from services.executor.writing import guarded
+from services.executor.application_extras import claims_only_error
+from services.executor.cloneset_change import dry_run_body
+from services.executor.guarded_write import guarded
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
-from tests.unit.executor.test_change import after, cancel, cloneset, created, finish, observe, patch, surge
+from tests.unit.executor.test_cloneset_change import (
+    after,
+    cancel,
+    cloneset,
+    created,
+    finish,
+    observe,
+    patch,
+    surge,
+)
 from tests.unit.parts import application
 
 Json = dict[str, Any]
@@ -75,12 +84,14 @@ def test_the_write_carries_the_claims_as_they_are() -> None:
 
 
 def test_the_dry_run_tries_the_claims_too() -> None:
-    body = trial(observe(application=application("demo:2", volumeClaimTemplates=NEW)), with_claims(OLD))
+    body = dry_run_body(
+        observe(application=application("demo:2", volumeClaimTemplates=NEW)), with_claims(OLD)
+    )
     assert body["spec"]["volumeClaimTemplates"] == NEW
 
 
 @pytest.mark.parametrize(("after_it", "refused"), [(OLD, False), (NEW, True), (None, True)])
 def test_claims_that_change_alone_are_refused_by_name(after_it: list[Json] | None, refused: bool) -> None:
-    said = extras.only_claims(with_claims(OLD), {"spec": {"volumeClaimTemplates": after_it}})
+    said = claims_only_error(with_claims(OLD), {"spec": {"volumeClaimTemplates": after_it}})
     assert said.startswith("application.volumeClaimTemplates: ") is refused
     assert bool(said) is refused

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.executor.owners import Owners
+from services.executor.legacy_owners import LegacyOwners
 from shared.kube.client import CLONESETS, CRDS, DEPLOYFLOWS, Client
 from shared.kube.clonesets import CloneSet
 from shared.kube.crd import crd
@@ -67,12 +67,12 @@ async def test_a_running_release_keeps_its_claim_and_a_finished_one_loses_it(
     client: Client, api: Client, reflector: Reflector[CloneSet], flow: Json
 ) -> None:
     await claimed(api, flow, reflector)
-    owners = Owners(client, reflector, lambda _: True)
-    await owners.look()
+    owners = LegacyOwners(client, reflector, lambda _: True)
+    await owners.check()
     assert await owner(api) == "old"
     finished = {"status": {"phase": "Success", "finished": True}}
     await api.patch(DEPLOYFLOWS, "default", "old", finished, subresource="status")
-    await owners.look()
+    await owners.check()
     assert await owner(api) == ""
 
 
@@ -83,11 +83,11 @@ async def test_the_claims_of_other_replicas_are_left_to_them(
         DEPLOYFLOWS, "default", "old", {"status": {"phase": "Failed", "finished": True}}, subresource="status"
     )
     await claimed(api, flow, reflector)
-    await Owners(client, reflector, lambda _: False).look()
+    await LegacyOwners(client, reflector, lambda _: False).check()
     assert await owner(api) == "old"
 
 
-async def test_a_cloneset_that_changed_meanwhile_is_looked_at_again(
+async def test_a_cloneset_that_changed_meanwhile_is_checked_again(
     client: Client, api: Client, reflector: Reflector[CloneSet], flow: Json
 ) -> None:
     await api.patch(
@@ -96,9 +96,9 @@ async def test_a_cloneset_that_changed_meanwhile_is_looked_at_again(
     await claimed(api, flow, reflector)
     stale = reflector.items
     written = await api.patch(CLONESETS, "default", "web", {"metadata": {"annotations": {"a": "b"}}})
-    owners = Owners(client, reflector, lambda _: True)
+    owners = LegacyOwners(client, reflector, lambda _: True)
     assert stale
-    await owners.look()
+    await owners.check()
     reflector.put(written)
-    await owners.look()
+    await owners.check()
     assert await owner(api) == ""

@@ -1,4 +1,4 @@
-"""`replacing` is the inverse of a merge patch: held against one written down from RFC 7386."""
+"""`replacement_patch` is the inverse of a merge patch: held against one written down from RFC 7386."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.executor.change import replacing
+from services.executor.cloneset_change import replacement_patch
 
 SCALARS = st.booleans() | st.integers(0, 3) | st.sampled_from(["", "x"])
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -38,13 +38,13 @@ def merge_patch(target: Any, patch: Any) -> Any:
 @many
 @given(OBJECTS, OBJECTS)
 def test_the_patch_makes_of_any_template_exactly_the_wanted_one(live: Any, wanted: Any) -> None:
-    assert merge_patch(live, replacing(live, wanted)) == wanted
+    assert merge_patch(live, replacement_patch(live, wanted)) == wanted
 
 
 @many
 @given(OBJECTS, OBJECTS)
 def test_done_twice_it_is_done_once(live: Any, wanted: Any) -> None:
-    patch = replacing(live, wanted)
+    patch = replacement_patch(live, wanted)
     assert merge_patch(merge_patch(live, patch), patch) == wanted
 
 
@@ -52,5 +52,5 @@ def test_done_twice_it_is_done_once(live: Any, wanted: Any) -> None:
 @given(OBJECTS, OBJECTS)
 def test_neither_template_is_touched_on_the_way(live: Any, wanted: Any) -> None:
     before = (repr(live), repr(wanted))
-    replacing(live, wanted)
+    replacement_patch(live, wanted)
     assert (repr(live), repr(wanted)) == before

@@ -1,7 +1,8 @@
-"""From a batch command and the CloneSet as it is to the one change of it, or to the answer that says why not.
+"""Decides from a batch command and the live CloneSet on its one change, or on the answer that none is needed.
 
-Pure. Every change is an absolute merge patch with the command's sequence in it: done twice it is done once, and a
-lower sequence is never done. `writing` guards it.
+Pure. Every change is an absolute merge patch with the command's sequence in it: writing it twice has the effect of
+writing it once, and a lower sequence is never written. `guarded_write` makes it conditional on the state it was
+decided on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from services.executor import extras
+from services.executor import application_extras
 from shared.domain import deployflow as df
 from shared.domain import messages as m
 from shared.domain.deployflow import READINESS_GATE, Application
@@ -21,13 +22,13 @@ Json = dict[str, Any]
 T = TypeVar("T", dict[str, Any], list[Any])
 
 TRITON_STRATEGY: Json = {"paused": True, "maxSurge": 0, "maxUnavailable": "100%"}
-"""The CloneSet never updates a pod by itself then, and only makes and deletes what it is told; every other
-combination can block a deletion for ever (OpenKruise 1.8's scale arithmetic)."""
+"""The CloneSet never updates a pod by itself then, and only creates and deletes the pods of a command; every other
+combination can block a deletion forever (OpenKruise 1.8's scale arithmetic)."""
 RELEASED_STRATEGY: Json = {"paused": False, "partition": 0, "maxSurge": None, "maxUnavailable": None}
 
 
 class BadTemplate(Exception):
-    """A template that no API server would take, and that we can't put our labels and gate into."""
+    """The template has a shape that labels and gate cannot be added to, and that no API server would accept."""
 
 
 class Create(NamedTuple):
@@ -35,14 +36,14 @@ class Create(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """`before`: the pods that were there before the change."""
+    """`before`: the pods that existed before the change."""
 
     body: Json
     before: tuple[m.PodRef, ...]
 
 
 class Delete(NamedTuple):
-    """`body`: DeleteOptions that only fit the CloneSet as it was read."""
+    """`body`: DeleteOptions with the uid and the resource version that were read as preconditions."""
 
     body: Json
 
@@ -51,16 +52,16 @@ class Answer(NamedTuple):
     result: m.Result
 
 
-def change(
+def decide_change(
     command: m.ExecutorCommand, live: CloneSet | None, pods: Sequence[m.PodRef]
 ) -> Create | Patch | Delete | Answer:
-    """What to do for `command`; `pods` are those of the CloneSet that are not being deleted."""
+    """Decide what to do for `command`; `pods` are those of the CloneSet that are not being deleted."""
     head: Json = {"namespace": command.namespace, "instance": command.instance, "sequence": command.sequence}
     if isinstance(command, m.Observe):
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(pods)))
     if live is None:
         if isinstance(command, m.Surge) and command.create:
-            return Create(_new(command))
+            return Create(_new_cloneset(command))
         if isinstance(command, m.Remove):
             return Answer(m.Done(**head, cloneset=facts_of(None)))
         text = f"CloneSet {command.namespace}/{command.instance} does not exist"
@@ -73,9 +74,9 @@ def change(
     if live.sequence == command.sequence:
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(before)))
     if isinstance(command, m.Scale):
-        gone = sorted(set(command.retire) - {pod.uid for pod in pods})
-        if gone:
-            return Answer(m.VictimsGone(**head, gone=gone))
+        missing = sorted(set(command.retire) - {pod.uid for pod in pods})
+        if missing:
+            return Answer(m.VictimsGone(**head, gone=missing))
         if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
             return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
     return Patch(_patch(command, live, pods), before)
@@ -83,16 +84,17 @@ def change(
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:
     if live.spec.replicas:
-        # somebody wants pods of it meanwhile: they are drained first
+        # somebody has scaled it up meanwhile: its pods are drained first
         return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
-    read = {"uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version}
-    return Delete({"propagationPolicy": "Background", "preconditions": read})
+    preconditions = {"uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version}
+    return Delete({"propagationPolicy": "Background", "preconditions": preconditions})
 
 
 def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) -> list[m.PodRef]:
-    """The pods that no surge of this batch made: when it was written before, those that wait for it are its.
+    """Return the pods that no surge of this batch created.
 
-    Which revision they have is not known before the CloneSet's controller has caught up.
+    Once the surge is written, pods with a closed gate count as created by it. Their revision is not known before the
+    CloneSet's controller has caught up.
     """
     hold = live.hold
     if not isinstance(command, m.Surge) or hold is None:
@@ -107,7 +109,7 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
     annotations: Json = {cs.SEQUENCE: str(command.sequence), cs.RELEASE: command.flow.model_dump_json()}
     body: Json = {"metadata": {"annotations": annotations}, "spec": {}}
     if live.owner:
-        # the claim of Triton 0.1.x: with it the CloneSet would go with its DeployFlow
+        # Triton 0.1.x made the DeployFlow its owner: deleting the DeployFlow would delete the CloneSet
         body["metadata"]["ownerReferences"] = live.other_owners or None
     spec = body["spec"]
     match command:
@@ -116,16 +118,16 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
             _write_count(annotations, spec, command.replicas)
             annotations[cs.HOLD] = command.hold.model_dump_json()
             annotations[cs.NO_PULL_IN] = "true" if command.no_pull_in else None
-            spec["scaleStrategy"] = {"podsToDelete": _named(command.retire, live, pods)}
+            spec["scaleStrategy"] = {"podsToDelete": _names_to_delete(command.retire, live, pods)}
             if command.application is not None:
                 _write_template(command.application, live, body)
         case m.Retire():
             _write_strategy(live, annotations, spec, command.partition)
             _write_count(annotations, spec, command.replicas)
             annotations[cs.HOLD] = None
-            spec["scaleStrategy"] = {"podsToDelete": _named(command.retire, live, pods)}
+            spec["scaleStrategy"] = {"podsToDelete": _names_to_delete(command.retire, live, pods)}
         case m.Halt():
-            _write_count(annotations, spec, _halted(live, len(pods)))
+            _write_count(annotations, spec, _halted_replicas(live, len(pods)))
             spec["scaleStrategy"] = {"podsToDelete": []}
         case m.Cancel():
             _cancel(command, live, pods, body)
@@ -137,7 +139,7 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
 def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) -> None:
     spec["scaleStrategy"] = {"podsToDelete": []}
     annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
-    extras.forget(live, annotations)
+    application_extras.forget_stable_claims(live, annotations)
     if not command.mixed:
         owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
         spec["updateStrategy"] = {**RELEASED_STRATEGY, **owner, "partition": 0, "paused": False}
@@ -159,23 +161,23 @@ def _write_count(annotations: Json, spec: Json, replicas: int) -> None:
 
 def _write_template(application: Json, live: CloneSet, body: Json) -> None:
     wanted = template_of(Application.model_validate(application))
-    body["spec"]["template"] = replacing(live.spec.template, wanted)
+    body["spec"]["template"] = replacement_patch(live.spec.template, wanted)
     body["metadata"]["labels"] = Application.model_validate(application).labels()
     if cs.STABLE_TEMPLATE not in live.metadata.annotations:
         body["metadata"]["annotations"][cs.STABLE_TEMPLATE] = json.dumps(live.spec.template)
-    extras.write(Application.model_validate(application), live, body)
+    application_extras.write_extras(Application.model_validate(application), live, body)
 
 
-def _named(uids: Sequence[str], live: CloneSet, pods: Sequence[m.PodRef]) -> list[str]:
-    """The names to delete: these pods, and those named before that are still there."""
+def _names_to_delete(uids: Sequence[str], live: CloneSet, pods: Sequence[m.PodRef]) -> list[str]:
+    """Return the names of these pods, and of those named before that still exist."""
     names = {pod.name for pod in pods}
     before = [name for name in live.spec.scale_strategy.get("podsToDelete") or [] if name in names]
     wanted = [pod.name for pod in pods if pod.uid in set(uids)]
     return sorted({*before, *wanted})
 
 
-def _halted(live: CloneSet, count: int) -> int:
-    """The replicas that stop everything: the live count, yet never below what served before the batch."""
+def _halted_replicas(live: CloneSet, count: int) -> int:
+    """Return the replicas at which no pod is created or deleted: the live count, but no less than served before."""
     hold = live.hold
     floor = hold.updated + hold.others if hold else live.spec.replicas
     return max(count, min(floor, live.spec.replicas))
@@ -186,35 +188,35 @@ def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: J
     restored = command.restore_template and stable is not None
     annotations, spec = body["metadata"]["annotations"], body["spec"]
     if restored:
-        spec["template"] = replacing(live.spec.template, json.loads(stable or "{}"))
-        extras.restore(live, body)
+        spec["template"] = replacement_patch(live.spec.template, json.loads(stable or "{}"))
+        application_extras.restore_claims(live, body)
     others = command.keep - command.baked if command.restore_template else 0
-    # where no template is known to restore, an old pod that goes by itself still comes back as what it was
+    # without a template to restore, the partition makes the replacement of a lost old pod an old one too
     _write_strategy(live, annotations, spec, command.baked if restored else others)
     _write_count(annotations, spec, command.keep)
     drop = set(command.drop)
     spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
     annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
-    extras.forget(live, annotations)
+    application_extras.forget_stable_claims(live, annotations)
 
 
-def replacing(live: Any, wanted: Any) -> Any:
-    """The merge patch that makes `live` equal to `wanted`: what `wanted` lacks becomes null."""
+def replacement_patch(live: Any, wanted: Any) -> Any:
+    """Return the merge patch that makes `live` equal to `wanted`: what `wanted` lacks becomes null."""
     if not isinstance(live, dict) or not isinstance(wanted, dict):
         return wanted
     missing: Json = {key: None for key in live if key not in wanted}
-    return missing | {key: replacing(live.get(key), value) for key, value in wanted.items()}
+    return missing | {key: replacement_patch(live.get(key), value) for key, value in wanted.items()}
 
 
 def template_of(application: Application) -> Json:
-    """The pod template with Triton's labels and readiness gate beside the owner's; raises `BadTemplate`."""
+    """Return the pod template with Triton's labels and readiness gate beside the owner's; raise `BadTemplate`."""
     template = application.template or {}
-    metadata = _part(template, "metadata", dict)
-    spec = _part(template, "spec", dict)
-    own = _part(metadata, "labels", dict, "metadata.")
+    metadata = _field(template, "metadata", dict)
+    spec = _field(template, "spec", dict)
+    own = _field(metadata, "labels", dict, "metadata.")
     labels = {**(application.application_label or {}), **own, **application.labels()}
     ours = {"conditionType": READINESS_GATE}
-    gates = [gate for gate in _part(spec, "readinessGates", list, "spec.") if gate != ours]
+    gates = [gate for gate in _field(spec, "readinessGates", list, "spec.") if gate != ours]
     return {
         **template,
         "metadata": {**metadata, "labels": labels},
@@ -222,7 +224,7 @@ def template_of(application: Application) -> Json:
     }
 
 
-def _part(parent: Json, field: str, kind: type[T], path: str = "") -> T:
+def _field(parent: Json, field: str, kind: type[T], path: str = "") -> T:
     value = parent.get(field)
     if value is not None and not isinstance(value, kind):
         msg = (
@@ -232,8 +234,8 @@ def _part(parent: Json, field: str, kind: type[T], path: str = "") -> T:
     return value or kind()
 
 
-def _new(command: m.Surge) -> Json:
-    """The CloneSet that a first create makes."""
+def _new_cloneset(command: m.Surge) -> Json:
+    """Return the CloneSet that the first release of an instance creates."""
     application = Application.model_validate(command.application)
     selector = application.selector or df.LabelSelector(match_labels=application.labels())
     body: Json = {
@@ -259,16 +261,23 @@ def _new(command: m.Surge) -> Json:
             "updateStrategy": {**TRITON_STRATEGY, "partition": command.partition},
         },
     }
-    extras.write(application, None, body)
+    application_extras.write_extras(application, None, body)
     return body
 
 
-def trial(command: m.Observe, live: CloneSet | None) -> Json:
-    """What a server-side dry run is tried with: the patch of the template, or the whole new CloneSet."""
+def dry_run_body(command: m.Observe, live: CloneSet | None) -> Json:
+    """Return the body of a server-side dry run: the patch of the template, or the whole new CloneSet."""
     application = command.application or {}
     if live is None:
         hold = m.Hold(flow=command.flow.uid, batch=0, surge=0, updated=0, others=0)
         head = command.model_dump(include={"namespace", "instance", "sequence", "flow"})
-        return _new(m.Surge(**head, replicas=0, partition=0, hold=hold, application=application, create=True))
-    given = Application.model_validate(application)
-    return {"spec": {"template": replacing(live.spec.template, template_of(given)), **extras.tried(given)}}
+        return _new_cloneset(
+            m.Surge(**head, replicas=0, partition=0, hold=hold, application=application, create=True)
+        )
+    wanted = Application.model_validate(application)
+    return {
+        "spec": {
+            "template": replacement_patch(live.spec.template, template_of(wanted)),
+            **application_extras.dry_run_extras(wanted),
+        }
+    }
