@@ -108,7 +108,7 @@ class _LogChange(NamedTuple):
 
 def _log_changes(old: CloneSet | None, new: CloneSet | None) -> Iterator[_LogChange]:
     if new is None:
-        yield _LogChange("Deleted", "end", "the CloneSet is deleted")
+        yield _LogChange("Deleted", "end", "the CloneSet no longer exists")
         return
     by_command = old is None or old.sequence != new.sequence
     if old is None or by_command or _wanted_pods(old) != _wanted_pods(new):

@@ -1,4 +1,4 @@
-"""Which gates are not yet as a command wants them, for Prometheus: made when it asks."""
+"""Metrics of the gates that a command has yet to move, computed at each scrape of Prometheus."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.readiness.keeper import Asked
+from services.readiness.gate_keeper import GateCommand
 
 LABELS: Final = ("namespace", "application_instance", "deployflow", "gate")
 
 
-class WaitingGates(Collector):
-    """The collector of readiness. `pending`: commands under way, each with how many of its pods wait."""
+class PendingGates(Collector):
+    """Prometheus collector. `pending`: commands under way, each with the number of its pods that wait."""
 
     def __init__(
-        self, pending: Callable[[], Iterable[tuple[Asked, int]]], now: Callable[[], float] = time.time
+        self, pending: Callable[[], Iterable[tuple[GateCommand, int]]], now: Callable[[], float] = time.time
     ) -> None:
         self._pending = pending
         self._now = now
@@ -35,9 +35,9 @@ class WaitingGates(Collector):
     def collect(self) -> list[GaugeMetricFamily]:
         pods, ages = families = self.describe()
         now = self._now()
-        for asked, waiting in self._pending():
-            command = asked.command
-            labels = (command.namespace, command.instance, command.flow.name, asked.gate)
+        for gate_command, waiting in self._pending():
+            command = gate_command.command
+            labels = (command.namespace, command.instance, command.flow.name, gate_command.gate)
             pods.add_metric(labels, waiting)
-            ages.add_metric(labels, max(now - asked.at_ms / 1000, 0))
+            ages.add_metric(labels, max(now - gate_command.at_ms / 1000, 0))
         return families

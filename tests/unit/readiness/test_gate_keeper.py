@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from services.readiness import keeper as module
-from services.readiness.gates import patch
-from services.readiness.keeper import GateKeeper
+from services.readiness import gate_keeper as module
+from services.readiness.gate_decisions import gate_patch
+from services.readiness.gate_keeper import GateKeeper
 from shared.domain import messages as m
 from shared.domain.deployflow import READINESS_GATE
 from shared.domain.topics import Key
@@ -32,19 +32,19 @@ class Readiness:
     """The keeper with its pod watch, wired as the service does it."""
 
     def __init__(self, client: Client) -> None:
-        self.mine = True
+        self.is_owner = True
         self.pods = Reflector(
             client, PODS, Pod, self._changed, namespaces=["default"], labels="managed-by=triton-io"
         )
         self.keeper = GateKeeper(client, self.pods, self._owns)
 
     def _owns(self, key: Key) -> bool:
-        return self.mine and key == KEY
+        return self.is_owner and key == KEY
 
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
         self.keeper.changed(old, new)
 
-    async def given(self, *commands: m.Command) -> None:
+    async def handle(self, *commands: m.Command) -> None:
         await self.keeper.handle(str(KEY), [record(command) for command in commands])
 
 
@@ -55,7 +55,7 @@ async def readiness(client: Client) -> AsyncIterator[Readiness]:
     async with asyncio.timeout(10):
         await readiness.pods.synced.wait()
     yield readiness
-    await readiness.keeper._looks.drain(5)
+    await readiness.keeper._checks.drain(5)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -123,7 +123,7 @@ async def opened(api: Client, count: int) -> None:
 
 
 async def contained(readiness: Readiness, count: int) -> None:
-    """All pods have their containers ready, and the watch has told so."""
+    """All pods have their containers ready, and the watch has reported it."""
     await until(lambda: sum(pod.containers_ready for pod in readiness.pods.items.values()) == count)
 
 
@@ -135,7 +135,7 @@ async def test_named_pods_are_pulled_in_and_become_ready_and_no_others(
 ) -> None:
     one, two, three = await bare(api, "one", "two", "three")
     await contained(readiness, 3)
-    await readiness.given(pull(m.PullIn, 5, one, three))
+    await readiness.handle(pull(m.PullIn, 5, one, three))
     assert await gates(api) == ["True", "True", ""]  # by name: one, three, two
     pod = await api.get(PODS, "default", "one")
     assert condition(pod)["message"] == "sequence 5"
@@ -146,7 +146,7 @@ async def test_named_pods_are_pulled_in_and_become_ready_and_no_others(
 async def test_pulled_out_pods_lose_ready_and_stay_out(readiness: Readiness, api: Client) -> None:
     (uid,) = await bare(api, "one")
     await contained(readiness, 1)
-    await readiness.given(pull(m.PullIn, 5, uid), pull(m.PullOut, 6, uid))
+    await readiness.handle(pull(m.PullIn, 5, uid), pull(m.PullOut, 6, uid))
     await until(lambda: not readiness.pods.items[uid].ready)
     assert condition(await api.get(PODS, "default", "one"))["reason"] == "PulledOut"
 
@@ -156,7 +156,7 @@ async def test_a_command_that_comes_twice_writes_once(
 ) -> None:
     (uid,) = await bare(api, "one")
     await contained(readiness, 1)
-    await readiness.given(pull(m.PullIn, 5, uid), pull(m.PullIn, 5, uid))
+    await readiness.handle(pull(m.PullIn, 5, uid), pull(m.PullIn, 5, uid))
     assert len([one for one in trouble.requests if one.startswith("PATCH")]) == 1
     assert await gates(api) == ["True"]
 
@@ -164,7 +164,7 @@ async def test_a_command_that_comes_twice_writes_once(
 async def test_a_lower_sequence_never_overwrites_a_higher_one(readiness: Readiness, api: Client) -> None:
     (uid,) = await bare(api, "one")
     await contained(readiness, 1)
-    await readiness.given(pull(m.PullIn, 5, uid), pull(m.PullOut, 7, uid), pull(m.PullIn, 6, uid))
+    await readiness.handle(pull(m.PullIn, 5, uid), pull(m.PullOut, 7, uid), pull(m.PullIn, 6, uid))
     assert condition(await api.get(PODS, "default", "one"))["message"] == "sequence 7"
     assert await gates(api) == ["False"]
 
@@ -181,7 +181,7 @@ async def test_a_lower_sequence_loses_also_when_another_replica_wrote_the_higher
             await write(api, "one", opened=False, sequence=9)
 
     trouble.meddle = close_first
-    await readiness.given(pull(m.PullIn, 8, uid))
+    await readiness.handle(pull(m.PullIn, 8, uid))
     assert condition(await api.get(PODS, "default", "one"))["message"] == "sequence 9"
     assert await gates(api) == ["False"]
 
@@ -189,7 +189,7 @@ async def test_a_lower_sequence_loses_also_when_another_replica_wrote_the_higher
 async def write(api: Client, name: str, *, opened: bool, sequence: int) -> None:
     """What another replica would do."""
     pod = msgspec.convert(await api.get(PODS, "default", name), Pod)
-    body = patch(pod, opened=opened, sequence=sequence, now=datetime.now(UTC))
+    body = gate_patch(pod, opened=opened, sequence=sequence, now=datetime.now(UTC))
     await api.patch(PODS, "default", name, body, subresource="status", content_type=STRATEGIC)
 
 
@@ -205,7 +205,7 @@ async def test_a_pod_that_changes_under_the_write_is_read_again_and_opened(
             await api.patch(PODS, "default", "one", {"metadata": {"labels": {"by": "somebody"}}})
 
     trouble.meddle = label_first
-    await readiness.given(pull(m.PullIn, 5, uid))
+    await readiness.handle(pull(m.PullIn, 5, uid))
     assert await gates(api) == ["True"]
     assert [one.split()[0] for one in trouble.requests if "/pods/one" in one] == ["PATCH", "GET", "PATCH"]
 
@@ -217,7 +217,7 @@ async def test_pods_that_are_gone_are_skipped_and_the_others_opened(
     await contained(readiness, 2)
     await api.delete(PODS, "default", "gone")
     await until(lambda: gone not in readiness.pods.items)
-    await readiness.given(pull(m.PullIn, 5, gone, "uid-of-nobody", here))
+    await readiness.handle(pull(m.PullIn, 5, gone, "uid-of-nobody", here))
     assert await gates(api) == ["True"]
 
 
@@ -235,7 +235,7 @@ async def test_a_pod_of_the_same_name_made_anew_is_not_opened_in_its_place(
             await bare(api, "one")
 
     trouble.meddle = make_anew
-    await readiness.given(pull(m.PullIn, 5, uid))
+    await readiness.handle(pull(m.PullIn, 5, uid))
     assert await gates(api) == [""]
 
 
@@ -255,7 +255,7 @@ async def test_a_pod_that_went_while_its_gate_was_written_does_not_haunt_the_pic
         return web.json_response(written)
 
     trouble.meddle = answer_late
-    await readiness.given(pull(m.PullIn, 5, uid))
+    await readiness.handle(pull(m.PullIn, 5, uid))
     assert uid not in readiness.pods.items
 
 
@@ -272,10 +272,10 @@ async def test_every_pod_is_tried_before_a_failure_counts(
 
     trouble.meddle = fail_one
     with pytest.raises(Unavailable, match="bad day"):
-        await readiness.given(pull(m.PullIn, 5, *uids))
+        await readiness.handle(pull(m.PullIn, 5, *uids))
     assert await gates(api) == ["", "True"]
     trouble.meddle = None
-    await readiness.given(pull(m.PullIn, 5, *uids))
+    await readiness.handle(pull(m.PullIn, 5, *uids))
     assert await gates(api) == ["True", "True"]
 
 
@@ -290,7 +290,7 @@ async def test_a_refused_gate_is_tried_again_later_and_names_the_pod(
 
     trouble.meddle = forbid
     with pytest.raises(Unavailable, match="gate of pod default/one: no rights"):
-        await readiness.given(pull(m.PullIn, 5, uid))
+        await readiness.handle(pull(m.PullIn, 5, uid))
 
 
 async def test_a_pod_that_never_stops_changing_is_tried_again_later(
@@ -304,7 +304,7 @@ async def test_a_pod_that_never_stops_changing_is_tried_again_later(
 
     trouble.meddle = conflict
     with pytest.raises(Unavailable, match=f"pod {uid} keeps changing"):
-        await readiness.given(pull(m.PullIn, 5, uid))
+        await readiness.handle(pull(m.PullIn, 5, uid))
 
 
 # --- pods that no release claims ---
@@ -326,10 +326,10 @@ async def test_pods_under_a_hold_wait_and_are_opened_when_it_is_gone(
 ) -> None:
     await clone(api, 2, **{cs.HOLD: HOLD})
     await contained(readiness, 2)
-    await readiness.keeper._look(KEY)
+    await readiness.keeper._check(KEY)
     assert await gates(api) == ["", ""]
     await api.patch(CLONESETS, "default", "web", {"metadata": {"annotations": {cs.HOLD: None}}})
-    await readiness.given(retire(5))
+    await readiness.handle(retire(5))
     await opened(api, 2)
 
 
@@ -344,17 +344,17 @@ async def test_a_replacement_of_an_old_pod_is_opened_in_the_middle_of_a_batch(
     await api.patch(CLONESETS, "default", "web", {"metadata": {"annotations": {cs.HOLD: HOLD}}, "spec": spec})
     await until(lambda: len(readiness.pods.items) == 3)
     await api.delete(PODS, "default", min(old))
-    told: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
 
     async def replaced() -> bool:
         pods = [pod for pod in await api.list(PODS, "default") if pod["metadata"]["name"] != min(old)]
-        told[:] = sorted((pod["spec"]["containers"][0]["image"], gate(pod)) for pod in pods)
-        return len(told) == 3 and told[:2] == [("demo:1", "True")] * 2
+        found[:] = sorted((pod["spec"]["containers"][0]["image"], gate(pod)) for pod in pods)
+        return len(found) == 3 and found[:2] == [("demo:1", "True")] * 2
 
     await until_it(replaced)
     await contained(readiness, 3)
-    await readiness.keeper._look(KEY)
-    assert told[2] == ("demo:2", "")
+    await readiness.keeper._check(KEY)
+    assert found[2] == ("demo:2", "")
     assert sorted(await gates(api)) == ["", "True", "True"]
 
 
@@ -363,20 +363,20 @@ async def test_pods_whose_gates_somebody_else_opens_are_left_to_them(
 ) -> None:
     await clone(api, 1, "demo:1", **{cs.NO_PULL_IN: "true"})
     await contained(readiness, 1)
-    await readiness.keeper._look(KEY)
+    await readiness.keeper._check(KEY)
     assert await gates(api) == [""]
 
 
-async def test_a_replica_opens_nothing_of_instances_that_are_not_its_own_until_it_is_given_them(
+async def test_a_replica_opens_nothing_of_instances_that_are_not_its_own_until_they_are_assigned_to_it(
     readiness: Readiness, api: Client
 ) -> None:
-    readiness.mine = False
+    readiness.is_owner = False
     await clone(api)
     await contained(readiness, 1)
-    await readiness.keeper._look(KEY)
+    await readiness.keeper._check(KEY)
     assert await gates(api) == [""]
-    readiness.mine = True
-    readiness.keeper.look_at_all()
+    readiness.is_owner = True
+    readiness.keeper.check_all()
     await opened(api, 1)
 
 
@@ -386,45 +386,45 @@ async def test_a_pod_pulled_out_on_purpose_is_not_opened_again_by_nobody(
     await clone(api)
     await opened(api, 1)
     (uid,) = readiness.pods.items
-    await readiness.given(pull(m.PullOut, 9, uid))
-    await readiness.keeper._look(KEY)
+    await readiness.handle(pull(m.PullOut, 9, uid))
+    await readiness.keeper._check(KEY)
     assert await gates(api) == ["False"]
 
 
 async def test_no_pod_of_a_batch_is_opened_between_the_surge_and_its_pull_in(
     readiness: Readiness, api: Client, trouble: Trouble
 ) -> None:
-    await readiness.given(surge(5))
+    await readiness.handle(surge(5))
     await clone(api, 1, "demo:1", **{cs.HOLD: HOLD})
     await contained(readiness, 1)
-    await readiness.keeper._looks.drain(5)
+    await readiness.keeper._checks.drain(5)
     assert not [one for one in trouble.requests if "clonesets" in one]
     assert await gates(api) == [""]
 
 
-async def test_a_pod_that_could_not_be_opened_is_looked_at_again_by_itself(
+async def test_a_pod_that_could_not_be_opened_is_checked_again_by_itself(
     readiness: Readiness, api: Client, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.05)
-    asked = 0
+    monkeypatch.setattr(module, "RECHECK_SECONDS", 0.05)
+    requests = 0
 
     async def away(request: web.Request) -> web.Response | None:
-        nonlocal asked
+        nonlocal requests
         if "clonesets" not in request.path:
             return None
-        asked += 1
-        return refusal(503, "ServiceUnavailable", "restarting") if asked < 3 else None
+        requests += 1
+        return refusal(503, "ServiceUnavailable", "restarting") if requests < 3 else None
 
     trouble.meddle = away
-    looking = asyncio.create_task(readiness.keeper.look_forever())
+    checking = asyncio.create_task(readiness.keeper.check_forever())
     await clone(api)
     await opened(api, 1)
-    looking.cancel()
-    await asyncio.gather(looking, return_exceptions=True)
-    assert asked >= 3
+    checking.cancel()
+    await asyncio.gather(checking, return_exceptions=True)
+    assert requests >= 3
 
 
-async def test_pods_that_become_ready_together_are_served_by_one_look(
+async def test_pods_that_become_ready_together_are_served_by_one_read(
     readiness: Readiness, api: Client, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SETTLE_SECONDS", 0.3)

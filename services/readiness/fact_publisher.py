@@ -1,6 +1,6 @@
-"""Tells the facts about pods: those of one instance within a few milliseconds travel in one message.
+"""Publishes facts about pods, those of one instance within a few milliseconds in one message.
 
-What a message costs whoever reads it grows with the instance, so the time does too.
+The cost of reading a message grows with the instance, so the window grows too.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from services.readiness.facts import UNASSIGNED, Detail, fact_of
-from services.readiness.transitions import ending, transitions
+from services.readiness.pod_facts import NO_DETAIL, Detail, fact_of
+from services.readiness.pod_transitions import deletion_began_at, transitions_between
 from shared.domain.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen, PodTransition, Transition
 from shared.domain.topics import Key
 from shared.kube.pods import Pod
@@ -22,17 +22,17 @@ LARGEST: Final = 1_000
 """Facts and transitions in one message: about half a megabyte, below Kafka's limit of one."""
 MISSED: Final = 5_000
 MISSED_MS: Final = 300_000
-"""How many pods that went while another replica, or none, had their partition are kept in mind, and for how long:
-until a rebalance is over."""
+"""How many pods that were deleted while another replica, or none, owned their partition are remembered, and for how
+long: a rebalance has finished by then."""
 SECONDS_PER_POD: Final = 0.0002
-"""How much longer than for a small instance facts are gathered: a tenth of a second for 500 pods."""
+"""How much each pod of an instance lengthens its window: 0.1 s for 500 pods."""
 
 
 T = TypeVar("T", PodFact, PodGone)
 
 
-class Telling:
-    """Publishes what changed of the pods of this replica's instances, each fact once."""
+class FactPublisher:
+    """Publishes the changes of the pods of this replica's instances, each fact once."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Telling:
         owns: Callable[[Key], bool],
         *,
         coalesce_ms: int,
-        detail: Callable[[Pod], Detail] = lambda _: UNASSIGNED,
+        detail: Callable[[Pod], Detail] = lambda _: NO_DETAIL,
         release: Callable[[Pod], FlowRef | None] = lambda _: None,
     ) -> None:
         self._outgoing = outgoing
@@ -48,64 +48,64 @@ class Telling:
         self._detail = detail
         self._release = release
         self._delay = coalesce_ms / 1000
-        self._told: dict[Key, dict[str, PodFact]] = {}
+        self._published: dict[Key, dict[str, PodFact]] = {}
         self._changed: dict[Key, dict[str, PodFact | PodGone]] = {}
-        self._came: dict[str, list[Transition]] = {}
-        """By uid: what pods have come to since they were told last."""
+        self._transitions: dict[str, list[Transition]] = {}
+        """By uid: the transitions of pods since their last message."""
         self._times: dict[str, dict[str, int]] = {}
-        """By uid, of pods on their way into traffic or to their end: when they came to what."""
+        """By uid, of pods before their first Ready or during their deletion: the times of their transitions in ms."""
         self._missed: deque[tuple[int, Pod]] = deque(maxlen=MISSED)
 
-    def tell(self, old: Pod | None, new: Pod | None) -> None:
-        """A pod changed, appeared (`old` is None) or is gone (`new` is None)."""
+    def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        """Note that a pod changed, appeared (`old` is None) or was deleted (`new` is None), and publish it soon."""
         pod = new or old
         if pod is None or not pod.key.instance:
             return
         if not self._owns(pod.key):
             if new is None:
-                self._miss(pod)
+                self._remember_missed(pod)
             return
         uid, key = pod.metadata.uid, pod.key
-        told = self._told.setdefault(key, {})
+        published = self._published.setdefault(key, {})
         fact: PodFact | PodGone
         if new is None:
-            fact = self._gone(pod, _now())
-            told.pop(uid, None)
+            fact = self._deletion(pod, _now())
+            published.pop(uid, None)
         else:
             fact = fact_of(new, self._detail(new))
-            came = self._come_to(old, new)
-            if told.get(uid) == fact and not came:
+            reached = self._new_transitions(old, new)
+            if published.get(uid) == fact and not reached:
                 return
-            told[uid] = fact
-            self._came.setdefault(uid, []).extend(came)
-            fact = _dated(fact, new)
+            published[uid] = fact
+            self._transitions.setdefault(uid, []).extend(reached)
+            fact = _with_version(fact, new)
         if key not in self._changed:
             self._changed[key] = {}
-            delay = self._delay + SECONDS_PER_POD * len(told)
+            delay = self._delay + SECONDS_PER_POD * len(published)
             asyncio.get_running_loop().call_later(delay, self._flush, key, pod.app)
         self._changed[key][uid] = self._with_release(fact, pod)
-        if not told:
-            del self._told[key]
+        if not published:
+            del self._published[key]
 
-    def _come_to(self, old: Pod | None, new: Pod) -> list[Transition]:
+    def _new_transitions(self, old: Pod | None, new: Pod) -> list[Transition]:
         uid = new.metadata.uid
         times = self._times.setdefault(uid, {})
-        came = transitions(old, new, _now(), times)
-        times |= {transition.name: transition.at for transition in came}
+        reached = transitions_between(old, new, _now(), times)
+        times |= {transition.name: transition.at for transition in reached}
         if (PodTransition.READY in times and not new.deleting) or not times:
-            # from now on its own conditions are near enough
+            # its own conditions are precise enough from now on
             del self._times[uid]
-        return came
+        return reached
 
-    def _gone(self, pod: Pod, at: int) -> PodGone:
+    def _deletion(self, pod: Pod, at: int) -> PodGone:
         meta = pod.metadata
-        since = self._times.pop(meta.uid, {}).get(PodTransition.TERMINATING, 0) or ending(pod)
+        since = self._times.pop(meta.uid, {}).get(PodTransition.TERMINATING, 0) or deletion_began_at(pod)
         return PodGone(uid=meta.uid, name=meta.name, at=at, since=since, last=fact_of(pod))
 
     def _with_release(self, fact: PodFact | PodGone, pod: Pod) -> PodFact | PodGone:
-        """With the release, where there is something for the log; decided now, when it has just happened."""
+        """Add the release if there is something for the log. Decided now: later the pod may belong to another one."""
         if isinstance(fact, PodFact):
-            if not self._came.get(fact.uid):
+            if not self._transitions.get(fact.uid):
                 return fact
             return fact.model_copy(update={"flow": self._release(pod)})
         assert fact.last is not None
@@ -123,45 +123,47 @@ class Telling:
         self._publish(key, app, facts, gone, complete=False)
 
     def _complete(self, fact: PodFact) -> PodFact:
-        came = self._came.pop(fact.uid, None)
-        return fact.model_copy(update={"transitions": came}) if came else fact
+        reached = self._transitions.pop(fact.uid, None)
+        return fact.model_copy(update={"transitions": reached}) if reached else fact
 
-    def tell_all(self, pods: Iterable[Pod]) -> None:
-        """The current state of all of this replica's instances, after it was given new partitions."""
+    def publish_all(self, pods: Iterable[Pod]) -> None:
+        """Publish the current state of all of this replica's instances, after a rebalance."""
         instances: dict[Key, list[PodFact]] = {}
-        ways: dict[Key, list[PodFact]] = {}
+        for_the_log: dict[Key, list[PodFact]] = {}
         apps: dict[Key, AppRef] = {}
-        self._told.clear()
+        self._published.clear()
         self._times.clear()
         for pod in pods:
             if pod.key.instance and self._owns(pod.key):
                 fact = fact_of(pod, self._detail(pod))
-                self._told.setdefault(pod.key, {})[fact.uid] = fact
-                fact = _dated(fact, pod)
+                self._published.setdefault(pod.key, {})[fact.uid] = fact
+                fact = _with_version(fact, pod)
                 instances.setdefault(pod.key, []).append(fact)
-                if came := transitions(None, pod, _now(), {}):
-                    way = fact.model_copy(update={"transitions": came, "flow": self._release(pod)})
-                    ways.setdefault(pod.key, []).append(way)
+                if reached := transitions_between(None, pod, _now(), {}):
+                    with_transitions = fact.model_copy(
+                        update={"transitions": reached, "flow": self._release(pod)}
+                    )
+                    for_the_log.setdefault(pod.key, []).append(with_transitions)
                 apps[pod.key] = pod.app
         for key, facts in instances.items():
             self._publish(key, apps[key], facts, [], complete=True)
-        # apart: with what only the log needs, fewer instances would be complete in one message
-        for key, facts in ways.items():
+        # in messages of their own: with the transitions, fewer instances would fit into one complete message
+        for key, facts in for_the_log.items():
             self._publish(key, apps[key], facts, [], complete=False)
-        self._tell_missed()
+        self._publish_missed()
 
-    def _miss(self, pod: Pod) -> None:
+    def _remember_missed(self, pod: Pod) -> None:
         now = _now()
         while self._missed and self._missed[0][0] < now - MISSED_MS:
             self._missed.popleft()
         self._missed.append((now, pod))
 
-    def _tell_missed(self) -> None:
-        """The pods that went while their partition was on its way to this replica; told twice it is once."""
+    def _publish_missed(self) -> None:
+        """Publish pods that were deleted while their partition moved to this replica; a duplicate is harmless."""
         missed, self._missed = self._missed, deque(maxlen=MISSED)
         for at, pod in missed:
             if self._owns(pod.key):
-                gone = self._with_release(self._gone(pod, at), pod)
+                gone = self._with_release(self._deletion(pod, at), pod)
                 assert isinstance(gone, PodGone)
                 self._publish(pod.key, pod.app, [], [gone], complete=False)
             else:
@@ -176,8 +178,8 @@ class Telling:
             return
         for part in _parts(facts):
             self._put(key, app, part, [], at)
-        for some in _parts(gone):
-            self._put(key, app, [], some, at)
+        for gone_part in _parts(gone):
+            self._put(key, app, [], gone_part, at)
 
     def _put(
         self,
@@ -201,13 +203,13 @@ class Telling:
         self._outgoing.put(seen)
 
 
-def _size(told: PodFact | PodGone) -> int:
-    fact = told if isinstance(told, PodFact) else told.last
+def _size(published: PodFact | PodGone) -> int:
+    fact = published if isinstance(published, PodFact) else published.last
     return 1 + (len(fact.transitions) if fact else 0)
 
 
 def _parts(items: Sequence[T]) -> Iterator[list[T]]:
-    """Cut at `LARGEST`."""
+    """Split into parts of at most `LARGEST`."""
     part: list[T] = []
     full = 0
     for item in items:
@@ -224,7 +226,7 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _dated(fact: PodFact, pod: Pod) -> PodFact:
-    """With the version of the pod, by which a fact that comes late is known; a version alone is no news."""
+def _with_version(fact: PodFact, pod: Pod) -> PodFact:
+    """Add the pod's version, which exposes late facts. Added last: a new version alone is no reason to publish."""
     version = pod.metadata.resource_version
     return fact.model_copy(update={"version": int(version)}) if version.isdecimal() else fact

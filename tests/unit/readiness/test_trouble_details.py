@@ -1,4 +1,4 @@
-"""What is found out about pods in trouble: which are looked at, what is asked, and that nobody waits for it."""
+"""What is found out about pods in trouble: which are checked, what is requested, and that nobody waits for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from services.readiness import details as module
-from services.readiness.details import PODS_OF_A_REVISION, Details, last_lines, newest, run_of, sick
-from services.readiness.facts import Detail, fact_of
+from services.readiness import trouble_details as module
+from services.readiness.pod_facts import Detail, fact_of
+from services.readiness.trouble_details import (
+    PODS_OF_A_REVISION,
+    TroubleDetails,
+    is_in_trouble,
+    last_lines,
+    newest_event,
+    run_of,
+)
 from shared.domain.messages import ContainerLog, FlowRef
 from shared.errors import Unavailable
 from shared.kube import client as k8s
@@ -24,8 +31,8 @@ SCALED_DOWN = 0.01
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AGAIN_SECONDS", SCALED_DOWN)
-    monkeypatch.setattr(module, "SLOW_SECONDS", SCALED_DOWN)
+    monkeypatch.setattr(module, "RECHECK_SECONDS", SCALED_DOWN)
+    monkeypatch.setattr(module, "FIRST_CHECK_SECONDS", SCALED_DOWN)
 
 
 def container(name: str = "main", reason: str = "", *, restarts: int = 0, ready: bool = False) -> Json:
@@ -38,11 +45,11 @@ def crashed(name: str = "web-1", restarts: int = 1, **meta: Any) -> Pod:
     return pod(name, {"containerStatuses": [container(reason="CrashLoopBackOff", restarts=restarts)]}, **meta)
 
 
-# --- what is asked ---------------------------------------------------------------------------------------
+# --- what is requested ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("status", "gate", "is_sick"),
+    ("status", "gate", "expected"),
     [
         pytest.param({}, "closed", True, id="not started"),
         pytest.param(UP, "closed", False, id="without traffic, as it should be"),
@@ -53,12 +60,12 @@ def crashed(name: str = "web-1", restarts: int = 1, **meta: Any) -> Pod:
         pytest.param({**UP, "phase": "Failed"}, "closed", True, id="evicted"),
     ],
 )
-def test_a_pod_is_in_trouble_when_it_is_not_as_it_should_be(status: Json, gate: str, is_sick: bool) -> None:
-    assert sick(pod(status=status, gate=gate)) == is_sick
+def test_a_pod_is_in_trouble_when_it_is_not_as_it_should_be(status: Json, gate: str, expected: bool) -> None:
+    assert is_in_trouble(pod(status=status, gate=gate)) == expected
 
 
 @pytest.mark.parametrize(
-    ("statuses", "asked"),
+    ("statuses", "requested"),
     [
         pytest.param(
             [container(reason="CrashLoopBackOff", restarts=2)], ("main", "true"), id="the run before"
@@ -74,10 +81,10 @@ def test_a_pod_is_in_trouble_when_it_is_not_as_it_should_be(status: Json, gate: 
     ],
 )
 def test_the_log_asked_for_is_that_of_the_container_and_the_run_that_failed(
-    statuses: list[Json], asked: tuple[str, str | None] | None
+    statuses: list[Json], requested: tuple[str, str | None] | None
 ) -> None:
     run = run_of(pod(status={"containerStatuses": statuses}))
-    assert (run and (run.query["container"], run.query.get("previous"))) == asked
+    assert (run and (run.query["container"], run.query.get("previous"))) == requested
 
 
 def test_an_init_container_comes_first() -> None:
@@ -110,8 +117,8 @@ def test_the_newest_event_is_that_which_was_seen_last_however_it_says_so() -> No
         ),
         event("Single", eventTime="2026-01-01T00:00:02.000000Z"),
     ]
-    assert newest(events) == "Series: a b"
-    assert newest([]) == ""
+    assert newest_event(events) == "Series: a b"
+    assert newest_event([]) == ""
 
 
 # --- since when ------------------------------------------------------------------------------------------
@@ -149,12 +156,12 @@ def test_a_pod_with_an_open_gate_is_in_trouble_since_it_lost_ready() -> None:
 
 
 class Cluster:
-    """Takes the place of the client: answers with what it is given, or fails with it."""
+    """Takes the place of the client: answers with what it was set to, or fails with it."""
 
     def __init__(self) -> None:
         self.event: str | Exception = "Back-off"
         self.lines: str | Exception = "panic"
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.at_once = self.most = 0
 
     async def list_page(self, resource: k8s.Resource, namespace: str, query: dict[str, str]) -> bytes:
@@ -169,26 +176,26 @@ class Cluster:
         return json.dumps({"items": [{"reason": "BackOff", "message": self.event}]}).encode()
 
     async def log(self, namespace: str, name: str, query: dict[str, str]) -> str:
-        self.asked.append(name)
+        self.requested.append(name)
         if isinstance(self.lines, Exception):
             raise self.lines
         return self.lines
 
 
 class Ward:
-    """Details with the pods they are about; `told`: the pods that were to be told again."""
+    """Details with the pods they are about; `republished`: their names."""
 
     def __init__(self) -> None:
         self.cluster = Cluster()
         self.pods: dict[str, Pod] = {}
         self.mine = True
-        self.told: list[str] = []
+        self.republished: list[str] = []
         self.logs: list[ContainerLog] = []
-        self.details = Details(
+        self.details = TroubleDetails(
             cast("k8s.Client", self.cluster),
             self.pods.get,
             lambda _: self.mine,
-            lambda p: self.told.append(p.metadata.name),
+            lambda p: self.republished.append(p.metadata.name),
             self.logs.append,
             lambda _: FlowRef(name="web-2", uid="flow-2", batch=1),
         )
@@ -203,13 +210,13 @@ class Ward:
         self.details.changed(gone, None)
 
 
-async def test_the_details_of_a_failed_pod_are_told_once() -> None:
+async def test_the_details_of_a_failed_pod_are_published_once() -> None:
     ward = Ward()
     ward.put(crashed())
-    assert ward.details.of(crashed()) == Detail()
-    await until(lambda: len(ward.cluster.asked) == module.LOOKS)
-    assert ward.details.of(crashed()) == Detail("BackOff: Back-off", "panic")
-    assert ward.told == ["web-1"]
+    assert ward.details.find(crashed()) == Detail()
+    await until(lambda: len(ward.cluster.requested) == module.CHECKS)
+    assert ward.details.find(crashed()) == Detail("BackOff: Back-off", "panic")
+    assert ward.republished == ["web-1"]
 
 
 async def test_of_a_failed_pod_the_log_keeps_the_last_lines_of_every_container_the_run_before_included() -> (
@@ -226,14 +233,14 @@ async def test_of_a_failed_pod_the_log_keeps_the_last_lines_of_every_container_t
     assert main.text.splitlines() == [f"line {n}" for n in range(10, 40)]
     assert (main.name, main.uid, main.instance) == ("web-1", "uid-web-1", "web")
     assert main.flow == FlowRef(name="web-2", uid="flow-2", batch=1)
-    await until(lambda: ward.details.of(crashed()).log != "")
-    assert ward.details.of(crashed()).log.splitlines() == [f"line {n}" for n in range(35, 40)]
+    await until(lambda: ward.details.find(crashed()).log != "")
+    assert ward.details.find(crashed()).log.splitlines() == [f"line {n}" for n in range(35, 40)]
 
 
 async def test_the_same_lines_are_kept_once_and_new_ones_again() -> None:
     ward = Ward()
     ward.put(crashed())
-    await until(lambda: len(ward.cluster.asked) >= 3)
+    await until(lambda: len(ward.cluster.requested) >= 3)
     ward.cluster.lines = "another end"
     await until(lambda: len(ward.logs) == 2)
     assert [log.text for log in ward.logs] == ["panic", "another end"]
@@ -245,23 +252,23 @@ def test_pods_that_crash_at_once_are_no_trouble_on_the_loop_that_services_run_on
         ward = Ward()
         for n in range(3):
             ward.put(crashed(f"web-{n}"))
-        await until(lambda: len(ward.told) == 3)
+        await until(lambda: len(ward.republished) == 3)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(crash())
 
 
-async def test_what_comes_later_is_told_too_and_what_is_gone_by_then_is_kept() -> None:
+async def test_what_comes_later_is_published_too_and_what_is_gone_by_then_is_kept() -> None:
     ward = Ward()
     ward.cluster.event = ""
     ward.cluster.lines = k8s.ApiError(400, "BadRequest", "previous terminated container not found")
     ward.put(crashed())
-    await until(lambda: ward.cluster.asked)
+    await until(lambda: ward.cluster.requested)
     ward.cluster.lines = "panic"
-    await until(lambda: ward.details.of(crashed()).log == "panic")
+    await until(lambda: ward.details.find(crashed()).log == "panic")
     ward.cluster.lines = ""
-    await until(lambda: len(ward.cluster.asked) == module.LOOKS)
-    assert ward.details.of(crashed()).log == "panic"
+    await until(lambda: len(ward.cluster.requested) == module.CHECKS)
+    assert ward.details.find(crashed()).log == "panic"
 
 
 async def test_of_many_failing_pods_a_few_of_each_revision_are_asked_about_a_few_at_a_time() -> None:
@@ -269,13 +276,13 @@ async def test_of_many_failing_pods_a_few_of_each_revision_are_asked_about_a_few
     for n in range(50):
         ward.put(crashed(f"new-{n:02}"))
         ward.put(crashed(f"old-{n:02}", labels={**pod().metadata.labels, "controller-revision-hash": "old"}))
-    enough = 2 * PODS_OF_A_REVISION * module.LOOKS
-    await until(lambda: len(ward.cluster.asked) >= enough)
+    enough = 2 * PODS_OF_A_REVISION * module.CHECKS
+    await until(lambda: len(ward.cluster.requested) >= enough)
     await until(lambda: not ward.details._timers)
-    await ward.details._looks.drain(5)
-    assert len(ward.cluster.asked) == enough
-    assert len(set(ward.cluster.asked)) == 2 * PODS_OF_A_REVISION
-    assert ward.cluster.most <= module.AT_ONCE
+    await ward.details._checks.drain(5)
+    assert len(ward.cluster.requested) == enough
+    assert len(set(ward.cluster.requested)) == 2 * PODS_OF_A_REVISION
+    assert ward.cluster.most <= module.CONCURRENT_CHECKS
 
 
 async def test_when_one_of_them_is_gone_another_takes_its_place() -> None:
@@ -283,36 +290,36 @@ async def test_when_one_of_them_is_gone_another_takes_its_place() -> None:
     pods = [crashed(f"web-{n}") for n in range(PODS_OF_A_REVISION + 1)]
     for one in pods:
         ward.put(one)
-    await until(lambda: len(ward.told) == PODS_OF_A_REVISION)
-    ward.drop(next(one for one in pods if one.metadata.name == ward.told[0]))
-    await until(lambda: len(set(ward.told)) == PODS_OF_A_REVISION + 1)
+    await until(lambda: len(ward.republished) == PODS_OF_A_REVISION)
+    ward.drop(next(one for one in pods if one.metadata.name == ward.republished[0]))
+    await until(lambda: len(set(ward.republished)) == PODS_OF_A_REVISION + 1)
 
 
-async def test_a_restart_is_worth_another_look() -> None:
+async def test_a_restart_is_worth_another_check() -> None:
     ward = Ward()
     ward.put(crashed())
-    await until(lambda: len(ward.cluster.asked) == module.LOOKS)
+    await until(lambda: len(ward.cluster.requested) == module.CHECKS)
     ward.cluster.lines = "another panic"
     ward.put(crashed(restarts=2))
-    await until(lambda: ward.details.of(crashed()).log == "another panic")
+    await until(lambda: ward.details.find(crashed()).log == "another panic")
 
 
 async def test_a_pod_that_starts_in_time_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(module, "FIRST_CHECK_SECONDS", 0.1)
     ward = Ward()
     ward.put(pod("quick", {}))
     ward.put(pod("slow", {"containerStatuses": [container()]}))
     ward.put(pod("quick", UP, resourceVersion="2"))
-    await until(lambda: ward.told)
-    assert set(ward.cluster.asked) == set(ward.told) == {"slow"}
+    await until(lambda: ward.republished)
+    assert set(ward.cluster.requested) == set(ward.republished) == {"slow"}
 
 
 async def test_a_pod_that_has_recovered_has_no_details_any_more() -> None:
     ward = Ward()
     ward.put(crashed())
-    await until(lambda: ward.told)
+    await until(lambda: ward.republished)
     ward.put(pod(status=UP))
-    assert ward.details.of(pod(status=UP)) == Detail()
+    assert ward.details.find(pod(status=UP)) == Detail()
 
 
 async def test_pods_of_other_replicas_are_not_asked_about() -> None:
@@ -321,8 +328,8 @@ async def test_pods_of_other_replicas_are_not_asked_about() -> None:
     ward.mine = False
     ward.put(crashed("theirs"))
     await until(lambda: not ward.details._timers)
-    await ward.details._looks.drain(5)
-    assert ward.cluster.asked == []
+    await ward.details._checks.drain(5)
+    assert ward.cluster.requested == []
 
 
 @pytest.mark.parametrize(
@@ -335,24 +342,24 @@ async def test_pods_of_other_replicas_are_not_asked_about() -> None:
         ),
     ],
 )
-async def test_a_cluster_without_logs_is_said_once_and_the_event_is_told_alone(
+async def test_a_cluster_without_logs_is_said_once_and_the_event_is_published_alone(
     caplog: pytest.LogCaptureFixture, error: Exception, says: str
 ) -> None:
     ward = Ward()
     ward.cluster.lines = error
     ward.put(crashed("a"))
     ward.put(crashed("b"))
-    await until(lambda: len(ward.cluster.asked) == 2 * module.LOOKS)
-    assert ward.details.of(crashed("a")) == Detail("BackOff: Back-off", "")
+    await until(lambda: len(ward.cluster.requested) == 2 * module.CHECKS)
+    assert ward.details.find(crashed("a")) == Detail("BackOff: Back-off", "")
     (line,) = [r.getMessage() for r in caplog.records if r.name.startswith("services.readiness")]
-    assert line.startswith(f"failures of {KEY} are told without the log of their pods: ")
+    assert line.startswith(f"failures of {KEY} are reported without the log of their pods: ")
     assert says in line
 
 
 async def test_one_that_does_not_answer_is_not_waited_for(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.02)
     ward = Ward()
 
     async def never(*_: Any) -> str:
@@ -361,5 +368,5 @@ async def test_one_that_does_not_answer_is_not_waited_for(
 
     monkeypatch.setattr(ward.cluster, "log", never)
     ward.put(crashed())
-    await until(lambda: ward.told)
+    await until(lambda: ward.republished)
     assert "no answer within 0.02 s" in caplog.text

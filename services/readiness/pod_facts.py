@@ -1,10 +1,10 @@
-"""From a pod to the fact about it: its phase, and whether it has failed and why. Pure."""
+"""Derives the fact about a pod: its phase, and whether it has failed and why. Pure."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from services.readiness.gates import UNCLAIMED
+from services.readiness.gate_decisions import UNCLAIMED
 from shared.domain.deployflow import READINESS_GATE, PodPhase
 from shared.domain.messages import Gate, PodFact
 from shared.kube.pods import ContainerStatus, Pod
@@ -22,23 +22,23 @@ FAILED_WAITING: Final = frozenset(
     }
 )
 """Reasons of a waiting container that count as a failure. Not `ErrImagePull`: that is one failed attempt,
-which the kubelet repeats; when it fails again it says ImagePullBackOff."""
+which the kubelet repeats; after the next failure the reason is ImagePullBackOff."""
 
 LONGEST_MESSAGE: Final = 400
-"""Bytes; a container may say 4 KB at its end, and a thousand facts travel in one message of less than 1 MB."""
+"""Bytes; a termination message has up to 4 KB, and a thousand facts go into one message of less than 1 MB."""
 
 
 class Detail(NamedTuple):
-    """What is told of a pod in trouble beside its status; empty where it is not known."""
+    """The last warning event and the log of a pod in trouble; empty while they are not known."""
 
     event: str = ""
     log: str = ""
 
 
-UNASSIGNED: Final = Detail()
+NO_DETAIL: Final = Detail()
 
 
-def fact_of(pod: Pod, detail: Detail = UNASSIGNED) -> PodFact:
+def fact_of(pod: Pod, detail: Detail = NO_DETAIL) -> PodFact:
     phase, reason, message = phase_of(pod)
     ports = [port.container_port for container in pod.spec.containers for port in container.ports]
     meta = pod.metadata
@@ -72,36 +72,36 @@ def shortened(message: str) -> str:
     return message.encode()[:LONGEST_MESSAGE].decode(errors="ignore")
 
 
-def failed(pod: Pod) -> bool:
+def has_failed(pod: Pod) -> bool:
     return phase_of(pod)[0] == PodPhase.FAILED
 
 
 def phase_of(pod: Pod) -> tuple[PodPhase, str, str]:
-    """The phase of a pod, with reason and message of one that has failed or does not get on."""
+    """Return the phase of a pod, with reason and message if it has failed or makes no progress."""
     status = pod.status
     if status.phase == "Failed":
         return PodPhase.FAILED, status.reason or "Failed", status.message
     for container in (*status.init_container_statuses, *status.container_statuses):
         waiting = container.state.waiting
         if waiting is not None and waiting.reason in FAILED_WAITING:
-            return PodPhase.FAILED, waiting.reason, _why(container)
+            return PodPhase.FAILED, waiting.reason, _failure_message(container)
     if pod.ready:
         gate = pod.condition(READINESS_GATE)
         if gate is not None and gate.reason == UNCLAIMED:
-            return PodPhase.READY, UNCLAIMED, "no release claims it, its gate was opened for want of one"
+            return PodPhase.READY, UNCLAIMED, "no release claims it, so its gate was opened"
         return PodPhase.READY, "", ""
     if pod.containers_ready:
-        return PodPhase.CONTAINERS_READY, *_kept_out(pod)
+        return PodPhase.CONTAINERS_READY, *_not_ready_reason(pod)
     scheduled = pod.condition("PodScheduled")
     if scheduled is not None and scheduled.status == "False":
         return PodPhase.PENDING, scheduled.reason, scheduled.message
     waits = next((c.state.waiting for c in status.container_statuses if c.state.waiting), None)
-    reason, message = (waits.reason, waits.message) if waits else _kept_out(pod)
+    reason, message = (waits.reason, waits.message) if waits else _not_ready_reason(pod)
     return (PodPhase.RUNNING if status.phase == "Running" else PodPhase.PENDING), reason, message
 
 
-def _kept_out(pod: Pod) -> tuple[str, str]:
-    """Why a pod is not Ready though our gate is open."""
+def _not_ready_reason(pod: Pod) -> tuple[str, str]:
+    """Return why a pod is not Ready although our gate is open."""
     if pod.gate != Gate.OPEN:
         return "", ""
     contained = pod.condition("ContainersReady")
@@ -114,7 +114,7 @@ def _kept_out(pod: Pod) -> tuple[str, str]:
     )
 
 
-def _why(container: ContainerStatus) -> str:
+def _failure_message(container: ContainerStatus) -> str:
     waiting = container.state.waiting
     text = f"container {container.name}: {waiting.message}" if waiting else f"container {container.name}"
     ended = container.last_state.terminated
@@ -134,7 +134,7 @@ _CONDITION_OF = {
 
 
 def _troubled_since(pod: Pod, phase: PodPhase) -> int:
-    """Since when its containers are not ready, or it takes no traffic though its gate is open; 0 while all is well."""
+    """Return since when, in ms, its containers are not ready, or it takes no traffic with an open gate; 0: neither."""
     if phase == PodPhase.FAILED:
         contained = pod.condition("ContainersReady")
         if contained is not None and contained.status != "True" and contained.last_transition_time:
@@ -148,8 +148,8 @@ def _troubled_since(pod: Pod, phase: PodPhase) -> int:
 
 
 def _since(pod: Pod, phase: PodPhase) -> int:
-    """When the pod came into its phase, or its gate moved, by its own conditions: every replica says the same."""
-    if pod.deleting:  # the time by which it shall be gone
+    """Return when, in ms, it entered its phase or its gate changed; by its conditions, so equal in every replica."""
+    if pod.deleting:  # the timestamp is the end of the grace period
         grace = pod.metadata.deletion_grace_period_seconds or 0
         return milliseconds(pod.metadata.deletion_timestamp) - grace * 1000
     conditions = (pod.condition(_CONDITION_OF[phase]), pod.condition(READINESS_GATE))

@@ -1,4 +1,4 @@
-"""Which gates to open and close. Pure: from a pod, a command or a CloneSet to the one patch, or to none."""
+"""Decides which gates to open and close, and builds the patch. Pure."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ Json = dict[str, Any]
 OPENED = "PulledIn"
 CLOSED = "PulledOut"
 UNCLAIMED = "Unclaimed"
-"""Why a gate is open that no command opened."""
+"""The reason of a gate that was opened without a command."""
 
 
-def commanded(pod: Pod, *, opened: bool, sequence: int) -> bool:
-    """Whether a command still has to be carried out on this pod; a lower sequence never is."""
+def needs_command(pod: Pod, *, opened: bool, sequence: int) -> bool:
+    """Decide whether a command has yet to change this pod; one with a lower sequence than the last never does."""
     if pod.deleting or pod.gate == Gate.NONE or pod.sequence > sequence:
         return False
     return (pod.gate == Gate.OPEN) != opened
 
 
-def unclaimed(pod: Pod, cloneset: CloneSet) -> bool:
-    """Whether this pod waits for nobody: a drain, a crash, an HPA or a person made it, no release did.
+def is_unclaimed(pod: Pod, cloneset: CloneSet) -> bool:
+    """Decide whether no release will open this pod's gate: a node drain, a crash, an HPA or a person created it.
 
-    A hold covers the pods of the CloneSet's update revision; as long as its controller has not caught up,
-    which revision that is is not known. So does a release that Triton 0.1.x began, until it is taken over.
+    A hold covers the pods of the CloneSet's update revision, which is not known before the CloneSet's controller
+    has caught up. A release that Triton 0.1.x began covers them too, until it is taken over.
     """
-    if not waits(pod) or NO_PULL_IN in cloneset.metadata.annotations:
+    if not waits_for_gate(pod) or NO_PULL_IN in cloneset.metadata.annotations:
         return False
     if cloneset.hold is None and not cloneset.owner:
         return True
     return cloneset.settled and pod.revision != cloneset.status.update_revision
 
 
-def waits(pod: Pod) -> bool:
-    """Whether the gate is all that keeps this pod from its traffic, and nobody closed it on purpose."""
+def waits_for_gate(pod: Pod) -> bool:
+    """Decide whether only the gate keeps this pod from its traffic, and no command closed it."""
     condition = pod.condition(READINESS_GATE)
     pulled_out = condition is not None and condition.reason == CLOSED
     return pod.gate == Gate.CLOSED and pod.containers_ready and not pod.deleting and not pulled_out
 
 
-def patch(
+def gate_patch(
     pod: Pod, *, opened: bool, sequence: int, now: datetime, reason: str = "", drain_after: int = 0
 ) -> Json:
-    """A strategic merge patch of `pods/status`, for this very pod as it was read; `reason`: of a gate that no command
-    moves.
+    """Return a strategic merge patch of `pods/status` that only applies to the pod as it was read.
 
-    With its gate a pod that tells of its connections begins to drain.
+    `reason`: of a change without a command. `drain_after` in seconds. Closing the gate of a pod that reports its
+    connections begins its draining.
     """
     why = reason or (OPENED if opened else CLOSED)
     conditions = [condition_of(READINESS_GATE, opened, why, gate_message(sequence), now)]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.readiness.gates import commanded, patch, unclaimed, waits
+from services.readiness.gate_decisions import gate_patch, is_unclaimed, needs_command, waits_for_gate
 from shared.domain.deployflow import READINESS_GATE
 from shared.domain.messages import Hold
 from shared.kube import clonesets as cs
@@ -39,12 +39,12 @@ DELETED: dict[str, Any] = {"deletionTimestamp": "2026-01-01T00:01:00Z"}
 def test_a_command_is_carried_out_where_it_changes_something_and_none_later_was(
     gate: str | None, written: int | None, sequence: int, opened: bool, done: bool
 ) -> None:
-    assert commanded(pod(gate=gate, sequence=written), opened=opened, sequence=sequence) is done
+    assert needs_command(pod(gate=gate, sequence=written), opened=opened, sequence=sequence) is done
 
 
 @pytest.mark.parametrize("opened", [True, False])
 def test_the_gate_of_a_pod_that_is_being_deleted_is_left_alone(opened: bool) -> None:
-    assert not commanded(pod(gate="out" if opened else "open", **DELETED), opened=opened, sequence=5)
+    assert not needs_command(pod(gate="out" if opened else "open", **DELETED), opened=opened, sequence=5)
 
 
 def cloneset(hold: bool = False, *, observed: int = 2, **annotations: str) -> CloneSet:
@@ -114,7 +114,7 @@ def owned(kind: str = "DeployFlow") -> CloneSet:
 def test_a_pod_that_no_release_claims_is_opened_and_no_other(
     revision: str, set_: CloneSet, opened: bool
 ) -> None:
-    assert unclaimed(of(revision)(), set_) is opened
+    assert is_unclaimed(of(revision)(), set_) is opened
 
 
 @pytest.mark.parametrize(
@@ -137,21 +137,21 @@ def test_a_pod_that_no_release_claims_is_opened_and_no_other(
     ],
 )
 def test_only_a_pod_whose_gate_alone_keeps_it_from_traffic_waits(waiting: Pod, why: bool) -> None:
-    assert waits(waiting) is why
-    assert unclaimed(waiting, cloneset()) is why
+    assert waits_for_gate(waiting) is why
+    assert is_unclaimed(waiting, cloneset()) is why
 
 
 def test_a_gate_that_somebody_else_closed_without_triton_counts_as_never_opened() -> None:
-    assert waits(pod(status=UP, gate="out", reason="Whatever"))
+    assert waits_for_gate(pod(status=UP, gate="out", reason="Whatever"))
 
 
 @pytest.mark.parametrize("opened", [True, False])
 def test_the_patch_is_for_this_very_pod_and_can_be_read_back(opened: bool) -> None:
     now = datetime(2026, 1, 1, 14, 0, 0, tzinfo=timezone(timedelta(hours=2)))
-    body = patch(pod(gate="closed"), opened=opened, sequence=12, now=now)
+    body = gate_patch(pod(gate="closed"), opened=opened, sequence=12, now=now)
     assert body["metadata"] == {"uid": "uid-web-1", "resourceVersion": "1"}
     condition = body["status"]["conditions"][0]
     assert (condition["type"], condition["lastTransitionTime"]) == (READINESS_GATE, "2026-01-01T12:00:00Z")
     written = pod(status={"conditions": [*UP["conditions"], condition]})
-    assert (written.sequence, written.gate == "open", waits(written)) == (12, opened, False)
+    assert (written.sequence, written.gate == "open", waits_for_gate(written)) == (12, opened, False)
     assert datetime.now(UTC) > now

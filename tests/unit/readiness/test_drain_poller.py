@@ -1,4 +1,4 @@
-"""Pods that lost their traffic are asked for their connections, until there are none or the maximum is over."""
+"""Pods that lost their traffic are polled for their connections, until there are none or the maximum is over."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from services.readiness import drains as module
-from services.readiness.drains import Drains, Turn, drains, turn
-from services.readiness.facts import fact_of
-from services.readiness.gates import patch
-from services.readiness.keeper import GateKeeper
+from services.readiness import drain_poller as module
+from services.readiness.drain_poller import DrainPoller, DrainStep, drain_step, is_draining
+from services.readiness.gate_decisions import gate_patch
+from services.readiness.gate_keeper import GateKeeper
+from services.readiness.pod_facts import fact_of
 from shared.domain import messages as m
 from shared.domain.graceful_exit import DRAIN_MAX_SECONDS, DRAIN_PATH, DRAIN_PORT, DRAINED
 from shared.domain.topics import Key
@@ -30,29 +30,29 @@ TELLS = {DRAIN_PATH: "/connections"}
 RUNS = {"containerStatuses": [{"name": "main", "state": {"running": {}}}]}
 
 
-def told(gate: str = "open", **annotations: str) -> Pod:
-    """A pod that runs and tells of its connections."""
+def reporting(gate: str = "open", **annotations: str) -> Pod:
+    """A pod that runs and reports its connections."""
     return pod(status={**UP, **RUNS}, gate=gate, annotations={**TELLS, **annotations})
 
 
 def closed(one: Pod, drain_after: int = 0) -> Pod:
     """The pod after its gate was closed at `AT`."""
-    body = patch(one, opened=False, sequence=7, now=NOW, drain_after=drain_after)
+    body = gate_patch(one, opened=False, sequence=7, now=NOW, drain_after=drain_after)
     raw: Json = msgspec.to_builtins(one)
     conditions = {c["type"]: c for c in [*raw["status"]["conditions"], *body["status"]["conditions"]]}
     return msgspec.convert({**raw, "status": {**raw["status"], "conditions": list(conditions.values())}}, Pod)
 
 
-def when(one: Pod, seconds: float) -> Turn:
+def when(one: Pod, seconds: float) -> DrainStep:
     assert one.drain is not None
-    return turn(one, one.drain, AT + int(seconds * 1000))
+    return drain_step(one, one.drain, AT + int(seconds * 1000))
 
 
 def test_a_pod_drains_from_the_closing_of_its_gate_on() -> None:
-    assert not drains(told())
-    assert not fact_of(told()).drained
-    one = closed(told())
-    assert drains(one)
+    assert not is_draining(reporting())
+    assert not fact_of(reporting()).drained
+    one = closed(reporting())
+    assert is_draining(one)
     assert not fact_of(one).drained
 
 
@@ -63,28 +63,38 @@ def test_a_pod_drains_from_the_closing_of_its_gate_on() -> None:
         closed(pod(status=UP, gate="open")),
         pod(status=UP, gate="closed", annotations=TELLS),
         pod(status=UP, gate=None, annotations=TELLS),
-        closed(told(**{DRAIN_PORT: "http"})),
+        closed(reporting(**{DRAIN_PORT: "http"})),
     ],
-    ids=["tells nothing", "tells nothing, pulled out", "never had traffic", "has no gate", "can't be read"],
+    ids=[
+        "reports nothing",
+        "reports nothing, pulled out",
+        "never had traffic",
+        "has no gate",
+        "can't be read",
+    ],
 )
 def test_nobody_waits_for_what_nobody_can_know(one: Pod) -> None:
-    assert not drains(one)
+    assert not is_draining(one)
     assert fact_of(one).drained
 
 
-def test_it_is_asked_until_the_maximum_is_over() -> None:
-    one = closed(told(**{DRAIN_MAX_SECONDS: "20"}))
-    assert [when(one, s) for s in (0, 19.9, 20)] == [Turn.ASK, Turn.ASK, Turn.MAXIMUM_REACHED]
+def test_it_is_polled_until_the_maximum_is_over() -> None:
+    one = closed(reporting(**{DRAIN_MAX_SECONDS: "20"}))
+    assert [when(one, s) for s in (0, 19.9, 20)] == [
+        DrainStep.POLL,
+        DrainStep.POLL,
+        DrainStep.MAXIMUM_REACHED,
+    ]
 
 
-def test_it_is_asked_after_the_pull_out_wait_which_is_not_part_of_the_maximum() -> None:
-    one = closed(told(**{DRAIN_MAX_SECONDS: "20"}), drain_after=10)
+def test_it_is_polled_after_the_pull_out_wait_which_is_not_part_of_the_maximum() -> None:
+    one = closed(reporting(**{DRAIN_MAX_SECONDS: "20"}), drain_after=10)
     assert [when(one, s) for s in (0, 10.9, 11, 30.9, 31)] == [
-        Turn.WAIT,
-        Turn.WAIT,
-        Turn.ASK,
-        Turn.ASK,
-        Turn.MAXIMUM_REACHED,
+        DrainStep.WAIT,
+        DrainStep.WAIT,
+        DrainStep.POLL,
+        DrainStep.POLL,
+        DrainStep.MAXIMUM_REACHED,
     ]
 
 
@@ -93,18 +103,18 @@ def test_it_is_asked_after_the_pull_out_wait_which_is_not_part_of_the_maximum() 
 )
 def test_a_pod_of_which_nothing_runs_has_no_connections(state: Json) -> None:
     status = {**UP, "containerStatuses": [{"name": "main", "state": state}]}
-    assert when(closed(pod(status=status, gate="open", annotations=TELLS)), 0) == Turn.NO_CONNECTIONS
+    assert when(closed(pod(status=status, gate="open", annotations=TELLS)), 0) == DrainStep.NO_CONNECTIONS
 
 
 def test_what_was_said_of_an_earlier_time_out_of_traffic_does_not_count() -> None:
-    one = closed(told())
+    one = closed(reporting())
     conditions = [
         msgspec.structs.replace(c, status="True") if c.type == DRAINED else c for c in one.status.conditions
     ]
     one = msgspec.structs.replace(one, status=msgspec.structs.replace(one.status, conditions=conditions))
     assert fact_of(one).drained
-    assert not drains(one)
-    assert drains(closed(one))
+    assert not is_draining(one)
+    assert is_draining(closed(one))
 
 
 # --- on an API server ---
@@ -115,12 +125,12 @@ class Application:
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, str]] = {}
-        self.asked: list[str] = []
+        self.polled: list[str] = []
         self.silent: set[str] = set()
         self.port = 0
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(request.path_qs)
+        self.polled.append(request.path_qs)
         if request.path in self.silent:
             await asyncio.sleep(60)
         status, text = self.answers.get(request.path, (200, "2"))
@@ -145,7 +155,7 @@ class Readiness:
     def __init__(self, client: Client) -> None:
         self.mine = True
         self.pods = Reflector(client, PODS, Pod, self._changed, namespaces=["default"])
-        self.drains = Drains(client, self.pods, self._owns)
+        self.drains = DrainPoller(client, self.pods, self._owns)
 
     def _owns(self, key: Key) -> bool:
         return self.mine and key == KEY
@@ -161,9 +171,9 @@ class Readiness:
 
 @pytest.fixture
 async def readiness(client: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Readiness]:
-    monkeypatch.setattr(module, "EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
     found = Readiness(client)
-    tasks = [asyncio.create_task(found.pods.run()), asyncio.create_task(found.drains.ask_forever())]
+    tasks = [asyncio.create_task(found.pods.run()), asyncio.create_task(found.drains.poll_forever())]
     async with asyncio.timeout(10):
         await found.pods.synced.wait()
     yield found
@@ -191,7 +201,7 @@ async def out(api: Client, name: str, port: int, **annotations: str) -> None:
     await until_it(starts)
     for opened, sequence in ((True, 1), (False, 2)):
         one = msgspec.convert(await api.get(PODS, "default", name), Pod)
-        change = patch(one, opened=opened, sequence=sequence, now=datetime.now(UTC))
+        change = gate_patch(one, opened=opened, sequence=sequence, now=datetime.now(UTC))
         change["metadata"] = {}
         await api.patch(PODS, "default", name, change, subresource="status", content_type=STRATEGIC)
 
@@ -201,7 +211,7 @@ async def test_a_pod_may_go_as_soon_as_it_has_no_connections(
 ) -> None:
     await out(api, "one", application.port)
     await out(api, "two", application.port)
-    await until(lambda: application.asked.count("/one") > 2 and application.asked.count("/two") > 2)
+    await until(lambda: application.polled.count("/one") > 2 and application.polled.count("/two") > 2)
     assert readiness.drained() == {}
     application.answers["/two"] = (200, "0\n")
     await until(lambda: readiness.drained() == {"two": "NoConnections"})
@@ -210,7 +220,7 @@ async def test_a_pod_may_go_as_soon_as_it_has_no_connections(
 
 
 @pytest.mark.parametrize("answer", [(404, "0"), (503, ""), (200, "none"), (200, "-0"), (302, "0")])
-async def test_an_answer_that_is_no_number_is_asked_for_again_and_noted_once(
+async def test_an_answer_that_is_no_number_is_polled_for_again_and_noted_once(
     readiness: Readiness,
     api: Client,
     application: Application,
@@ -219,7 +229,7 @@ async def test_an_answer_that_is_no_number_is_asked_for_again_and_noted_once(
 ) -> None:
     application.answers["/one"] = answer
     await out(api, "one", application.port)
-    await until(lambda: len(application.asked) > 3)
+    await until(lambda: len(application.polled) > 3)
     said = [line for line in caplog.messages if "connections of pod one are not known" in line]
     assert len(said) == 1
     assert str(answer[0]) in said[0]
@@ -242,7 +252,7 @@ async def test_pods_that_do_not_answer_hold_up_no_other(
     await out(api, "deaf", application.port)
     await out(api, "none", 1)
     await out(api, "one", application.port)
-    await until(lambda: {"/deaf", "/one"} <= set(application.asked))
+    await until(lambda: {"/deaf", "/one"} <= set(application.polled))
     application.answers["/one"] = (200, "0")
     await until(lambda: readiness.drained() == {"one": "NoConnections"})
 
@@ -271,20 +281,20 @@ async def test_the_replica_that_has_the_instance_goes_on(
 ) -> None:
     readiness.mine = False
     await out(api, "one", application.port)
-    await until(lambda: any(drains(one) for one in readiness.pods.items.values()))
+    await until(lambda: any(is_draining(one) for one in readiness.pods.items.values()))
     assert not readiness.drains._draining
     readiness.mine = True
-    readiness.drains.look_at_all()
-    await until(lambda: application.asked)
+    readiness.drains.check_all()
+    await until(lambda: application.polled)
     readiness.mine = False
     await until(lambda: not readiness.drains._draining)
 
 
-async def test_a_pod_that_goes_is_asked_no_more(
+async def test_a_pod_that_is_deleted_is_polled_no_more(
     readiness: Readiness, api: Client, application: Application
 ) -> None:
     await out(api, "one", application.port, **{"sandbox.triton.io/stop-seconds": "60"})
-    await until(lambda: application.asked)
+    await until(lambda: application.polled)
     await api.delete(PODS, "default", "one")
     await until(lambda: not readiness.drains._draining)
     assert readiness.drained() == {}
@@ -295,10 +305,10 @@ async def test_annotations_that_can_not_be_read_are_named_in_the_log(
 ) -> None:
     await out(api, "one", application.port, **{DRAIN_MAX_SECONDS: "long"})
     await until(lambda: [line for line in caplog.messages if DRAIN_MAX_SECONDS in line])
-    assert not application.asked
+    assert not application.polled
 
 
-async def test_a_command_tells_from_when_on_connections_are_asked_for(
+async def test_a_command_says_from_when_on_connections_are_polled(
     readiness: Readiness, api: Client, client: Client, application: Application
 ) -> None:
     body = gated("one")
@@ -311,6 +321,6 @@ async def test_a_command_tells_from_when_on_connections_are_asked_for(
     assert not readiness.pods.items[uid].drained
     await keeper.handle(str(KEY), [record(m.PullOut(**head, sequence=2, drain_after=600))])
     one = readiness.pods.items[uid]
-    assert (drains(one), one.drain_after) == (True, 600)
-    assert when(one, 0) == Turn.WAIT
-    assert not application.asked
+    assert (is_draining(one), one.drain_after) == (True, 600)
+    assert when(one, 0) == DrainStep.WAIT
+    assert not application.polled

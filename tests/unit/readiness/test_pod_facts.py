@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.readiness.facts import FAILED_WAITING, fact_of
+from services.readiness.pod_facts import FAILED_WAITING, fact_of
 from shared.domain.messages import Gate, PodFact, PodsSeen
 from tests.unit.parts import Json
 from tests.unit.readiness.samples import AT, UP, conditions, pod
@@ -159,7 +159,7 @@ def test_a_fact_says_who_the_pod_is_and_where_it_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "sequence", "told"),
+    ("gate", "sequence", "expected"),
     [
         (None, None, (Gate.NONE, 0)),
         ("closed", None, (Gate.CLOSED, 0)),
@@ -168,11 +168,11 @@ def test_a_fact_says_who_the_pod_is_and_where_it_runs() -> None:
         ("open", None, (Gate.OPEN, 0)),
     ],
 )
-def test_a_fact_tells_the_gate_and_which_command_wrote_it(
-    gate: str | None, sequence: int | None, told: tuple[Gate, int]
+def test_a_fact_has_the_gate_and_which_command_wrote_it(
+    gate: str | None, sequence: int | None, expected: tuple[Gate, int]
 ) -> None:
     fact = fact_of(pod(gate=gate, sequence=sequence, status=UP))
-    assert (fact.gate, fact.sequence) == told
+    assert (fact.gate, fact.sequence) == expected
 
 
 def test_a_ready_pod_says_that_no_release_claimed_it() -> None:
@@ -229,7 +229,7 @@ def test_a_deleted_pod_left_when_it_was_deleted_not_when_its_grace_is_over() -> 
         pytest.param(
             {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": None}]},
             AT,
-            id="no time told",
+            id="no time expected",
         ),
     ],
 )
