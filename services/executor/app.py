@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.executor.clonesets import CloneSets
-from services.executor.owners import Owners
+from services.executor.cloneset_watch import CloneSetWatch
+from services.executor.command_handler import CommandHandler
+from services.executor.legacy_owners import LegacyOwners
 from shared.domain import topics
 from shared.kube.cluster_events import FOR_THE_LOG, ClusterEvents
 from shared.messaging.background_publisher import BackgroundPublisher
@@ -17,32 +18,33 @@ from shared.service.process import Context, run
 async def executor(context: Context) -> AsyncIterator[None]:
     context.trace()
     client = await context.kubernetes()
-    clonesets = CloneSets(client, context.kafka, context.settings)
-    commands = context.kafka.consume_by_key(
-        [topics.BATCH_COMMANDS], group="executor", handle=clonesets.handle
-    )
-    clonesets.attach(commands)
+
+    def owns(key: object) -> bool:
+        return commands.owns(str(key))
+
+    async def on_assigned(owned: frozenset[int]) -> None:  # noqa: ARG001 - the consumer knows it
+        watch.publish_all()
+        cluster_events.assigned()
+
+    watch = CloneSetWatch(client, context.kafka, context.settings, owns)
+    handler = CommandHandler(client, context.kafka, context.settings, watch.reflector)
     for_the_log = BackgroundPublisher(context.kafka, FOR_THE_LOG)
-    said = ClusterEvents(
+    cluster_events = ClusterEvents(
         client,
         "CloneSet",
-        clonesets.subject,
-        lambda key: commands.owns(str(key)),
+        watch.subject,
+        owns,
         for_the_log,
         namespaces=context.settings.namespaces,
         silence_seconds=context.settings.watch_silence_seconds,
     )
-
-    async def assigned(owned: frozenset[int]) -> None:
-        await clonesets.assigned(owned)
-        said.assigned()
-
-    commands.on_assigned = assigned
-    await context.follow("the list of CloneSets", clonesets.reflector)
-    context.spawn(clonesets.outgoing.run(), "CloneSet facts", publishes=True)
-    context.spawn(for_the_log.run(), "what the cluster says of CloneSets", publishes=True)
-    context.spawn(said.run(), "the cluster's Events about CloneSets")
-    context.spawn(Owners(client, clonesets.reflector, commands.owns).look_forever(), "claims of Triton 0.1.x")
+    commands = context.kafka.consume_by_key([topics.BATCH_COMMANDS], group="executor", handle=handler.handle)
+    commands.on_assigned = on_assigned
+    await context.follow("the list of CloneSets", watch.reflector)
+    context.spawn(watch.outgoing.run(), "CloneSet facts", publishes=True)
+    context.spawn(for_the_log.run(), "publisher of the cluster's Events about CloneSets", publishes=True)
+    context.spawn(cluster_events.run(), "watch of the cluster's Events about CloneSets")
+    context.spawn(LegacyOwners(client, watch.reflector, owns).check_forever(), "claims of Triton 0.1.x")
     yield
 
 

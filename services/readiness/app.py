@@ -1,4 +1,4 @@
-"""Wires readiness: the only watcher of pods and the only writer of their gate and of what it says of their draining."""
+"""Wires readiness: the only watcher of pods, and the only writer of their gate and their drain condition."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import REGISTRY
 
-from services.readiness.details import Details
-from services.readiness.drains import Drains
-from services.readiness.keeper import GateKeeper
-from services.readiness.releases import Releases, remember
-from services.readiness.telling import Telling
-from services.readiness.waiting import WaitingGates
+from services.readiness.drain_poller import DrainPoller
+from services.readiness.fact_publisher import FactPublisher
+from services.readiness.gate_keeper import GateKeeper
+from services.readiness.pending_gates import PendingGates
+from services.readiness.release_lookup import ReleaseLookup, restore_releases
+from services.readiness.trouble_details import TroubleDetails
 from shared.domain import topics
 from shared.domain.topics import Key
-from shared.kube.client import PODS
+from shared.kube.client import PODS, Client
 from shared.kube.cluster_events import FOR_THE_LOG, ClusterEvents, Involved, Subject
 from shared.kube.pods import Pod
 from shared.kube.reflector import Reflector
@@ -23,75 +23,95 @@ from shared.messaging.background_publisher import BackgroundPublisher
 from shared.service.process import Context, run
 
 
+class Readiness:
+    """The parts of the service. One watch of pods feeds them all, and a rebalance makes each check all its pods."""
+
+    def __init__(self, context: Context, client: Client) -> None:
+        settings, kafka = context.settings, context.kafka
+        self._client, self._namespaces = client, settings.namespaces
+        self.outgoing = BackgroundPublisher(kafka)
+        self.for_the_log = BackgroundPublisher(kafka, FOR_THE_LOG)
+        self.pods = Reflector(
+            client,
+            PODS,
+            Pod,
+            self._pod_changed,
+            namespaces=settings.namespaces,
+            labels="managed-by=triton-io",
+            silence_seconds=settings.watch_silence_seconds,
+        )
+        self.releases = ReleaseLookup(lambda uid: uid in self.pods.items)
+        self.details = TroubleDetails(
+            client,
+            self.pods.items.get,
+            self._owns,
+            lambda pod: self.facts.pod_changed(pod, pod),
+            self.for_the_log.put,
+            self.releases.find,
+        )
+        self.facts = FactPublisher(
+            self.outgoing,
+            self._owns,
+            coalesce_ms=settings.phase_coalesce_ms,
+            detail=self.details.find,
+            release=self.releases.find,
+        )
+        self.keeper = GateKeeper(client, self.pods, self._owns, self.releases.on_command)
+        self.drains = DrainPoller(client, self.pods, self._owns)
+        self.cluster_events = ClusterEvents(
+            client,
+            "Pod",
+            self._subject,
+            self._owns,
+            self.for_the_log,
+            namespaces=settings.namespaces,
+            silence_seconds=settings.watch_silence_seconds,
+        )
+        self.commands = kafka.consume_by_key(
+            [topics.BATCH_COMMANDS], group="readiness", handle=self.keeper.handle
+        )
+        self.commands.on_assigned = self._assigned
+
+    def _owns(self, key: Key) -> bool:
+        return self.commands.owns(str(key))
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        # the fact is published with its details, and with its release, which is forgotten only afterwards
+        self.details.changed(old, new)
+        self.facts.pod_changed(old, new)
+        if old is not None and new is None:
+            self.releases.forget_pod(old)
+        self.keeper.changed(old, new)
+        self.drains.changed(old, new)
+
+    async def _assigned(self, owned: frozenset[int]) -> None:  # noqa: ARG002 - the consumer knows it
+        await restore_releases(self.releases, self._client, self._namespaces, self._owns)
+        for pod in self.pods.items.values():
+            self.details.changed(None, pod)
+        self.facts.publish_all(self.pods.items.values())
+        self.keeper.check_all()
+        self.drains.check_all()
+        self.cluster_events.assigned()
+
+    def _subject(self, involved: Involved) -> Subject | None:
+        """Return the instance and the release that a Kubernetes Event about a pod belongs to."""
+        pod = self.pods.items.get(involved.uid)
+        return Subject(pod.key, self.releases.find(pod), pod.app) if pod is not None else None
+
+
 @asynccontextmanager
 async def readiness(context: Context) -> AsyncIterator[None]:
-    settings, kafka = context.settings, context.kafka
     context.trace()
-    client = await context.kubernetes()
-    outgoing, for_the_log = BackgroundPublisher(kafka), BackgroundPublisher(kafka, FOR_THE_LOG)
-
-    def owns(key: Key) -> bool:
-        return commands.owns(str(key))
-
-    def changed(old: Pod | None, new: Pod | None) -> None:
-        details.changed(old, new)
-        telling.tell(old, new)
-        if old is not None and new is None:
-            releases.gone(old)
-        keeper.changed(old, new)
-        drains.changed(old, new)
-
-    async def assigned(owned: frozenset[int]) -> None:  # noqa: ARG001 - the consumer knows it
-        await remember(releases, client, settings.namespaces, owns)
-        for pod in pods.items.values():
-            details.changed(None, pod)
-        telling.tell_all(pods.items.values())
-        keeper.look_at_all()
-        drains.look_at_all()
-        said.assigned()
-
-    def subject(about: Involved) -> Subject | None:
-        pod = pods.items.get(about.uid)
-        return Subject(pod.key, releases.of(pod), pod.app) if pod is not None else None
-
-    pods = Reflector(
-        client,
-        PODS,
-        Pod,
-        changed,
-        namespaces=settings.namespaces,
-        labels="managed-by=triton-io",
-        silence_seconds=settings.watch_silence_seconds,
-    )
-    releases = Releases(lambda uid: uid in pods.items)
-    details = Details(
-        client, pods.items.get, owns, lambda pod: telling.tell(pod, pod), for_the_log.put, releases.of
-    )
-    telling = Telling(
-        outgoing, owns, coalesce_ms=settings.phase_coalesce_ms, detail=details.of, release=releases.of
-    )
-    keeper = GateKeeper(client, pods, owns, releases.heard)
-    said = ClusterEvents(
-        client,
-        "Pod",
-        subject,
-        owns,
-        for_the_log,
-        namespaces=settings.namespaces,
-        silence_seconds=settings.watch_silence_seconds,
-    )
-    drains = Drains(client, pods, owns)
-    gates = WaitingGates(keeper.pending)
+    parts = Readiness(context, await context.kubernetes())
+    gates = PendingGates(parts.keeper.pending)
     REGISTRY.register(gates)
     context.stack.callback(REGISTRY.unregister, gates)
-    commands = kafka.consume_by_key([topics.BATCH_COMMANDS], group="readiness", handle=keeper.handle)
-    commands.on_assigned = assigned
-    await context.follow("the list of pods", pods)
-    context.spawn(outgoing.run(), "phase events", publishes=True)
-    context.spawn(for_the_log.run(), "what the cluster says of pods", publishes=True)
-    context.spawn(said.run(), "the cluster's Events about pods")
-    context.spawn(keeper.look_forever(), "unclaimed pods")
-    context.spawn(drains.ask_forever(), "connections of pods pulled out")
+    await context.follow("the list of pods", parts.pods)
+    context.spawn(parts.outgoing.run(), "phase events", publishes=True)
+    context.spawn(parts.for_the_log.run(), "publisher of the cluster's Events about pods", publishes=True)
+    context.spawn(parts.cluster_events.run(), "watch of the cluster's Events about pods")
+    context.spawn(parts.keeper.check_forever(), "unclaimed pods")
+    context.spawn(parts.drains.poll_forever(), "connections of pods pulled out")
     yield
 
 

@@ -1,7 +1,7 @@
-"""Spans on their way to a collector, by OpenTelemetry's SDK and its exporter for OTLP over HTTP.
+"""Sends spans to a collector, with OpenTelemetry's SDK and its exporter for OTLP over HTTP.
 
-Loaded only when traces are on. The SDK gathers spans and sends them from a thread of its own; while the collector is
-away it tries again, then drops them. Login and certificates are settings of OpenTelemetry's own (OTEL_EXPORTER_OTLP_…).
+Loaded only when traces are on. The SDK buffers spans and sends them from a thread of its own; while the collector is
+away it retries, then drops them. Login and certificates are settings of OpenTelemetry's own (OTEL_EXPORTER_OTLP_…).
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from shared.observability.tracing import Place, Span
 from shared.settings import Settings
 
 SEND_SECONDS: Final = 1.0
-"""How often spans are sent: so many seconds of them are lost with a process that is killed."""
+"""How often spans are sent: a process that is killed loses at most so many seconds of them."""
 STOP_SECONDS: Final = 2.0
 QUIET_SECONDS: Final = 300.0
-"""How often is told that the collector takes nothing."""
+"""Between two log messages about a collector that accepts nothing."""
 _log = logging.getLogger(__name__)
 _sdk_log = logging.getLogger("opentelemetry")
 
 
 class Collector:
-    """Tells spans to the collector of the settings, or to another `exporter`."""
+    """Exports spans to the collector of the settings, or with another `exporter`."""
 
     def __init__(self, settings: Settings, service: str, exporter: SpanExporter | None = None) -> None:
         self._settings = settings
         where = endpoint(settings.traces)
         _sdk_log.propagate = False
-        self._complaints = _Seldom(where)
-        _sdk_log.addHandler(self._complaints)
-        self._ids = _Given()
+        self._sdk_warnings = _RateLimitedLog(where)
+        _sdk_log.addHandler(self._sdk_warnings)
+        self._ids = _PlaceIds()
         self._provider = TracerProvider(
             DEFAULT_ON,
             Resource.create(
@@ -70,7 +70,7 @@ class Collector:
         )
         self._tracer = self._provider.get_tracer("triton")
 
-    def tell(self, span: Span) -> None:
+    def export(self, span: Span) -> None:
         self._ids.next = span.at
         known = {name: value for name, value in span.attributes.items() if value not in {None, ""}}
         started = self._tracer.start_span(
@@ -88,11 +88,11 @@ class Collector:
         started.end(_ns(max(span.end, span.start)))
 
     def stop(self) -> None:
-        # it waits for half a minute where the collector is away; a daemon ends with the process
+        # shutdown waits half a minute for a collector that is away; a daemon thread ends with the process
         ending = Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
         ending.join(STOP_SECONDS)
-        _sdk_log.removeHandler(self._complaints)
+        _sdk_log.removeHandler(self._sdk_warnings)
         _sdk_log.propagate = True
 
     def _messaging(self, span: Span) -> dict[str, str | int]:
@@ -110,12 +110,12 @@ class Collector:
 
 
 def endpoint(url: str) -> str:
-    """Where spans go: a collector's address without a path has them at `/v1/traces`."""
+    """Return the address that spans are sent to: `/v1/traces` where `url` has no path."""
     return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1/traces"
 
 
-class _Given(IdGenerator):
-    """The ids of the next span are those of its place."""
+class _PlaceIds(IdGenerator):
+    """Generates the ids of the `next` span."""
 
     next = Place(1, 1)
 
@@ -126,8 +126,8 @@ class _Given(IdGenerator):
         return self.next.trace
 
 
-class _Seldom(logging.Handler):
-    """What the SDK has to say of a collector that takes nothing would fill the log, all the time that it is away."""
+class _RateLimitedLog(logging.Handler):
+    """Logs the SDK's warnings rarely: while a collector is away it repeats them all the time."""
 
     def __init__(self, where: str) -> None:
         super().__init__(logging.WARNING)
@@ -137,7 +137,7 @@ class _Seldom(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + QUIET_SECONDS
-            _log.warning("traces to %s are lost, releases go on: %s", self._where, record.getMessage())
+            _log.warning("traces to %s are lost, releases continue: %s", self._where, record.getMessage())
 
 
 def _context(place: Place) -> SpanContext:

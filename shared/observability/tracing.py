@@ -1,9 +1,9 @@
-"""One trace a release, for OpenTelemetry; off unless TRITON_TRACES names a collector.
+"""One trace for each release, for OpenTelemetry; off unless TRITON_TRACES names a collector.
 
-Ids are made from what they stand for: the trace is the DeployFlow's uid (`trace.id` of the release log), a span is a
-hash of what it tells of. So nothing has to be remembered or carried: every service finds the same trace, also after a
-restart, and a message that comes again tells the same span again. A span is told when it is over, as a value; while
-traces are off that is all there is to it, and nothing of OpenTelemetry's SDK is loaded.
+Ids are derived: the trace id is the DeployFlow's uid (`trace.id` of the release log), a span id is a hash of what the
+span describes. So no id has to be stored or passed on: every service computes the same trace, also after a restart,
+and a message that is delivered again exports the same span again. A span is a value that is exported when its work
+has finished. While traces are off, nothing of OpenTelemetry's SDK is loaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UID: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
 class Place(NamedTuple):
-    """Where a span is: its trace, and its own id in it."""
+    """The ids of a span: its trace's and its own."""
 
     trace: int
     span: int
@@ -39,10 +39,10 @@ class Place(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Something that is over. Times in ms since 1970; attributes that are None or empty are not known.
+    """Finished work. Times in ms since 1970; attributes that are None or empty are left out.
 
-    `record`: the Kafka message that it worked on. `events`: what happened on the way, and when. `error`: why it went
-    wrong, empty where it did not. `link`: another span that it has to do with.
+    `record`: the Kafka message that was processed. `events`: name and time of what happened meanwhile. `error`: why
+    it failed, empty if it did not. `link`: a related span.
     """
 
     name: str
@@ -57,26 +57,26 @@ class Span(NamedTuple):
     link: Place | None = None
 
 
-_tellers: Final[list[Callable[[Span], None]]] = []
+_exporters: Final[list[Callable[[Span], None]]] = []
 _stops: Final[list[Callable[[], None]]] = []
 _within: Final[ContextVar[Place | None]] = ContextVar("within", default=None)
 
 
-# --- where spans are --------------------------------------------------------------------------------------
+# --- ids of spans -----------------------------------------------------------------------------------------
 
 
 def release(uid: str) -> Place:
-    """The root: the release as a whole."""
+    """Return the root span, the release as a whole."""
     return inside(uid)
 
 
 def batch(uid: str, number: int) -> Place:
-    """A batch; the release itself before the first."""
+    """Return the span of a batch; for number 0, before the first batch, the release's."""
     return inside(uid, "batch", number) if number else release(uid)
 
 
 def inside(uid: str, *what: object) -> Place:
-    """Anything else of a release, told apart by `what`."""
+    """Return a span within a release, identified by `what`."""
     digits = uid.replace("-", "")
     return Place(int(digits, 16) if _UID.fullmatch(digits) else hashed(16, uid), hashed(8, uid, *what))
 
@@ -86,38 +86,38 @@ def hashed(size: int, *what: object) -> int:
 
 
 def read(traceparent: str) -> Place | None:
-    """Where the sender of a message is; None without a (well-formed) header, or where it traces nothing."""
+    """Return the span of a message's sender; None for a malformed header or a sender that records no trace."""
     if not (found := _W3C.fullmatch(traceparent)):
         return None
     trace, span, flags = (int(part, 16) for part in found.groups())
     return Place(trace, span) if trace and span and flags & 1 else None
 
 
-# --- telling ----------------------------------------------------------------------------------------------
+# --- export -----------------------------------------------------------------------------------------------
 
 
-def start(tell: Callable[[Span], None], stop: Callable[[], None]) -> None:
-    """From now on each span is given to `tell`; `stop` hands over what is left."""
-    _tellers.append(tell)
+def start(export: Callable[[Span], None], stop: Callable[[], None]) -> None:
+    """Pass each span to `export` from now on; `stop` flushes what is left."""
+    _exporters.append(export)
     _stops.append(stop)
 
 
 def stop() -> None:
-    """Hand over what is left, within two seconds."""
-    _tellers.clear()
+    """Flush what is left, within two seconds."""
+    _exporters.clear()
     while _stops:
         _stops.pop()()
 
 
-def tell(*spans: Span) -> None:
-    """Never waits, never fails for want of a collector."""
+def export(*spans: Span) -> None:
+    """Export spans without waiting, and without an error when the collector is away."""
     for span in spans:
-        for teller in _tellers:
-            teller(span)
+        for exporter in _exporters:
+            exporter(span)
 
 
 def about(namespace: str, instance: str, deployflow: str, uid: str) -> dict[str, Any]:
-    """The attributes that every span of a release has."""
+    """Return the attributes that every span of a release has."""
     return {
         "k8s.namespace.name": namespace,
         "triton.instance": instance,
@@ -126,10 +126,10 @@ def about(namespace: str, instance: str, deployflow: str, uid: str) -> dict[str,
     }
 
 
-def carried_out(
+def command_span(
     command: Command, kind: str, record: Record, service: str, *, error: str = "", **more: Any
 ) -> Span:
-    """A batch command, from its time on Kafka to now, when it has been carried out."""
+    """Return the span of a batch command, from its time on Kafka to now, its completion."""
     flow = command.flow
     attributes = about(command.namespace, command.instance, flow.name, flow.uid)
     attributes |= {"triton.batch": flow.batch, "triton.sequence": command.sequence}
@@ -147,7 +147,7 @@ def carried_out(
 
 
 def work(command: Command, service: str) -> Place:
-    """What a service does for a command."""
+    """Return the span of a service's work on a command."""
     return inside(command.flow.uid, service, command.sequence)
 
 
@@ -156,7 +156,7 @@ def work(command: Command, service: str) -> Place:
 
 @contextmanager
 def within(place: Place) -> Iterator[None]:
-    """What is published here belongs to that span."""
+    """Attribute the messages published in this context to that span."""
     token = _within.set(place)
     try:
         yield
@@ -182,8 +182,8 @@ _about = msgspec.json.Decoder(_About)
 
 
 def headers(value: bytes) -> dict[str, str]:
-    """Those that say which span a message of ours belongs to: where it is sent from, else the batch that it is about."""
-    if not _tellers:
+    """Return the header with the span of a message: the one it is published `within`, otherwise that of its batch."""
+    if not _exporters:
         return {}
     place = _within.get() or _place_of(value)
     return {TRACEPARENT: place.traceparent} if place else {}
@@ -191,8 +191,8 @@ def headers(value: bytes) -> dict[str, str]:
 
 def _place_of(value: bytes) -> Place | None:
     try:
-        told = _about.decode(value)
+        about = _about.decode(value)
     except msgspec.MsgspecError:
         return None
-    flow = told.flow or next((pod.flow for pod in told.pods if pod.flow), None)
-    return batch(flow.uid, flow.batch or told.batch) if flow else None
+    flow = about.flow or next((pod.flow for pod in about.pods if pod.flow), None)
+    return batch(flow.uid, flow.batch or about.batch) if flow else None

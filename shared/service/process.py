@@ -128,7 +128,7 @@ class Context:
         from shared.observability.otlp import Collector
 
         collector = Collector(self.settings, self.kafka.service)
-        tracing.start(collector.tell, collector.stop)
+        tracing.start(collector.export, collector.stop)
         self.stack.callback(tracing.stop)
 
     async def cancel_tasks(self) -> None:

@@ -228,7 +228,7 @@ def test_compose_has_the_dashboards() -> None:
 
 def test_the_first_duration_is_a_rise() -> None:
     script = (
-        "import services.executor.clonesets, services.planner.views.metrics, services.readiness.keeper\n"
+        "import services.executor.command_handler, services.planner.views.metrics, services.readiness.gate_keeper\n"
         "from prometheus_client import generate_latest\n"
         "print(generate_latest().decode())\n"
     )

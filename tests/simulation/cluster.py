@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from services.executor.change import Answer, Create, Delete, Patch, change, trial
+from services.executor.cloneset_change import Answer, Create, Delete, Patch, decide_change, dry_run_body
 from shared.domain import messages as m
 from shared.domain.deployflow import PodPhase
 from shared.kube.clonesets import NO_PULL_IN, CloneSet, facts_of
@@ -155,7 +155,7 @@ class Cluster:
         if command.type in self.refusals:
             reason = self.refusals[command.type]
             return m.Refused(**head, reason=reason, message=f"the API server says {reason}")
-        todo = change(command, self.cloneset, [pod.ref() for pod in self.live])
+        todo = decide_change(command, self.cloneset, [pod.ref() for pod in self.live])
         match todo:
             case Answer(result=m.Done() as done) if isinstance(command, m.Observe):
                 return done.model_copy(update={"same_template": self._same_template(command)})
@@ -175,7 +175,7 @@ class Cluster:
         live = self.cloneset
         if live is None or command.application is None:
             return False
-        tried = merged(self.body, trial(command, live))
+        tried = merged(self.body, dry_run_body(command, live))
         return bool(tried["spec"]["template"] == live.spec.template)
 
     def _write(self, patch: Json) -> None:
@@ -291,7 +291,7 @@ def _at_rest(replicas: int) -> Json:
         application=application(OLD, replicas),
         create=True,
     )
-    created = change(command, None, [])
+    created = decide_change(command, None, [])
     assert isinstance(created, Create)
     return {
         **created.body,

@@ -46,12 +46,12 @@ class CommandConsumer:
                 if isinstance(error, ApiError) and error.rights_missing:
                     raise error.waited_for("planner") from error
                 _commands.labels(command.type, "refused").inc()
-                tracing.tell(*_spans(command, record, begun, error=f"{error.reason}: {error}"))
+                tracing.export(*_spans(command, record, begun, error=f"{error.reason}: {error}"))
                 await self._reply(command, "refused", "", error.reason, str(error))
                 raise Poison(error.reason, str(error)) from error
             _commands.labels(command.type, "accepted").inc()
             meta = flow["metadata"]
-            tracing.tell(*_spans(command, record, begun, name=meta["name"], uid=meta["uid"]))
+            tracing.export(*_spans(command, record, begun, name=meta["name"], uid=meta["uid"]))
             await self._reply(command, "accepted", meta["name"], "", "")
 
     async def _reply(self, command: DeployCommand, result: str, name: str, reason: str, message: str) -> None:

@@ -166,7 +166,7 @@ class InstanceProcessor:
         if idle and not instance.finished:
             self._held.pop(key, None)
         metrics.count(instance, decision.events)
-        tracing.tell(*spans.spans(instance, decision.events))
+        tracing.export(*spans.spans(instance, decision.events))
         return True
 
     async def note_published(self) -> None:

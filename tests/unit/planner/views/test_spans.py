@@ -44,7 +44,7 @@ def named(spans: list[Span], name: str) -> list[Span]:
 @pytest.fixture
 def heard() -> Iterator[list[Span]]:
     spans: list[Span] = []
-    tracing._tellers.append(spans.append)
+    tracing._exporters.append(spans.append)
     yield spans
     tracing.stop()
 

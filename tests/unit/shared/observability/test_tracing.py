@@ -41,7 +41,7 @@ def closed_port() -> int:
 
 @pytest.fixture
 def switched_on() -> Iterator[None]:
-    tracing._tellers.append(lambda _: None)
+    tracing._exporters.append(lambda _: None)
     yield
     tracing.stop()
 
@@ -51,7 +51,7 @@ def exported(*spans: Span) -> tuple[ReadableSpan, ...]:
     exporter = InMemorySpanExporter()
     collector = Collector(Settings(traces="http://nowhere"), "test", exporter)
     for span in spans:
-        collector.tell(span)
+        collector.export(span)
     collector.stop()
     return exporter.get_finished_spans()
 
@@ -63,7 +63,7 @@ def parent_of(span: ReadableSpan) -> int:
 
 def test_nothing_is_loaded_told_or_sent_by_default() -> None:
     assert Settings().traces == ""
-    tracing.tell(SPAN)
+    tracing.export(SPAN)
     assert tracing.headers(COMMAND.model_dump_json().encode()) == {}
     services = ", ".join(f"services.{name}.app" for name in ("planner", "executor", "readiness", "events"))
     code = (
@@ -104,10 +104,10 @@ def test_an_uid_that_is_no_trace_id_comes_to_one_all_the_same(uid: str) -> None:
 
 def test_what_is_told_twice_is_the_same_span_and_all_others_are_others() -> None:
     first, again, *others = exported(
-        tracing.carried_out(COMMAND, "halt", RECORD, "executor"),
-        tracing.carried_out(COMMAND, "halt", RECORD, "executor"),
-        tracing.carried_out(COMMAND, "halt", RECORD, "readiness"),
-        tracing.carried_out(COMMAND.model_copy(update={"sequence": 8}), "halt", RECORD, "executor"),
+        tracing.command_span(COMMAND, "halt", RECORD, "executor"),
+        tracing.command_span(COMMAND, "halt", RECORD, "executor"),
+        tracing.command_span(COMMAND, "halt", RECORD, "readiness"),
+        tracing.command_span(COMMAND.model_copy(update={"sequence": 8}), "halt", RECORD, "executor"),
         SPAN,
         SPAN._replace(at=tracing.release(UID), parent=None),
     )
@@ -119,7 +119,7 @@ def test_what_is_told_twice_is_the_same_span_and_all_others_are_others() -> None
 
 def test_a_command_stands_below_its_batch_with_where_it_was_on_kafka() -> None:
     (span,) = exported(
-        tracing.carried_out(
+        tracing.command_span(
             COMMAND, "halt", RECORD, "executor", error="Refused: no", result="Refused", none=""
         )
     )
@@ -225,18 +225,18 @@ def test_an_answer_names_what_it_is_the_answer_of() -> None:
     assert tracing.headers(b"no JSON") == {}
 
 
-async def test_a_collector_that_is_away_holds_up_nothing_and_is_told_of_once(
+async def test_a_collector_that_is_away_holds_up_nothing_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     where = f"http://127.0.0.1:{closed_port()}"
     collector = Collector(Settings(traces=where), "test")
-    tracing.start(collector.tell, collector.stop)
+    tracing.start(collector.export, collector.stop)
     with caplog.at_level(logging.WARNING):
         async with asyncio.timeout(30):
             for number in range(5000):
-                tracing.tell(SPAN._replace(at=Place(BATCH.trace, number + 1)))
+                tracing.export(SPAN._replace(at=Place(BATCH.trace, number + 1)))
             while not caplog.records:
                 await asyncio.sleep(0.01)
         tracing.stop()
     assert [record.name for record in caplog.records] == ["shared.observability.otlp"]
-    assert caplog.messages[0].startswith(f"traces to {where}/v1/traces are lost, releases go on: ")
+    assert caplog.messages[0].startswith(f"traces to {where}/v1/traces are lost, releases continue: ")
