@@ -22,6 +22,7 @@ from services.planner.model.state import (
 )
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy, take_over
 from services.planner.recovery.rebuild import assign_pods, settle_rebuilt
+from services.planner.rules.clocks import restart_on_resume
 from services.planner.rules.pod_failures import read_trouble
 from shared.domain import messages as m
 from shared.domain.deployflow import (
@@ -196,7 +197,7 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
         if not flow.updating:
             strategy = replace(strategy, no_pull_in=flow.strategy.no_pull_in)
         if flow.strategy.paused and not strategy.paused:
-            flow = _restart_clocks(flow, now)
+            flow = restart_on_resume(flow, now)
         return replace(
             flow,
             generation=fact.generation,
@@ -231,15 +232,6 @@ def _override_fields(fact: m.SpecObserved, known: Flow | None = None) -> dict[st
         return {}
     by = _requester_of(fact, known.request if known else "") if fact.freeze_override else ""
     return {"override": fact.freeze_override, "overridden_by": by}
-
-
-def _restart_clocks(flow: Flow, now: int) -> Flow:
-    """Resumed: the start-up and pull-in times of the batch under way begin anew."""
-    batch = flow.open_batch
-    if batch is None:
-        return flow
-    batch = replace(batch, surged_at=now, unready_since=now if batch.unready_since else 0)
-    return replace(flow, batches=(*flow.batches[:-1], batch))
 
 
 def _requester_of(fact: m.SpecObserved, last_request: str) -> str:

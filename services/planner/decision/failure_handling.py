@@ -15,6 +15,7 @@ from services.planner.decision.transitions import (
     set_flow,
 )
 from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step, StepCommand
+from services.planner.rules.clocks import restart_on_retry
 from services.planner.rules.failure_detection import Failure
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 
@@ -132,24 +133,19 @@ def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
     anew = replace(noted, failed=False, step_command=StepCommand.DUE, reason="", message="")
     if batch.baked:
         # all that is left of it is that its old pods go
-        return Move(set_batch(replace(instance, pending=None), anew, replace(batch, baked_at=now)))
+        return Move(set_batch(replace(instance, pending=None), anew, restart_on_retry(batch, now)))
     serves = batch.phase == BatchPhase.BAKE_FAILED
     dropped = tuple(uid for uid, pod in live_pods_of(instance, batch) if not (serves and pod.ready))
     pods = {
         uid: replace(pod, batch=PRE_EXISTING) if uid in dropped else pod for uid, pod in instance.pods.items()
     }
     fresh = replace(
-        batch,
+        restart_on_retry(batch, now),
         phase=BatchPhase.SMOKING,
         surge_acknowledged=False,
         failed_replicas=0,
         reason="",
         message="",
-        surged_at=now,
-        smoked_at=0,
-        pulled_in_at=0,
-        ready_since=0,
-        unready_since=0,
     )
     instance = set_batch(
         replace(instance, pods=pods),

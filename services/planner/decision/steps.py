@@ -39,7 +39,7 @@ from services.planner.model.batch_plan import (
 from services.planner.model.flow_plan import batch_size_of, plan_batches
 from services.planner.model.state import Batch, Flow, Instance, Step, StepCommand
 from services.planner.rules.approvals import may_reach, may_start
-from services.planner.rules.batch_interval import interval_end
+from services.planner.rules.clocks import Clock, has_expired, interval_end
 from services.planner.rules.draining import count_undrained
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
@@ -274,7 +274,7 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
         return Move(
             set_batch(instance, flow, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now)
         )
-    if not ready or now < batch.ready_since + flow.strategy.bake * 1000:
+    if not ready or not has_expired(Clock.BAKE, flow, now):
         return None
     if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKED):
         return None
@@ -305,7 +305,7 @@ def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
             return None
         pending = replace(instance.pending, answered=True, seen=True) if instance.pending else None
         return Move(set_batch(replace(instance, pending=pending), flow, replace(batch, pulled_out_at=now)))
-    if now < batch.pulled_out_at + flow.strategy.pull_out * 1000 or count_undrained(instance, flow.victims):
+    if not has_expired(Clock.PULL_OUT, flow, now) or count_undrained(instance, flow.victims):
         return None
     return _retire_now(instance, now)
 
