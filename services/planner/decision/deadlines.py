@@ -1,4 +1,4 @@
-"""When to look at an instance again although nobody has said anything: the next of its deadlines."""
+"""Find when an instance has to be decided on again although no message came: the next of its deadlines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.planner.rules.clocks import Clock, end_of, interval_end, pod_start
 
 
 def next_deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None:
-    """Milliseconds since 1970; None when only a message can move the release."""
+    """Return the next deadline in ms since 1970; None when only a message can move the release."""
     flow = instance.active
     times = [
         time

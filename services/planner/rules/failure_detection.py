@@ -1,4 +1,4 @@
-"""When a batch has failed. New pods are judged by themselves: a sick old pod fails nothing."""
+"""Detect the failure of a batch. Only its new pods count: an old pod that is not healthy fails nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from shared.domain.deployflow import BatchPhase, PodPhase, PullInStatus
 
 
 class Failure(NamedTuple):
-    """`phase`: of the batch; None where it is baked, and stays so. `pull_out`: pods that shall lose their traffic."""
+    """A failure of the open batch.
+
+    `phase`: the new phase of the batch; None where it is baked, and stays so. `pull_out`: the pods to take out of
+    traffic.
+    """
 
     phase: BatchPhase | None
     reason: str
@@ -21,7 +25,7 @@ class Failure(NamedTuple):
 
 
 def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
-    """What is wrong with the batch under way; None while nothing is."""
+    """Return the failure of the open batch; None while it has none."""
     batch = flow.open_batch
     if batch is None or flow.resync:
         return None
@@ -34,7 +38,7 @@ def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
 
 
 def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
-    """Pods without which the batch under way goes on: they failed, no more of them than `failureThreshold` allows."""
+    """Return the failed pods that `failureThreshold` tolerates: the open batch continues without them."""
     batch = flow.open_batch
     none = flow.strategy.failure_threshold in {0, "0%"}
     if none or batch is None or not batch.surge or flow.resync or flow.paused:
@@ -63,7 +67,7 @@ def _is_smoking(flow: Flow) -> bool:
 
 
 def _count_tolerated(flow: Flow, batch: Batch) -> int:
-    """How many pods of a batch may fail: never all of them, and none of a batch that makes failed ones anew."""
+    """Return how many pods of a batch may fail: never all, and none of a batch that replaces failed pods."""
     threshold = flow.strategy.failure_threshold
     size = batch.surge + batch.failed_replicas
     if batch.number > flow.planned:
@@ -73,7 +77,7 @@ def _count_tolerated(flow: Flow, batch: Batch) -> int:
 
 
 def _exceeds_threshold(flow: Flow, batch: Batch, bad: dict[str, str]) -> bool:
-    """Whether more pods have failed than the batch tolerates; of one that has failed each one more counts."""
+    """Return whether more pods failed than the batch tolerates; in a failed batch every further one counts."""
     return bool(bad) and (flow.failed or len(bad) + batch.failed_replicas > _count_tolerated(flow, batch))
 
 
@@ -84,7 +88,7 @@ def _live_pods(instance: Instance, batch: Batch) -> dict[str, Pod]:
 def _pods_failing_smoke(
     flow: Flow, batch: Batch, pods: dict[str, Pod], now: int
 ) -> tuple[dict[str, str], str]:
-    """The pods that have failed, each with why, and the first one's reason."""
+    """Return the failed pods with the text of each, and the reason of the first."""
     bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
     if not bad and not flow.paused:
@@ -117,7 +121,7 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
 def _pods_failing_bake(
     flow: Flow, batch: Batch, pods: dict[str, Pod], now: int
 ) -> tuple[dict[str, str], str]:
-    """The same of pods that have traffic."""
+    """Return the same for pods in traffic."""
     bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
     overdue = has_expired(Clock.PULL_IN, flow, now)
