@@ -285,7 +285,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         text = "spec.application.template: a pod template with at least one container is needed"
         return replace(flow, outcome=FlowPhase.FAILED, reason="InvalidSpec", message=text)
     if not spec.updating and is_begun_by_legacy(fact.status):
-        text = f"spec.action: {spec.action} is not gone on with"
+        text = f"spec.action: {spec.action} is not continued"
         return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=text)
     # the retries that the spec begins with are not requests to retry a failed batch
     return replace(flow, retries=flow.strategy.retries)

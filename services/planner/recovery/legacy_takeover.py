@@ -76,7 +76,7 @@ def take_over(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     if flow.outcome is None and flow.target_revision not in {"", live.update_revision}:
         message = (
             f"the CloneSet has another template since ({live.update_revision}, not {flow.target_revision}): "
-            "what Triton 0.1.x had begun is not gone on with; the pods keep serving"
+            "what Triton 0.1.x had begun is not continued; the pods keep serving"
         )
         flow = replace(flow, outcome=FlowPhase.ABORTED, reason="Replaced", message=message)
     new = [ref for ref in fact.pods if ref.revision == live.update_revision]

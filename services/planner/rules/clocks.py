@@ -1,6 +1,6 @@
 """Decide when each time-out of a release starts, ends and starts again: the single source of all its clocks.
 
-A clock is measured from a time that the batch carries. A time-out that is not told about a pause would expire while
+A clock is measured from a time that the batch carries. A time-out that ignores a pause would expire while
 the release stands still, and a resumed batch would fail at once. So a new time-out needs a `Clock`, its `Rule`, and
 a line in the functions `restart_on_…` for each event of its `restarted_by`; tests hold these, and the table in
 docs/deployflow.md, to one another. All times are milliseconds since 1970, 0 where a clock has not started.

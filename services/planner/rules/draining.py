@@ -20,4 +20,4 @@ def explain_draining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
     if not left:
         return None
     text = f"{left} of {len(flow.victims)} pods that batch {batch.number} replaces have connections left"
-    return "Draining", f"{text}: each goes when it has none, or when its maximum is over"
+    return "Draining", f"{text}: each is deleted when it has none, or when its time limit has passed"

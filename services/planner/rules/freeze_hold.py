@@ -68,8 +68,8 @@ def freeze_ends(instance: Instance) -> Iterator[int]:
 
 def explain_freeze(flow: Flow) -> tuple[str, str]:
     return "Frozen", (
-        f"held back by {flow.frozen}: it begins by itself then; "
-        f"to let it begin now, say why in its annotation {FREEZE_OVERRIDE}"
+        f"held back by {flow.frozen}: it begins automatically then; "
+        f"to begin it now, state the reason in its annotation {FREEZE_OVERRIDE}"
     )
 
 
