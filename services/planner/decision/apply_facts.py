@@ -1,4 +1,4 @@
-"""Takes in what the planner is told: each message changes what it knows, and decides nothing."""
+"""Apply facts to the state: each message changes what the planner knows, and decides nothing."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from services.planner.model.state import (
 from services.planner.model.strategy import strategy_of
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy, take_over
 from services.planner.recovery.rebuild import assign_pods, settle_rebuilt
+from services.planner.rules.clocks import restart_on_resume
 from services.planner.rules.pod_failures import read_trouble
 from shared.domain import messages as m
 from shared.domain.deployflow import (
@@ -35,10 +36,10 @@ from shared.domain.deployflow import (
     problems,
 )
 
-KEPT_FIELDS = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "asked")
-"""What a list of pods does not tell of one that `.status` knew."""
+KEPT_FIELDS = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "pull_in_sequence")
+"""The fields of a pod from `.status` that a list of pods does not have."""
 REMEMBERED = 20
-"""So many of an instance's releases that are over are known by their uid, should an old record come again."""
+"""How many finished releases of an instance are remembered by uid, in case an old record is read again."""
 
 Fact = (
     m.SpecObserved
@@ -55,7 +56,7 @@ Fact = (
 
 
 def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
-    """The instance with what `fact` says taken in; the same object when it says nothing new."""
+    """Return the instance with `fact` applied; the same object when the fact is not new."""
     match fact:
         case m.SpecObserved():
             return _apply_spec(instance, fact, now)
@@ -73,7 +74,7 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             again = replace(instance, sequence=max(instance.sequence, fact.current), pending=None)
             return _require_resync(again, Resync.OBSERVE)
         case m.CloneSetSeen() if not fact.cloneset.exists and pending.kind not in _ANSWERED_WITHOUT_CLONESET:
-            # told by a watch, which may be behind: the look says whether another has taken its place
+            # a watch may be behind: the observation says whether another CloneSet has taken its place
             return _require_resync(instance, Resync.OBSERVE)
         case _ if fact.sequence != pending.sequence:
             return instance
@@ -111,11 +112,11 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
 
 
 _ANSWERED_WITHOUT_CLONESET = {"remove", "observe", "cancel", "finish"}
-"""Commands whose own answer says it where the CloneSet is gone."""
+"""Commands whose own answer says that the CloneSet does not exist."""
 
 
 def _acknowledge_surge(instance: Instance, pending: PendingCommand, facts: m.CloneSetFacts) -> Instance:
-    """With the batch's surge told where a pause came before its answer: the hold says that it was written."""
+    """Acknowledge the surge where a pause came before its answer: the hold says that it was written."""
     flow = instance.active
     batch = flow.open_batch if flow is not None else None
     hold = facts.hold
@@ -162,10 +163,14 @@ def _update_flow(instance: Instance, uid: str, change: Any) -> Instance:
 def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
     uid = fact.flow.uid
     if fact.status.get("finished"):
-        # its last status has reached the API server: only that it is over has to be remembered here
-        kept = tuple(flow for flow in instance.finished if flow.uid != uid)
+        # its last status has reached the API server: only its uid has to be remembered here
+        unwritten = tuple(flow for flow in instance.finished if flow.uid != uid)
         over = (*instance.over, uid)[-REMEMBERED:]
-        return replace(instance, finished=kept, over=over) if len(kept) < len(instance.finished) else instance
+        return (
+            replace(instance, finished=unwritten, over=over)
+            if len(unwritten) < len(instance.finished)
+            else instance
+        )
     if uid in instance.over:
         return instance
     known = next((flow for flow in instance.flows if flow.uid == uid), None)
@@ -195,7 +200,7 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
         if not flow.updating:
             strategy = replace(strategy, no_pull_in=flow.strategy.no_pull_in)
         if flow.strategy.paused and not strategy.paused:
-            flow = _restart_clocks(flow, now)
+            flow = restart_on_resume(flow, now)
         return replace(
             flow,
             generation=fact.generation,
@@ -225,29 +230,20 @@ def _apply_override(instance: Instance, known: Flow, fact: m.SpecObserved) -> In
 
 
 def _override_fields(fact: m.SpecObserved, known: Flow | None = None) -> dict[str, str]:
-    """The fields of an override of a freeze that is given or taken back; none if it is what it was."""
+    """Return the changed fields of a freeze override that is set or withdrawn; none if it is unchanged."""
     if fact.freeze_override == (known.override if known else ""):
         return {}
     by = _requester_of(fact, known.request if known else "") if fact.freeze_override else ""
     return {"override": fact.freeze_override, "overridden_by": by}
 
 
-def _restart_clocks(flow: Flow, now: int) -> Flow:
-    """Resumed: the start-up and pull-in times of the batch under way begin anew."""
-    batch = flow.open_batch
-    if batch is None:
-        return flow
-    batch = replace(batch, surged_at=now, unready_since=now if batch.unready_since else 0)
-    return replace(flow, batches=(*flow.batches[:-1], batch))
-
-
 def _requester_of(fact: m.SpecObserved, last_request: str) -> str:
-    """Who made a change. One that left the annotation of the last request alone came past Triton's own ways."""
+    """Return who made a change; one that kept the annotation of the last request did not come through Triton."""
     return fact.requested_by if fact.requested_by and fact.request != last_request else "kubectl"
 
 
 def make_flow(fact: m.SpecObserved, now: int) -> Flow:
-    """A release that is new to the planner; one that can't be carried out is failed from the start."""
+    """Return a release that is new to the planner; one that can't be carried out is failed from the start."""
     application = fact.spec.get("application") or {}
     common: dict[str, Any] = {
         "name": fact.flow.name,
@@ -288,9 +284,9 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         text = "spec.application.template: a pod template with at least one container is needed"
         return replace(flow, outcome=FlowPhase.FAILED, reason="InvalidSpec", message=text)
     if not spec.updating and is_begun_by_legacy(fact.status):
-        text = f"spec.action: {spec.action} is not gone on with"
+        text = f"spec.action: {spec.action} is not continued"
         return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=text)
-    # what the spec begins with is no attempt to start a failed batch anew
+    # the retries that the spec begins with are not requests to retry a failed batch
     return replace(flow, retries=flow.strategy.retries)
 
 
@@ -304,7 +300,7 @@ def _apply_pods(instance: Instance, fact: m.PodsSeen) -> Instance:
     for seen in fact.pods:
         known = pods.get(seen.uid)
         if known is not None and 0 < seen.version < known.version:
-            continue  # a replica that has lost the partition had more to tell than it could
+            continue  # from a replica of readiness that has lost the partition
         pods[seen.uid] = Pod(
             name=seen.name,
             revision=seen.revision,
@@ -320,7 +316,7 @@ def _apply_pods(instance: Instance, fact: m.PodsSeen) -> Instance:
             **read_trouble(seen, known),
             created_at=seen.created_at,
             batch=known.batch if known else UNASSIGNED,
-            asked=known.asked if known else 0,
+            pull_in_sequence=known.pull_in_sequence if known else 0,
             version=seen.version,
         )
     for pod in fact.gone:
@@ -362,7 +358,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> In
     rebuilt = flow.resync == Resync.REBUILD
     taking = flow.step == Step.TAKE_OVER or (rebuilt and fact.cloneset.owner == flow.uid)
     if (rebuilt or (flow.resync and taking)) and fact.cloneset.exists and not fact.cloneset.settled:
-        # whose pods are whose can't be told before its controller has caught up: the look is repeated
+        # pods can't be assigned to batches before the controller has caught up: observe again
         return instance
     instance = replace(
         _store_cloneset(instance, fact.cloneset), sequence=max(instance.sequence, fact.cloneset.sequence)
@@ -371,7 +367,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> In
     pending = replace(_mark_seen(pending, fact.cloneset), answered=True)
     if answered:
         return replace(instance, pending=pending)
-    # a surge, and a look between batches, list what was there before; others may list the batch's own pods too
+    # a surge, and an observation between batches, list pre-existing pods; others may list the batch's own pods too
     listed = PRE_EXISTING if pending.kind == "surge" or rebuilt or flow.open_batch is None else UNASSIGNED
     pods = dict(instance.pods)
     for ref in fact.pods:
@@ -381,7 +377,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> In
         if known is None:
             pods[ref.uid] = _listed_pod(ref, listed)
         elif not known.created_at:
-            # rebuilt from `.status`, and nothing heard of it since
+            # rebuilt from `.status`, and no fact of it since
             live = _listed_pod(ref, listed)
             kept = {name: getattr(known, name) for name in KEPT_FIELDS}
             pods[ref.uid] = replace(live, phase=live.phase if live.containers_ready else known.phase, **kept)
@@ -428,7 +424,7 @@ def _target_revision(fact: m.Done) -> str:
 
 
 def _count_at_rest(fact: m.Done) -> Counts:
-    """T and O before the first batch; T is 0 as long as the target template is not the CloneSet's."""
+    """Return the counts before the first batch; none is updated while the CloneSet does not have the target template."""
     replicas = fact.cloneset.replicas
     if not fact.cloneset.exists or not fact.same_template:
         return Counts(0, replicas)
@@ -441,15 +437,15 @@ def _count_at_rest(fact: m.Done) -> Counts:
 
 
 def _finish_resync(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
-    """After an `observe` in the middle; where somebody else scaled, the counts are taken anew."""
+    """Continue after an observation in the middle of a release; where somebody else scaled, recount first."""
     if flow.resync != Resync.RECOUNT:
         return _update_active(instance, resync=Resync.NONE, step_command=_to_reissue(flow))
     return _recount(instance, flow, fact)
 
 
 def _recount(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
-    """With the counts that there are. What somebody else added while a batch surged is of that batch: it has
-    the target revision, and waits behind the batch's hold.
+    """Take the counts from the observed pods. Pods that somebody else added while a batch surged belong to that batch:
+    they have the target revision, and the batch's hold keeps their gates closed.
     """
     total = fact.cloneset.replicas
     others = min(sum(1 for p in fact.pods if not flow.keeps_pod(p.uid, p.revision)), total)
@@ -462,7 +458,7 @@ def _recount(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
         return counted
     if batch.baked:
         return _update_active(counted, updated=max(total - others - batch.surge, 0))
-    mine = {uid for uid, pod in instance.pods.items() if pod.batch == batch.number}
-    updated = sum(1 for p in fact.pods if flow.keeps_pod(p.uid, p.revision) and p.uid not in mine)
+    own = {uid for uid, pod in instance.pods.items() if pod.batch == batch.number}
+    updated = sum(1 for p in fact.pods if flow.keeps_pod(p.uid, p.revision) and p.uid not in own)
     batch = replace(batch, surge=max(total - others - updated, 0))
     return _update_active(counted, updated=updated, batches=(*flow.batches[:-1], batch))

@@ -1,4 +1,4 @@
-"""The commands a release gives, made from its state; targets are absolute."""
+"""Make the commands of a release from its state; their targets are absolute."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _active_flow(instance: Instance) -> Flow:
 
 
 def parse_command(body: str) -> m.Command:
-    """A command as it was given before."""
+    """Return a command that was issued before from its stored JSON."""
     command: m.Command = m.ADAPTERS[BATCH_COMMANDS].validate_json(body)
     return command
 
@@ -109,7 +109,7 @@ def retire(instance: Instance, sequence: int) -> m.Command:
 
 
 def _partition(flow: Flow, others: int) -> int:
-    """The pods that a new one in their place shall be made of the old template for."""
+    """Return the partition: how many pods OpenKruise makes from the old template where one has to be replaced."""
     return max(others, 0) if flow.updating else 0
 
 

@@ -1,4 +1,4 @@
-"""When to look at an instance again although nobody has said anything: the next of its deadlines."""
+"""Find when an instance has to be decided on again although no message came: the next of its deadlines."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from services.planner.model.batch_plan import Counts, count_remaining
 from services.planner.model.state import Flow, Instance, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import may_start
-from services.planner.rules.batch_interval import interval_end
-from services.planner.rules.failure_detection import step_end
+from services.planner.rules.clocks import Clock, end_of, interval_end, pod_startup_end
 
 
 def next_deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None:
-    """Milliseconds since 1970; None when only a message can move the release."""
+    """Return the next deadline in ms since 1970; None when only a message can move the release."""
     flow = instance.active
     times = [
         time
@@ -27,7 +26,6 @@ def next_deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None
 
 
 def _deadlines_of(instance: Instance, flow: Flow) -> Iterator[int]:
-    s = flow.strategy
     batch = flow.open_batch
     if flow.paused:
         return
@@ -37,18 +35,8 @@ def _deadlines_of(instance: Instance, flow: Flow) -> Iterator[int]:
         return
     if batch is None:
         return
-    if (end := step_end(flow)) is not None:
-        yield end
+    yield from (end for clock in Clock if (end := end_of(clock, flow)) is not None)
     if flow.step in {Step.SURGE, Step.SMOKED}:
-        limit = s.startup_timeout * 1000
-        yield batch.surged_at + limit
         for _, pod in live_pods_of(instance, batch):
             if not pod.containers_ready:
-                yield max(pod.created_at, batch.surged_at) + limit
-    elif flow.step == Step.PULL_IN:
-        if batch.ready_since:
-            yield batch.ready_since + s.bake * 1000
-        if batch.unready_since:
-            yield batch.unready_since + s.pull_in_timeout * 1000
-    elif flow.step == Step.PULL_OUT and batch.pulled_out_at:
-        yield batch.pulled_out_at + s.pull_out * 1000
+                yield pod_startup_end(flow, batch, pod)

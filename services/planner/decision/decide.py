@@ -1,4 +1,4 @@
-"""The planner's decision: from a state and the facts of one instance to the next state and what to say."""
+"""Decide on the facts of one instance: from its state to the next state, the commands and the events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.domain.deploy_commands import DeployCommand
 from shared.domain.messages import Command, FlowEvent
 
 _MAX_MOVES: Final = 100
-"""More moves than any release can make at once."""
+"""The limit of moves on one fact; no release makes so many."""
 
 
 class Decision(NamedTuple):
@@ -32,36 +32,38 @@ class Decision(NamedTuple):
 def decide(
     instance: Instance, facts: Sequence[Fact], now: int, *, resend_ms: int, windows: Windows = NO_WINDOWS
 ) -> Decision:
-    """Take in the facts one by one, then do all that can be done, at the time `now` (ms since 1970).
+    """Apply the facts one by one, each followed by all moves that are possible, at `now` (ms since 1970).
 
-    `windows`: the freeze windows of its namespace.
+    `windows`: the freeze windows of the namespace. Raises `RuntimeError` where the moves do not end.
     """
     before = instance
     commands: list[Command] = []
-    told: list[FlowEvent] = []
+    published: list[FlowEvent] = []
     for fact in facts:
-        instance = _stamp(instance, apply_windows(apply_fact(instance, fact, now), windows, now), now, told)
+        instance = _stamp(
+            instance, apply_windows(apply_fact(instance, fact, now), windows, now), now, published
+        )
         for _ in range(_MAX_MOVES):
             move = next_move(instance, now, resend_ms=resend_ms)
             if move is None:
                 break
-            instance = _stamp(instance, move.instance, now, told)
+            instance = _stamp(instance, move.instance, now, published)
             commands += move.commands
         else:
-            msg = (
-                f"{instance.key}: the release turns in circles at {instance.active and instance.active.step}"
-            )
+            msg = f"{instance.key}: transition limit exceeded at step {instance.active and instance.active.step}"
             raise RuntimeError(msg)
     if instance is before or instance == before:
         return Decision(before, (), ())
-    asked = tuple(request_rollbacks(before, instance))
-    return Decision(replace(instance, version=before.version + 1), tuple(commands), tuple(told), asked)
+    requested = tuple(request_rollbacks(before, instance))
+    return Decision(
+        replace(instance, version=before.version + 1), tuple(commands), tuple(published), requested
+    )
 
 
-def _stamp(old: Instance, new: Instance, now: int, told: list[FlowEvent]) -> Instance:
-    """`new` with the time of its release's change, what happened added to `told`."""
+def _stamp(old: Instance, new: Instance, now: int, published: list[FlowEvent]) -> Instance:
+    """Return `new` with the time of its release's change; append what happened to `published`."""
     if new is old:
         return old
-    told += events(old, new, now)
+    published += events(old, new, now)
     flow = new.active
     return new if flow is None or flow is old.active else replace(new, active=replace(flow, updated_at=now))

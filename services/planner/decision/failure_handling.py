@@ -1,4 +1,4 @@
-"""What goes wrong in a release, and how it goes on from there: a refusal, a failed batch, pods that it goes on without."""
+"""Handle what goes wrong in a release: a refused command, a lost CloneSet, a failed batch, tolerated failed pods."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from services.planner.decision.transitions import (
     set_flow,
 )
 from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step, StepCommand
+from services.planner.rules.clocks import restart_on_retry
 from services.planner.rules.failure_detection import Failure
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 
@@ -26,17 +27,17 @@ def observe_again(instance: Instance, flow: Flow, now: int, resend_ms: int) -> M
 
 
 def is_cloneset_lost(instance: Instance, flow: Flow) -> bool:
-    """Whether somebody has deleted the CloneSet in the middle of the release."""
+    """Return whether somebody has deleted the CloneSet in the middle of the release."""
     began = flow.batches and (flow.action != Action.CREATE or flow.batches[0].surge_acknowledged)
     return bool(began) and not instance.cloneset.exists and flow.step not in _STEPS_WITHOUT_CLONESET
 
 
 _STEPS_WITHOUT_CLONESET = {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER, Step.CANCEL, Step.FINISH, Step.DONE}
-"""Steps that begin without a CloneSet, or learn by their own command that it is gone."""
+"""Steps that begin without a CloneSet, or learn from their own command that it does not exist."""
 
 
 def end_without_cloneset(instance: Instance, flow: Flow) -> Move:
-    """Nothing of the instance is left to release."""
+    """End the release of an instance whose CloneSet does not exist."""
     text = f"CloneSet {instance.key} does not exist"
     return Move(
         set_flow(
@@ -51,14 +52,14 @@ def end_without_cloneset(instance: Instance, flow: Flow) -> Move:
 
 
 def _outcome_without_cloneset(flow: Flow) -> FlowPhase:
-    """What a release comes to whose CloneSet is gone."""
+    """Return the outcome of a release whose CloneSet does not exist."""
     return FlowPhase.SUCCESS if flow.action == Action.DELETE else FlowPhase.FAILED
 
 
 def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
     instance = replace(instance, pending=None)
     if flow.step == Step.CANCEL and not flow.issued:
-        # it was a look at the pods
+        # the refused command was an observation
         return cancel_open_batch(instance, flow, now)
     if flow.step == Step.CANCEL or (flow.reason == "NotFound" and flow.batches):
         return Move(
@@ -73,7 +74,7 @@ def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
 
 
 def fail_batch(instance: Instance, flow: Flow, found: Failure, now: int) -> Move:
-    """The release stops here; the pods that fail stay, or go, without traffic."""
+    """Stop the release at its failed batch; failed pods in traffic are pulled out."""
     batch = flow.batch
     assert batch is not None
     if found.phase is None:
@@ -97,13 +98,13 @@ def fail_batch(instance: Instance, flow: Flow, found: Failure, now: int) -> Move
 
 
 def update_failed_count(instance: Instance, flow: Flow, found: Failure) -> Instance:
-    """More pods of the failed batch have failed meanwhile."""
+    """Record that more pods of the failed batch have failed."""
     batch = replace(flow.batches[-1], failed_replicas=found.replicas, message=found.message)
     return set_batch(instance, flow, batch, message=found.message)
 
 
 def continue_without(instance: Instance, flow: Flow, bad: tuple[str, ...], now: int) -> Move:
-    """The batch goes on without these pods, which are not many: they go with the old ones, and are made anew later."""
+    """Continue the batch without these failed pods: they are removed with the old ones, and replaced by a later batch."""
     batch = flow.open_batch
     assert batch is not None
     names = ", ".join(sorted(instance.pods[uid].name for uid in bad))
@@ -124,36 +125,31 @@ def continue_without(instance: Instance, flow: Flow, bad: tuple[str, ...], now: 
 
 
 def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
-    """The failed batch anew: its pods that do not serve go, fresh ones take their place. Else there is no effect."""
+    """Start the failed batch again with new pods in place of those that do not serve; without one, only count it."""
     noted = replace(flow, retries=flow.strategy.retries)
     batch = flow.open_batch
     if not flow.failed or batch is None or flow.outcome is not None:
         return Move(replace(instance, active=noted))
-    anew = replace(noted, failed=False, step_command=StepCommand.DUE, reason="", message="")
+    restarted = replace(noted, failed=False, step_command=StepCommand.DUE, reason="", message="")
     if batch.baked:
-        # all that is left of it is that its old pods go
-        return Move(set_batch(replace(instance, pending=None), anew, replace(batch, baked_at=now)))
+        # only the removal of its old pods is left
+        return Move(set_batch(replace(instance, pending=None), restarted, restart_on_retry(batch, now)))
     serves = batch.phase == BatchPhase.BAKE_FAILED
     dropped = tuple(uid for uid, pod in live_pods_of(instance, batch) if not (serves and pod.ready))
     pods = {
         uid: replace(pod, batch=PRE_EXISTING) if uid in dropped else pod for uid, pod in instance.pods.items()
     }
     fresh = replace(
-        batch,
+        restart_on_retry(batch, now),
         phase=BatchPhase.SMOKING,
         surge_acknowledged=False,
         failed_replicas=0,
         reason="",
         message="",
-        surged_at=now,
-        smoked_at=0,
-        pulled_in_at=0,
-        ready_since=0,
-        unready_since=0,
     )
     instance = set_batch(
         replace(instance, pods=pods),
-        anew,
+        restarted,
         fresh,
         step=Step.SURGE,
         step_command=StepCommand.ISSUED,

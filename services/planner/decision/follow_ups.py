@@ -1,4 +1,4 @@
-"""What a release that is over asks of others: the way back, where `onFailure: rollback` wants one."""
+"""Request what follows a finished release: the rollback of one that failed under `onFailure: rollback`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.domain.deployflow import Action, FlowPhase, OnFailure
 
 
 def request_rollbacks(before: Instance, now_is: Instance) -> list[DeployCommand]:
-    """A rollback for each release that failed since `before` and left pods serving; its id is always the same."""
+    """Return a rollback for each release that failed since `before` and left pods serving; its id is always the same."""
     ended = {flow.uid for flow in before.finished}
     return [
         DeployCommand(
@@ -24,7 +24,7 @@ def request_rollbacks(before: Instance, now_is: Instance) -> list[DeployCommand]
 
 
 def _needs_rollback(flow: Flow) -> bool:
-    # a create has nothing to go back to, and what no batch has baked a cancel takes back
+    # a create has no release before it, and pods that no batch has baked are removed by the cancel
     baked = any(batch.baked for batch in flow.batches)
     wanted = flow.strategy.on_failure == OnFailure.ROLLBACK
     return (

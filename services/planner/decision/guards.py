@@ -3,7 +3,7 @@
 Several things can be due at once: a command was refused while the CloneSet is gone and somebody presses cancel.
 Which of them comes first decides whether pods lose their traffic, so the order of `GUARDS` is the specification.
 Each guard answers with a move, with `WAIT` (nothing may be done now, and no later guard may act either), or with
-None (it does not apply: the next guard is asked).
+None (it does not apply: the next guard decides).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose turn it is: releases that wait, the beginning of one, and the ways in which one ends before its time."""
+"""Schedule the releases of an instance: which one begins next, and how one is ended early."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.domain.messages import Cancel
 
 
 def end_waiting(instance: Instance, now: int) -> Instance:
-    """Releases that end before their turn: canceled, deleted, impossible, or replaced by a newer one."""
+    """End releases that never begin: canceled, deleted, invalid, or replaced by a newer one."""
     if not instance.waiting:
         return instance
     ended: list[Flow] = []
@@ -55,7 +55,7 @@ def _end_unstarted(flow: Flow, phase: FlowPhase, now: int, reason: str, message:
 def begin_next(instance: Instance, now: int) -> Move | None:
     first = next((flow for flow in instance.waiting if not flow.held_back), None)
     if first is None:
-        # an instance at rest remembers no pods
+        # an instance without a release keeps no pods
         return Move(replace(instance, pods={}, pending=None)) if instance.pods or instance.pending else None
     flow = replace(
         freeze_hold.record_override(first),
@@ -78,7 +78,7 @@ def close_release(instance: Instance, flow: Flow, now: int) -> Instance:
 
 
 def find_ending(instance: Instance, flow: Flow) -> FlowPhase | None:
-    """How the release ends before its time, if it shall."""
+    """Return the outcome of a release that is to be ended early; None where it is not."""
     if flow.step in {Step.CANCEL, Step.FINISH, Step.DONE} or flow.outcome is not None:
         return None
     if flow.canceled:
@@ -88,7 +88,7 @@ def find_ending(instance: Instance, flow: Flow) -> FlowPhase | None:
     if flow.paused and any(newcomer.updating and not newcomer.held_back for newcomer in instance.waiting):
         return FlowPhase.ABORTED
     if flow.updating and any(newcomer.action == Action.ROLLBACK for newcomer in instance.waiting):
-        # the way back waits for nobody, also in the middle of a batch
+        # a rollback does not wait, not even for the end of a batch
         return FlowPhase.ABORTED
     return None
 
@@ -101,7 +101,7 @@ _ENDED = {
 
 
 def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, resend_ms: int) -> Move | None:
-    """End it before its time. What is under way is waited for first where it decides on which pods go."""
+    """End the release early; a command under way is awaited first where it decides which pods are removed."""
     reason, message = _ENDED[outcome]
     if flow.message and flow.failed:
         message = f"{message}: {flow.message}"
@@ -123,7 +123,7 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
     ):
         if instance.pending is not None and not instance.pending.carried_out:
             return resend(instance, flow, now, resend_ms, anyway=True)
-        # only pods that are known go by name: any other would be OpenKruise's choice
+        # only known pods can be named; OpenKruise would choose the others
         return issue_command(
             replace(instance, active=replace(ending, step_command=StepCommand.DUE)),
             command_factory.observe,
@@ -135,15 +135,15 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
     if not batch.baked:
         return _issue_cancel(instance, ending, baked, others, _pods_to_drop(instance, flow), now)
     if flow.step == Step.RETIRE and flow.issued:
-        # of those that go, some or all are gone already: nobody goes in their place
+        # some of the pods to be removed are gone already: no other pod is removed in their place
         return _issue_cancel(instance, ending, baked + batch.surge, others - batch.retire, flow.victims, now)
     if batch.surge:
         drop = flow.victims or choose_victims(instance, flow, count_to_retire(flow, batch))
         return _issue_cancel(instance, ending, baked + batch.surge, others - len(drop), drop, now)
-    # nothing is made in the place of those that were to go: they stay, with their traffic
+    # no pods were made to replace those to be removed: they stay, with their traffic
     kept = tuple(uid for uid in flow.victims if not all_gone(instance, (uid,)))
     if flow.step == Step.PULL_OUT and any(instance.pods[uid].gate == "open" for uid in kept):
-        # what closes their gates is under way: it is waited for, and then taken back
+        # the pull_out is under way: it is awaited, and then reverted
         return resend(instance, flow, now, resend_ms, anyway=True)
     back = tuple(uid for uid in kept if instance.pods[uid].gate == "closed")
     if back:
@@ -152,12 +152,12 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
 
 
 def cancel_open_batch(instance: Instance, flow: Flow, now: int) -> Move:
-    """End it without the batch under way, as far as its pods are known."""
+    """End the release without its open batch, as far as the pods of that are known."""
     return _issue_cancel(instance, flow, flow.updated, flow.others, _pods_to_drop(instance, flow), now)
 
 
 def _pods_to_drop(instance: Instance, flow: Flow) -> tuple[str, ...]:
-    """The pods of the batch, and what the batch before it replaced, should that not be gone yet."""
+    """Return the pods of the open batch, and the pods that the batch before it replaced and that are not gone yet."""
     batch = flow.open_batch
     made = [uid for uid, _ in live_pods_of(instance, batch)] if batch is not None else []
     return (*made, *(uid for uid in flow.victims if not all_gone(instance, (uid,))))
@@ -166,7 +166,7 @@ def _pods_to_drop(instance: Instance, flow: Flow) -> tuple[str, ...]:
 def _issue_cancel(
     instance: Instance, flow: Flow, baked: int, others: int, drop: tuple[str, ...], now: int
 ) -> Move:
-    """Give the command that ends it: so many pods go on serving, these go."""
+    """Issue the cancel: `baked` and `others` pods keep serving, those of `drop` are removed."""
     drop = tuple(dict.fromkeys((*drop, *flow.dropped)))
     restored = flow.updating and others > 0
     message = flow.message
@@ -206,7 +206,7 @@ def await_cancel(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _leaves_mixed(instance: Instance) -> bool:
-    """Whether the cancel left pods of two revisions: the owner's strategy would go on updating them."""
+    """Return whether the cancel left pods of two revisions, which the owner's update strategy would go on updating."""
     command = command_factory.parse_command(instance.pending.body) if instance.pending else None
     if isinstance(command, Cancel) and 0 < command.baked < command.keep:
         return True

@@ -1,8 +1,7 @@
-"""The life of a release: from what is known to the next move, one step at a time.
+"""Decide the move of each step in the normal course of a release.
 
-Every batch is the same short road: surge → smoked → pull in → baked → pull out → retire. `next_move` looks
-only at values and the time given; after every fact it is asked until there is nothing more to do. Whatever
-the release waits for then, `deadlines.next_deadline` says when to check again.
+Every batch has the same steps: surge → smoked → pull in → baked → pull out → retire. `guards.next_move` comes here
+only where no guard has a move. What a step waits for is a message, or a time that `deadlines.next_deadline` knows.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from services.planner.model.batch_plan import (
 from services.planner.model.flow_plan import batch_size_of, plan_batches
 from services.planner.model.state import Batch, Flow, Instance, Step, StepCommand
 from services.planner.rules.approvals import may_reach, may_start
-from services.planner.rules.batch_interval import interval_end
+from services.planner.rules.clocks import Clock, has_expired, interval_end
 from services.planner.rules.draining import count_undrained
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
@@ -64,11 +63,11 @@ def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
     return None
 
 
-# --- the road --------------------------------------------------------------------------------------------
+# --- the steps --------------------------------------------------------------------------------------------
 
 
 def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
-    """The first look: what there is decides on the plan."""
+    """Plan the release from the first observation."""
     if not is_carried_out(instance, "observe"):
         return None
     if not instance.cloneset.exists and flow.action != "create":
@@ -78,7 +77,7 @@ def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
         return _set_goal(instance, flow)
     revisions = {pod.revision for pod in instance.pods.values() if not pod.deleting}
     if not flow.target_revision and (len(revisions) > 1 or flow.wanted == 0):
-        # some of these pods may have the target template: its revision is known once it is written
+        # some of these pods may have the target template: its revision is known only after it is written
         return (
             issue_command(set_flow(instance, flow, step=Step.PREPARE), command_factory.prepare, now)
             if not flow.paused
@@ -88,7 +87,7 @@ def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _set_goal(instance: Instance, flow: Flow) -> Move:
-    """What an action that keeps the template leads to, from the pods that there are."""
+    """Set the counts that an action without a new template aims for, from the observed pods."""
     uids = {pod.name: uid for uid, pod in instance.pods.items() if not pod.deleting}
     named = flow.strategy.pods_to_delete
     replicas = instance.cloneset.replicas
@@ -110,7 +109,7 @@ def _set_goal(instance: Instance, flow: Flow) -> Move:
         others=others,
         target_revision=instance.cloneset.update_revision,
         stopped=replicas if flow.action == Action.STOP else 0,
-        # whoever opens the gates of its pods goes on doing it
+        # the gates stay with whoever opened them before
         strategy=replace(flow.strategy, no_pull_in=instance.cloneset.no_pull_in),
     )
     return Move(replace(instance, active=plan_batches(flow)))
@@ -135,7 +134,7 @@ def _prepare(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
-    """What Triton 0.1.x began becomes ours by one write; then it goes on from where it stood."""
+    """Take over by one write what Triton 0.1.x began; then continue from where it stood."""
     if not flow.issued and flow.outcome is not None:
         left = set_flow(instance, flow, step=Step.CANCEL, victims=(), step_command=StepCommand.ISSUED)
         keep = instance.cloneset.replicas
@@ -195,7 +194,7 @@ def _between(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _begin_batch(instance: Instance, flow: Flow, now: int, retiring: tuple[str, ...] = ()) -> Move:
-    """The next batch; the last one's old pods, if they are still there, go in the same write."""
+    """Begin the next batch; old pods of the last one that are still there are removed in the same write."""
     counts = Counts(flow.updated, flow.others)
     number = len(flow.batches) + 1
     left = count_remaining(flow.wanted, counts)
@@ -222,8 +221,10 @@ def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
     if not batch.surge_acknowledged and is_carried_out(instance, "surge"):
-        told = replace(batch, surge_acknowledged=True)
-        return Move(set_batch(instance, flow, told, target_revision=instance.cloneset.update_revision))
+        acknowledged = replace(batch, surge_acknowledged=True)
+        return Move(
+            set_batch(instance, flow, acknowledged, target_revision=instance.cloneset.update_revision)
+        )
     if (
         batch.surge_acknowledged
         and sum(1 for _, pod in live_pods_of(instance, batch) if pod.containers_ready) >= batch.surge
@@ -233,7 +234,7 @@ def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
         return Move(set_batch(instance, flow, smoked, step=Step.SMOKED, victims=(), dropped=dropped))
     if flow.issued or flow.paused:
         return None
-    # given once more: of the others, those beyond the count are still to go
+    # issued again: of the other pods, those beyond the count are still to be removed
     others = sum(
         1 for uid, p in instance.pods.items() if not flow.keeps_pod(uid, p.revision) and not p.deleting
     )
@@ -260,7 +261,7 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     pods = live_pods_of(instance, batch)
     opens = not flow.strategy.no_pull_in
     closed = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
-    if opens and not flow.paused and any(not instance.pods[uid].asked for uid in closed):
+    if opens and not flow.paused and any(not instance.pods[uid].pull_in_sequence for uid in closed):
         return request_pull_in(instance, now, tuple(uid for uid, pod in pods if pod.containers_ready))
     skip_traffic = flow.strategy.no_pull_in and not count_retired(
         flow.wanted, Counts(flow.updated, flow.others), batch.surge
@@ -274,7 +275,7 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
         return Move(
             set_batch(instance, flow, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now)
         )
-    if not ready or now < batch.ready_since + flow.strategy.bake * 1000:
+    if not ready or not has_expired(Clock.BAKE, flow, now):
         return None
     if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKED):
         return None
@@ -283,7 +284,7 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
-    """Baked: the old pods that the batch replaces are chosen and, where a wait is set, lose their traffic."""
+    """Choose the old pods that the baked batch replaces and, where a wait is set, take them out of traffic."""
     batch = flow.open_batch
     assert batch is not None
     if flow.paused:
@@ -305,22 +306,22 @@ def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
             return None
         pending = replace(instance.pending, answered=True, seen=True) if instance.pending else None
         return Move(set_batch(replace(instance, pending=pending), flow, replace(batch, pulled_out_at=now)))
-    if now < batch.pulled_out_at + flow.strategy.pull_out * 1000 or count_undrained(instance, flow.victims):
+    if not has_expired(Clock.PULL_OUT, flow, now) or count_undrained(instance, flow.victims):
         return None
     return _retire_now(instance, now)
 
 
 def _retire_now(instance: Instance, now: int) -> Move:
-    """Retire; in one write with the surge of the next batch where that may follow at once."""
+    """Remove the replaced pods, in one write with the next surge where that may follow at once."""
     flow = instance.active
     assert flow is not None
     batch = flow.open_batch
     assert batch is not None
     if batch.surge:
-        over = _finish_batch(flow, batch, now)
-        more = count_remaining(over.wanted, Counts(over.updated, over.others))
-        if more and over.updated < over.wanted and _may_begin(over, now):
-            return _begin_batch(replace(instance, active=over), over, now, flow.victims)
+        finished = _finish_batch(flow, batch, now)
+        more = count_remaining(finished.wanted, Counts(finished.updated, finished.others))
+        if more and finished.updated < finished.wanted and _may_begin(finished, now):
+            return _begin_batch(replace(instance, active=finished), finished, now, flow.victims)
     return issue_command(
         set_flow(instance, flow, step=Step.RETIRE, step_command=StepCommand.ISSUED),
         command_factory.retire,
@@ -349,7 +350,7 @@ def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not flow.issued:
         retire = count_to_retire(flow, batch)
         batch = replace(batch, retire=retire)
-        # a retire that was written before may have done its part already
+        # a retire that was written before may have removed some of them
         live = [
             (uid, pod) for uid, pod in instance.pods.items() if not pod.deleting and uid not in flow.dropped
         ]
@@ -362,8 +363,8 @@ def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
         return issue_command(set_batch(instance, flow, batch), command_factory.retire, now)
     if not is_carried_out(instance, "retire") or not all_gone(instance, (*flow.victims, *flow.dropped)):
         return None
-    over = replace(_finish_batch(flow, batch, now), victims=(), dropped=())
-    return Move(replace(instance, active=over))
+    finished = replace(_finish_batch(flow, batch, now), victims=(), dropped=())
+    return Move(replace(instance, active=finished))
 
 
 STEPS: dict[Step, Callable[[Instance, Flow, int], Move | None]] = {

@@ -12,7 +12,7 @@ def acknowledge_pull_in(instance: Instance) -> Instance:
     if instance.pending is None or instance.pending.kind != "pull_in" or instance.pending.seen:
         return instance
     ending = instance.active is not None and instance.active.step == Step.CANCEL
-    requested = [pod for pod in instance.pods.values() if pod.asked and not pod.deleting]
+    requested = [pod for pod in instance.pods.values() if pod.pull_in_sequence and not pod.deleting]
     # a batch's pod waits for its containers; a pod that a cancel lets back into traffic had them ready before
     if any(pod.gate == "closed" and (ending or pod.containers_ready) for pod in requested):
         return instance
@@ -39,5 +39,5 @@ def find_strays(instance: Instance, flow: Flow) -> tuple[str, ...]:
         and pod.revision == flow.target_revision
         and pod.containers_ready
         and pod.gate == "closed"
-        and not (pod.asked or pod.deleting or uid in (*flow.victims, *flow.leaving, *flow.dropped))
+        and not (pod.pull_in_sequence or pod.deleting or uid in (*flow.victims, *flow.leaving, *flow.dropped))
     )

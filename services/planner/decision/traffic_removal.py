@@ -1,4 +1,4 @@
-"""Takes the pods that fail a bake out of traffic: those that did it, and those that fail after them. Pure."""
+"""Take the pods that fail a bake out of traffic: those that failed it, and those that fail later. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from shared.domain.messages import PullOut
 
 
 def find_still_serving(instance: Instance, found: Failure) -> tuple[str, ...]:
-    """The pods to pull out now, with those of a pull_out that is not carried out yet; empty when no other has failed."""
+    """Return the pods to pull out now, with those of a pending pull_out; empty when no further pod has failed."""
     under_way = _pods_being_pulled_out(instance)
     more = tuple(uid for uid in found.pull_out if instance.pods[uid].gate == "open" and uid not in under_way)
     return (*under_way, *more) if more else ()
 
 
 def acknowledge_pull_out(instance: Instance) -> Instance:
-    """With its pull_out done once none of its gates is open any more."""
+    """Mark the pending pull_out as carried out once none of its gates is open."""
     under_way = _pods_being_pulled_out(instance)
     live = (pod for uid in under_way if (pod := instance.pods.get(uid)) is not None and not pod.deleting)
     if instance.pending is None or not under_way or any(pod.gate == "open" for pod in live):

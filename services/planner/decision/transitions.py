@@ -1,4 +1,4 @@
-"""What every move of a release is made of."""
+"""Build moves: change the release or its batch, issue a command, or send it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.domain.messages import Command
 
 
 class Move(NamedTuple):
-    """The instance after a move, and the commands that it gives."""
+    """The instance after a move, and the commands that the move issues."""
 
     instance: Instance
     commands: tuple[Command, ...] = ()
@@ -28,7 +28,7 @@ def set_batch(instance: Instance, flow: Flow, batch: Batch, **fields: object) ->
 
 
 def issue_command(instance: Instance, make: Callable[..., Command], now: int, **fields: object) -> Move:
-    """Give a command with the next sequence; it stays until it is carried out."""
+    """Issue a command with the next sequence; it stays pending until it is carried out."""
     sequence = instance.sequence + 1
     command = make(instance, sequence, **fields)
     kind = command.model_dump(include={"type"})["type"]
@@ -37,15 +37,18 @@ def issue_command(instance: Instance, make: Callable[..., Command], now: int, **
 
 
 def request_pull_in(instance: Instance, now: int, uids: tuple[str, ...]) -> Move:
-    """Let the gates of these pods be opened."""
+    """Request that the gates of these pods are opened."""
     pods = dict(instance.pods)
     for uid in uids:
-        pods[uid] = replace(pods[uid], asked=instance.sequence + 1)
+        pods[uid] = replace(pods[uid], pull_in_sequence=instance.sequence + 1)
     return issue_command(replace(instance, pods=pods), command_factory.pull_in, now, uids=uids)
 
 
 def resend(instance: Instance, flow: Flow, now: int, resend_ms: int, *, anyway: bool = False) -> Move | None:
-    """The unanswered command once more, with the same sequence; `anyway`: also while the release stands still."""
+    """Send the pending command again, with its sequence, `resend_ms` after the last time.
+
+    `anyway`: also while the release is paused.
+    """
     pending = instance.pending
     stands = flow.paused and not flow.halted and flow.step not in {Step.CANCEL, Step.TAKE_OVER}
     if pending is None or now < pending.sent_at + resend_ms or (stands and not anyway):
@@ -62,7 +65,7 @@ def is_carried_out(instance: Instance, kind: str) -> bool:
 
 
 def live_pods_of(instance: Instance, batch: Batch) -> list[tuple[str, Pod]]:
-    """The pods of a batch that live."""
+    """Return the live pods of a batch with their uids."""
     return [
         (uid, pod) for uid, pod in instance.pods.items() if pod.batch == batch.number and not pod.deleting
     ]

@@ -20,12 +20,13 @@ from shared.domain.deployflow import (
 )
 
 MAX_BATCHES: Final = 10_000
-"""Of a plan that is shown."""
+"""The limit of a plan that is shown."""
 
 
 class Current(NamedTuple):
-    """The instance before the release. `updated`: pods that already have the target template; `stopped`: its replicas
-    before it was stopped, 0 where it was not.
+    """The instance before the release.
+
+    `updated`: pods that already have the target template. `stopped`: the replicas before a stop; 0 without one.
     """
 
     exists: bool
@@ -61,15 +62,16 @@ class Counts(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What an action other than create, update and rollback leads to. `leaving`: how many pods go, or are replaced."""
+    """The aim of an action other than create, update and rollback. `leaving`: how many pods are removed or replaced."""
 
     wanted: int
     leaving: int
 
 
 def find_goal(action: str, replicas: int, current: Current, named: int) -> Goal | str:
-    """Of an action on an instance that exists, with the spec's replicas and the number of pods that it names; what is
-    said against it where it can't be done.
+    """Return the goal of an action on an existing instance, or the message why it is not possible.
+
+    `replicas`: those of the spec; `named`: the number of pods that the spec names.
     """
     now = current.replicas
     match action:
@@ -96,19 +98,19 @@ def _pods_text(count: int) -> str:
 
 
 def percent_base(wanted: int, to_process: int, counts: Counts) -> int:
-    """The pods of which a batch size in percent is a share: those wanted or, where pods only go, all there are."""
+    """Return 100 % of a batch size in percent: the wanted pods or, where pods are only removed, all pods."""
     return wanted + to_process if counts.updated >= wanted else wanted
 
 
 def count_remaining(wanted: int, counts: Counts) -> int:
-    """How many pods are still to be made or, when all are on the target revision, removed."""
+    """Return how many pods are still to be made or, when all are on the target revision, removed."""
     if counts.updated < wanted:
         return wanted - counts.updated
     return max(counts.updated + counts.others - wanted, 0)
 
 
 def size_next_batch(wanted: int, counts: Counts, size: int) -> tuple[int, int]:
-    """(surge, retire) of a batch of at most `size` pods; (0, 0) when nothing is left to do."""
+    """Return (surge, retire) of a batch of at most `size` pods; (0, 0) when nothing is left to do."""
     count = min(size, count_remaining(wanted, counts))
     if counts.updated < wanted:
         return count, count_retired(wanted, counts, count)
@@ -116,31 +118,31 @@ def size_next_batch(wanted: int, counts: Counts, size: int) -> tuple[int, int]:
 
 
 def count_retired(wanted: int, counts: Counts, surge: int) -> int:
-    """How many others go once `surge` new pods serve, so that the total reaches the wanted count."""
+    """Return how many other pods are removed once `surge` new pods serve, so that the total is the wanted count."""
     return min(max(counts.updated + counts.others + surge - wanted, 0), counts.others)
 
 
 def counts_after(counts: Counts, surge: int, retire: int) -> Counts:
-    """The counts once a batch is finished; what exceeds the others is taken from the updated ones."""
+    """Return the counts after a batch; removals beyond the other pods are taken from the updated ones."""
     others = max(counts.others - retire, 0)
     return Counts(counts.updated + surge - (retire - (counts.others - others)), others)
 
 
 def count_batches(to_process: int, canary: int, size: int) -> int:
-    """ceil((to process - first) / batch size) + 1."""
+    """Return ceil((to process - first) / batch size) + 1; 0 when there is nothing to process."""
     if to_process <= 0:
         return 0
     first = canary or min(size, to_process)
     return -(-(to_process - first) // size) + 1
 
 
-def size_canary(asked: int, to_process: int) -> int:
-    """The size of the canary; 0 when there is none: a canary of all that remains is no canary."""
-    return asked if 0 < asked < to_process else 0
+def size_canary(requested: int, to_process: int) -> int:
+    """Return the size of the canary; 0 for none: a canary of all remaining pods is no canary."""
+    return requested if 0 < requested < to_process else 0
 
 
 def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
-    """The whole plan of a release that starts from `current`; raises `ValueError` where it can't be done."""
+    """Return the whole plan of a release that starts from `current`; raises `ValueError` where it is not possible."""
     strategy = spec.strategy
     wanted = spec.application.replicas
     counts = Counts(current.updated, current.replicas - current.updated)
@@ -152,8 +154,8 @@ def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
         wanted = aim.wanted
         counts = Counts(current.replicas - aim.leaving, aim.leaving)
     to_process = count_remaining(wanted, counts)
-    asked = strategy.canary if isinstance(strategy, UpdateStrategy) and counts.updated < wanted else 0
-    canary = size_canary(asked, to_process)
+    requested = strategy.canary if isinstance(strategy, UpdateStrategy) and counts.updated < wanted else 0
+    canary = size_canary(requested, to_process)
     size = count_of(strategy.batch_size, percent_base(wanted, to_process, counts))
     batches: list[PlannedBatch] = []
     while count_remaining(wanted, counts):
@@ -166,13 +168,13 @@ def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
         gates = _gates_of(number, strategy, has_canary=bool(canary))
         batches.append(PlannedBatch(number, surge, retire, is_canary, gates))
         counts = counts_after(counts, surge, retire)
-    warnings = (canary_warning(asked, to_process),) if asked and not canary else ()
+    warnings = (canary_warning(requested, to_process),) if requested and not canary else ()
     return Plan(tuple(batches), to_process, warnings, wanted)
 
 
-def canary_warning(asked: int, to_process: int) -> str:
+def canary_warning(requested: int, to_process: int) -> str:
     return (
-        f"canary {asked} is not below the {to_process} pods to process: there is no canary, "
+        f"canary {requested} is not below the {to_process} pods to process: there is no canary, "
         "the batch size counts from the first batch on"
     )
 

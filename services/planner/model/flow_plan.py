@@ -1,4 +1,4 @@
-"""The plan of a release, from its counts: how many batches, and how large the next one is."""
+"""Plan a release from its counts: the number of batches, and the size of the next one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def batch_size_of(flow: Flow) -> int:
 
 
 def plan_batches(flow: Flow) -> Flow:
-    """The release with the plan that its counts lead to."""
+    """Return the release with its number of batches, as its counts require."""
     counts = Counts(flow.updated, flow.others)
     to_process = count_remaining(flow.wanted, counts)
     canary = size_canary(flow.strategy.canary, to_process) if counts.updated < flow.wanted else 0
@@ -35,7 +35,7 @@ def plan_batches(flow: Flow) -> Flow:
 
 
 def size_first_batch(flow: Flow) -> tuple[int, bool]:
-    """How many pods the next batch of a planned release makes or removes, and whether they are its canary."""
+    """Return how many pods the next batch makes or removes, and whether it is the canary."""
     left = count_remaining(flow.wanted, Counts(flow.updated, flow.others))
     canary = size_canary(flow.strategy.canary, left) if not flow.batches and flow.updated < flow.wanted else 0
     return min(canary or batch_size_of(flow), left), bool(canary)

@@ -1,6 +1,6 @@
-"""What the planner knows of one instance: its releases, its pods and the command that is not answered yet.
+"""The state of one instance: its releases, its pods and the pending command.
 
-Values only, never changed in place; kept in Redis as JSON. Times are milliseconds since 1970, 0 for never.
+Values only, never changed in place; `stored_state` keeps them in Redis. Times are milliseconds since 1970, 0 for never.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from shared.domain.freeze_windows import Frozen
 from shared.domain.topics import Key
 
 PRE_EXISTING = 0
-"""The batch of a pod that was there before: it belongs to none."""
+"""The batch number of a pod that existed before the release: it belongs to no batch."""
 UNASSIGNED = -1
-"""The batch of a pod of which it is not known yet whether a batch made it."""
+"""The batch number of a pod while it is not known whether a batch made it."""
 
 
 class Step(StrEnum):
-    """Where on its road a release is; what the planner waits for next."""
+    """The position of a release in its course: what the planner does or waits for next."""
 
     QUEUED = "queued"
     OBSERVE = "observe"
@@ -90,10 +90,10 @@ class Pod(Value, frozen=True):
     since: int = 0
     created_at: int = 0
     batch: int = UNASSIGNED
-    asked: int = 0
-    """The sequence of the pull_in that named it."""
+    pull_in_sequence: int = msgspec.field(default=0, name="asked")
+    """The sequence of the pull_in that named the pod; 0 for none."""
     version: int = 0
-    """Of what is known; 0 for what was not told, but listed."""
+    """Of the fact that the pod is known from; 0 where it is known from a list only."""
 
 
 class Strategy(Value, frozen=True):
@@ -120,9 +120,9 @@ class Strategy(Value, frozen=True):
 
 
 class Batch(Value, frozen=True):
-    """One batch. `retire` is settled when the batch is baked; `unready_since` 0 means every pod is ready.
+    """One batch. `retire` is final once the batch is baked; `unready_since` is 0 while every pod is ready.
 
-    `told`: the surge was carried out, so that its pods can be told from those that were there before.
+    `surge_acknowledged`: the surge was carried out, so its pods can be distinguished from pre-existing ones.
     """
 
     number: int
@@ -210,14 +210,14 @@ class Flow(Value, frozen=True):
     updated_at: int = 0
     finished_at: int = 0
     frozen: Frozen | None = None
-    """While it waits: the freeze windows that are in force for it."""
+    """The freeze windows in force while the release waits."""
     override: str = ""
-    """Why it shall begin all the same; `overridden_by` says so."""
+    """The reason why the release shall begin despite a freeze; `overridden_by` requested it."""
     overridden_by: str = ""
     overridden: str = ""
-    """The freeze windows that it began in, with who let it and why."""
+    """The freeze windows in which the release began, with who approved it and why."""
     pods: dict[str, Pod] = {}
-    """Of a finished release: the pods that it ended with, until `.status` has them."""
+    """The pods of a finished release at its end, until `.status` has them."""
 
     @property
     def updating(self) -> bool:
@@ -228,7 +228,7 @@ class Flow(Value, frozen=True):
         return self.action in SHRINKING
 
     def keeps_pod(self, uid: str, revision: str) -> bool:
-        """Whether a pod is one of those that this release leads to; all others are there to be replaced."""
+        """Return whether the release leaves this pod in place; all other pods are to be replaced."""
         return revision == self.target_revision if self.updating else uid not in self.leaving
 
     @property
@@ -276,11 +276,12 @@ class Flow(Value, frozen=True):
 
 
 class PendingCommand(Value, frozen=True):
-    """The command that was given last: kept, and given again, until it is carried out.
+    """The command issued last: kept, and sent again, until it is carried out.
 
-    `answered`: the executor said so; `seen`: the CloneSet's controller has caught up with it. `gone`: pods that
-    went before the answer came; it may list them still. `late_since`: when it was first given, of one that had to
-    be given again.
+    - `answered`: the executor has acknowledged it.
+    - `seen`: the CloneSet's controller has caught up with it.
+    - `gone`: pods that went before the answer, which may still list them.
+    - `late_since`: when a command that had to be sent again was first issued.
     """
 
     sequence: int
@@ -309,7 +310,7 @@ class CloneSet(Value, frozen=True):
 class Instance(Value, frozen=True):
     """Everything about one instance, written to Redis as one value.
 
-    `finished`: releases whose end `.status` does not say yet; `over`: the uids of those where it does.
+    `finished`: releases whose end is not in `.status` yet; `over`: the uids of those whose end is.
     """
 
     namespace: str

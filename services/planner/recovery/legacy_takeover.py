@@ -1,6 +1,6 @@
-"""A release that Triton 0.1.x began: from its `.status`, and from what there is, to a place on our own road.
+"""Take over a release that Triton 0.1.x began: find its step from its `.status` and the observed pods.
 
-That one wrote neither version nor sequence nor hold, and named pods without their uid. Its claim on the CloneSet
+Version 0.1.x wrote neither version nor sequence nor hold, and named pods without their uid. Its claim on the CloneSet
 is an owner reference, which keeps the batch's gates closed until our first write puts a hold in its place.
 """
 
@@ -19,17 +19,17 @@ from shared.domain.deployflow import BatchPhase, Condition, DeployFlowStatus, Fl
 
 
 def is_under_way(status: Mapping[str, Any]) -> bool:
-    """Whether somebody has begun this release, and nobody ended it."""
+    """Return whether the release has begun and not ended."""
     return not status.get("finished") and status.get("phase") not in {None, "", FlowPhase.PENDING}
 
 
 def is_begun_by_legacy(status: Mapping[str, Any]) -> bool:
-    """Whether Triton 0.1.x has begun this release, and this one has not written its status yet."""
+    """Return whether Triton 0.1.x has begun the release and this version has not written its status yet."""
     return is_under_way(status) and not status.get("version")
 
 
 def inherit_release(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
-    """The release as 0.1.x left it; its pods and counts are looked at before anything else."""
+    """Return the release as 0.1.x left it; its pods and counts are observed before anything else."""
     message = flow.message
     if flow.outcome is not None:
         message += (
@@ -54,7 +54,7 @@ def inherit_release(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
 
 
 def _inherit_batch(condition: Condition, finished_batches: int, now: int) -> Batch:
-    """A batch as 0.1.x tells it. One that had failed is judged anew: that one counted any restart as a failure."""
+    """Return a batch from the status of 0.1.x. A failed one is judged again: 0.1.x counted any restart as a failure."""
     batch = read_batch(condition, finished_batches, now)
     return replace(
         batch,
@@ -67,7 +67,7 @@ def _inherit_batch(condition: Condition, finished_batches: int, now: int) -> Bat
 
 
 def take_over(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
-    """The instance with its release where the CloneSet and its pods say that it stands."""
+    """Return the instance with its release at the step that the CloneSet and its pods show."""
     live = fact.cloneset
     flow = replace(flow, step=Step.TAKE_OVER, resync=Resync.NONE, step_command=StepCommand.DUE)
     if not live.exists:
@@ -76,27 +76,27 @@ def take_over(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
     if flow.outcome is None and flow.target_revision not in {"", live.update_revision}:
         message = (
             f"the CloneSet has another template since ({live.update_revision}, not {flow.target_revision}): "
-            "what Triton 0.1.x had begun is not gone on with; the pods keep serving"
+            "what Triton 0.1.x had begun is not continued; the pods keep serving"
         )
         flow = replace(flow, outcome=FlowPhase.ABORTED, reason="Replaced", message=message)
     new = [ref for ref in fact.pods if ref.revision == live.update_revision]
     places = {ref.uid: _batch_of_pod(instance, flow, ref) for ref in new}
     flow = replace(flow, target_revision=live.update_revision, keeps_template=True)
-    flow, mine = _find_open_batch(flow, new, places)
+    flow, own = _find_open_batch(flow, new, places)
     batch = flow.open_batch
     if batch is not None:
-        places |= dict.fromkeys(mine, batch.number)
+        places |= dict.fromkeys(own, batch.number)
     old = len(fact.pods) - len(new)
-    updated = len(new) - len(mine)
+    updated = len(new) - len(own)
     if flow.action != "create":
-        # one that is just being made again counts as well
+        # a pod that is just being replaced counts as well
         old = max(old, live.replicas - updated - (batch.surge if batch else 0))
     pods = {uid: replace(pod, batch=places.get(uid, PRE_EXISTING)) for uid, pod in instance.pods.items()}
     return replace(instance, active=replace(flow, updated=updated, others=old), pods=pods)
 
 
 def _batch_of_pod(instance: Instance, flow: Flow, ref: m.PodRef) -> int:
-    """The batch that made a pod, as far as somebody has written it down."""
+    """Return the number of the batch that made a pod, as far as it is recorded."""
     known = instance.pods.get(ref.uid)
     return flow.named.get(ref.name, max(known.batch, PRE_EXISTING) if known else PRE_EXISTING)
 
@@ -104,16 +104,16 @@ def _batch_of_pod(instance: Instance, flow: Flow, ref: m.PodRef) -> int:
 def _find_open_batch(
     flow: Flow, new: Sequence[m.PodRef], places: Mapping[str, int]
 ) -> tuple[Flow, list[str]]:
-    """The release with the batch that is under way, and this batch's pods."""
+    """Return the release with its open batch, and the uids of the pods of that batch."""
     batch = flow.open_batch
     unnamed = [ref for ref in new if places[ref.uid] == PRE_EXISTING]
     if batch is not None and batch.phase != BatchPhase.PENDING:
-        # those that the status did not come to name: without traffic first, then the youngest
+        # pods that the status does not name yet: those without traffic first, then the youngest
         later = [ref for ref in unnamed if ref.created_at >= batch.started_at // 1000 * 1000]
         later.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
         own = [ref.uid for ref in new if places[ref.uid] == batch.number]
         return flow, [*own, *(ref.uid for ref in later)][: batch.surge]
-    # a batch that is only announced: it had begun if there are pods that wait for it
+    # a batch that is only announced: it had begun if pods wait for it
     flow = replace(flow, batches=flow.batches[:-1]) if batch is not None else flow
     waiting = [ref.uid for ref in unnamed if ref.gate == m.Gate.CLOSED and not ref.ready]
     if not waiting or (batch is None and flow.batches):
@@ -123,8 +123,8 @@ def _find_open_batch(
         flow = plan_batches(done)
         size, canary = size_first_batch(flow)
         batch = Batch(1, size, canary=canary, started_at=flow.started_at, surged_at=flow.updated_at)
-    # where there are more than it has (0.1.x made all pods of a create at once), its surge is given anew
-    told = len(waiting) <= batch.surge
+    # where there are more than its size (0.1.x made all pods of a create at once), its surge is issued again
+    acknowledged = len(waiting) <= batch.surge
     started = batch.started_at or flow.updated_at
-    batch = replace(batch, phase=BatchPhase.SMOKING, started_at=started, surge_acknowledged=told)
+    batch = replace(batch, phase=BatchPhase.SMOKING, started_at=started, surge_acknowledged=acknowledged)
     return replace(flow, step=Step.TAKE_OVER, batches=(*flow.batches, batch)), waiting

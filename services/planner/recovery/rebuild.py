@@ -1,7 +1,7 @@
-"""Rebuilds an instance when Redis has lost it, from the DeployFlows' `.status` and one look at the CloneSet.
+"""Rebuild an instance when Redis has lost it, from the DeployFlows' `.status` and one observation of the CloneSet.
 
-`.status` may be behind by a moment. The CloneSet is not: a batch's `hold`, written with its surge, tells
-which batch was under way and the counts it began with, and its absence that the batch's retire was written.
+`.status` may be behind by a moment. The CloneSet is not: a batch's `hold`, written with its surge, says which batch
+was under way and the counts that it began with; without a hold, the batch's retire was written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def rebuild(
     flow_of: Callable[[m.SpecObserved, int], Flow],
     now: int,
 ) -> Instance:
-    """The instance as the unfinished DeployFlows tell it; the active one is observed before it goes on."""
+    """Return the instance as the unfinished DeployFlows have it; the active one is observed before it continues."""
     instance = Instance(namespace=key.namespace, name=key.instance)
     active: Flow | None = None
     waiting: list[Flow] = []
@@ -108,8 +108,8 @@ def _restore_pods(status: DeployFlowStatus) -> dict[str, Pod]:
             event=pod.event,
             log=pod.log,
             since=to_milliseconds(pod.since),
-            # it was let into traffic by a command whose sequence is not known any more
-            asked=1 if pod.pull_in_status == PullInStatus.FAILED else 0,
+            # it was pulled in by a command whose sequence is lost
+            pull_in_sequence=1 if pod.pull_in_status == PullInStatus.FAILED else 0,
         )
         for condition in status.conditions
         for pod in condition.pods
@@ -118,7 +118,7 @@ def _restore_pods(status: DeployFlowStatus) -> dict[str, Pod]:
 
 
 def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
-    """The rebuilt release with its batch, step and counts as the CloneSet tells them.
+    """Return the rebuilt release with its batch, step and counts from the CloneSet.
 
     `made`: the uids of the pods that `.status` names as those of its batches.
     """
@@ -131,7 +131,7 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
         step_command=StepCommand.DUE,
         victims=(),
         target_revision=target,
-        # the target is there, though not as we would write it
+        # the CloneSet has the target template, in another form than we would write
         keeps_template=bool(target) and target == fact.cloneset.update_revision and not fact.same_template,
     )
     hold = fact.cloneset.hold
@@ -143,7 +143,7 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     if batch is None:
         return at_rest
     if flow.shrinking:
-        # without a hold to tell, the count does: a batch that only removes pods is over once it is lower
+        # there is no hold to go by, but the count: a batch that only removes pods is finished once it is lower
         batch = replace(batch, surge=0, retire=batch.size)
         before = flow.wanted + flow.to_process - flow.finished_replicas
         if fact.cloneset.replicas < before:
@@ -152,13 +152,13 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     done = flow.finished_replicas + batch.size
     as_far = updated >= done if flow.updating else at_rest.others <= flow.to_process - done
     if batch.phase in {BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED} or (target and as_far):
-        # without a hold its retire was written: the batch is over
+        # without a hold its retire was written: the batch is finished
         return _finish_batch(at_rest, batch)
     return replace(at_rest, step=Step.SURGE)
 
 
 def _restore_goal(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
-    """With what an action that keeps the template leads to, which `.status` does not say."""
+    """Return the release with the goal of an action without a new template, which `.status` does not have."""
     live, hold = fact.cloneset, fact.cloneset.hold
     named = flow.strategy.pods_to_delete
     leaving: frozenset[str] = frozenset()
@@ -204,11 +204,11 @@ def _finish_batch(flow: Flow, batch: Batch) -> Flow:
 
 
 def assign_pods(instance: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
-    """The live pods, those of the batch under way told apart: what the target revision has beyond the
-    count that the batch began with; pods whose gate is closed first, then the youngest.
+    """Return the live pods, those of the open batch assigned to it.
 
-    Of those that only `.status` knows the listed ones live. One that readiness has told of meanwhile may be younger
-    than the list, and is not told of again.
+    Its pods are those of the target revision beyond the count that the batch began with: closed gates first, then the
+    youngest. Of pods known from `.status` only, the listed ones live. A pod that readiness has reported meanwhile may
+    be younger than the list, and is not reported again.
     """
     listed = {ref.uid: ref for ref in fact.pods}
     pods = {uid: pod for uid, pod in instance.pods.items() if uid in listed or pod.created_at}
@@ -218,10 +218,10 @@ def assign_pods(instance: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     target = fact.cloneset.update_revision
     new = [ref for ref in fact.pods if ref.revision == target and flow.keeps_pod(ref.uid, ref.revision)]
     new.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
-    mine = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
+    own = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
     return {
         uid: replace(
-            pod, batch=hold.batch if uid in mine else (PRE_EXISTING if pod.batch == hold.batch else pod.batch)
+            pod, batch=hold.batch if uid in own else (PRE_EXISTING if pod.batch == hold.batch else pod.batch)
         )
         for uid, pod in pods.items()
     }

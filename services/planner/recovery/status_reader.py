@@ -1,18 +1,19 @@
-"""What a `.status` tells, read back into the planner's own values. Pure."""
+"""Read a `.status` back into the planner's own values. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from services.planner.model.state import Batch
-from shared.domain.deployflow import BatchPhase, Condition
+from services.planner.rules.clocks import restart_on_rebuild
+from shared.domain.deployflow import Condition
 
 
 def read_batch(condition: Condition, finished_batches: int, now: int) -> Batch:
-    """A batch as `.status` tells it; the start-up and pull-in times of one under way begin anew."""
+    """Return a batch as `.status` has it; of an open one the clocks start again."""
     finished = condition.batch <= finished_batches
     started = to_milliseconds(condition.started_at)
-    return Batch(
+    batch = Batch(
         number=condition.batch,
         surge=condition.batch_size,
         canary=condition.canary,
@@ -21,11 +22,11 @@ def read_batch(condition: Condition, finished_batches: int, now: int) -> Batch:
         reason=condition.reason,
         message=condition.message,
         started_at=started,
-        surged_at=started if finished else now,
-        unready_since=now if condition.phase == BatchPhase.BAKING and not finished else 0,
+        surged_at=started,
         pulled_in_at=to_milliseconds(condition.pulled_in_at),
         finished_at=(to_milliseconds(condition.finished_at) or started or 1) if finished else 0,
     )
+    return batch if finished else restart_on_rebuild(batch, now)
 
 
 def to_milliseconds(time: datetime | None) -> int:

@@ -1,8 +1,8 @@
-"""The go-ahead: how far a person, or `mode: auto`, lets a release go.
+"""Decide how far a release is approved by a person, or by `mode: auto`.
 
-The cursor is (`batches`, `stage`): batches below `batches` may finish, batch `batches` may go to `stage`
-(unset: all the way). A canary starts at (1, Smoked). In auto, a cursor without a stage goes on by itself,
-but the batch after a canary waits for a person too.
+The approval is (`batches`, `stage`): batches below `batches` may finish, batch `batches` may go to `stage`
+(unset: to its end). A canary starts at (1, Smoked). In auto, an approval without a stage extends to all batches,
+but the batch after a canary needs a person too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def _proceeds_automatically(flow: Flow) -> bool:
 
 
 def may_start(flow: Flow, number: int) -> bool:
-    """Whether batch `number` may begin, as far as the go-ahead is concerned."""
+    """Return whether batch `number` is approved to begin."""
     return number <= _approval(flow)[0] or _proceeds_automatically(flow)
 
 
 def may_reach(flow: Flow, number: int, stage: BatchPhase) -> bool:
-    """Whether batch `number`, which began, may enter `stage`; a lower cursor takes nothing back."""
+    """Return whether batch `number`, which began, is approved to enter `stage`; a lower approval takes nothing back."""
     batches, limit = _approval(flow)
     if number != batches or limit is None:
         return True

@@ -1,4 +1,4 @@
-"""Pods that lost their traffic and still have connections: they go when they say that they have none left."""
+"""Count pods that lost their traffic and still have connections: they are removed once they report none."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from services.planner.model.state import Flow, Instance, Step
 
 
 def count_undrained(instance: Instance, uids: tuple[str, ...]) -> int:
-    """How many of these pods live and may have connections, as far as they tell of them."""
+    """Return how many of these pods live and may have connections, by their own report."""
     pods = (instance.pods.get(uid) for uid in uids)
     return sum(1 for pod in pods if pod is not None and not (pod.deleting or pod.drained))
 
 
 def explain_draining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
-    """What `.status` says of a release that waits for connections to end."""
+    """Return the reason and message for a release that waits for connections to end; None where it does not."""
     batch = flow.open_batch
     if batch is None or flow.step != Step.PULL_OUT or not batch.pulled_out_at:
         return None
@@ -20,4 +20,4 @@ def explain_draining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
     if not left:
         return None
     text = f"{left} of {len(flow.victims)} pods that batch {batch.number} replaces have connections left"
-    return "Draining", f"{text}: each goes when it has none, or when its maximum is over"
+    return "Draining", f"{text}: each is deleted when it has none, or when its time limit has passed"

@@ -1,16 +1,21 @@
-"""When a batch has failed. New pods are judged by themselves: a sick old pod fails nothing."""
+"""Detect the failure of a batch. Only its new pods count: an old pod that is not healthy fails nothing."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
+from services.planner.rules.clocks import Clock, has_expired, pod_startup_end, pod_startup_start
 from services.planner.rules.pod_failures import NAMED, describe_delay, describe_failure
 from shared.domain.deployflow import BatchPhase, PodPhase, PullInStatus
 
 
 class Failure(NamedTuple):
-    """`phase`: of the batch; None where it is baked, and stays so. `pull_out`: pods that shall lose their traffic."""
+    """A failure of the open batch.
+
+    `phase`: the new phase of the batch; None where it is baked, and stays so. `pull_out`: the pods to take out of
+    traffic.
+    """
 
     phase: BatchPhase | None
     reason: str
@@ -20,7 +25,7 @@ class Failure(NamedTuple):
 
 
 def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
-    """What is wrong with the batch under way; None while nothing is."""
+    """Return the failure of the open batch; None while it has none."""
     batch = flow.open_batch
     if batch is None or flow.resync:
         return None
@@ -33,7 +38,7 @@ def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
 
 
 def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
-    """Pods without which the batch under way goes on: they failed, no more of them than `failureThreshold` allows."""
+    """Return the failed pods that `failureThreshold` tolerates: the open batch continues without them."""
     batch = flow.open_batch
     none = flow.strategy.failure_threshold in {0, "0%"}
     if none or batch is None or not batch.surge or flow.resync or flow.paused:
@@ -48,27 +53,8 @@ def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[s
     return ()
 
 
-def step_end(flow: Flow) -> int | None:
-    """When the step that a batch is in has taken longer than `progressDeadlineSeconds`; None where nothing counts."""
-    batch, limit = flow.open_batch, flow.strategy.progress_deadline
-    if batch is None or limit is None or flow.paused:
-        return None
-    match flow.step:
-        case Step.SURGE:
-            since = batch.surged_at
-        case Step.PULL_IN:
-            since = batch.unready_since
-        case Step.PULL_OUT | Step.RETIRE:
-            since = max(batch.baked_at, batch.pulled_out_at)
-            since += flow.strategy.pull_out * 1000 if since else 0
-        case _:
-            since = 0
-    return since + limit * 1000 if since else None
-
-
 def _find_stall(flow: Flow, batch: Batch, now: int) -> Failure | None:
-    end = step_end(flow)
-    if end is None or now < end:
+    if not has_expired(Clock.PROGRESS, flow, now):
         return None
     phase = {Step.SURGE: BatchPhase.SMOKE_FAILED, Step.PULL_IN: BatchPhase.BAKE_FAILED}.get(flow.step)
     limit = flow.strategy.progress_deadline
@@ -81,7 +67,7 @@ def _is_smoking(flow: Flow) -> bool:
 
 
 def _count_tolerated(flow: Flow, batch: Batch) -> int:
-    """How many pods of a batch may fail: never all of them, and none of a batch that makes failed ones anew."""
+    """Return how many pods of a batch may fail: never all, and none of a batch that replaces failed pods."""
     threshold = flow.strategy.failure_threshold
     size = batch.surge + batch.failed_replicas
     if batch.number > flow.planned:
@@ -91,7 +77,7 @@ def _count_tolerated(flow: Flow, batch: Batch) -> int:
 
 
 def _exceeds_threshold(flow: Flow, batch: Batch, bad: dict[str, str]) -> bool:
-    """Whether more pods have failed than the batch tolerates; of one that has failed each one more counts."""
+    """Return whether more pods failed than the batch tolerates; in a failed batch every further one counts."""
     return bool(bad) and (flow.failed or len(bad) + batch.failed_replicas > _count_tolerated(flow, batch))
 
 
@@ -102,8 +88,7 @@ def _live_pods(instance: Instance, batch: Batch) -> dict[str, Pod]:
 def _pods_failing_smoke(
     flow: Flow, batch: Batch, pods: dict[str, Pod], now: int
 ) -> tuple[dict[str, str], str]:
-    """The pods that have failed, each with why, and the first one's reason."""
-    limit = flow.strategy.startup_timeout * 1000
+    """Return the failed pods with the text of each, and the reason of the first."""
     bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
     if not bad and not flow.paused:
@@ -111,10 +96,10 @@ def _pods_failing_smoke(
             uid: describe_delay(
                 f"not ContainersReady within {flow.strategy.startup_timeout} s",
                 pod,
-                max(pod.created_at, batch.surged_at),
+                pod_startup_start(batch, pod),
             )
             for uid, pod in pods.items()
-            if not pod.containers_ready and now >= max(pod.created_at, batch.surged_at) + limit
+            if not pod.containers_ready and now >= pod_startup_end(flow, batch, pod)
         }
         reason = "StartupTimeout"
     return bad, reason
@@ -125,8 +110,8 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
     bad, reason = _pods_failing_smoke(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
         return _make_failure(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
-    overdue = now >= batch.surged_at + flow.strategy.startup_timeout * 1000
-    if overdue and not bad and not flow.paused and len(pods) < batch.surge and flow.step == Step.SURGE:
+    overdue = has_expired(Clock.STARTUP, flow, now)
+    if overdue and not bad and len(pods) < batch.surge and flow.step == Step.SURGE:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods were not made within {flow.strategy.startup_timeout} s"
         return Failure(BatchPhase.SMOKE_FAILED, "StartupTimeout", text, missing, ())
@@ -136,11 +121,11 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
 def _pods_failing_bake(
     flow: Flow, batch: Batch, pods: dict[str, Pod], now: int
 ) -> tuple[dict[str, str], str]:
-    """The same of pods that have traffic."""
+    """Return the same for pods in traffic."""
     bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
-    overdue = batch.unready_since and now >= batch.unready_since + flow.strategy.pull_in_timeout * 1000
-    if not bad and overdue and not flow.paused:
+    overdue = has_expired(Clock.PULL_IN, flow, now)
+    if not bad and overdue:
         reason = str(PullInStatus.FAILED)
         bad = {
             uid: describe_delay(
@@ -157,8 +142,8 @@ def _find_bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -
     bad, reason = _pods_failing_bake(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
         return _make_failure(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))
-    overdue = batch.unready_since and now >= batch.unready_since + flow.strategy.pull_in_timeout * 1000
-    if overdue and not bad and not flow.paused:
+    overdue = has_expired(Clock.PULL_IN, flow, now)
+    if overdue and not bad:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods of batch {batch.number} are gone"
         return Failure(BatchPhase.BAKE_FAILED, "PodsMissing", text, missing, ())

@@ -1,6 +1,6 @@
-"""Releases that freeze windows hold back until they end. Pure.
+"""Hold back waiting releases while a freeze window is in force. Pure.
 
-Held back is what brings new code (create, update), and only its beginning: what is under way goes on, and a
+Only the beginning of a release with new code (create, update) is held back: a release under way continues, and a
 rollback, a restart or a scale begins at any time.
 """
 
@@ -17,7 +17,7 @@ from shared.domain.freeze_windows import HELD_BACK, FreezeWindow, in_force
 
 
 class Windows(NamedTuple):
-    """Of a namespace. `unread`: what its annotation says that can't be read, and holds nothing back."""
+    """The freeze windows of a namespace. `unread`: the warning about a part of its annotation that can't be read."""
 
     windows: tuple[FreezeWindow, ...]
     unread: str
@@ -27,7 +27,7 @@ NO_WINDOWS: Final = Windows((), "")
 
 
 def apply_windows(instance: Instance, windows: Windows, now: int) -> Instance:
-    """The instance with what holds its waiting releases back at `now` (ms since 1970)."""
+    """Return the instance with the freeze windows in force for its waiting releases at `now` (ms since 1970)."""
     waiting = tuple(_apply_to_flow(instance, flow, windows, now) for flow in instance.waiting)
     unchanged = all(new is old for new, old in zip(waiting, instance.waiting, strict=True))
     return instance if unchanged else replace(instance, waiting=waiting)
@@ -46,14 +46,14 @@ def _apply_to_flow(instance: Instance, flow: Flow, windows: Windows, now: int) -
 
 
 def find_successor(waiting: Sequence[Flow], flow: Flow) -> Flow | None:
-    """The newer release that takes the place of one that waits: held back, it leaves those alone that are not."""
+    """Return the newer release that replaces a waiting one; one that is held back replaces only held-back ones."""
     newer = waiting[waiting.index(flow) + 1 :]
     takes = (g for g in reversed(newer) if g.updating and g.outcome is None)
     return next((g for g in takes if flow.held_back or not g.held_back), None)
 
 
 def record_override(flow: Flow) -> Flow:
-    """The release as it begins; a window that it begins in stays on record."""
+    """Return the release as it begins; a freeze window that it overrides stays on record."""
     if flow.frozen is None:
         return flow
     return replace(
@@ -62,19 +62,19 @@ def record_override(flow: Flow) -> Flow:
 
 
 def freeze_ends(instance: Instance) -> Iterator[int]:
-    """When to look again at what is held back (ms)."""
+    """Yield when the freeze windows of waiting releases end (ms since 1970)."""
     return (flow.frozen.until for flow in instance.waiting if flow.frozen is not None)
 
 
 def explain_freeze(flow: Flow) -> tuple[str, str]:
     return "Frozen", (
-        f"held back by {flow.frozen}: it begins by itself then; "
-        f"to let it begin now, say why in its annotation {FREEZE_OVERRIDE}"
+        f"held back by {flow.frozen}: it begins automatically then; "
+        f"to begin it now, state the reason in its annotation {FREEZE_OVERRIDE}"
     )
 
 
 def freeze_events(old: Flow | None, new: Flow) -> Iterator[tuple[str, str, str]]:
-    """What there is to tell of it, each as id, reason and text."""
+    """Yield the events about freezes between two states of a release: id, reason and text."""
     if new.held_back and new.frozen is not None and not (old and old.frozen == new.frozen and old.held_back):
         yield f"frozen:{new.frozen.until}", "Frozen", f"held back by {new.frozen}"
     if new.overridden and not (old and old.overridden):

@@ -1,4 +1,4 @@
-"""What is told of pods that fail a batch: why, since when, and, of the first of them, their own last words. Pure."""
+"""Describe the pods that fail a batch: why, since when and, for the first of them, their last log lines. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.domain.messages import PodFact
 Json = dict[str, Any]
 
 NAMED: Final = 5
-"""How many pods a failure names, and `.status` has the details of; the events tell of all."""
+"""The number of pods that a failure names and `.status` has details of; the events have all."""
 
 
 def describe_failure(pod: Pod) -> str:
@@ -35,13 +35,15 @@ def format_since(at: int) -> str:
 
 
 def read_trouble(seen: PodFact, known: Pod | None) -> Json:
-    """What a pod's fact says of its trouble. Two that say less than the one before are no news: that of a replica of
-    readiness which has not asked yet, and that of a pod which was not Ready in time and has lost its traffic for it.
+    """Return the fields of a pod's fact that say what is wrong with it, merged with those known before.
+
+    Two facts that say less than the one before replace nothing: that of a replica of readiness that has not read the
+    details yet, and that of a pod that was not Ready in time and has lost its traffic for it.
     """
     new = {name: getattr(seen, name) for name in ("reason", "message", "event", "log", "since")}
     if known is None or not known.since or seen.ready:
         return new
-    pulled_out = known.asked and seen.gate == "closed"
+    pulled_out = known.pull_in_sequence and seen.gate == "closed"
     if not seen.since and not pulled_out:
         return new
     kept = {name: value or getattr(known, name) for name, value in new.items()}
@@ -49,9 +51,7 @@ def read_trouble(seen: PodFact, known: Pod | None) -> Json:
 
 
 def failure_details(batch: Batch, pods: Iterable[tuple[str, Pod]]) -> dict[str, Json]:
-    """Of the first pods that failed the batch what `.status` has beside their phase, by uid; those that most is known
-    of come first.
-    """
+    """Return the details that `.status` has of the first pods that failed the batch, by uid; best known pods first."""
     bad = [(uid, pod) for uid, pod in pods if _has_failed(batch, pod)]
     bad.sort(key=lambda item: (not item[1].log, not item[1].event, item[1].name))
     return {
@@ -79,5 +79,9 @@ def _has_failed(batch: Batch, pod: Pod) -> bool:
 
 
 def failed_pull_in(batch: Batch, pod: Pod) -> bool:
-    """Whether it was let into traffic and is not Ready; it may have been taken out of it since."""
-    return batch.phase == BatchPhase.BAKE_FAILED and not pod.ready and bool(pod.gate == "open" or pod.asked)
+    """Return whether a pod was pulled in and is not Ready; it may have been pulled out since."""
+    return (
+        batch.phase == BatchPhase.BAKE_FAILED
+        and not pod.ready
+        and bool(pod.gate == "open" or pod.pull_in_sequence)
+    )

@@ -1,4 +1,4 @@
-"""Which pods a batch replaces."""
+"""Select the pods that a batch replaces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance
 
 
 def count_to_retire(flow: Flow, batch: Batch) -> int:
-    """How many pods the batch replaces, or just removes."""
+    """Return how many pods the batch replaces, or just removes."""
     return (
         count_retired(flow.wanted, Counts(flow.updated, flow.others), batch.surge)
         if batch.surge
@@ -16,10 +16,10 @@ def count_to_retire(flow: Flow, batch: Batch) -> int:
 
 
 def choose_victims(instance: Instance, flow: Flow, count: int) -> tuple[str, ...]:
-    """Whom the batch replaces: those that are to leave, then not Ready ones, then the oldest.
+    """Return the pods that the batch replaces: those to be removed first, then pods that are not Ready, then the oldest.
 
-    A batch of an update takes none of the target revision. One of another action does where of those that are to leave
-    some went by themselves, and pods took their place: the youngest work of the release then, nobody from before.
+    A batch of an update takes no pod of the target revision. A batch of another action does where some of the pods to
+    be removed went by themselves and others took their place: then pods that the release made, none from before it.
     """
     batch = flow.open_batch
     live = [(uid, pod) for uid, pod in instance.pods.items() if not pod.deleting and uid not in flow.dropped]

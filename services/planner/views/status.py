@@ -8,7 +8,7 @@ from typing import Any, Final
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import may_reach, may_start
-from services.planner.rules.batch_interval import interval_end
+from services.planner.rules.clocks import interval_end
 from services.planner.rules.draining import explain_draining
 from services.planner.rules.pod_failures import failed_pull_in, failure_details
 from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase, PullInStatus

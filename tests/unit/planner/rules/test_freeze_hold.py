@@ -20,8 +20,8 @@ FRIDAY = int(datetime(2026, 11, 20, 18, tzinfo=UTC).timestamp() * 1000)
 MONDAY = int(datetime(2026, 11, 23, 8, tzinfo=UTC).timestamp() * 1000)
 WEEKEND = {"name": "weekend", "cron": "0 18 * * FRI", "duration": "62h", "reason": "nobody is there"}
 HELD = (
-    "held back by freeze window weekend (nobody is there) until 2026-11-23T08:00:00Z: it begins by itself then; "
-    "to let it begin now, say why in its annotation apps.triton.io/freeze-override"
+    "held back by freeze window weekend (nobody is there) until 2026-11-23T08:00:00Z: it begins automatically then; "
+    "to begin it now, state the reason in its annotation apps.triton.io/freeze-override"
 )
 
 

@@ -171,4 +171,4 @@ def test_what_was_told_of_a_pod_survives_the_loss_of_redis() -> None:
     )
     rebuilt = rebuild(world.instance.key, [seen], lambda *_: flow, world.now).pods[sick.uid]
     assert (rebuilt.event, rebuilt.log, rebuilt.since) == (before["event"], before["log"], AT)
-    assert rebuilt.asked
+    assert rebuilt.pull_in_sequence
