@@ -15,6 +15,7 @@ from services.executor.extras import only_claims
 from services.executor.hooks import with_hooks
 from services.executor.writing import guarded, same
 from shared.domain import messages as m
+from shared.domain.deployflow import FailureReason
 from shared.domain.record import Record
 from shared.domain.topics import Key
 from shared.errors import Unavailable
@@ -112,7 +113,7 @@ class CloneSets:
         try:
             return await self._attempts(command)
         except BadTemplate as error:
-            return m.Refused(**_head(command), reason="InvalidTemplate", message=str(error))
+            return m.Refused(**_head(command), reason=FailureReason.INVALID_TEMPLATE, message=str(error))
         except ApiError as error:
             if error.rights_missing:
                 raise error.waited_for("executor") from error

@@ -10,7 +10,7 @@ from services.planner.model.state import Flow, Instance, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import may_start
 from services.planner.rules.batch_interval import interval_end
-from services.planner.rules.failure_detection import step_end
+from services.planner.rules.failure_detection import time_limits
 
 
 def next_deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None:
@@ -37,8 +37,7 @@ def _deadlines_of(instance: Instance, flow: Flow) -> Iterator[int]:
         return
     if batch is None:
         return
-    if (end := step_end(flow)) is not None:
-        yield end
+    yield from (limit.ends_at for limit in time_limits(flow))
     if flow.step in {Step.SURGE, Step.SMOKED}:
         limit = s.startup_timeout * 1000
         yield batch.surged_at + limit

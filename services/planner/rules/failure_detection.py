@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules.pod_failures import NAMED, describe_delay, describe_failure
-from shared.domain.deployflow import BatchPhase, PodPhase, PullInStatus
+from shared.domain.deployflow import BatchPhase, FailureReason, PodPhase
 
 
 class Failure(NamedTuple):
@@ -29,7 +30,7 @@ def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
         found = _find_smoke_failure(instance, flow, batch, now)
     elif batch.surge and flow.step == Step.PULL_IN:
         found = _find_bake_failure(instance, flow, batch, now)
-    return found or _find_stall(flow, batch, now)
+    return found or _find_exceeded_limit(flow, now)
 
 
 def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
@@ -48,32 +49,52 @@ def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[s
     return ()
 
 
-def step_end(flow: Flow) -> int | None:
-    """When the step that a batch is in has taken longer than `progressDeadlineSeconds`; None where nothing counts."""
-    batch, limit = flow.open_batch, flow.strategy.progress_deadline
-    if batch is None or limit is None or flow.paused:
-        return None
+class TimeLimit(NamedTuple):
+    """When the batch fails as a whole if nothing changes until then, in milliseconds since 1970; and what is said."""
+
+    ends_at: int
+    reason: FailureReason
+    message: str
+
+
+def time_limits(flow: Flow) -> Iterator[TimeLimit]:
+    """Yield the limits that the batch under way has as a whole now: what has to end by when."""
+    batch = flow.open_batch
+    if batch is None or flow.paused:
+        return
+    limit = flow.strategy.progress_deadline
+    if limit is not None and (since := _step_began(flow, batch)):
+        text = f"batch {batch.number} is {batch.phase} ({flow.step}) without progress for {limit} s"
+        yield TimeLimit(since + limit * 1000, FailureReason.PROGRESS_DEADLINE_EXCEEDED, text)
+
+
+def _step_began(flow: Flow, batch: Batch) -> int:
+    """When the step that the batch is in began; 0 where waiting does not count."""
     match flow.step:
         case Step.SURGE:
-            since = batch.surged_at
+            return batch.surged_at
         case Step.PULL_IN:
-            since = batch.unready_since
+            return batch.unready_since
         case Step.PULL_OUT | Step.RETIRE:
             since = max(batch.baked_at, batch.pulled_out_at)
-            since += flow.strategy.pull_out * 1000 if since else 0
+            return since + flow.strategy.pull_out * 1000 if since else 0
         case _:
-            since = 0
-    return since + limit * 1000 if since else None
+            return 0
 
 
-def _find_stall(flow: Flow, batch: Batch, now: int) -> Failure | None:
-    end = step_end(flow)
-    if end is None or now < end:
+def _find_exceeded_limit(flow: Flow, now: int) -> Failure | None:
+    limit = next((limit for limit in time_limits(flow) if now >= limit.ends_at), None)
+    if limit is None:
         return None
-    phase = {Step.SURGE: BatchPhase.SMOKE_FAILED, Step.PULL_IN: BatchPhase.BAKE_FAILED}.get(flow.step)
-    limit = flow.strategy.progress_deadline
-    text = f"batch {batch.number} is {batch.phase} ({flow.step}) without progress for {limit} s"
-    return Failure(phase, "ProgressDeadlineExceeded", text, 0, ())
+    return Failure(_PHASE_WHERE_EXCEEDED.get(flow.step), limit.reason, limit.message, 0, ())
+
+
+_PHASE_WHERE_EXCEEDED: Final = {
+    Step.SURGE: BatchPhase.SMOKE_FAILED,
+    Step.SMOKED: BatchPhase.SMOKE_FAILED,
+    Step.PULL_IN: BatchPhase.BAKE_FAILED,
+}
+"""What a batch becomes that exceeds a limit at a step; at the others it is baked, and stays so."""
 
 
 def _is_smoking(flow: Flow) -> bool:
@@ -116,7 +137,7 @@ def _pods_failing_smoke(
             for uid, pod in pods.items()
             if not pod.containers_ready and now >= max(pod.created_at, batch.surged_at) + limit
         }
-        reason = "StartupTimeout"
+        reason = FailureReason.STARTUP_TIMEOUT
     return bad, reason
 
 
@@ -129,7 +150,7 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
     if overdue and not bad and not flow.paused and len(pods) < batch.surge and flow.step == Step.SURGE:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods were not made within {flow.strategy.startup_timeout} s"
-        return Failure(BatchPhase.SMOKE_FAILED, "StartupTimeout", text, missing, ())
+        return Failure(BatchPhase.SMOKE_FAILED, FailureReason.STARTUP_TIMEOUT, text, missing, ())
     return None
 
 
@@ -141,7 +162,7 @@ def _pods_failing_bake(
     reason = next((pods[uid].reason for uid in bad), "")
     overdue = batch.unready_since and now >= batch.unready_since + flow.strategy.pull_in_timeout * 1000
     if not bad and overdue and not flow.paused:
-        reason = str(PullInStatus.FAILED)
+        reason = FailureReason.PULL_IN_FAILED
         bad = {
             uid: describe_delay(
                 f"not Ready within {flow.strategy.pull_in_timeout} s", pod, batch.unready_since
@@ -161,14 +182,14 @@ def _find_bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -
     if overdue and not bad and not flow.paused:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods of batch {batch.number} are gone"
-        return Failure(BatchPhase.BAKE_FAILED, "PodsMissing", text, missing, ())
+        return Failure(BatchPhase.BAKE_FAILED, FailureReason.PODS_MISSING, text, missing, ())
     return None
 
 
 def _make_failure(
     phase: BatchPhase, batch: Batch, pods: dict[str, Pod], bad: dict[str, str], reason: str
 ) -> Failure:
-    return Failure(phase, reason or "PodsFailed", _describe_pods(batch, pods, bad), len(bad), ())
+    return Failure(phase, reason or FailureReason.PODS_FAILED, _describe_pods(batch, pods, bad), len(bad), ())
 
 
 def _describe_pods(batch: Batch, pods: dict[str, Pod], bad: dict[str, str]) -> str:
