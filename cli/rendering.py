@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from cli.output import age, clock, parse_time, table
+from shared.domain.deployflow import FailureReason
 
 Json = dict[str, Any]
 
@@ -130,7 +131,7 @@ def waits_for(flow: Json) -> str:
         return f"stopped, {conditions[-1]['phase']}: {why} → triton retry {name}, triton cancel {name} or {_back(flow)}"
     if reason == "WaitingForNext":
         return f"{message} → triton next {name}"
-    if status.get("paused") and reason == "ProgressDeadlineExceeded":
+    if status.get("paused") and reason == FailureReason.PROGRESS_DEADLINE_EXCEEDED:
         return f"stopped: {message} → triton retry {name}, triton cancel {name} or {_back(flow)}"
     if reason == "Paused" or status.get("paused"):
         return f"{message or 'paused'} → triton resume {name}"

@@ -26,6 +26,7 @@ from services.executor.cluster_reader import ClusterReader, cloneset_from
 from services.executor.guarded_write import guarded, have_same_guards
 from services.executor.prestop_hooks import with_hooks
 from shared.domain import messages as m
+from shared.domain.deployflow import FailureReason
 from shared.domain.record import Record
 from shared.errors import Unavailable
 from shared.kube.client import CLONESETS, JSON, ApiError, Client, Json
@@ -88,7 +89,7 @@ class CommandHandler:
         try:
             return await self._attempt_until_written(command)
         except BadTemplate as error:
-            return m.Refused(**_head(command), reason="InvalidTemplate", message=str(error))
+            return m.Refused(**_head(command), reason=FailureReason.INVALID_TEMPLATE, message=str(error))
         except ApiError as error:
             if error.rights_missing:
                 raise error.waited_for("executor") from error

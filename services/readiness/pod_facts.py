@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from services.readiness.gate_decisions import UNCLAIMED
-from shared.domain.deployflow import READINESS_GATE, PodPhase
+from shared.domain.deployflow import READINESS_GATE, FailureReason, PodPhase
 from shared.domain.messages import Gate, PodFact
 from shared.kube.pods import ContainerStatus, Pod
 from shared.kube.reflector import milliseconds
 
 FAILED_WAITING: Final = frozenset(
     {
-        "CrashLoopBackOff",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
+        FailureReason.CRASH_LOOP_BACK_OFF,
+        FailureReason.IMAGE_PULL_BACK_OFF,
+        FailureReason.INVALID_IMAGE_NAME,
+        FailureReason.ERR_IMAGE_NEVER_PULL,
+        FailureReason.CREATE_CONTAINER_CONFIG_ERROR,
+        FailureReason.CREATE_CONTAINER_ERROR,
+        FailureReason.RUN_CONTAINER_ERROR,
     }
 )
 """Reasons of a waiting container that count as a failure. Not `ErrImagePull`: that is one failed attempt,

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -107,6 +108,52 @@ class PullInStatus(StrEnum):
     FAILED = "PullInFailed"
 
 
+class FailureReason(StrEnum):
+    """Why a batch failed. A kubelet or a webhook may have a reason of its own: metrics count that as `OTHER`.
+
+    The planner's rules, the metrics, the table of docs/deployflow.md and the alerts have their reasons from here.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    STARTUP_TIMEOUT = (
+        "StartupTimeout",
+        "containers of a new pod were not ready within `startupTimeoutSeconds`, or it was never made",
+    )
+    PULL_IN_FAILED = (
+        "PullInFailed",
+        "the gate of a new pod was open and it was not Ready for `pullInTimeoutSeconds`",
+    )
+    PODS_MISSING = "PodsMissing", "new pods that had traffic are gone, and no others came in their place"
+    PODS_FAILED = "PodsFailed", "new pods failed, and the cluster says no reason"
+    PROGRESS_DEADLINE_EXCEEDED = (
+        "ProgressDeadlineExceeded",
+        "a step of the batch took longer than `progressDeadlineSeconds`",
+    )
+    INVALID_TEMPLATE = (
+        "InvalidTemplate",
+        "Triton cannot use the pod template; `message` names the field",
+    )
+    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff", "a container of a new pod keeps exiting"
+    IMAGE_PULL_BACK_OFF = "ImagePullBackOff", "the image of a new pod cannot be pulled"
+    INVALID_IMAGE_NAME = "InvalidImageName", "the name of the image is not valid"
+    ERR_IMAGE_NEVER_PULL = "ErrImageNeverPull", "the image is not on the node, and must not be pulled"
+    CREATE_CONTAINER_CONFIG_ERROR = (
+        "CreateContainerConfigError",
+        "what the container needs is missing, a ConfigMap or a Secret",
+    )
+    CREATE_CONTAINER_ERROR = "CreateContainerError", "the node cannot make the container"
+    RUN_CONTAINER_ERROR = "RunContainerError", "the node cannot start the container"
+    EVICTED = "Evicted", "the node evicted a new pod"
+    OTHER = "Other", "in metrics and alerts: any other reason, which `message` and `.status` have as it is"
+
+
 Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9][0-9]?)%$")]
 ThresholdPercent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])%$")]
 BatchSize = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)] | Percent
@@ -141,6 +188,11 @@ class Wire(BaseModel):
         serialize_by_alias=True,
         extra="forbid",
     )
+
+
+def keys_of(model: type[Wire]) -> SimpleNamespace:
+    """Return the resource's names of the fields of `model`, as attributes with their Python names."""
+    return SimpleNamespace(**{name: info.alias for name, info in model.model_fields.items()})
 
 
 class LabelSelectorRequirement(Wire):

@@ -75,6 +75,10 @@ def tables() -> dict[str, str]:
     own = [name for name in df.NonUpdateStrategy.model_fields if name not in df.Strategy.model_fields]
     return {
         "fields: UpdateStrategy": "\n".join([*_HEAD, *strategy_rows(*df.UpdateStrategy.model_fields)]),
+        "failures": "\n".join(
+            ["| `reason` | meaning |", "| --- | --- |"]
+            + [f"| `{reason}` | {reason.meaning} |" for reason in df.FailureReason]
+        ),
         "fields: NonUpdateStrategy": "\n".join([*_HEAD, *strategy_rows(*own)]),
     }
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from services.planner.model.state import Batch, Flow, Pod, Step, Strategy
+from services.planner.model.state import Batch, Flow, Pod, Step
 from shared.domain.deployflow import BatchPhase
 
 
@@ -74,8 +74,8 @@ def end_of(clock: Clock, flow: Flow) -> int | None:
     """Return when the clock expires; None while it does not run."""
     rule = RULES[clock]
     batch = flow.batch if clock is Clock.INTERVAL else flow.open_batch
-    limit = _limit_ms(clock, flow.strategy)
-    if batch is None or limit is None or (flow.paused and not rule.runs_while_paused):
+    seconds = limit_seconds(clock, flow)
+    if batch is None or seconds is None or (flow.paused and not rule.runs_while_paused):
         return None
     field = rule.starts_from.get(flow.step)
     start: int = getattr(batch, field) if field is not None else 0
@@ -83,7 +83,7 @@ def end_of(clock: Clock, flow: Flow) -> int | None:
         # the wait without traffic is part of the plan, not a lack of progress
         start = max(start, batch.pulled_out_at)
         start += flow.strategy.pull_out * 1000 if start else 0
-    return start + limit if start else None
+    return start + seconds * 1000 if start else None
 
 
 def has_expired(clock: Clock, flow: Flow, now: int) -> bool:
@@ -133,19 +133,19 @@ def restart_on_rebuild(batch: Batch, now: int) -> Batch:
     return replace(batch, surged_at=now, unready_since=unready, ready_since=0, baked_at=0, pulled_out_at=0)
 
 
-def _limit_ms(clock: Clock, strategy: Strategy) -> int | None:
-    """Return the limit in milliseconds; None where the strategy sets none."""
+def limit_seconds(clock: Clock, flow: Flow) -> int | None:
+    """Return the limit as the strategy has it; None where it sets none."""
+    strategy = flow.strategy
     match clock:
         case Clock.STARTUP:
-            seconds: int | None = strategy.startup_timeout
+            return strategy.startup_timeout
         case Clock.PULL_IN:
-            seconds = strategy.pull_in_timeout
+            return strategy.pull_in_timeout
         case Clock.BAKE:
-            seconds = strategy.bake
+            return strategy.bake
         case Clock.PULL_OUT:
-            seconds = strategy.pull_out
+            return strategy.pull_out
         case Clock.INTERVAL:
-            seconds = strategy.interval
+            return strategy.interval
         case Clock.PROGRESS:
-            seconds = strategy.progress_deadline
-    return None if seconds is None else seconds * 1000
+            return strategy.progress_deadline

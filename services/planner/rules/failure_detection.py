@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
-from services.planner.rules.clocks import Clock, has_expired, pod_startup_end, pod_startup_start
+from services.planner.rules.clocks import (
+    Clock,
+    has_expired,
+    limit_seconds,
+    pod_startup_end,
+    pod_startup_start,
+)
 from services.planner.rules.pod_failures import NAMED, describe_delay, describe_failure
-from shared.domain.deployflow import BatchPhase, PodPhase, PullInStatus
+from shared.domain.deployflow import BatchPhase, FailureReason, PodPhase
 
 
 class Failure(NamedTuple):
@@ -34,7 +40,7 @@ def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
         found = _find_smoke_failure(instance, flow, batch, now)
     elif batch.surge and flow.step == Step.PULL_IN:
         found = _find_bake_failure(instance, flow, batch, now)
-    return found or _find_stall(flow, batch, now)
+    return found or _find_exceeded_limit(flow, batch, now)
 
 
 def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
@@ -53,13 +59,26 @@ def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[s
     return ()
 
 
-def _find_stall(flow: Flow, batch: Batch, now: int) -> Failure | None:
-    if not has_expired(Clock.PROGRESS, flow, now):
-        return None
-    phase = {Step.SURGE: BatchPhase.SMOKE_FAILED, Step.PULL_IN: BatchPhase.BAKE_FAILED}.get(flow.step)
-    limit = flow.strategy.progress_deadline
-    text = f"batch {batch.number} is {batch.phase} ({flow.step}) without progress for {limit} s"
-    return Failure(phase, "ProgressDeadlineExceeded", text, 0, ())
+_BATCH_LIMITS: Final = {Clock.PROGRESS: (FailureReason.PROGRESS_DEADLINE_EXCEEDED, "without progress for")}
+"""The clocks whose end fails the batch as a whole: the reason, and the words before the seconds."""
+
+
+def _find_exceeded_limit(flow: Flow, batch: Batch, now: int) -> Failure | None:
+    for clock, (reason, words) in _BATCH_LIMITS.items():
+        if has_expired(clock, flow, now):
+            text = (
+                f"batch {batch.number} is {batch.phase} ({flow.step}) {words} {limit_seconds(clock, flow)} s"
+            )
+            return Failure(_PHASE_WHERE_EXCEEDED.get(flow.step), reason, text, 0, ())
+    return None
+
+
+_PHASE_WHERE_EXCEEDED: Final = {
+    Step.SURGE: BatchPhase.SMOKE_FAILED,
+    Step.SMOKED: BatchPhase.SMOKE_FAILED,
+    Step.PULL_IN: BatchPhase.BAKE_FAILED,
+}
+"""What a batch becomes that exceeds a limit at a step; at the others it is baked, and stays so."""
 
 
 def _is_smoking(flow: Flow) -> bool:
@@ -101,7 +120,7 @@ def _pods_failing_smoke(
             for uid, pod in pods.items()
             if not pod.containers_ready and now >= pod_startup_end(flow, batch, pod)
         }
-        reason = "StartupTimeout"
+        reason = FailureReason.STARTUP_TIMEOUT
     return bad, reason
 
 
@@ -114,7 +133,7 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
     if overdue and not bad and len(pods) < batch.surge and flow.step == Step.SURGE:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods were not made within {flow.strategy.startup_timeout} s"
-        return Failure(BatchPhase.SMOKE_FAILED, "StartupTimeout", text, missing, ())
+        return Failure(BatchPhase.SMOKE_FAILED, FailureReason.STARTUP_TIMEOUT, text, missing, ())
     return None
 
 
@@ -124,9 +143,8 @@ def _pods_failing_bake(
     """Return the same for pods in traffic."""
     bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
-    overdue = has_expired(Clock.PULL_IN, flow, now)
-    if not bad and overdue:
-        reason = str(PullInStatus.FAILED)
+    if not bad and has_expired(Clock.PULL_IN, flow, now):
+        reason = FailureReason.PULL_IN_FAILED
         bad = {
             uid: describe_delay(
                 f"not Ready within {flow.strategy.pull_in_timeout} s", pod, batch.unready_since
@@ -146,14 +164,14 @@ def _find_bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -
     if overdue and not bad:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods of batch {batch.number} are gone"
-        return Failure(BatchPhase.BAKE_FAILED, "PodsMissing", text, missing, ())
+        return Failure(BatchPhase.BAKE_FAILED, FailureReason.PODS_MISSING, text, missing, ())
     return None
 
 
 def _make_failure(
     phase: BatchPhase, batch: Batch, pods: dict[str, Pod], bad: dict[str, str], reason: str
 ) -> Failure:
-    return Failure(phase, reason or "PodsFailed", _describe_pods(batch, pods, bad), len(bad), ())
+    return Failure(phase, reason or FailureReason.PODS_FAILED, _describe_pods(batch, pods, bad), len(bad), ())
 
 
 def _describe_pods(batch: Batch, pods: dict[str, Pod], bad: dict[str, str]) -> str:

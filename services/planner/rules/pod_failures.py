@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.planner.model.state import Batch, Pod
-from shared.domain.deployflow import BatchPhase, PodPhase, PullInStatus
+from shared.domain.deployflow import BatchPhase, FailureReason, PodPhase, PodStatus, keys_of
 from shared.domain.messages import PodFact
 
 Json = dict[str, Any]
 
+_POD: Final = keys_of(PodStatus)
 NAMED: Final = 5
 """The number of pods that a failure names and `.status` has details of; the events have all."""
 
@@ -56,11 +57,11 @@ def failure_details(batch: Batch, pods: Iterable[tuple[str, Pod]]) -> dict[str, 
     bad.sort(key=lambda item: (not item[1].log, not item[1].event, item[1].name))
     return {
         uid: {
-            "reason": pod.reason,
-            "message": pod.message,
-            "event": pod.event,
-            "log": pod.log,
-            "since": datetime.fromtimestamp(pod.since / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            _POD.reason: pod.reason,
+            _POD.message: pod.message,
+            _POD.event: pod.event,
+            _POD.log: pod.log,
+            _POD.since: datetime.fromtimestamp(pod.since / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             if pod.since
             else None,
         }
@@ -70,9 +71,9 @@ def failure_details(batch: Batch, pods: Iterable[tuple[str, Pod]]) -> dict[str, 
 
 def _has_failed(batch: Batch, pod: Pod) -> bool:
     match batch.reason:
-        case "StartupTimeout":
+        case FailureReason.STARTUP_TIMEOUT:
             return not pod.containers_ready
-        case PullInStatus.FAILED:
+        case FailureReason.PULL_IN_FAILED:
             return not pod.ready
         case _:
             return pod.phase == PodPhase.FAILED

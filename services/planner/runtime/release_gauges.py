@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 from services.planner.model.state import Flow, Instance
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
 from services.planner.views import status
-from services.planner.views.metrics import DEADLINE, FAILURES, bounded
-from shared.domain.deployflow import Action, BatchPhase, FlowPhase
+from services.planner.views.metrics import FAILURES, bounded
+from shared.domain.deployflow import Action, BatchPhase, FailureReason, FlowPhase
 from shared.domain.topics import Key
 
 CLEARED_SECONDS: Final = 900.0
@@ -57,14 +57,15 @@ class Standing(NamedTuple):
 
 
 QUIET: Final = Standing()
+_DEADLINE: Final = FailureReason.PROGRESS_DEADLINE_EXCEEDED
 
 
 def standing(instance: Instance, flow: Flow) -> Standing:
     if flow.failed and flow.outcome is None:
         batch = flow.open_batch
         if batch is not None and batch.phase in FAILURES:
-            return Standing(True, batch.phase, bounded(batch.reason), batch.reason == DEADLINE)
-        return Standing(True, "", bounded(flow.reason), flow.reason == DEADLINE)
+            return Standing(True, batch.phase, bounded(batch.reason), batch.reason == _DEADLINE)
+        return Standing(True, "", bounded(flow.reason), flow.reason == _DEADLINE)
     match status.explain(instance, flow)[0]:
         case status.WAITING:
             gate = CANARY if flow.batch is not None and flow.batch.canary else BATCH

@@ -11,30 +11,11 @@ from typing import Final
 from prometheus_client import Counter, Histogram
 
 from services.planner.model.state import Instance
-from shared.domain.deployflow import Action, BatchPhase
+from shared.domain.deployflow import Action, BatchPhase, FailureReason
 from shared.domain.messages import FlowEvent
 
 FAILURES: Final = (BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED)
-DEADLINE: Final = "ProgressDeadlineExceeded"
-OTHER: Final = "Other"
-REASONS: Final = frozenset(
-    {
-        "CrashLoopBackOff",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-        "Evicted",
-        "StartupTimeout",
-        "PullInFailed",
-        "PodsMissing",
-        "InvalidTemplate",
-        DEADLINE,
-        OTHER,
-    }
-)
+REASONS: Final = frozenset(FailureReason)
 """The reasons that have a series of their own; any other of a kubelet or a webhook is counted as `OTHER`."""
 BATCH_BUCKETS: Final = (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 FLOW_BUCKETS: Final = (5, 10, 30, 60, 300, 600, 1800, 3600, 14400, 86400)
@@ -79,7 +60,7 @@ for _phase in FAILURES:
 
 def bounded(reason: str) -> str:
     """Return the reason as a label that has a limited number of values."""
-    return reason if reason in REASONS else OTHER
+    return reason if reason in REASONS else FailureReason.OTHER
 
 
 def count(instance: Instance, events: Sequence[FlowEvent]) -> None:
@@ -100,4 +81,8 @@ def count(instance: Instance, events: Sequence[FlowEvent]) -> None:
 
 def _reason_of(instance: Instance, event: FlowEvent) -> str:
     flow = next((flow for flow in instance.flows if flow.uid == event.flow.uid), None)
-    return next((b.reason for b in flow.batches if b.number == event.batch), OTHER) if flow else OTHER
+    return (
+        next((b.reason for b in flow.batches if b.number == event.batch), FailureReason.OTHER)
+        if flow
+        else FailureReason.OTHER
+    )

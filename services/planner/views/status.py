@@ -11,11 +11,24 @@ from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.clocks import interval_end
 from services.planner.rules.draining import explain_draining
 from services.planner.rules.pod_failures import failed_pull_in, failure_details
-from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase, PullInStatus
+from shared.domain.deployflow import (
+    BatchPhase,
+    Condition,
+    DeployFlowStatus,
+    FlowPhase,
+    PodPhase,
+    PodStatus,
+    PullInStatus,
+    keys_of,
+)
 
 Json = dict[str, Any]
 WAITING: Final = "WaitingForNext"
 """The reason of a release that waits for a person."""
+# a dict by names that are looked up once: pydantic's own dump would cost more than the decision
+_STATUS: Final = keys_of(DeployFlowStatus)
+_BATCH: Final = keys_of(Condition)
+_POD: Final = keys_of(PodStatus)
 
 
 def status_of(instance: Instance, flow: Flow) -> Json:
@@ -25,31 +38,31 @@ def status_of(instance: Instance, flow: Flow) -> Json:
     new = [pod for uid, pod in live.items() if flow.target_revision and flow.keeps_pod(uid, pod.revision)]
     reason, message = explain(instance, flow)
     return {
-        "replicas": len(live),
-        "availableReplicas": sum(1 for pod in live.values() if pod.ready),
-        "updatedReplicas": len(new),
-        "updatedReadyReplicas": sum(1 for pod in new if pod.ready),
-        "pods": sorted(pod.name for pod in live.values()),
-        "replicasToProcess": flow.to_process,
-        "updateRevision": flow.target_revision,
-        "conditions": [_condition(batch, live) for batch in flow.batches],
-        "paused": flow.paused and not flow.phase.finished,
-        "phase": flow.phase,
-        "finished": flow.phase.finished,
-        "batches": flow.total,
-        "finishedBatches": flow.finished_batches,
-        "finishedReplicas": flow.finished_replicas,
-        "failedReplicas": sum(batch.failed_replicas for batch in flow.batches),
-        "startedAt": _time(flow.started_at),
-        "updatedAt": _time(flow.updated_at),
-        "finishedAt": _time(flow.finished_at),
-        "reason": reason,
-        "message": message,
-        "requestedBy": flow.requested_by,
-        "freezeOverride": flow.overridden,
-        "sequence": instance.sequence,
-        "version": instance.version,
-        "observedGeneration": flow.generation,
+        _STATUS.replicas: len(live),
+        _STATUS.available_replicas: sum(1 for pod in live.values() if pod.ready),
+        _STATUS.updated_replicas: len(new),
+        _STATUS.updated_ready_replicas: sum(1 for pod in new if pod.ready),
+        _STATUS.pods: sorted(pod.name for pod in live.values()),
+        _STATUS.replicas_to_process: flow.to_process,
+        _STATUS.update_revision: flow.target_revision,
+        _STATUS.conditions: [_condition(batch, live) for batch in flow.batches],
+        _STATUS.paused: flow.paused and not flow.phase.finished,
+        _STATUS.phase: flow.phase,
+        _STATUS.finished: flow.phase.finished,
+        _STATUS.batches: flow.total,
+        _STATUS.finished_batches: flow.finished_batches,
+        _STATUS.finished_replicas: flow.finished_replicas,
+        _STATUS.failed_replicas: sum(batch.failed_replicas for batch in flow.batches),
+        _STATUS.started_at: _time(flow.started_at),
+        _STATUS.updated_at: _time(flow.updated_at),
+        _STATUS.finished_at: _time(flow.finished_at),
+        _STATUS.reason: reason,
+        _STATUS.message: message,
+        _STATUS.requested_by: flow.requested_by,
+        _STATUS.freeze_override: flow.overridden,
+        _STATUS.sequence: instance.sequence,
+        _STATUS.version: instance.version,
+        _STATUS.observed_generation: flow.generation,
     }
 
 
@@ -67,20 +80,20 @@ def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
     pods = {uid: pod for uid, pod in live.items() if pod.batch == batch.number}
     failures = failure_details(batch, pods.items())
     return {
-        "batch": batch.number,
-        "batchSize": batch.size,
-        "canary": batch.canary,
-        "phase": batch.phase,
-        "failedReplicas": batch.failed_replicas,
-        "pods": [
+        _BATCH.batch: batch.number,
+        _BATCH.batch_size: batch.size,
+        _BATCH.canary: batch.canary,
+        _BATCH.phase: batch.phase,
+        _BATCH.failed_replicas: batch.failed_replicas,
+        _BATCH.pods: [
             _pod(uid, pod, batch, failures.get(uid, {}))
             for uid, pod in sorted(pods.items(), key=lambda item: item[1].name)
         ],
-        "reason": batch.reason,
-        "message": batch.message,
-        "startedAt": _time(batch.started_at),
-        "pulledInAt": _time(batch.pulled_in_at),
-        "finishedAt": _time(batch.finished_at),
+        _BATCH.reason: batch.reason,
+        _BATCH.message: batch.message,
+        _BATCH.started_at: _time(batch.started_at),
+        _BATCH.pulled_in_at: _time(batch.pulled_in_at),
+        _BATCH.finished_at: _time(batch.finished_at),
     }
 
 
@@ -91,13 +104,13 @@ def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
     elif pod.gate == "open" and pod.ready:
         pull_in = PullInStatus.SUCCEEDED
     return {
-        "name": pod.name,
-        "ip": pod.ip,
-        "port": pod.port,
-        "phase": pod.phase,
-        "pullInStatus": pull_in,
-        "uid": uid,
-        "reason": pod.reason if pod.phase == PodPhase.FAILED else "",
+        _POD.name: pod.name,
+        _POD.ip: pod.ip,
+        _POD.port: pod.port,
+        _POD.phase: pod.phase,
+        _POD.pull_in_status: pull_in,
+        _POD.uid: uid,
+        _POD.reason: pod.reason if pod.phase == PodPhase.FAILED else "",
         **detail,
     }
 
