@@ -1,14 +1,14 @@
-"""The ways in which work can fail: the world is away for now, the work itself is at fault, or a setting is."""
+"""The ways in which work can fail: a server is away, the work itself is at fault, or a setting is."""
 
 from __future__ import annotations
 
 
 class Unavailable(Exception):
-    """A server that we need does not answer now. Trying again later is right, for as long as it takes."""
+    """A required server does not answer now: retry for as long as it takes."""
 
 
 class Poison(Exception):
-    """A message that can't be worked on, however often it is tried: it goes to the dead letters."""
+    """A message that can never be handled: it goes to the dead letters."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

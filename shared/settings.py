@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     event_store: str = Field(
         "http://127.0.0.1:9200", pattern=r"^(sqlite:///.+|https?://[^,\s]+(\s*,\s*https?://[^,\s]+)*)$"
     )
-    """`http(s)://…` is Elasticsearch, of which several hosts may be given, comma-separated; `sqlite:///path` the
+    """`http(s)://…` is Elasticsearch, with one or more hosts, comma-separated; `sqlite:///path` the
     sandbox's store."""
     elasticsearch_api_key: SecretStr = SecretStr("")
     elasticsearch_username: str = ""
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     """A watch without event or bookmark for so long counts as dead: a fresh list follows."""
 
     traces: str = Field("", pattern=r"^(https?://.+)?$")
-    """An OpenTelemetry collector (OTLP over HTTP) that is told a trace of each release; empty: none."""
+    """An OpenTelemetry collector (OTLP over HTTP) that receives a trace of each release; empty: none."""
 
     health_host: str = "127.0.0.1"
     health_port: int = Field(0, ge=0, le=65535)

@@ -1,4 +1,4 @@
-"""The events service: reads what the others tell on Kafka, writes the release log. Wiring only."""
+"""The events service: reads what the others publish on Kafka, writes the release log. Wiring only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.events.handlers import Writer
+from services.events.log_writer import LogWriter
 from shared.domain.topics import CLONESET_EVENTS, CLUSTER_EVENTS, DEPLOYFLOW_EVENTS, PHASE_EVENTS
 from shared.event_store import open_store
 from shared.service.process import Context, run
@@ -20,13 +20,13 @@ _STORE = "event store"
 async def build(context: Context) -> AsyncIterator[None]:
     store = open_store(context.settings)
 
-    def tell(trouble: str) -> None:
+    def report(trouble: str) -> None:
         if trouble:
             context.health.missing(_STORE, trouble)
         else:
             context.health.there(_STORE)
 
-    writer = Writer(store, context.kafka.dead_letter, tell, cluster=context.settings.cluster_name)
+    writer = LogWriter(store, context.kafka.dead_letter, report, cluster=context.settings.cluster_name)
     try:
         await context.wait_for(_STORE, store.prepare)
         context.kafka.consume_batches(TOPICS, group=NAME, write=writer.write)
@@ -36,6 +36,6 @@ async def build(context: Context) -> AsyncIterator[None]:
 
 
 def main() -> None:
-    # documents live for a moment and refer to nothing: looking for cycles among them takes a fifth of all the work
+    # documents are short-lived and have no reference cycles: searching for those would take a fifth of all the work
     gc.set_threshold(50_000, 20, 100)
     run(NAME, build)

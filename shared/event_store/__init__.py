@@ -34,7 +34,7 @@ _SQLITE = "sqlite:///"
 
 
 def open_store(settings: Settings) -> EventStore:
-    """The store at `settings.event_store`; nothing is asked of it yet. Raises ValueError for another scheme."""
+    """Return the store at `settings.event_store`, without a request to it. Raise ValueError for another scheme."""
     where = settings.event_store
     if where.startswith(_SQLITE):
         from shared.event_store.sqlite import SqliteStore

@@ -1,8 +1,8 @@
 """The release log in Elasticsearch: one data stream a kind of document, written in bulk.
 
-A bulk answers item by item, and only some refusals are the document's own fault. What the document can be
-blamed for is told to the caller; everything else is the server's state, and what it did not take is to be
-written again later: a document whose answer was lost answers 409 then, which is what we wanted.
+A bulk answers item by item, and only some refusals are the document's own fault. A document's own
+fault is reported to the caller. Everything else is the server's state, and the documents that it did not accept are
+to be written again later: one whose answer was lost is answered by 409 then, which counts as stored.
 """
 
 from __future__ import annotations
@@ -331,9 +331,9 @@ def _reason(error: Json) -> str:
 
 
 def _why(error: ApiError) -> str:
-    """Elasticsearch's reason; what stands between us and it may answer without one."""
-    told = error.body.get("error") if isinstance(error.body, dict) else None
-    return _reason(told) if isinstance(told, dict) else error.message
+    """Return Elasticsearch's reason; a proxy before it may answer without one."""
+    reported = error.body.get("error") if isinstance(error.body, dict) else None
+    return _reason(reported) if isinstance(reported, dict) else error.message
 
 
 def _without_password(url: str) -> str:

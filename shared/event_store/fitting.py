@@ -20,7 +20,7 @@ _DAY_AND_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}(T\S+)?")
 
 
 def misfit(document: Document) -> str:
-    """What Elasticsearch would refuse the document for, with the field's name; empty when it would take it."""
+    """Return why Elasticsearch would refuse the document, with the field's name; empty if it would accept it."""
     size = len(document.id.encode(errors="surrogatepass"))
     if not 0 < size <= LONGEST_ID:
         return f"id: must have 1 to {LONGEST_ID} bytes, has {size}"

@@ -1,7 +1,7 @@
 """The release log has two homes: Elasticsearch in production, a file in the sandbox.
 
 Whoever writes it (the events service) and whoever reads it (`triton log`) must not notice which one it is.
-This is what both offer. A document has a deterministic id, so that telling the same thing twice, which
+This is what both offer. A document has a deterministic id, so that publishing the same fact twice, which
 Kafka's at-least-once delivery does, leaves one document.
 """
 

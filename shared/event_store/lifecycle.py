@@ -46,10 +46,12 @@ async def prepare_lifecycle(client: AsyncElasticsearch, settings: Settings, answ
 
 async def _found(client: AsyncElasticsearch, answer: Answer) -> dict[str, Any]:
     try:
-        told = await answer(client.cluster.get_component_template(name=templates.LIFECYCLE), frozenset({404}))
+        answered = await answer(
+            client.cluster.get_component_template(name=templates.LIFECYCLE), frozenset({404})
+        )
     except NotFoundError:
         return {}
-    (one,) = told["component_templates"]
+    (one,) = answered["component_templates"]
     return dict(one["component_template"])
 
 
@@ -57,7 +59,7 @@ async def _prepare_policy(client: AsyncElasticsearch, settings: Settings, answer
     name = settings.elasticsearch_ilm_policy or templates.POLICY
     ours = templates.policy(settings.elasticsearch_retention_days)
     try:
-        told = await answer(client.ilm.get_lifecycle(name=name), frozenset({404}))
+        answered = await answer(client.ilm.get_lifecycle(name=name), frozenset({404}))
     except NotFoundError:
         if settings.elasticsearch_ilm_policy:
             msg = (
@@ -68,9 +70,9 @@ async def _prepare_policy(client: AsyncElasticsearch, settings: Settings, answer
         return
     if settings.elasticsearch_ilm_policy:
         return
-    found = told[name]["policy"]
+    found = answered[name]["policy"]
     if not templates.is_ours(found):
-        _log.info("the ILM policy %s was changed by somebody: it is left as it is", name)
+        _log.info("the ILM policy %s was changed by somebody and is left unchanged", name)
     elif found["phases"] != ours["phases"]:
         await answer(client.ilm.put_lifecycle(name=name, policy=ours))
 

@@ -1,4 +1,4 @@
-"""What the stores tell Prometheus of their writes."""
+"""Prometheus metrics of the stores' writes."""
 
 from __future__ import annotations
 

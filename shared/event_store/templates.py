@@ -1,4 +1,4 @@
-"""What Elasticsearch is told about our documents: the type of every field, and how the data streams are made.
+"""Elasticsearch's templates for our documents: the type of every field, and the settings of the data streams.
 
 Fields that are not named here are kept in the document but can't be searched: a service of a newer version
 beside an older mapping loses nothing, and nobody's data makes the mapping grow. Hence `dynamic: false`, not
@@ -129,7 +129,7 @@ def fields(stream: Stream) -> dict[str, Json]:
 
 
 def mapping(flat: dict[str, Json]) -> Json:
-    """Elasticsearch's nested form of fields given by their dotted names."""
+    """Return Elasticsearch's nested form of fields that have dotted names."""
     root: Json = {}
     for name, kind in flat.items():
         *parents, leaf = name.split(".")
@@ -149,10 +149,10 @@ POLICY: Final = "triton-events"
 
 
 def component_template() -> Json:
-    """What the three streams share."""
+    """Return the settings that the three streams share."""
     return {
         "version": VERSION,
-        # newer Elasticsearch would take its own for everything that is called logs-…: documents come back as told
+        # newer Elasticsearch would take its own for everything that is called logs-…: documents come back as written
         "template": {"settings": {"index.mode": "standard"}, "mappings": mapping(EVERY)},
         "_meta": {"description": "Fields of every Triton event", "managed_by": "triton"},
     }
@@ -184,7 +184,7 @@ def data_stream_lifecycle(settings: Settings) -> Json:
 
 
 def policy(retention_days: int) -> Json:
-    """Our policy of ILM, written out as Elasticsearch gives it back: so it can be told from one that was changed."""
+    """Return our ILM policy in the form in which Elasticsearch returns it, to detect a changed one."""
     phases: Json = {
         "hot": {
             "min_age": "0ms",
@@ -200,13 +200,13 @@ def policy(retention_days: int) -> Json:
 
 
 def is_ours(found: Json) -> bool:
-    """Whether a policy is as we made it."""
+    """Decide whether a policy is unchanged since we made it."""
     days = (found.get("_meta") or {}).get("retention_days")
     return isinstance(days, int) and found.get("phases") == policy(days)["phases"]
 
 
 def index_template(stream: Stream) -> Json:
-    """Of the data streams of one kind, whatever the prefix."""
+    """Return the index template of the data streams of one kind, with any prefix."""
     return {
         "version": VERSION,
         "priority": PRIORITY,

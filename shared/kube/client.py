@@ -70,7 +70,7 @@ VERSION = Resource("", "version")
 
 
 class ApiError(Exception):
-    """The API server's refusal: its code, reason and words."""
+    """The API server's refusal: its code, reason and message."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -87,7 +87,7 @@ class ApiError(Exception):
         return self.code == 401 or (self.code == 403 and 'User "' in str(self) and "cannot" in str(self))
 
     def waited_for(self, service: str) -> Unavailable:
-        """Of missing rights: what that service waits for, and what to do about it."""
+        """Return the error of missing rights: what the service waits for, and what to do about it."""
         return Unavailable(f"not allowed: {self} (give the {service} the rights of deploy/rbac)")
 
     @classmethod
@@ -129,7 +129,7 @@ class Client:
     async def connect(
         cls, kubeconfig: Path | None, *, agent: str, requests_per_second: float = 400
     ) -> Client:
-        """From a service account, a kubeconfig given, KUBECONFIG or ~/.kube/config; raises `ConfigError`."""
+        """Connect by a service account, the passed kubeconfig, KUBECONFIG or ~/.kube/config; raise `ConfigError`."""
         from kubernetes.aio import client, config
 
         configuration = client.Configuration()
@@ -224,7 +224,7 @@ class Client:
     async def watch(
         self, resource: Resource, namespace: str | None, query: dict[str, str], *, silence_seconds: float
     ) -> AsyncGenerator[bytes]:
-        """The lines of a watch until the server ends it; `Unavailable` after a silence that is too long."""
+        """Yield the lines of a watch until the server ends it; raise `Unavailable` after too long a silence."""
         query = {**query, "watch": "1", "allowWatchBookmarks": "true"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_seconds)
         try:

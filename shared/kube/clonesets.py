@@ -11,7 +11,7 @@ from shared.domain.messages import AppRef, CloneSetFacts, FlowRef, Hold
 from shared.kube.reflector import Meta, int_or_percent
 
 SEQUENCE: Final = "apps.triton.io/sequence"
-"""The last command that was written into this CloneSet."""
+"""Sequence of the last command that was written into this CloneSet."""
 HOLD: Final = "apps.triton.io/hold"
 """JSON of `Hold`: the new pods of this batch wait for their pull_in."""
 REPLICAS: Final = "apps.triton.io/replicas"
@@ -82,22 +82,22 @@ class CloneSet(msgspec.Struct, frozen=True):
 
     @property
     def owner(self) -> str:
-        """The uid of the DeployFlow that controls it: so Triton 0.1.x claimed a CloneSet; empty for none."""
+        """Return the uid of the DeployFlow that owns it, as Triton 0.1.x wrote it; empty for none."""
         return next((str(ref["uid"]) for ref in self.metadata.owner_references if is_deployflow(ref)), "")
 
     @property
     def other_owners(self) -> list[dict[str, Any]]:
-        """The owner references without that claim."""
+        """Return the owner references without that one."""
         return [ref for ref in self.metadata.owner_references if not is_deployflow(ref)]
 
     @property
     def replicas_set(self) -> int | None:
-        """The replicas that Triton wrote last."""
+        """Return the replicas that Triton wrote last."""
         return _number(self.metadata.annotations.get(REPLICAS))
 
     @property
     def stopped(self) -> int:
-        """The replicas before a stop; 0 where nobody stopped it."""
+        """Return the replicas before a stop; 0 if it was not stopped."""
         return _number(self.metadata.annotations.get(STOPPED)) or 0
 
     @property
@@ -106,7 +106,7 @@ class CloneSet(msgspec.Struct, frozen=True):
 
 
 def release_of(meta: Meta) -> FlowRef | None:
-    """The release under way, as the CloneSet remembers it; None too where somebody wrote over it."""
+    """Return the release under way that the CloneSet names; None if none, or if the annotation is unreadable."""
     try:
         return FlowRef.model_validate_json(meta.annotations.get(RELEASE, ""))
     except ValueError:
@@ -118,7 +118,7 @@ def is_deployflow(owner: dict[str, Any]) -> bool:
 
 
 def _number(text: str | None) -> int | None:
-    """What Triton wrote; None where somebody else has written something over it."""
+    """Return what Triton wrote; None if somebody has overwritten it."""
     return int(text) if text and text.isdecimal() else None
 
 

@@ -1,6 +1,6 @@
 """The cluster's own Events about our objects, for the log: FailedScheduling, BackOff, Killing and the like.
 
-There are more Events than objects, and nobody asks for one again: they are passed on and not kept. One may come
+There are more Events than objects, and none is read twice: they are passed on and not kept. An Event may arrive
 before its object is known, so it waits a moment for it.
 """
 
@@ -23,7 +23,7 @@ from shared.kube.reflector import Meta, Reflector, milliseconds
 from shared.messaging.background_publisher import BackgroundPublisher
 
 PATIENCE_SECONDS: Final = 10.0
-"""For an object that an Event is about to appear."""
+"""How long an Event waits for its object to be known."""
 LOOK_SECONDS: Final = 1.0
 WAITING: Final = 10_000
 """Events of objects that are not known; most of them are not ours."""
@@ -65,19 +65,19 @@ class Event(msgspec.Struct, rename="camel", frozen=True):
 
     @property
     def times(self) -> int:
-        """How often it has been seen."""
+        """Return how often it has occurred."""
         return (self.series.count if self.series else 0) or self.count or 1
 
     @property
     def at(self) -> int:
-        """When it was seen last, in ms."""
+        """Return when it occurred last, in ms."""
         series = self.series.last_observed_time if self.series else None
         made = self.metadata.creation_timestamp
         return milliseconds(series or self.last_timestamp or self.event_time or made)
 
 
 class Subject(NamedTuple):
-    """The object that an Event is about, as far as it is ours."""
+    """The instance, release and application that an Event's object belongs to."""
 
     key: Key
     flow: FlowRef | None
@@ -115,7 +115,7 @@ class ClusterEvents:
         )
 
     def assigned(self) -> None:
-        """What was not ours until now may have been missed: list again. The ids make that harmless."""
+        """List again after a rebalance: Events of newly owned instances may be missing. Their ids make it harmless."""
         self._assigned.set()
 
     async def run(self) -> None:
@@ -171,7 +171,7 @@ class ClusterEvents:
 
 
 class _Passing(Reflector[Event]):
-    """A reflector that keeps nothing: each object is told as it passes, once each time that it changes."""
+    """A reflector that keeps nothing: it reports each object as it passes, once for each change."""
 
     async def _list(self, namespace: str | None) -> str:
         query = {**self._query, "limit": str(PAGE)}

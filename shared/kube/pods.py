@@ -131,7 +131,7 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def drain(self) -> Drain | None:
-        """Where it tells of its connections; None too where that can't be read."""
+        """Return where it reports its connections; None if nowhere, or if the annotations are unreadable."""
         try:
             return drain_of(self.metadata.annotations, self.ports)
         except ValueError:
@@ -139,7 +139,7 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def ports(self) -> list[int]:
-        """The TCP ports of its containers."""
+        """Return the TCP ports of its containers."""
         return [p.container_port for c in self.spec.containers for p in c.ports if p.protocol == "TCP"]
 
     @property
@@ -152,7 +152,7 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def sequence(self) -> int:
-        """Of the gate command that was carried out last on this pod."""
+        """Return the sequence of the gate command that was carried out last on this pod."""
         condition = self.condition(READINESS_GATE)
         if condition is None or not condition.message.startswith(_SEQUENCE):
             return 0
@@ -161,7 +161,7 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def drain_after(self) -> int:
-        """The seconds from the closing of its gate until it is asked for its connections."""
+        """Return the seconds from the closing of its gate until its connections are polled."""
         condition = self.condition(DRAINED)
         seconds = condition.message.removeprefix(_DRAIN_AFTER) if condition is not None else ""
         return int(seconds) if seconds.isdecimal() else 0
@@ -175,10 +175,10 @@ class Pod(msgspec.Struct, frozen=True):
 
 
 def gate_message(sequence: int) -> str:
-    """What the gate's condition says; `Pod.sequence` reads it back."""
+    """Return the message of the gate's condition; `Pod.sequence` reads it back."""
     return f"{_SEQUENCE}{sequence}"
 
 
 def drain_message(seconds: int) -> str:
-    """What the condition of a pod that drains says; `Pod.drain_after` reads it back."""
+    """Return the message of a draining pod's condition; `Pod.drain_after` reads it back."""
     return f"{_DRAIN_AFTER}{seconds}"

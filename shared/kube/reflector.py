@@ -1,8 +1,8 @@
-"""A picture of the cluster's objects that stays true: list, tell the difference, watch, and over again.
+"""A copy of the cluster's objects that stays current: list, report the differences, watch, and again.
 
 A watch may end at any moment, cleanly or not, or fall silent; after "410 Gone" events are missing, deletions
-among them. So a watch is opened again from its last version when it ends, and replaced by a fresh list,
-compared with what is known, when it can't be: nothing that happened in a gap is lost but its order.
+among them. So a watch that ends is opened again from its last version. Where that is impossible, a fresh list is
+compared with the copy: of what happened in a gap only the order is lost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.kube.client import PAGE, ApiError, Client, Json, Resource
 
 BACKOFF_SECONDS: Final = (0.2, 10.0)
 WATCH_SECONDS: Final = 300
-"""Asked of the server as the life of one watch, spread so that not all end at once."""
+"""The duration requested for one watch, spread so that not all end at once."""
 
 _restarts = Counter("triton_watch_restarts_total", "Watches opened again", ["resource", "why"])
 _log = logging.getLogger(__name__)
@@ -82,9 +82,9 @@ class _Gone(Exception):
 
 
 class Reflector(Generic[T]):
-    """Keeps `items` (by uid) like the server's and tells each change.
+    """Keeps `items` (by uid) equal to the server's and calls `changed` for each difference.
 
-    `changed(old, new)`: old is None for an object that appears, new is None for one that is gone.
+    `changed(old, new)`: old is None for a new object, new is None for a deleted one.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Reflector(Generic[T]):
         self.items: dict[str, T] = {}
         self._by_name: dict[tuple[str, str], T] = {}
         self._reached: dict[str | None, str] = {}
-        """How far each watch has come: an older object that is not known is gone."""
+        """The version that each watch has reached: an unknown object of an older version was deleted."""
         self._synced: set[str | None] = set()
         self.synced = asyncio.Event()
         self._troubles = dict.fromkeys(self._namespaces, "not listed yet")

@@ -91,7 +91,7 @@ _CLOUD_EVENT: Final[Json] = {
         "traceparent": {
             "type": "string",
             "description": "W3C Trace Context. Triton sends it with what is about a release where traces are on; on "
-            "deploy-commands it is the sender's, and the command is told in the sender's trace too.",
+            "deploy-commands it is the sender's, and the command's span is also in the sender's trace.",
             "examples": ["00-8d0f0f4e5f3a4c439f0e0d5d3a9a6f10-00f067aa0ba902b7-01"],
         },
     },

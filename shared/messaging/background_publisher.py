@@ -1,4 +1,4 @@
-"""What watches tell goes to Kafka in order, in the background: a watch never waits for a broker."""
+"""Publishes what watches report to Kafka, in order and in the background: a watch never waits for a broker."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _log = logging.getLogger(__name__)
 class BackgroundPublisher:
     """A queue of messages and the task (`run`) that publishes them, however long Kafka is away.
 
-    What waits here is lost with the process; its source tells it again when the next process lists.
-    `most`: how many wait at most; above it the oldest are given up. 0: as many as there are.
+    Waiting messages are lost with the process; their source publishes them again when the next process lists.
+    `most`: how many may wait; beyond it the oldest are dropped. 0: no limit.
     """
 
     def __init__(self, kafka: Kafka, most: int = 0) -> None:

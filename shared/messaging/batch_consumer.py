@@ -1,4 +1,4 @@
-"""Records of all keys in batches, for a handler that writes many at once as cheaply as one.
+"""Passes records of all keys on in batches, for a handler that writes many at once as cheaply as one.
 
 A batch is complete by count, by size or by age. While one is being written the next is made ready, so that this
 process and the server work at the same time. They begin in the order of Kafka; more than that is for the handler.
@@ -45,7 +45,7 @@ class BatchConsumer:
         self.offsets = Offsets()
 
     async def put(self, records: Sequence[Record]) -> None:
-        """Take these; waits while too many are under way."""
+        """Take records; wait while too many are under way."""
         # before any wait: a rebalance in it must forget all of these, since they come again from Kafka
         for record in records:
             self.offsets.took((record.topic, record.partition), record.offset, record.timestamp_ms)
@@ -58,7 +58,7 @@ class BatchConsumer:
             self._timer = asyncio.get_running_loop().call_later(self._limits.seconds, self._begin_soon)
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all that was taken is done, at most so long."""
+        """Wait until all records taken are done, at most so many seconds."""
         self._begin_soon()
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
@@ -73,7 +73,7 @@ class BatchConsumer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _begin(self) -> None:
-        """Begin to write what has been gathered, as soon as there is room for another batch."""
+        """Begin to write the gathered records, as soon as another batch may be under way."""
         await self._free.acquire()
         records, self._gathered, self._bytes = self._gathered, [], 0
         if self._timer is not None:

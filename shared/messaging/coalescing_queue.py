@@ -1,4 +1,4 @@
-"""Work that is marked as needed, per key: one at a time, and once more when it is marked meanwhile."""
+"""Runs work for marked keys: one run at a time for each key, and another one if the key is marked meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class CoalescingQueue:
-    """`mark(key)` sees to it that `work(key)` begins after the mark; marks that wait become one."""
+    """`mark(key)` guarantees that `work(key)` begins after the mark; waiting marks of a key become one."""
 
     def __init__(self, work: Callable[[Key], Awaitable[None]]) -> None:
         self._work = work
@@ -25,7 +25,7 @@ class CoalescingQueue:
             self._tasks[key] = asyncio.create_task(self._run(key))
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all that is marked is done, at most so long."""
+        """Wait until the work of all marks is done, at most so many seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=seconds)
 
@@ -38,5 +38,5 @@ class CoalescingQueue:
                 except Exception:
                     _log.exception("work failed", extra={"triton.key": str(key)})
         finally:
-            # no await since the last look at the marks: a later mark starts a task of its own
+            # no await since the last check of the marks: a later mark starts a task of its own
             del self._tasks[key]

@@ -1,4 +1,4 @@
-"""How far behind its topics a consumer group is: what Kafka has of the partitions owned here and is not done yet."""
+"""Measures a consumer group's lag: the records of the partitions owned here that are not done yet."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def behind(
 
 
 async def measure(consumer: AIOKafkaConsumer, group: str, names: Mapping[str, str], offsets: Offsets) -> None:
-    """Set the gauges of a group. `names`: of its topics, by their names with the prefix."""
-    mine = Counter(names[tp.topic] for tp in consumer.assignment())
+    """Set the gauges of a group. `names`: its topics without the prefix, by their names with it."""
+    owned = Counter(names[tp.topic] for tp in consumer.assignment())
     try:
-        # of a partition of which nothing was fetched yet neither is known
+        # before the first fetch of a partition neither value is known
         known = [(tp, end) for tp in consumer.assignment() if (end := consumer.highwater(tp)) is not None]
         ends = {(names[tp.topic], tp.partition): (end, await consumer.position(tp)) for tp, end in known}
     except KafkaError:
-        return  # a rebalance; the next time will do
+        return  # a rebalance: the next measurement follows
     for topic, found in behind(names.values(), ends, offsets, time.time()).items():
         _records.labels(group, topic).set(found.records)
         _seconds.labels(group, topic).set(found.seconds)
-        _partitions.labels(group, topic).set(mine[topic])
+        _partitions.labels(group, topic).set(owned[topic])

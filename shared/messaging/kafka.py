@@ -48,7 +48,7 @@ REVOKE_SECONDS: Final = 3.0
 STOP_SECONDS: Final = 5.0
 """For the work under way and its commit, and again for the producer: together well below a service's own limit."""
 POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
-"""Waiting for a server that is away must not cost the partitions; heartbeats tell that we live."""
+"""Waiting for a server that is away must not cost the partitions; heartbeats show that the consumer is alive."""
 BATCH_BYTES: Final = 1 << 14
 """What is written in batches is read in batches: fewer, or what comes within the longest wait of a fetch."""
 POLL_MS: Final = 50
@@ -63,7 +63,7 @@ LARGEST_REQUEST: Final = 8 << 20
 REPLY_SECONDS: Final = 5.0
 """So long an answer may hold up the commands after it."""
 APPEAR_SECONDS: Final = 10.0
-"""From the making of a topic until a broker tells of it: milliseconds, mostly."""
+"""From the creation of a topic until a broker lists it: mostly milliseconds."""
 LARGEST_HEADERS: Final = 20_000
 """A dead letter keeps no headers that have more: it must fit into a message itself."""
 
@@ -75,7 +75,7 @@ _log = logging.getLogger(__name__)
 
 
 def connection(settings: Settings) -> dict[str, Any]:
-    """The arguments that every aiokafka client of ours connects with."""
+    """Return the connection arguments of every aiokafka client."""
     secure = settings.kafka_security_protocol
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap,
@@ -98,7 +98,7 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 def decode(record: Record) -> Any:
-    """The message in a record of one of our topics; raises `Poison` when it is none."""
+    """Decode the message in a record of one of our topics; raise `Poison` when it is invalid."""
     try:
         return ADAPTERS[record.topic].validate_json(record.value)
     except ValidationError as error:
@@ -106,13 +106,13 @@ def decode(record: Record) -> Any:
 
 
 def timestamp() -> str:
-    """Now, as CloudEvents write it."""
+    """Return the current time in the format of CloudEvents."""
     now = time.time()
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """The partition that Kafka's default partitioner gives to a key."""
+    """Return the partition that Kafka's default partitioner chooses for a key."""
     return int((murmur2(key.encode()) & 0x7FFFFFFF) % partitions)
 
 
@@ -170,7 +170,7 @@ class Consumer:
         return consumer
 
     def owns(self, key: str) -> bool:
-        """Whether this process has the partition of an instance; nobody else acts for it then."""
+        """Decide whether this process owns the partition of an instance; no other one acts for it then."""
         return bool(self.partitions) and partition_of(key, self.partitions) in self.owned
 
     async def _take(self, raw: Any) -> None:
@@ -219,14 +219,14 @@ class Consumer:
             TopicPartition(self._kafka.settings.topic(name), partition): offset
             for (name, partition), offset in self._work.offsets.take_commits().items()
         }
-        mine = self.consumer.assignment()
-        if commits := {tp: offset for tp, offset in commits.items() if tp in mine}:
-            # what could not be committed comes again, and every handler bears that
+        owned = self.consumer.assignment()
+        if commits := {tp: offset for tp, offset in commits.items() if tp in owned}:
+            # records that could not be committed are delivered again, which every handler tolerates
             with contextlib.suppress(KafkaError):
                 await self.consumer.commit(commits)
 
     async def measure(self) -> None:
-        """Tell the metrics how far behind it is."""
+        """Update the metrics of its lag."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COMMIT_SECONDS):
                 await consumer_lag.measure(self.consumer, self._group, self._names, self._work.offsets)
@@ -250,7 +250,7 @@ async def _raw(message: StreamMessage[Any]) -> Any:
 
 
 class Kafka:
-    """What a service has of Kafka: its consumers and one idempotent producer."""
+    """The Kafka clients of a service: its consumers and one idempotent producer."""
 
     def __init__(self, settings: Settings, service: str) -> None:
         self.settings = settings
@@ -271,7 +271,7 @@ class Kafka:
         )
 
     def consume_by_key(self, names: Sequence[str], *, group: str, handle: Handle) -> Consumer:
-        """Work on the records of these topics in order per key."""
+        """Handle the records of these topics in order for each key."""
         consumer = Consumer(self, names, group, Lanes(handle, self.dead_letter))
         self._consumers.append(consumer)
         return consumer
@@ -296,7 +296,7 @@ class Kafka:
         return consumer
 
     async def start(self) -> None:
-        """Raises `ConfigError` for a setting that the broker refuses."""
+        """Start; raise `ConfigError` for a setting that the broker refuses."""
         await self.broker.connect()
         try:
             # each waits for its group to settle: all at once wait as long as one; the broker then finds them started
@@ -311,10 +311,10 @@ class Kafka:
         self._tasks.append(asyncio.create_task(self._commit_forever()))
 
     async def stop(self) -> None:
-        """Finish what is under way. While Kafka is away it is left: it comes again."""
+        """Finish the work under way. While Kafka is away the work is abandoned: it is delivered again."""
         for task in self._tasks:
             task.cancel()
-        # a commit, and the end of the producer, would wait for as long as Kafka is away
+        # a commit and the stop of the producer would wait for as long as Kafka is away
         for ending in (
             asyncio.gather(*(consumer.stop() for consumer in self._consumers)),
             self.broker.stop(),
@@ -357,7 +357,7 @@ class Kafka:
             _published.labels(topic).inc()
 
     def cloud_event(self, id: str, kind: str, subject: str, at: str) -> dict[str, str]:
-        """The headers of a JSON message as a CloudEvent in Kafka's binary mode."""
+        """Return the headers of a JSON message as a CloudEvent in Kafka's binary mode."""
         return {
             "content-type": "application/json",
             "ce_specversion": "1.0",
@@ -384,7 +384,7 @@ class Kafka:
             _log.warning("topic %s takes no answer (%r): is there such a topic?", topic, error)
 
     async def dead_letter(self, record: Record, reason: str, message: str) -> None:
-        """Put a record aside with the reason, so that its partition goes on."""
+        """Write a record to the dead letters with the reason, so that its partition continues."""
         size = sum(len(name) + len(value.encode()) for name, value in record.headers.items())
         whole = size <= LARGEST_HEADERS
         headers = {
@@ -442,7 +442,7 @@ def _for_broker(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 async def ensure_topics(settings: Settings) -> None:
-    """Make the topics that are not there; the partitions of those that are stay. Raises `Unavailable`."""
+    """Create the missing topics; existing ones keep their partitions. Raise `Unavailable`."""
     admin = AIOKafkaAdminClient(client_id=f"{settings.prefix}-topics", **connection(settings))
     try:
         await admin.start()
@@ -460,17 +460,17 @@ async def ensure_topics(settings: Settings) -> None:
                     for name in missing
                 ]
             )
-            for name, code, *told in answer.topic_errors:
+            for name, code, *details in answer.topic_errors:
                 # another replica may have been faster
                 if code not in {0, TopicAlreadyExistsError.errno}:
-                    why = ": ".join([for_code(code).__name__, *filter(None, told)])
-                    msg = f"Kafka at {settings.kafka_bootstrap} does not make the topic {name}: {why}"
+                    why = ": ".join([for_code(code).__name__, *filter(None, details)])
+                    msg = f"Kafka at {settings.kafka_bootstrap} did not create the topic {name}: {why}"
                     raise Unavailable(msg)
-            # a consumer that finds its topics missing does not look again soon
+            # a consumer that finds its topics missing does not retry soon
             async with asyncio.timeout(APPEAR_SECONDS):
                 while not set(missing) <= set(await admin.list_topics()):
                     await asyncio.sleep(0.05)
-            _log.info("topics made: %s", ", ".join(missing))
+            _log.info("topics created: %s", ", ".join(missing))
     except (KafkaError, OSError) as error:
         msg = f"Kafka at {settings.kafka_bootstrap} does not answer yet ({error})"
         raise Unavailable(msg) from error

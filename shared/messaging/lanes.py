@@ -1,9 +1,9 @@
-"""At-least-once work in order per key: what a consumer needs between Kafka and its handlers.
+"""Handles records at least once and in order for each key, between a consumer and its handlers.
 
-Records of one key are worked on one after another, those of different keys side by side, so that one slow
-application holds up no other. An offset counts as done when every record before it in its partition is;
-only such offsets are committed. A handler that finds a server away is tried again with back-off for as long
-as it takes; a record that is itself at fault is put aside, and its lane goes on.
+Records of one key are handled one after another, those of different keys in parallel, so that one slow
+application delays no other. An offset counts as done when every record before it in its partition is;
+only such offsets are committed. A handler that finds a server away is retried with back-off for as long
+as it takes; a record that is itself at fault becomes a dead letter, and its lane continues.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from shared.domain.record import Record
 from shared.errors import Poison, Unavailable
 
 ATTEMPTS: Final = 3
-"""How often a record that raises is tried before it counts as being at fault itself."""
+"""How often a record that raises is tried before it counts as at fault itself."""
 BACKOFF_SECONDS: Final = (0.1, 10.0)
 FOLD: Final = 200
-"""How many waiting records of one key a handler is given at once."""
+"""How many waiting records of one key are passed to a handler at once."""
 IN_FLIGHT: Final = 2_000
 """Records taken from Kafka and not done yet; above it no more are taken."""
 
@@ -48,7 +48,7 @@ class Offsets:
 
     def done(self, partition: Partition, offset: int) -> None:
         pending = self._pending.get(partition)
-        if pending is None:  # given away in a rebalance meanwhile
+        if pending is None:  # another process owns it since a rebalance
             return
         done = self._done.setdefault(partition, set())
         done.add(offset)
@@ -107,7 +107,7 @@ class Lanes:
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all that was taken is done, at most so long."""
+        """Wait until all records taken are done, at most so many seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
@@ -130,7 +130,7 @@ class Lanes:
 
 
 def waits() -> Iterator[float]:
-    """Seconds to wait before each attempt after the first: ever more, up to a ceiling, and never in step with others."""
+    """Yield the seconds to wait before each retry: growing to a ceiling, with jitter."""
     wait, most = BACKOFF_SECONDS
     while True:
         yield wait * random.uniform(0.5, 1.0)
@@ -138,7 +138,7 @@ def waits() -> Iterator[float]:
 
 
 async def carry_out(handle: Handle, put_aside: PutAside, key: str, records: list[Record]) -> None:
-    """All the records together; where that fails each by itself, so that only the faulty one is put aside."""
+    """Handle all records together; if that fails, each by itself, so that only the faulty one becomes a dead letter."""
     failures = 0
     for wait in waits():
         try:
@@ -162,7 +162,7 @@ async def carry_out(handle: Handle, put_aside: PutAside, key: str, records: list
 
 
 async def lay_aside(put_aside: PutAside, record: Record, reason: str, message: str) -> None:
-    """Put a record aside, however long that takes."""
+    """Write a record to the dead letters, retrying for as long as that takes."""
     for wait in waits():
         try:
             await put_aside(record, reason, message)

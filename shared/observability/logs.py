@@ -11,7 +11,7 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 
 
 class JsonFormatter(logging.Formatter):
-    """Fields given as `extra=` become fields of the object."""
+    """Add the fields of `extra=` to the object."""
 
     def __init__(self, service: str) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""What the releases of an instance say of it, and the specs of new ones."""
+"""The history of an instance's releases, and the specs of new ones."""

@@ -1,4 +1,4 @@
-"""What the releases of an instance tell of it: which were good, and how many pods it has now. Pure."""
+"""Reads from the releases of an instance which were successful, and how many pods it has now. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Json = dict[str, Any]
 _OF_ONE_RELEASE: Final = df.inherited_by(df.InheritedBy.NONE)
 """Strategy fields that say where a release stood; a new one starts from its beginning."""
 _OF_THE_APPLICATION: Final = df.inherited_by(df.InheritedBy.ALL)
-"""Strategy fields that describe the application, whatever the release of it."""
+"""Strategy fields that describe the application, not one release of it."""
 _IDENTITY: Final = ("appID", "groupID", "appName", "instanceName")
 
 
 def updates(releases: Sequence[Json]) -> list[Json]:
-    """The releases that brought a template, oldest first."""
+    """Return the releases with a template, oldest first."""
     found = [flow for flow in releases if flow["spec"].get("action") in df.UPDATING]
     return sorted(found, key=age)
 
@@ -38,7 +38,7 @@ def is_good(flow: Json) -> bool:
 
 
 def last_good(releases: Sequence[Json], instance: str) -> Json:
-    """The newest successful create, update or rollback; raises `Refusal` where there is none."""
+    """Return the newest successful create, update or rollback; raise `Refusal` if there is none."""
     brought = updates(releases)
     for flow in reversed(brought):
         if is_good(flow):
@@ -103,7 +103,7 @@ def _runs(flow: Json) -> bool:
 
 
 def stopped_from(cloneset: Json | None) -> int:
-    """The count that a stopped instance had before; 0 where nobody stopped it."""
+    """Return the replicas of a stopped instance before its stop; 0 if it was not stopped."""
     return _read(cloneset).stopped if cloneset is not None else 0
 
 
@@ -112,8 +112,8 @@ def _read(cloneset: Json) -> CloneSet:
 
 
 def identity(releases: Sequence[Json], instance: str) -> Json:
-    """Whose instance it is, as its newest release has it: all that an action without a template tells of the
-    application. Raises `Refusal` where it never had a release.
+    """Return the names and ids of the application from its newest release: all that an action without a template
+    contains of it. Raise `Refusal` if there is no release.
     """
     if not releases:
         raise Refusal("NoRelease", f"{instance} has no release: create it first (action create)")
@@ -123,13 +123,13 @@ def identity(releases: Sequence[Json], instance: str) -> Json:
 
 
 def of_the_application(base: Json) -> Json:
-    """What the strategy of `base` says of the application rather than of that one release."""
+    """Return the fields of `base`'s strategy that describe the application, not that one release."""
     strategy = base["spec"].get("updateStrategy") or {}
     return {key: value for key, value in strategy.items() if key in _OF_THE_APPLICATION}
 
 
-def anew(base: Json, action: df.Action, replicas: int | None) -> Json:
-    """The spec of a new release of what `base` released, with its strategy from the beginning."""
+def new_spec(base: Json, action: df.Action, replicas: int | None) -> Json:
+    """Return the spec of a new release of `base`'s application, with its strategy from the beginning."""
     application: Json = copy.deepcopy(base["spec"]["application"])
     if replicas is not None:
         application["replicas"] = replicas
@@ -142,7 +142,7 @@ def anew(base: Json, action: df.Action, replicas: int | None) -> Json:
 
 
 def rollback(base: Json, replicas: int | None, strategy: Json | None = None) -> df.DeployFlowSpec:
-    """The spec of the way back to `base`: at once and all of it, but for what `strategy` says."""
+    """Return the spec of a rollback to `base`: all pods in one batch, unless `strategy` says otherwise."""
     fast: Json = {"mode": str(df.Mode.AUTO), **of_the_application(base)}
-    spec = anew(base, df.Action.ROLLBACK, replicas) | {"updateStrategy": fast | (strategy or {})}
+    spec = new_spec(base, df.Action.ROLLBACK, replicas) | {"updateStrategy": fast | (strategy or {})}
     return df.DeployFlowSpec.model_validate(spec)

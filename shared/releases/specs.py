@@ -1,4 +1,4 @@
-"""The specs of new releases of an instance: pure, from what is known of it and what was asked for."""
+"""Builds the specs of new releases from the state of an instance and a request. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 class Unfit(Exception):
-    """What was asked for does not fit; `field` is the one at fault, as the wire has it, where it is only one."""
+    """A request that does not fit; `field`: the field at fault by its wire name, if it is only one."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}" if field else problem)
@@ -68,7 +68,7 @@ def update(known: Known, wish: Wish) -> DeployFlowSpec:
 
 def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
     """The same from `base`, the last good release, and the count that there is."""
-    spec = history.anew(base, Action.UPDATE, replicas if wish.replicas is None else wish.replicas)
+    spec = history.new_spec(base, Action.UPDATE, replicas if wish.replicas is None else wish.replicas)
     containers: list[Json] = spec["application"]["template"]["spec"]["containers"]
     names = [container["name"] for container in containers]
     if wish.container is None and len(containers) > 1:
@@ -104,7 +104,7 @@ def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = N
 
 
 def replicas_of(known: Known) -> int:
-    """The count that it is meant to have now."""
+    """Return the replicas that it is meant to have now."""
     replicas = history.replicas_now(known.releases, known.cloneset)
     if replicas is None:
         raise Refusal(
@@ -115,14 +115,14 @@ def replicas_of(known: Known) -> int:
 
 
 def _patience(known: Known) -> Json:
-    """How long its containers may take to start, as its last good release has it."""
+    """Return how long its containers may take to start, from its last good release."""
     try:
-        told = history.of_the_application(history.last_good(known.releases, known.instance))
+        strategy = history.of_the_application(history.last_good(known.releases, known.instance))
     except Refusal:
         return {}
     # an update's strategy has fields that these actions have not
     own = {info.alias for info in NonUpdateStrategy.model_fields.values()}
-    return {key: value for key, value in told.items() if key in own}
+    return {key: value for key, value in strategy.items() if key in own}
 
 
 def restart(known: Known, strategy: Json) -> DeployFlowSpec:
@@ -196,7 +196,7 @@ def brought_by(flow: Json, earlier: Json) -> bool:
 def release(
     spec: DeployFlowSpec, *, namespace: str, request_id: str, requested_by: str, freeze_override: str = ""
 ) -> Json:
-    """The DeployFlow to create; the same request gives the same name."""
+    """Return the DeployFlow to create; the same request results in the same name."""
     return manifest(
         spec,
         name=deployflow_name(spec.application.instance_name, request_id),

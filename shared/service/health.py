@@ -1,4 +1,4 @@
-"""What Kubernetes asks a service: is it alive, can it work now; and its metrics for Prometheus."""
+"""Answers the probes of Kubernetes (alive, ready) and serves the metrics for Prometheus."""
 
 from __future__ import annotations
 

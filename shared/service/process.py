@@ -1,7 +1,7 @@
-"""The life of a service's process: settings, logs, health, waiting for what it needs, a clean stop.
+"""Runs a service's process: settings, logs, health, waiting for dependencies, a clean stop.
 
-Kafka, Redis or Kubernetes may come up after us: we wait, say for what, and are not ready meanwhile. A
-background task that ends by itself is a fault: the process stops and is started anew.
+Kafka, Redis or Kubernetes may start later: the process waits, logs for what, and is not ready meanwhile. A
+background task that ends by itself is a fault: the process stops, and its supervisor restarts it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.settings import Settings, unfit
 STOP_SECONDS: Final = 15
 RETRY_SECONDS: Final = 0.5
 KAFKA_SECONDS: Final = 3.0
-"""So often Kafka is asked whether it is there, and so long it may take to answer."""
+"""How often Kafka is checked, and how long it may take to answer."""
 
 _ready = Gauge("triton_ready", "Whether the service has all that it needs, as /readyz says", ["service"])
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass
 class Context:
-    """What the runner gives to a service's wiring."""
+    """The clients and tasks that the runner provides to a service's wiring."""
 
     settings: Settings
     health: Health

@@ -127,7 +127,7 @@ async def test_all_services_make_the_topics_at_once(settings: Settings) -> None:
 
 
 async def test_topics_that_the_broker_does_not_make_are_not_taken_for_made(settings: Settings) -> None:
-    with pytest.raises(Unavailable, match=r"does not make the topic contract-.*InvalidReplicationFactor"):
+    with pytest.raises(Unavailable, match=r"did not create the topic contract-.*InvalidReplicationFactor"):
         await ensure_topics(settings.model_copy(update={"kafka_replication": 3}))
     assert await _partitions(settings, [settings.topic(name) for name in topics.ALL]) == {}
 

@@ -1,4 +1,4 @@
-"""What on-call people ask at night, as searches, panels and dashboards."""
+"""The saved searches, panels and dashboards: the questions of people on call."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Final
 
 from services.events.kibana.kql import Kql, known, one_of
 from services.events.kibana.objects import (
+    Column,
     Dashboard,
     Panel,
     Place,
@@ -19,13 +20,16 @@ from services.events.kibana.objects import (
     latest,
     lens,
     lines,
+    over_time,
     percentile,
+    percentiles,
     saved_search,
     smallest,
+    table,
     times,
     values,
 )
-from services.events.kibana.views import CLONESETS, DEPLOYFLOWS, EVERYTHING, PODS, VIEWS
+from services.events.kibana.views import CLONESETS, DEPLOYFLOWS, EVERYTHING, PODS, VIEWS, View
 from shared.domain.deployflow import FlowPhase
 from shared.domain.messages import PodTransition
 
@@ -39,6 +43,11 @@ def _pod(transition: PodTransition) -> Kql:
 
 
 STARTED_UP: Final = _pod(PodTransition.CONTAINERS_READY)
+
+RELEASES_COUNTED: Final = different("triton.uid", "releases")
+PODS_COUNTED: Final = different("kubernetes.pod.uid", "pods")
+LAST_REASON: Final = latest("event.reason", "last reason")
+LAST_SEEN: Final = largest("@timestamp", "last seen")
 
 # --- searches ---------------------------------------------------------------------------------------------
 
@@ -97,10 +106,9 @@ SEARCHES: Final = (A_RELEASES_STORY, A_PODS_STORY, FAILURES, LOGS, COMMANDS)
 
 # --- releases now -----------------------------------------------------------------------------------------
 
-RELEASES: Final = Panel(
+RELEASES: Final = table(
     "Releases, the newest change first",
     DEPLOYFLOWS,
-    "table",
     (
         values("triton.uid", "uid", by="changed", size=100, hidden=True),
         latest("kubernetes.namespace", "namespace"),
@@ -131,12 +139,13 @@ RELEASES_TAKEN_BACK: Final = _releases(
     "Releases failed or taken back",
     one_of("triton.phase", FlowPhase.FAILED, FlowPhase.ABORTED, FlowPhase.CANCELED),
 )
-BATCHES_OVER_TIME: Final = Panel(
+BATCHES_OVER_TIME: Final = over_time(
     "Batches by phase",
     DEPLOYFLOWS,
-    "bar_stacked",
-    (values("triton.batch_phase", "phase", by="batches"), times(), count("batches")),
-    known("triton.batch_phase"),
+    "triton.batch_phase",
+    "phase",
+    counted="batches",
+    where=known("triton.batch_phase"),
 )
 NOW: Final = Dashboard(
     "Releases now",
@@ -158,10 +167,9 @@ NOW: Final = Dashboard(
 
 # --- one release ------------------------------------------------------------------------------------------
 
-BATCHES: Final = Panel(
+BATCHES: Final = table(
     "Batches",
     DEPLOYFLOWS,
-    "table",
     (
         values("triton.batch", "batch", size=100),
         latest("triton.batch_phase", "came to"),
@@ -174,10 +182,9 @@ BATCHES: Final = Panel(
     ),
     known("triton.batch"),
 )
-STEPS: Final = Panel(
+STEPS: Final = table(
     "How long the steps of the batches took",
     DEPLOYFLOWS,
-    "table",
     (
         values("event.reason", "step", by="longest"),
         count("times"),
@@ -186,10 +193,9 @@ STEPS: Final = Panel(
     ),
     known("event.duration") & known("triton.batch"),
 )
-PODS_OF_A_RELEASE: Final = Panel(
+PODS_OF_A_RELEASE: Final = table(
     "Pods",
     PODS,
-    "table",
     (
         values("kubernetes.pod.name", "pod", by="last seen", size=200),
         latest("triton.batch", "batch"),
@@ -202,7 +208,7 @@ PODS_OF_A_RELEASE: Final = Panel(
         largest("triton.restarts", "restarts"),
         count("failures", FAILED),
         count("gone", _pod(PodTransition.GONE)),
-        largest("@timestamp", "last seen"),
+        LAST_SEEN,
     ),
     OF_A_RELEASE,
 )
@@ -218,12 +224,8 @@ CLONESET_COUNTS: Final = Panel(
     ),
     OF_A_RELEASE,
 )
-FACTS_OVER_TIME: Final = Panel(
-    "Facts by what happened",
-    EVERYTHING,
-    "bar_stacked",
-    (values("event.action", "what", by="facts"), times(), count("facts")),
-    OF_A_RELEASE,
+FACTS_OVER_TIME: Final = over_time(
+    "Facts by what happened", EVERYTHING, "event.action", "what", counted="facts", where=OF_A_RELEASE
 )
 STORY: Final = Dashboard(
     "One release's story",
@@ -244,63 +246,43 @@ STORY: Final = Dashboard(
 
 # --- failures ---------------------------------------------------------------------------------------------
 
-FAILURES_OVER_TIME: Final = Panel(
-    "Failures over time",
-    EVERYTHING,
-    "bar_stacked",
-    (values("event.reason", "reason", by="failures"), times(), count("failures")),
-    FAILED,
+FAILURES_OVER_TIME: Final = over_time(
+    "Failures over time", EVERYTHING, "event.reason", "reason", counted="failures", where=FAILED
 )
-REASONS: Final = Panel(
+REASONS: Final = table(
     "Failures by reason",
     EVERYTHING,
-    "table",
     (
         values("event.reason", "reason", by="failures", size=50),
         count("failures"),
-        different("triton.uid", "releases"),
-        different("kubernetes.pod.uid", "pods"),
+        RELEASES_COUNTED,
+        PODS_COUNTED,
         latest("triton.deployflow", "last release"),
-        largest("@timestamp", "last seen"),
+        LAST_SEEN,
     ),
     FAILED,
 )
 
 
-def _failures_by(title: str, field: str, label: str) -> Panel:
-    columns = (
-        values(field, label, by="failures"),
-        count("failures"),
-        different("kubernetes.pod.uid", "pods"),
-        latest("event.reason", "last reason"),
-    )
-    return Panel(title, PODS, "table", columns, FAILED)
+def _failures_by(title: str, view: View, field: str, label: str, affected: Column) -> Panel:
+    columns = (values(field, label, by="failures"), count("failures"), affected, LAST_REASON)
+    return table(title, view, columns, FAILED)
 
 
-NODES: Final = _failures_by("Failures by node", "kubernetes.node.name", "node")
-IMAGES: Final = _failures_by("Failures by image", "container.image.name", "image")
-APPLICATIONS: Final = Panel(
-    "Failures by application",
-    EVERYTHING,
-    "table",
-    (
-        values("triton.application", "application", by="failures"),
-        count("failures"),
-        different("triton.uid", "releases"),
-        latest("event.reason", "last reason"),
-    ),
-    FAILED,
+NODES: Final = _failures_by("Failures by node", PODS, "kubernetes.node.name", "node", PODS_COUNTED)
+IMAGES: Final = _failures_by("Failures by image", PODS, "container.image.name", "image", PODS_COUNTED)
+APPLICATIONS: Final = _failures_by(
+    "Failures by application", EVERYTHING, "triton.application", "application", RELEASES_COUNTED
 )
-WARNINGS: Final = Panel(
+WARNINGS: Final = table(
     "The cluster's warnings",
     EVERYTHING,
-    "table",
     (
         values("event.reason", "warning", by="times"),
         values("event.provider", "said by", by="times"),
         largest("kubernetes.event.count", "times"),
         different("orchestrator.resource.id", "objects"),
-        largest("@timestamp", "last seen"),
+        LAST_SEEN,
     ),
     one_of("kubernetes.event.type", "Warning"),
 )
@@ -324,10 +306,9 @@ WHY: Final = Dashboard(
 
 # --- slow pods --------------------------------------------------------------------------------------------
 
-SLOWEST: Final = Panel(
+SLOWEST: Final = table(
     "Slowest pods",
     PODS,
-    "table",
     (
         values("kubernetes.pod.name", "pod", by="ready after", size=50),
         largest("triton.age_ms", "ready after"),
@@ -345,24 +326,21 @@ def _slow_by(title: str, field: str, label: str) -> Panel:
     columns = (
         values(field, label, by="longest"),
         count("pods"),
-        percentile("triton.age_ms", 50, "median"),
-        percentile("triton.age_ms", 95, "95th percentile"),
+        *percentiles("triton.age_ms"),
         largest("triton.age_ms", "longest"),
     )
-    return Panel(title, PODS, "table", columns, STARTED_UP)
+    return table(title, PODS, columns, STARTED_UP)
 
 
 SLOW_NODES: Final = _slow_by("Start of pods by node", "kubernetes.node.name", "node")
 SLOW_IMAGES: Final = _slow_by("Start of pods by image", "container.image.name", "image")
-WHERE_THE_TIME_GOES: Final = Panel(
+WHERE_THE_TIME_GOES: Final = table(
     "Where the time goes",
     PODS,
-    "table",
     (
         values("event.action", "until", by="longest"),
         count("pods"),
-        percentile("event.duration", 50, "median"),
-        percentile("event.duration", 95, "95th percentile"),
+        *percentiles("event.duration"),
         largest("event.duration", "longest"),
     ),
     known("event.duration"),
@@ -374,8 +352,7 @@ STARTS_OVER_TIME: Final = Panel(
     "line",
     (
         times(),
-        percentile("triton.age_ms", 50, "median"),
-        percentile("triton.age_ms", 95, "95th percentile"),
+        *percentiles("triton.age_ms"),
     ),
     STARTED_UP,
 )
@@ -396,47 +373,45 @@ SLOW: Final = Dashboard(
 
 # --- who --------------------------------------------------------------------------------------------------
 
-COMMANDS_BY_USER: Final = Panel(
+COMMANDS_BY_USER: Final = table(
     "Commands by sender",
     DEPLOYFLOWS,
-    "table",
     (
         values("user.name", "who", by="commands", size=50),
         values("triton.command", "command", by="commands"),
         count("commands"),
-        different("triton.uid", "releases"),
+        RELEASES_COUNTED,
         different("triton.instance", "instances"),
         largest("@timestamp", "last"),
     ),
     known("triton.command"),
 )
-COMMANDS_OVER_TIME: Final = Panel(
+COMMANDS_OVER_TIME: Final = over_time(
     "Commands over time",
     DEPLOYFLOWS,
-    "bar_stacked",
-    (values("triton.command", "command", by="commands"), times(), count("commands")),
-    known("triton.command"),
+    "triton.command",
+    "command",
+    counted="commands",
+    where=known("triton.command"),
 )
-RELEASES_BY_USER: Final = Panel(
+RELEASES_BY_USER: Final = table(
     "Releases by sender, and how they ended",
     DEPLOYFLOWS,
-    "table",
     (
         values("user.name", "who", by="releases", size=50),
-        different("triton.uid", "releases"),
+        RELEASES_COUNTED,
         *(
             different("triton.uid", phase, one_of("triton.phase", phase))
             for phase in (FlowPhase.SUCCESS, FlowPhase.FAILED, FlowPhase.ABORTED, FlowPhase.CANCELED)
         ),
     ),
 )
-RELEASES_BY_APPLICATION: Final = Panel(
+RELEASES_BY_APPLICATION: Final = table(
     "Releases by application",
     DEPLOYFLOWS,
-    "table",
     (
         values("triton.application", "application", by="releases", size=50),
-        different("triton.uid", "releases"),
+        RELEASES_COUNTED,
         different("triton.uid", "with a failure", FAILED),
         latest("triton.deployflow", "last release"),
         latest("user.name", "last let go by"),
@@ -462,8 +437,8 @@ DASHBOARDS: Final = (NOW, STORY, WHY, SLOW, WHO)
 
 
 def text() -> str:
-    """The file that Kibana imports: what is referred to stands before what refers to it."""
-    placed = [at.what for board in DASHBOARDS for at in board.places]
+    """Return the file that Kibana imports. An object stands before those that refer to it."""
+    placed = [place.what for board in DASHBOARDS for place in board.places]
     panels = {identity(what): what for what in placed if isinstance(what, Panel)}
     return lines(
         [

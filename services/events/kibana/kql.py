@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Kql(NamedTuple):
-    """A condition and the fields that it asks for. An empty text is no condition."""
+    """A condition and its fields. An empty text is no condition."""
 
     text: str = ""
     fields: frozenset[str] = frozenset()
@@ -16,11 +16,11 @@ class Kql(NamedTuple):
 
 
 def one_of(field: str, *values: str) -> Kql:
-    """The field has one of these values."""
+    """Return the condition that the field has one of these values."""
     words = " or ".join(f'"{value}"' for value in values)
     return Kql(f"{field} : {words if len(values) == 1 else f'({words})'}", frozenset({field}))
 
 
 def known(field: str) -> Kql:
-    """The field has a value."""
+    """Return the condition that the field has a value."""
     return Kql(f"{field} : *", frozenset({field}))

@@ -1,6 +1,6 @@
-"""What Kibana keeps: data views, saved searches, Lens panels and dashboards, as its own exports write them.
+"""Builds Kibana's saved objects: data views, searches, Lens panels and dashboards, as its own exports write them.
 
-The versions are those of Kibana 8.9: an older form is brought up to date at the import, a newer one is refused.
+The versions are those of Kibana 8.9: an import migrates an older form and refuses a newer one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ Json = dict[str, Any]
 _CORE_VERSION: Final = "8.8.0"
 _VERSIONS: Final = {"index-pattern": "8.0.0", "search": "8.0.0", "lens": "8.9.0", "dashboard": "8.9.0"}
 _RECORDS: Final = "___records___"
+_ALL: Final = Kql()
 _LAYER: Final = "layer"
 _WIDTH: Final = 48
 """Columns of a dashboard's grid."""
@@ -26,13 +27,13 @@ _DATA_TYPES: Final = {"keyword": "string", "text": "string", "long": "number"}
 _TIME_ORDER: Final = [["@timestamp", "asc"], ["event.sequence", "asc"]]
 
 
-# --- what there is ----------------------------------------------------------------------------------------
+# --- the model --------------------------------------------------------------------------------------------
 
 
 class Column(NamedTuple):
-    """A column of a panel: what is grouped by (`bucketed`) or computed. `where`: of these facts only.
+    """A column of a panel: a grouping (`bucketed`) or a computation. `where`: over these facts only.
 
-    `by`: of a group by values, the column that orders it; without one the values do. `hidden`: not shown.
+    `by`: the column that orders a grouping by values; without it the values do. `hidden`: not shown.
     """
 
     label: str
@@ -52,12 +53,12 @@ class Panel(NamedTuple):
     view: View
     shape: str
     columns: tuple[Column, ...]
-    where: Kql = Kql()
+    where: Kql = _ALL
     description: str = ""
 
 
 class Search(NamedTuple):
-    """A saved search of Discover. `newest`: the newest fact first, else in the order in which it happened."""
+    """A saved search of Discover. `newest`: the newest fact first, otherwise in the order of time."""
 
     title: str
     view: View
@@ -68,7 +69,7 @@ class Search(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a panel or search stands: `width` of 48, `height` in rows; the next stands beside it while it fits."""
+    """The place of a panel or search: `width` of 48, `height` in rows; the next one follows in the same row if it fits."""
 
     what: Panel | Search
     width: int
@@ -102,12 +103,12 @@ def times() -> Column:
 
 
 def count(label: str, where: Kql | None = None) -> Column:
-    """How many facts."""
+    """Count the facts."""
     return Column(label, "count", params={"emptyAsNull": False}, where=where)
 
 
 def different(field: str, label: str, where: Kql | None = None) -> Column:
-    """How many different values."""
+    """Count the different values."""
     return Column(label, "unique_count", field, params={"emptyAsNull": False}, where=where)
 
 
@@ -123,13 +124,32 @@ def percentile(field: str, percent: int, label: str) -> Column:
     return Column(label, "percentile", field, params={"percentile": percent})
 
 
-def latest(field: str, label: str) -> Column:
-    """The value of the newest fact that has one.
+def percentiles(field: str) -> tuple[Column, Column]:
+    return percentile(field, 50, "median"), percentile(field, 95, "95th percentile")
 
-    Told to show arrays, Kibana asks for it by `top_hits`, which every Elasticsearch has, else by `top_metrics`.
+
+def latest(field: str, label: str) -> Column:
+    """Return the value of the newest fact that has one.
+
+    With arrays shown, Kibana queries it by `top_hits`, which every Elasticsearch has, otherwise by `top_metrics`.
     """
     params = {"sortField": "@timestamp", "showArrayValues": True}
     return Column(label, "last_value", field, params=params, where=Kql(f'"{field}": *', frozenset({field})))
+
+
+# --- panels -----------------------------------------------------------------------------------------------
+
+
+def table(
+    title: str, view: View, columns: tuple[Column, ...], where: Kql = _ALL, description: str = ""
+) -> Panel:
+    return Panel(title, view, "table", columns, where, description)
+
+
+def over_time(title: str, view: View, field: str, label: str, *, counted: str, where: Kql) -> Panel:
+    """Return stacked bars: the number of facts over time, by the values of a field."""
+    columns = (values(field, label, by=counted), times(), count(counted))
+    return Panel(title, view, "bar_stacked", columns, where)
 
 
 # --- as Kibana keeps them ---------------------------------------------------------------------------------
@@ -153,7 +173,7 @@ def data_view(view: View) -> Json:
 
 
 def saved_search(search: Search) -> Json:
-    """Raises ValueError for a field that its data view does not have."""
+    """Build a saved search; raise ValueError for a field that its data view does not have."""
     for field in search.columns:
         search.view.kind(field)
     for field, _ in _TIME_ORDER:
@@ -178,7 +198,7 @@ def saved_search(search: Search) -> Json:
 
 
 def lens(panel: Panel) -> Json:
-    """Raises ValueError for a field that its data view does not have, or can't group or compute with."""
+    """Build a panel; raise ValueError for a field that its data view does not have, or can't group or compute with."""
     ids = {column.label: f"column-{number}" for number, column in enumerate(panel.columns, 1)}
     columns = {ids[column.label]: _column(column, panel.view, ids) for column in panel.columns}
     table_or_number = {"table": "lnsDatatable", "number": "lnsMetric"}
@@ -263,7 +283,7 @@ def _visualization(panel: Panel, ids: list[str]) -> Json:
         "seriesType": panel.shape,
         "xAccessor": grouped[-1],
     }
-    # as in Lens: what splits a series is grouped by before the time is
+    # as in Lens: the grouping that splits a series comes before the time
     if len(grouped) > 1:
         layer["splitAccessor"] = grouped[0]
     return {
@@ -276,7 +296,7 @@ def _visualization(panel: Panel, ids: list[str]) -> Json:
 
 
 def dashboard(board: Dashboard) -> Json:
-    """Raises ValueError for a control on a field that can't be chosen by."""
+    """Build a dashboard; raise ValueError for a control on a text field."""
     panels = [
         {
             "embeddableConfig": {"enhancements": {}},
@@ -357,7 +377,7 @@ def _control(order: int, field: str, board: Dashboard) -> Json:
 
 
 def _grid(places: Sequence[Place]) -> list[Json]:
-    """From left to right, a new row where the width is used up; a row is as high as its highest panel."""
+    """Place from left to right; a new row begins when the width is used up, a row is as high as its highest panel."""
     made: list[Json] = []
     x = y = row = 0
     for number, place in enumerate(places, 1):
@@ -369,12 +389,12 @@ def _grid(places: Sequence[Place]) -> list[Json]:
 
 
 def kind_of(what: Panel | Search) -> str:
-    """The type of the saved object."""
+    """Return the type of the saved object."""
     return "lens" if isinstance(what, Panel) else "search"
 
 
 def identity(what: Panel | Search) -> str:
-    """The id of the saved object: its name, so that importing it again replaces it."""
+    """Return the id of the saved object, made from its name, so that importing it again replaces it."""
     return f"triton-{kind_of(what)}-{_slug(what.title)}"
 
 
@@ -405,15 +425,15 @@ def _object(kind: str, id_: str, attributes: Json, references: list[Json]) -> Js
 
 
 def _packed(value: Any) -> str:
-    """Kibana keeps some of its attributes as JSON in a text."""
+    """Return JSON as text, the form of some of Kibana's attributes."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def lines(objects: Sequence[Json]) -> str:
-    """One object a line. Raises ValueError where two have the same id."""
+    """Return one object a line; raise ValueError if two have the same id."""
     ids = sorted((made["type"], made["id"]) for made in objects)
     for one, other in pairwise(ids):
         if one == other:
-            msg = f"two saved objects are called {one}"
+            msg = f"two saved objects have the id {one}"
             raise ValueError(msg)
     return "".join(f"{_packed(made)}\n" for made in objects)

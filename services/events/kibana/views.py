@@ -1,4 +1,4 @@
-"""The data views: which data streams are searched together, and what their fields are called and mean."""
+"""The data views: the data streams that are searched together, and the meanings of their fields."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ MEANINGS: Final[dict[str, str]] = {
     "triton.updated_ready_replicas": "how many of these are of the new revision",
     "triton.hold": "whether a batch holds the CloneSet: its pods wait for their gate",
 }
-"""The fields that people ask for first. Kibana shows the meaning beside the field, docs/release-log.md has the table."""
+"""The most used fields. Kibana shows the meaning beside the field, docs/release-log.md has the table."""
 
 _DURATIONS: Final = {"event.duration": "nanoseconds", "triton.age_ms": "milliseconds"}
 
 
 class View(NamedTuple):
-    """A data view of some of the streams, whatever the prefix that they were written with."""
+    """A data view of some of the streams, with any prefix."""
 
     id: str
     name: str
@@ -69,23 +69,23 @@ class View(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The data streams that it searches."""
+        """Return the pattern of the data streams that it searches."""
         return f"logs-{dataset(self.streams[0]) if len(self.streams) == 1 else 'triton.*'}-*"
 
     @property
     def fields(self) -> dict[str, Json]:
-        """Every field of its streams with its mapping."""
+        """Return every field of its streams with its mapping."""
         return {name: kind for stream in self.streams for name, kind in fields(stream).items()}
 
     def kind(self, field: str) -> str:
-        """The type of a field; raises ValueError for one that the mapping does not have."""
+        """Return the type of a field; raise ValueError for one that the mapping does not have."""
         if field not in self.fields:
             msg = f"{self.title} has no field {field!r}: see shared/event_store/templates.py"
             raise ValueError(msg)
         return str(self.fields[field]["type"])
 
     def grouped(self, field: str) -> str:
-        """The same of a field to group, count or sort by; raises ValueError for a text too."""
+        """Return the type of a field to group, count or sort by; raise ValueError for a text too."""
         if (kind := self.kind(field)) == "text":
             msg = f"{field} is a text, which can be searched but not grouped or sorted by"
             raise ValueError(msg)
@@ -100,7 +100,7 @@ VIEWS: Final = (EVERYTHING, DEPLOYFLOWS, PODS, CLONESETS)
 
 
 def formats(view: View) -> Json:
-    """How Kibana writes the durations: as `1.5 min`, not as a number of nanoseconds."""
+    """Return Kibana's formats of the durations: `1.5 min` instead of a number of nanoseconds."""
     return {
         field: {
             "id": "duration",
@@ -118,5 +118,5 @@ def formats(view: View) -> Json:
 
 
 def meanings(view: View) -> dict[str, str]:
-    """Of the fields that the view has."""
+    """Return the meanings of the fields that the view has."""
     return {field: meaning for field, meaning in MEANINGS.items() if field in view.fields}

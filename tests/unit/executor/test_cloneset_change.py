@@ -357,8 +357,8 @@ def test_a_surge_repeated_after_a_crash_tells_its_own_pods_apart(
 ) -> None:
     hold = HOLD.model_copy(update={"batch": batch})
     todo = decide_change(surge(5), cloneset(sequence=sequence, hold=hold, **state), pods)
-    told = todo.before if isinstance(todo, Patch) else cast("Any", todo).result.pods
-    assert [ref.name for ref in told] == before
+    reported = todo.before if isinstance(todo, Patch) else cast("Any", todo).result.pods
+    assert [ref.name for ref in reported] == before
 
 
 def test_another_releases_hold_is_no_hold_of_this_batch() -> None:

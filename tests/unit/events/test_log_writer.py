@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from services.events.handlers import Writer
+from services.events.log_writer import LogWriter
 from shared.domain.record import Record
 from shared.errors import Unavailable
 from shared.event_store import Document, EventStore, Interrupted, Query, Refused
@@ -64,7 +64,7 @@ def broken(value: bytes, offset: int = 7) -> Record:
 
 
 async def test_a_batch_is_stored_whatever_its_topics(store: EventStore, letters: Letters) -> None:
-    await Writer(store, letters.put).write(
+    await LogWriter(store, letters.put).write(
         [record(flow_event(1)), record(pods_seen(pod())), record(flow_event(1))]
     )
     assert len(await ids(store)) == 2
@@ -84,7 +84,7 @@ async def test_a_batch_is_stored_whatever_its_topics(store: EventStore, letters:
 async def test_what_can_not_be_read_is_put_aside_with_the_reason_and_the_rest_is_stored(
     store: EventStore, letters: Letters, value: bytes, reason: str
 ) -> None:
-    await Writer(store, letters.put).write([record(flow_event(1)), broken(value), record(flow_event(2))])
+    await LogWriter(store, letters.put).write([record(flow_event(1)), broken(value), record(flow_event(2))])
     ((letter, name, text),) = letters
     assert letter.offset == 7
     assert name == "InvalidMessage"
@@ -96,7 +96,7 @@ async def test_what_the_store_refuses_is_put_aside_with_the_store_s_reason(
     store: EventStore, letters: Letters
 ) -> None:
     refused = record(pods_seen(pod()), offset=3)
-    await Writer(Picky(store), letters.put).write([record(flow_event(1)), refused])
+    await LogWriter(Picky(store), letters.put).write([record(flow_event(1)), refused])
     ((letter, name, text),) = letters
     assert letter == refused
     assert name == "StoreRefused"
@@ -107,7 +107,7 @@ async def test_what_the_store_refuses_is_put_aside_with_the_store_s_reason(
 async def test_a_message_of_which_several_documents_are_refused_is_put_aside_once(
     store: EventStore, letters: Letters
 ) -> None:
-    await Writer(Picky(store), letters.put).write([record(pods_seen(pod("a"), pod("b")))])
+    await LogWriter(Picky(store), letters.put).write([record(pods_seen(pod("a"), pod("b")))])
     assert len(letters) == 1
 
 
@@ -119,7 +119,7 @@ async def test_while_the_store_is_away_nothing_is_put_aside_and_afterwards_every
     told: list[str] = []
     ago = int(time.time() * 1000) - 60_000
     batch = [one._replace(timestamp_ms=ago) for one in (record(flow_event(1)), broken(b"{"))]
-    writing = asyncio.create_task(Writer(picky, letters.put, told.append).write(batch))
+    writing = asyncio.create_task(LogWriter(picky, letters.put, told.append).write(batch))
     await until(lambda: _is(len(told) >= 3))
     assert letters == []
     assert set(told) == {"the store is away"}
@@ -147,7 +147,7 @@ async def test_what_is_told_of_a_release_is_stored_in_order_though_the_first_has
             stored.extend(document.id for document in documents)
             return []
 
-    writer = Writer(Busy(store), letters.put)
+    writer = LogWriter(Busy(store), letters.put)
     first = asyncio.create_task(writer.write([record(flow_event(1))]))
     second = asyncio.create_task(writer.write([record(flow_event(2)), record(cloneset_event())]))
     await until(lambda: _is(stored == ["cs-1:4:101"]))
@@ -167,7 +167,7 @@ async def test_only_what_the_store_has_left_is_written_again(store: EventStore, 
                 raise Interrupted("busy", [Refused(documents[0], "no")], documents[1:2])
             return []
 
-    await Writer(Halting(store), letters.put).write([record(flow_event(n), offset=n) for n in (1, 2, 3)])
+    await LogWriter(Halting(store), letters.put).write([record(flow_event(n), offset=n) for n in (1, 2, 3)])
     assert written == [["flow-1:1", "flow-1:2", "flow-1:3"], ["flow-1:2"]]
     assert [letter.offset for letter, _, _ in letters] == [1]
 
@@ -182,7 +182,7 @@ async def test_a_letter_that_can_not_be_put_aside_now_is_put_aside_later_and_the
         if put == [1, 2]:
             raise Unavailable("Kafka is away")
 
-    await Writer(store, away_at_first).write([broken(b"{", 1), broken(b"{", 2)])
+    await LogWriter(store, away_at_first).write([broken(b"{", 1), broken(b"{", 2)])
     assert put == [1, 2, 2]
 
 
@@ -190,7 +190,7 @@ async def test_new_documents_and_those_that_were_there_are_counted_apart(
     store: EventStore, letters: Letters
 ) -> None:
     before = [counted(outcome) for outcome in ("stored", "duplicate", "refused")]
-    writer = Writer(store, letters.put)
+    writer = LogWriter(store, letters.put)
     await writer.write([record(flow_event(1)), record(flow_event(2)), record(flow_event(1))])
     await writer.write([record(flow_event(2)), record(flow_event(3))])
     after = [counted(outcome) for outcome in ("stored", "duplicate", "refused")]

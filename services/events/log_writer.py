@@ -1,7 +1,7 @@
-"""One batch of records into the store: what can't be read or is refused is put aside, the rest goes in.
+"""Writes batches of records to the event store; a record that is unreadable or refused becomes a dead letter.
 
-Nothing here waits for one bad message, and nothing is put aside because the store is away: then what is left
-is written again, however long that takes. Kafka keeps what comes after. Batches may be under way side by side.
+A bad record does not delay the others. While the store is away nothing becomes a dead letter: the rest of the batch is
+retried for as long as it takes, and Kafka keeps what follows. Several batches may be under way at the same time.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from shared.messaging.lanes import lay_aside, waits
 
 DeadLetter = Callable[[Record, str, str], Awaitable[None]]
 Aside = tuple[Record, str, str]
-"""A record, the reason in one word, and the text for people."""
+"""A record, the reason in one word, and the message."""
 
-AT_A_TIME: Final = 50
-"""Records that are made into documents before others get their turn: a batch on its way to the store must not wait."""
+PER_TURN: Final = 50
+"""Records that are converted before other tasks get their turn: a batch on its way to the store must not wait."""
 
 _waiting: Final = Gauge("triton_events_waiting_documents", "Documents that are not stored yet")
 _behind: Final = Gauge(
@@ -36,36 +36,36 @@ _behind: Final = Gauge(
 _log = logging.getLogger(__name__)
 
 
-class Writer:
-    """Writes batches of records to the store. `tell` gets why the store does not take them, or nothing when it does."""
+class LogWriter:
+    """Writes batches of records to the store. `report` gets why the store does not accept them; empty when it does."""
 
     def __init__(
         self,
         store: EventStore,
         dead_letter: DeadLetter,
-        tell: Callable[[str], None] = lambda _: None,
+        report: Callable[[str], None] = lambda _: None,
         *,
         cluster: str = "",
     ) -> None:
         self._store = store
         self._cluster = cluster
         self._dead_letter = dead_letter
-        self._tell = tell
+        self._report = report
         self._last = asyncio.Event()
-        """Set when the batch that began last is stored."""
+        """Set when the batch that was begun last is stored."""
         self._last.set()
         self._under_way: dict[int, tuple[int, int]] = {}
-        """Of each batch when its oldest record was published, in ms, and how many documents are left."""
+        """For each batch the time of its oldest record, in ms, and how many documents are left to write."""
         _waiting.set_function(lambda: sum(left for _, left in self._under_way.values()))
         _behind.set_function(self._age)
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Returns when every record is stored or put aside."""
+        """Write the records; return when each is stored or a dead letter."""
         batch: list[Document] = []
         origin: dict[tuple[str, str], Record] = {}
         aside: list[Aside] = []
         for number, record in enumerate(records):
-            if number % AT_A_TIME == 0:
+            if number % PER_TURN == 0:
                 await asyncio.sleep(0)
             try:
                 made = _documents(record, self._cluster)
@@ -76,16 +76,21 @@ class Writer:
             origin.update(((document.stream, document.id), record) for document in made)
         flows = [document for document in batch if document.stream == Stream.DEPLOYFLOW]
         rest = [document for document in batch if document.stream != Stream.DEPLOYFLOW]
-        with self._noted(records, len(batch)), self._in_order() as before:
+        with self._counted(records, len(batch)), self._in_order() as before:
             refused = await self._store_all(rest, records)
-            # who finds the end of a release in the log shall find all that came before it
+            # whoever finds the end of a release in the log must find everything before it, too
             await before.wait()
             refused += await self._store_all(flows, records)
             aside += _refusals(refused, origin)
-            # after the store: what comes again meanwhile, after a crash, is not put aside twice
+            # last, because a crash before this point repeats the batch: no dead letter is written twice
             for record, reason, text in aside:
                 _log.warning(
-                    "%s@%s/%s put aside: %s: %s", record.topic, record.partition, record.offset, reason, text
+                    "%s@%s/%s put aside: %s: %s",
+                    record.topic,
+                    record.partition,
+                    record.offset,
+                    reason,
+                    text,
                 )
                 await lay_aside(self._dead_letter, record, reason, text)
 
@@ -99,23 +104,23 @@ class Writer:
             except Unavailable as error:
                 if isinstance(error, Interrupted):
                     refused += error.refused
-                    self._less(records, len(left) - len(error.left))
+                    self._count_written(records, len(left) - len(error.left))
                     left = error.left
-                self._tell(str(error))
+                self._report(str(error))
                 _log.warning("waiting: %s", error)
                 await asyncio.sleep(wait)
             else:
-                self._tell("")
-                self._less(records, len(left))
+                self._report("")
+                self._count_written(records, len(left))
                 left = ()
         return refused
 
-    def _less(self, records: Sequence[Record], less: int) -> None:
+    def _count_written(self, records: Sequence[Record], written: int) -> None:
         since, left = self._under_way[id(records)]
-        self._under_way[id(records)] = (since, left - less)
+        self._under_way[id(records)] = (since, left - written)
 
     @contextlib.contextmanager
-    def _noted(self, records: Sequence[Record], documents: int) -> Iterator[None]:
+    def _counted(self, records: Sequence[Record], documents: int) -> Iterator[None]:
         self._under_way[id(records)] = (min(record.timestamp_ms for record in records), documents)
         try:
             yield
@@ -124,13 +129,13 @@ class Writer:
 
     @contextlib.contextmanager
     def _in_order(self) -> Iterator[asyncio.Event]:
-        """Gives what is set when the batch before is stored."""
-        before, mine = self._last, asyncio.Event()
-        self._last = mine
+        """Yield an event that is set when the batch before is stored."""
+        before, stored = self._last, asyncio.Event()
+        self._last = stored
         try:
             yield before
         finally:
-            mine.set()
+            stored.set()
 
     def _age(self) -> float:
         oldest = min((since for since, _ in self._under_way.values()), default=None)
@@ -138,7 +143,7 @@ class Writer:
 
 
 def _refusals(refused: Sequence[Refused], origin: Mapping[tuple[str, str], Record]) -> list[Aside]:
-    """One for each record, though several of its documents may be refused."""
+    """Return one dead letter for each record, also when several of its documents are refused."""
     records: dict[tuple[str, int, int], Record] = {}
     reasons: dict[tuple[str, int, int], list[str]] = {}
     for document, reason in refused:
