@@ -48,7 +48,7 @@ def test_an_alert_says_how_bad_it_is_and_where_to_read_on(name: str) -> None:
     assert notes["description"]
     assert notes["runbook_url"] == f"{PAGE}#{name.lower()}"
     section = _sections()[name]
-    for part in ("**Means:**", "**Look at:**", "**Do:**"):
+    for part in ("**Means:**", "**Check:**", "**Do:**"):
         assert part in section
 
 
