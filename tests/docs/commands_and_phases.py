@@ -128,25 +128,25 @@ def _effect(world: World, act: Callable[[], None]) -> str:
     given, before = len(world.given), world.flow(RELEASE)
     act()
     after = world.flow(RELEASE)
-    said = [f"`{command.model_dump()['type']}`" for command in world.given[given:]]
+    effects = [f"`{command.model_dump()['type']}`" for command in world.given[given:]]
     if after.batch and (
         not before.batch
         or after.batch.phase != before.batch.phase
         or after.batch.number != before.batch.number
     ):
-        said.append(f"batch {after.batch.number} {after.batch.phase}")
+        effects.append(f"batch {after.batch.number} {after.batch.phase}")
     if after.phase.finished and not before.phase.finished:
-        said.append(after.phase)
-    elif "`cancel`" in said:
+        effects.append(after.phase)
+    elif "`cancel`" in effects:
         world.go_on()
-        said.append(f"{world.flow(RELEASE).phase}")
-    if not said:
+        effects.append(f"{world.flow(RELEASE).phase}")
+    if not effects:
         raised = (after.strategy.batches, after.strategy.mode) != (
             before.strategy.batches,
             before.strategy.mode,
         )
         return "noted" if raised else "done"
-    return f"done: {', '.join(said)}"
+    return f"done: {', '.join(effects)}"
 
 
 def _new_release(state: State, **kind: Any) -> str:

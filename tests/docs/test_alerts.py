@@ -61,12 +61,14 @@ def test_the_anchors_of_links_to_operations_are_there() -> None:
 
 
 def test_rules_stand_on_metrics_that_there_are() -> None:
-    told = set(re.findall(r"^\| `(triton_\w+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE))
+    described = set(
+        re.findall(r"^\| `(triton_\w+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    )
     recorded = {rule["record"] for rule in _rules() if "record" in rule}
     for rule in _rules():
         text = rule["expr"] + rule.get("annotations", {}).get("description", "")
         for name in re.findall(r"\btriton[_:][\w:]+", text):
-            assert re.sub(r"_(bucket|count|sum)$", "", name) in told | recorded, name
+            assert re.sub(r"_(bucket|count|sum)$", "", name) in described | recorded, name
 
 
 @pytest.mark.parametrize("file", FILES)
