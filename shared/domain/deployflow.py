@@ -252,7 +252,7 @@ class Strategy(Wire):
 
     batch_size: Annotated[
         OptionalBatchSize,
-        Field(description="pods a batch; percentages of `replicas`, rounded up"),
+        Field(description="pods in each batch; percentages of `replicas`, rounded up"),
         InheritedBy.UPDATES,
     ] = None
     batch_interval_seconds: Annotated[
@@ -263,25 +263,31 @@ class Strategy(Wire):
     mode: Annotated[
         Mode,
         Field(
-            description="auto goes on by itself, manual waits for `next` before each batch but the first",
+            description=(
+                "auto continues by itself, manual waits for `next` before each batch except the first"
+            ),
         ),
         InheritedBy.UPDATES,
     ] = Mode.MANUAL
     batches: Annotated[
         Positive,
-        Field(description="how many batches are approved; `next` and `continue` raise it"),
+        Field(description="the approval: how many batches may run; `next` and `continue` raise it"),
         InheritedBy.NONE,
     ] = 1
     paused: Annotated[
-        bool, Field(description="nothing new begins, no pod is made or deleted"), InheritedBy.NONE
+        bool, Field(description="nothing new starts, no pod is created or deleted"), InheritedBy.NONE
     ] = False
     canceled: Annotated[bool, Field(description="ends the release for good"), InheritedBy.NONE] = False
     startup_timeout_seconds: Annotated[
-        Positive, Field(description="from a pod's creation to ready containers"), InheritedBy.ALL
+        Positive, Field(description="maximum time from a pod's creation to ready containers"), InheritedBy.ALL
     ] = 600
     pull_in_timeout_seconds: Annotated[
         Positive,
-        Field(description="from the opened gate to Ready, and how long Ready may be lost"),
+        Field(
+            description=(
+                "maximum time from the opened gate to Ready; also how long a pod may later be not Ready"
+            )
+        ),
         InheritedBy.ALL,
     ] = 60
     bake_seconds: Annotated[
@@ -300,31 +306,38 @@ class Strategy(Wire):
     failure_threshold: Annotated[
         Threshold,
         Field(
-            description="how many pods of a batch may fail, as a count or a share of the batch (rounded down): it "
-            "goes on without them, and makes them again in a later batch, which tolerates none. A batch of which "
-            "every pod fails has failed"
+            description=(
+                "how many pods of a batch may fail, as a count or a share of the batch (rounded "
+                "down): the batch continues without them, and a later batch, which tolerates no "
+                "failure, creates them again. A batch of which every pod fails has failed"
+            )
         ),
         InheritedBy.UPDATES,
     ] = 0
     on_failure: Annotated[
         OnFailure,
         Field(
-            description="what a failed batch leads to: it waits for somebody; the release is canceled (what is "
-            "baked keeps serving); or it is canceled and then rolled back to the last successful release"
+            description=(
+                "what happens after a failed batch: the release waits for a person; it is "
+                "canceled (baked pods keep serving); or it is canceled and then rolled back to "
+                "the last successful release"
+            )
         ),
         InheritedBy.UPDATES,
     ] = OnFailure.PAUSE
     progress_deadline_seconds: Annotated[
         Positive | None,
         Field(
-            description="how many seconds one step of a batch may take (its pods start, get Ready, the old ones "
-            "go); waiting for a person, an interval or a bake does not count"
+            description=(
+                "maximum seconds for one step of a batch (pods start, become Ready, old pods are "
+                "deleted); waiting for a person, an interval or a bake does not count"
+            )
         ),
         InheritedBy.UPDATES,
     ] = None
     retries: Annotated[
         NonNegative,
-        Field(description="each rise starts the failed batch again: `triton retry`"),
+        Field(description="each increase runs the failed batch again: `triton retry`"),
         InheritedBy.NONE,
     ] = 0
 
@@ -335,15 +348,19 @@ class UpdateStrategy(Strategy):
     canary: Annotated[
         NonNegative,
         Field(
-            description="size of the first batch, which waits for `next` at Smoked and at Baking. One that is not "
-            "smaller than what is to be done is no canary; a warning says so"
+            description=(
+                "size of the first batch, which waits for `next` at Smoked and at Baking. A size "
+                "that covers the whole release is ignored, with a warning"
+            )
         ),
         InheritedBy.UPDATES,
     ] = 0
-    no_pull_in: Annotated[bool, Field(description="somebody else opens the gates"), InheritedBy.ALL] = False
+    no_pull_in: Annotated[
+        bool, Field(description="Triton does not open gates: somebody else does"), InheritedBy.ALL
+    ] = False
     stage: Annotated[
         BatchPhase | None,
-        Field(description="how far batch number `batches` may go; not set: to its end"),
+        Field(description="the approval: how far batch number `batches` may go; not set: to its end"),
         InheritedBy.NONE,
     ] = None
 
@@ -353,7 +370,7 @@ class NonUpdateStrategy(Strategy):
 
     pods_to_delete: Annotated[
         list[str] | None,
-        Field(description="the pods that a restart or scale-in means"),
+        Field(description="the pods that a restart replaces or a scale-in deletes"),
         InheritedBy.NONE,
     ] = None
 

@@ -1,4 +1,4 @@
-"""The command blocks of a document: what is typed, and what is said to be seen."""
+"""The command blocks of a document: the commands, and the output that the document shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Step(NamedTuple):
 
 
 class Block(NamedTuple):
-    """`mark` is empty where nobody said how to run it."""
+    """A fenced block; `mark` is empty where no comment above it names a test."""
 
     language: str
     mark: str

@@ -1,4 +1,4 @@
-"""What every command comes to in every phase: found out from the planner's own decisions.
+"""What each command does in each phase of a release, found by running the planner's own decisions.
 
 `python -m tests.docs.commands_and_phases` writes the tables into `docs/commands-and-phases.md`; a test holds
 the document to them.
@@ -27,7 +27,7 @@ FINISH_SECONDS = 5_000
 
 
 class State(NamedTuple):
-    """A place where a release can stand. `phase` is the flow's, `batch` the phase of its last batch."""
+    """A point that a release can be at. `phase` is the flow's, `batch` the phase of its last batch."""
 
     title: str
     phase: FlowPhase
@@ -49,7 +49,7 @@ def _queued() -> World:
 
 
 def _held(switch: str, **strategy: Any) -> World:
-    """Begun, with one thing of the world held back: a switch of it, or a command that nobody answers."""
+    """Start a release and hold back one thing of the world: a switch of it, or the answers to a command."""
     world = World(REPLICAS)
     if hasattr(world, switch):
         setattr(world, switch, False)
@@ -79,26 +79,28 @@ def _ending() -> World:
 
 
 STATES = (
-    State("waits behind another release", FlowPhase.PENDING, "", _queued),
-    State("looks at what there is", FlowPhase.INITIALIZING, "", lambda: _held("observe")),
+    State("waits for another release", FlowPhase.PENDING, "", _queued),
+    State("reads the current pods", FlowPhase.INITIALIZING, "", lambda: _held("observe")),
     State("containers start", FlowPhase.BATCH_STARTED, "Smoking", lambda: _held("containers_start")),
-    State("canary waits for next", FlowPhase.BATCH_STARTED, "Smoked", lambda: _begun(canary=1)),
-    State("gates open", FlowPhase.BATCH_STARTED, "Baking", lambda: _held("gates_move")),
+    State("canary waits for `next`", FlowPhase.BATCH_STARTED, "Smoked", lambda: _begun(canary=1)),
+    State("gates are being opened", FlowPhase.BATCH_STARTED, "Baking", lambda: _held("gates_move")),
     State(
-        "canary waits for next",
+        "canary waits for `next`",
         FlowPhase.BATCH_STARTED,
         "Baking",
         lambda: _begun(canary=1, batches=1, stage="Baking"),
     ),
     State("pull-out wait", FlowPhase.BATCH_STARTED, "Baked", lambda: _begun(pullOutSeconds=60)),
-    State("old pods go", FlowPhase.BATCH_STARTED, "Baked", lambda: _held("retire", mode="manual")),
-    State("waits for next", FlowPhase.BATCH_FINISHED, "Baked", lambda: _begun(mode="manual")),
+    State(
+        "old pods are being deleted", FlowPhase.BATCH_STARTED, "Baked", lambda: _held("retire", mode="manual")
+    ),
+    State("waits for `next`", FlowPhase.BATCH_FINISHED, "Baked", lambda: _begun(mode="manual")),
     State("batch interval", FlowPhase.BATCH_FINISHED, "Baked", lambda: _begun(batchIntervalSeconds=600)),
     State("paused by a person", FlowPhase.BATCH_STARTED, "Smoking", _paused),
     State("failed", FlowPhase.BATCH_STARTED, "SmokeFailed", lambda: _failed("containers_start")),
     State("failed", FlowPhase.BATCH_STARTED, "BakeFailed", lambda: _failed("gates_move")),
     State("being canceled", FlowPhase.BATCH_STARTED, "Smoking", _ending),
-    State("over", FlowPhase.SUCCESS, "Baked", _begun),
+    State("finished", FlowPhase.SUCCESS, "Baked", _begun),
 )
 
 
@@ -119,45 +121,45 @@ def _command(kind: CommandType, **fields: Any) -> Callable[[State], str]:
 
 
 def _effect(world: World, act: Callable[[], None]) -> str:
-    """What follows at once: the commands given, and the phases that change."""
+    """Return the immediate effect: the commands sent, and the phases that change."""
     # nothing answers, so that what is seen is this command's own doing
     world.gates_move = False
     world.silent = {"observe", "surge", "retire", "halt", "cancel", "finish"}
     given, before = len(world.given), world.flow(RELEASE)
     act()
     after = world.flow(RELEASE)
-    said = [f"`{command.model_dump()['type']}`" for command in world.given[given:]]
+    effects = [f"`{command.model_dump()['type']}`" for command in world.given[given:]]
     if after.batch and (
         not before.batch
         or after.batch.phase != before.batch.phase
         or after.batch.number != before.batch.number
     ):
-        said.append(f"batch {after.batch.number} {after.batch.phase}")
+        effects.append(f"batch {after.batch.number} {after.batch.phase}")
     if after.phase.finished and not before.phase.finished:
-        said.append(after.phase)
-    elif "`cancel`" in said:
+        effects.append(after.phase)
+    elif "`cancel`" in effects:
         world.go_on()
-        said.append(f"{world.flow(RELEASE).phase}")
-    if not said:
+        effects.append(f"{world.flow(RELEASE).phase}")
+    if not effects:
         raised = (after.strategy.batches, after.strategy.mode) != (
             before.strategy.batches,
             before.strategy.mode,
         )
         return "noted" if raised else "done"
-    return f"done: {', '.join(said)}"
+    return f"done: {', '.join(effects)}"
 
 
 def _new_release(state: State, **kind: Any) -> str:
     world = state.build()
     world.apply("newer", {"mode": "auto", "batchSize": SIZE}, **kind)
     if state.phase.finished:
-        return "begins"
+        return "starts"
     begins = world.flow("newer").phase != FlowPhase.PENDING
     if world.flow(RELEASE).phase == FlowPhase.ABORTED:
-        return f"takes {'over' if begins else 'its place'}: this one becomes Aborted"
+        return f"{'takes over' if begins else 'replaces it'}: this one becomes Aborted"
     if begins:
         raise AssertionError(f"{state}: two releases at once")
-    return "waits its turn"
+    return "waits until this one is finished"
 
 
 def _batch_size(state: State) -> str:
@@ -181,14 +183,14 @@ def _scaled(state: State) -> str:
     if flow.phase == FlowPhase.CANCELED and not stopped:
         return f"undone, and the batch fails: {flow.batches[-1].reason}"
     if world.facts.replicas == REPLICAS + ADDED:
-        return "kept" if state.phase.finished else "taken in"
+        return "kept" if state.phase.finished else "kept: the release adopts the count"
     if world.facts.replicas == REPLICAS:
-        return "undone: the count of the spec comes back"
+        return "undone: the count of the spec is restored"
     raise AssertionError(f"{state}: {world.facts.replicas} replicas, {flow.phase}")
 
 
 def _retried(world: World) -> Flow:
-    """To its end; a batch that has failed is made anew."""
+    """Run the release to its end; retry a batch that has failed."""
     world.go_on()
     if world.flow(RELEASE).failed:
         world.steer(RELEASE, CommandType.RETRY)
@@ -200,7 +202,7 @@ def _roll_back(state: State) -> str:
 
 
 def _pod_deleted(state: State) -> str:
-    """A pod that the release has made, or one from before where it has made none."""
+    """Delete a pod of the release, or an older one where the release has created none."""
     world = state.build()
     was = world.flow(RELEASE)
     live = [pod for pod in world.pods if pod.revision == RELEASE] or world.pods
@@ -209,11 +211,11 @@ def _pod_deleted(state: State) -> str:
     served = world.cluster.serving()
     assert served == REPLICAS, (state, flow.phase, served)
     if state.phase.finished:
-        return "another takes its place, with traffic"
+        return "a new pod replaces it, with traffic"
     if flow.phase == FlowPhase.SUCCESS:
-        return "another takes its place, and the release goes on"
+        return "a new pod replaces it, and the release continues"
     assert flow.phase == FlowPhase.CANCELED, (state, flow.phase, flow.reason)
-    return "the batch stays failed" if was.failed else "the cancel goes on"
+    return "the batch stays failed" if was.failed else "the cancel continues"
 
 
 def _cloneset_deleted(state: State) -> str:
@@ -223,17 +225,17 @@ def _cloneset_deleted(state: State) -> str:
     flow = _finish(world)
     if state.phase.finished:
         return "no effect"
-    when = "at once" if at_once.finished else "with the answer to its command"
+    when = "at once" if at_once.finished else "after the answer to its command"
     return f"{flow.phase} {when}: {flow.reason}"
 
 
 def _deleted(state: State) -> str:
     if state.phase.finished:
-        return "done: gone"
+        return "done: deleted"
     world = state.build()
     world.delete(RELEASE)
     phase = _finish(world).phase
-    return f"done: {phase}, then gone"
+    return f"done: {phase}, then deleted"
 
 
 def _finish(world: World) -> Flow:
@@ -265,7 +267,7 @@ COMMANDS: dict[str, Callable[[State], str]] = {
     "rollback": _roll_back,
     "a new release of the instance": _new_release,
     "another batch size": _batch_size,
-    "replicas set by somebody else": _scaled,
+    "replicas changed by somebody else": _scaled,
     "a pod of the batch deleted": _pod_deleted,
     "the CloneSet deleted": _cloneset_deleted,
     "the DeployFlow deleted": _deleted,
@@ -273,13 +275,13 @@ COMMANDS: dict[str, Callable[[State], str]] = {
 
 
 def tables() -> str:
-    """One table a command, a row a phase."""
+    """Return a table for each command, with a row for each phase."""
     parts = []
     for name, cell in COMMANDS.items():
         rows = [
             f"| {state.phase} | {state.batch or '-'} | {state.title} | {cell(state)} |" for state in STATES
         ]
-        head = ["| flow phase | batch phase | where it stands | what happens |", "| --- | --- | --- | --- |"]
+        head = ["| flow phase | batch phase | state | what happens |", "| --- | --- | --- | --- |"]
         parts.append("\n".join([f"### {name}", "", *head, *rows]))
     return "\n\n".join(parts)
 

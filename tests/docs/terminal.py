@@ -57,7 +57,7 @@ class Terminal:
         for step in block.steps:
             output = outputs[step.command] = self.run(step.command)
             for shown in step.shown:
-                assert seen(shown, output), f"$ {step.command}\nsaid:\n{output}\nand not: {shown}"
+                assert seen(shown, output), f"$ {step.command}\nprinted:\n{output}\nnot: {shown}"
         return outputs
 
     def start(self, command: str) -> subprocess.Popen[str]:

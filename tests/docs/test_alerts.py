@@ -48,7 +48,7 @@ def test_an_alert_says_how_bad_it_is_and_where_to_read_on(name: str) -> None:
     assert notes["description"]
     assert notes["runbook_url"] == f"{PAGE}#{name.lower()}"
     section = _sections()[name]
-    for part in ("**Means:**", "**Look at:**", "**Do:**"):
+    for part in ("**Means:**", "**Check:**", "**Do:**"):
         assert part in section
 
 
@@ -61,12 +61,14 @@ def test_the_anchors_of_links_to_operations_are_there() -> None:
 
 
 def test_rules_stand_on_metrics_that_there_are() -> None:
-    told = set(re.findall(r"^\| `(triton_\w+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE))
+    described = set(
+        re.findall(r"^\| `(triton_\w+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    )
     recorded = {rule["record"] for rule in _rules() if "record" in rule}
     for rule in _rules():
         text = rule["expr"] + rule.get("annotations", {}).get("description", "")
         for name in re.findall(r"\btriton[_:][\w:]+", text):
-            assert re.sub(r"_(bucket|count|sum)$", "", name) in told | recorded, name
+            assert re.sub(r"_(bucket|count|sum)$", "", name) in described | recorded, name
 
 
 @pytest.mark.parametrize("file", FILES)

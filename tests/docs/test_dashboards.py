@@ -208,8 +208,8 @@ def test_the_link_to_the_log_leads_to_a_dashboard_of_kibana() -> None:
 
 def test_the_page_names_every_dashboard() -> None:
     page = (ROOT / "docs/dashboards.md").read_text()
-    told = set(re.findall(r"^\| \[(\w+\.json)\]\([^)]*\) \| (Triton: [^|]+?) \|", page, re.MULTILINE))
-    assert told == {(dashboard.file, dashboard.body["title"]) for dashboard in DASHBOARDS}
+    described = set(re.findall(r"^\| \[(\w+\.json)\]\([^)]*\) \| (Triton: [^|]+?) \|", page, re.MULTILINE))
+    assert described == {(dashboard.file, dashboard.body["title"]) for dashboard in DASHBOARDS}
 
 
 def test_compose_has_the_dashboards() -> None:

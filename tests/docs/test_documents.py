@@ -1,4 +1,4 @@
-"""What the documents say of the code is what the code says: a table below a mark is held to what it is about."""
+"""The documents agree with the code: each table below a mark is compared with the code that it describes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_every_annotation_is_described() -> None:
 
 def test_every_setting_is_described_with_its_default() -> None:
     table = _only("settings")
-    told = dict(zip(table.column(), table.column(1), strict=True))
+    described = dict(zip(table.column(), table.column(1), strict=True))
 
     def shown(default: Any) -> str:
         if default is None:
@@ -130,7 +130,7 @@ def test_every_setting_is_described_with_its_default() -> None:
         # a whole number of seconds is written without its fraction; a list or secret may be empty
         return re.sub(r"(\d)\.0$", r"\1", str(default or "")) or ("0" if default == 0 else "empty")
 
-    assert told == {
+    assert described == {
         f"TRITON_{name.upper()}": shown(field.get_default(call_default_factory=True))
         for name, field in Settings.model_fields.items()
     }
@@ -155,15 +155,15 @@ def test_every_metric_is_described_with_its_labels() -> None:
     )
     exported = {name: set(labels) for name, labels in json.loads(done.stdout).items()}
     table = _only("metrics")
-    told = {
+    described = {
         name.removesuffix("_total"): set(re.findall(r"`(\w+)`", row[1]))
         for name, row in zip(table.column(), table.rows, strict=True)
     }
-    assert told == exported
+    assert described == exported
 
 
-def _said() -> str:
-    """Every text in the code, one a line; what differs from time to time is `…`."""
+def _texts_of_the_code() -> str:
+    """Return every string of the code, one on each line, with `…` for its variable parts."""
     texts = []
     for folder in ("shared", "services", "cli", "sandbox"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -176,16 +176,16 @@ def _said() -> str:
     return "\n".join(text.replace("\n", " ") for text in texts)
 
 
-def test_the_texts_of_the_troubleshooting_are_said_by_the_code() -> None:
-    said = _said()
-    unknown = [text for text in _only("texts").column() if not seen(text, said)]
+def test_the_texts_of_the_troubleshooting_are_in_the_code() -> None:
+    texts_of_the_code = _texts_of_the_code()
+    unknown = [text for text in _only("texts").column() if not seen(text, texts_of_the_code)]
     assert not unknown
 
 
 def test_the_reasons_for_a_dead_letter_are_given_by_the_code() -> None:
-    said = set(_said().splitlines())
+    texts_of_the_code = set(_texts_of_the_code().splitlines())
     # the API server's own words are not in our code
-    assert not [reason for reason in _only("reasons").column() if reason not in said]
+    assert not [reason for reason in _only("reasons").column() if reason not in texts_of_the_code]
 
 
 def test_what_is_said_of_parts_that_are_away_has_a_case_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""Every command of the README, run as it stands there, by somebody who has a terminal and the repository."""
+"""Runs every command of the README as it is printed there, in a terminal in the repository."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stop(process: subprocess.Popen[str]) -> str:
 
 
 def read_until(process: subprocess.Popen[str], enough: Callable[[str], bool]) -> str:
-    """What it prints, up to the first line after which that is enough."""
+    """Return the output up to the first line after which `enough` accepts it."""
     assert process.stdout is not None
     output = ""
     deadline = time.monotonic() + READY_SECONDS
@@ -47,7 +47,7 @@ def block(mark: str, document: Path = README) -> Block:
 
 
 def recipe(target: str) -> list[str]:
-    """The commands of a make target, without making .venv anew in the middle of a test."""
+    """The commands of a make target, without making .venv again in the middle of a test."""
     command = ["make", "--no-print-directory", "-n", "-o", ".venv/.ready", target]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
@@ -68,7 +68,7 @@ def sandbox(terminal: Terminal) -> Iterator[None]:
     (step,) = block("sandbox").steps
     process = terminal.start(step.command)
     try:
-        output = read_until(process, lambda said: "Ctrl-C stops it" in said)
+        output = read_until(process, lambda output: "Ctrl-C stops it" in output)
         assert all(seen(shown, output) for shown in step.shown), output
         yield
     finally:
@@ -100,7 +100,7 @@ def test_the_tour_of_the_readme(terminal: Terminal) -> None:
             endpoints = outputs["kubectl get endpoints sample-12122-svc"].splitlines()[1].split()[1]
             assert len(endpoints.split(",")) == 3, endpoints
             assert "12122-sample-10010" in outputs["triton log 12122-sample-10010"]
-            _tells(terminal, "triton log 12122-sample-10010", "Smoked", "Baking", "Baked", "Success")
+            _wait_for_log(terminal, "triton log 12122-sample-10010", "Smoked", "Baking", "Baked", "Success")
         if mark == "update":
             assert "Success" in outputs["triton get"]
     terminal.run(
@@ -108,11 +108,11 @@ def test_the_tour_of_the_readme(terminal: Terminal) -> None:
     )
 
 
-def _tells(terminal: Terminal, command: str, *words: str) -> None:
-    """The log is written a moment after what it tells of."""
+def _wait_for_log(terminal: Terminal, command: str, *words: str) -> None:
+    """Wait until the log, which is written a moment later, has all of the words."""
     deadline = time.monotonic() + READY_SECONDS
-    while not all(word in (story := terminal.run(command)) for word in words):
-        assert time.monotonic() < deadline, story
+    while not all(word in (log := terminal.run(command)) for word in words):
+        assert time.monotonic() < deadline, log
 
 
 @pytest.mark.usefixtures("sandbox")
@@ -136,8 +136,8 @@ def test_make_run_starts_the_four_services_and_says_what_they_wait_for(terminal:
     try:
         read_until(
             process,
-            lambda said: all(
-                seen(f"{service} | … waiting for Kafka: Kafka at 127.0.0.1:9 does not answer yet", said)
+            lambda output: all(
+                seen(f"{service} | … waiting for Kafka: Kafka at 127.0.0.1:9 does not answer yet", output)
                 for service in services
             ),
         )

@@ -1,4 +1,4 @@
-"""What is counted of releases: once each, by bounded labels."""
+"""Metrics of releases: each event is counted once, with bounded labels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Counted:
     def __init__(self, *worlds: World) -> None:
         before = _all()
         for world in worlds:
-            for told in world.history:
-                metrics.count(told.decision.instance, told.decision.events)
+            for entry in world.history:
+                metrics.count(entry.decision.instance, entry.decision.events)
         self._rises = {key: value - before.get(key, 0) for key, value in _all().items()}
 
     def of(self, metric: str, **labels: str) -> float:
@@ -69,7 +69,7 @@ def test_a_failed_batch_is_counted_once_with_its_reason() -> None:
     assert counted.of("triton_flow_duration_seconds_count", action="update", outcome="Canceled") == 1
 
 
-def test_a_batch_that_is_retried_fails_each_time_anew() -> None:
+def test_a_batch_that_is_retried_fails_each_time_again() -> None:
     world = starting(4)
     world.fail()
     world.steer(NEW, CommandType.RETRY)

@@ -1,4 +1,4 @@
-"""What the planner tells of a release's trace."""
+"""The planner's spans of a release."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UID = "8d0f0f4e-5f3a-4c43-9f0e-0d5d3a9a6f10"
 SENDER = Place(0xABC, 0xDEF)
 
 
-def told(world: World) -> list[Span]:
+def spans_of(world: World) -> list[Span]:
     return [
         span
         for entry in world.history
@@ -52,7 +52,7 @@ def heard() -> Iterator[list[Span]]:
 def test_a_release_is_told_at_its_end_and_each_batch_at_its_own() -> None:
     world = update(4, batchSize=2, bakeSeconds=10, batchIntervalSeconds=30)
     world.run_until(lambda: world.flow(NEW).phase.finished)
-    flow, spans = world.flow(NEW), told(world)
+    flow, spans = world.flow(NEW), spans_of(world)
     assert [span.name for span in spans] == ["request deploy", "batch", "batch", "update release"]
     asked, first, second, root = spans
     assert root.at == tracing.release(flow.uid)
@@ -71,25 +71,25 @@ def test_a_person_that_lets_a_canary_go_on_is_seen() -> None:
     world = create(5, batchSize=2, canary=1)
     world.wait(600_000)
     press_next(world)
-    (asked,) = named(told(world), "request next")
+    (asked,) = named(spans_of(world), "request next")
     assert asked.start == asked.end
     assert asked.attributes["triton.batch"] == 1
     assert asked.attributes["user.name"]
     world.steer(NEW, CommandType.PROMOTE)
     world.run_until(lambda: world.flow(NEW).phase.finished)
-    (canary,) = named(told(world), "canary")
+    (canary,) = named(spans_of(world), "canary")
     assert canary.end - canary.start >= 600_000
 
 
 def test_a_batch_that_failed_is_told_with_the_end_of_its_release_and_says_why() -> None:
     world = starting(4)
     world.fail()
-    assert not named(told(world), "batch")
+    assert not named(spans_of(world), "batch")
     world.steer(NEW, CommandType.CANCEL)
     world.run_until(lambda: world.flow(NEW).phase.finished)
-    (failed,) = named(told(world), "batch")
+    (failed,) = named(spans_of(world), "batch")
     assert "CrashLoopBackOff" in failed.error
-    (root,) = named(told(world), "update release")
+    (root,) = named(spans_of(world), "update release")
     assert (root.error, root.attributes["triton.phase"]) == ("", "Canceled")
 
 
