@@ -150,6 +150,11 @@ def test_the_sandbox_needs_less(machine: Machine) -> None:
     assert lines[0].startswith("error: the tests need what is missing here: curl openssl;")
 
 
+@pytest.mark.parametrize("arguments", [(), ("--real",)])
+def test_the_real_parts_need_all(machine: Machine, arguments: tuple[str, ...]) -> None:
+    assert PACKAGES in machine.run(*arguments)[1][0]
+
+
 def test_a_named_test_needs_no_more_than_the_sandbox(machine: Machine) -> None:
     for name in ("curl", "openssl"):
         machine.has(name)

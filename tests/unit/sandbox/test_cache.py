@@ -72,6 +72,37 @@ async def test_what_a_killed_build_left_behind_is_removed_by_the_next(root: Path
     assert (root / "etcd-1.2").exists(), "another version is left alone"
 
 
+KILLED = """
+import asyncio
+from sandbox.real.cache import made
+
+async def build(folder):
+    (folder / "program").write_text("ha")
+    print("building", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(made("etcd-1", build))
+"""
+
+
+async def test_after_a_build_was_killed_the_next_one_works(root: Path) -> None:
+    builder = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        KILLED,
+        env={**os.environ, "XDG_CACHE_HOME": str(root.parent)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert builder.stdout
+    assert await builder.stdout.readline() == b"building\n"
+    builder.kill()
+    await builder.wait()
+    assert not (root / "etcd-1").exists()
+    assert len([path for path in root.iterdir() if path.is_dir()]) == 1, "it left its folder behind"
+    assert ((await made("etcd-1", build)) / BUILT).read_text() == "whole"
+    assert sorted(path.name for path in root.iterdir()) == ["etcd-1", "etcd-1.lock"]
+
+
 async def test_a_file_in_the_place_of_a_part_is_replaced(root: Path) -> None:
     root.mkdir(parents=True)
     (root / "etcd-1").write_text("")
