@@ -1,28 +1,26 @@
-# Each target sets up what it needs: Python 3.11 or newer, pip and make are enough.
+# Each target sets up what it needs: Python 3.11 or newer, with python3-venv or pip, and make are enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ARGS ?=
+export PYTHON
 
 .PHONY: demo test test-sandbox test-real check install run clean requirements documents
 
-# --without-pip: works also where Debian's python3-venv is not installed; pip installs into the folder from outside.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
-	$(PYTHON) -m venv --without-pip $(VENV)
-	$(PYTHON) -m pip --python $(BIN)/python install --quiet --require-hashes -r requirements/dev.txt
-	$(PYTHON) -m pip --python $(BIN)/python install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@bash requirements/install
 
 demo: $(VENV)/.ready ## a canary release, an update and a failing update on the sandbox
 	$(BIN)/triton demo
 
-test: $(VENV)/.ready ## every test, on the sandbox and on the real parts: needs Go, Java, Maven, redis-server, openssl, Prometheus (docs/operations.md)
-	bash tests/run
+test: ## every test, on the sandbox and on the real parts; installs with apt-get what it lacks where it may; ARGS="tests/unit -k plan" runs some
+	@bash tests/run $(ARGS)
 
-test-sandbox: $(VENV)/.ready ## the tests that need Python alone
-	bash tests/run --sandbox
+test-sandbox: ## the tests that need no real parts
+	@bash tests/run --sandbox $(ARGS)
 
-test-real: $(VENV)/.ready ## the tests on the real parts
-	bash tests/run --real
+test-real: ## the tests on the real parts
+	@bash tests/run --real $(ARGS)
 
 check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

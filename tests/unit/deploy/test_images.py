@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,15 @@ def test_all_that_the_image_is_made_of_is_let_through() -> None:
 
 def test_the_script_that_prepares_the_cluster_is_a_script() -> None:
     subprocess.run(["sh", "-n", str(ROOT / "deploy/compose/cluster.sh")], check=True)
+
+
+def test_the_image_has_every_package_and_the_licence() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = [name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]]
+    let_in = (ROOT / ".dockerignore").read_text().split()
+    for name in packages:
+        assert f"\nCOPY {name} {name}\n" in DOCKERFILE
+        assert f"!{name}" in let_in
+    for name in project["project"]["license-files"]:
+        assert re.search(rf"^COPY .*\b{name}\b", DOCKERFILE, re.MULTILINE)
+        assert f"!{name}" in let_in
