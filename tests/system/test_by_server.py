@@ -125,7 +125,7 @@ async def test_both_ways_say_and_do_the_same(sandbox: Sandbox, shop: Releases, t
     assert "batch 1 to Baking" in (await ways.same("next", "web")).out
     await at_gate("Baking")
     past = await ways.same("next", "web", "--batch", "1", "--stage", "Smoked")
-    assert "no effect any more" in past.out
+    assert "no effect, the release is past" in past.out
     assert "is paused" in (await ways.same("pause", "web")).out
     assert "goes on" in (await ways.same("resume", "web", "--as", "operator")).out
     refused = await ways.same("retry", "web")
