@@ -243,7 +243,7 @@ def open_log(where: Where) -> LogStore:
 
 
 class _Filter(NamedTuple):
-    """Which events are shown; all are read, to count seconds from the start of each release."""
+    """The events that are shown; all are read, to count seconds from the start of each release."""
 
     pods: bool
     pod: str | None

@@ -90,7 +90,7 @@ State = Annotated[
 
 @dataclass(frozen=True)
 class Where:
-    """Which cluster or server, and which namespace a command is about."""
+    """The cluster or server, and the namespace, of a command."""
 
     namespace: Namespace = None
     kubeconfig: Kubeconfig = None
@@ -105,7 +105,7 @@ class Where:
 
 @dataclass(frozen=True)
 class Request:
-    """What every command that changes a release has: the requester, the place and the form of the output."""
+    """The options of every command that changes a release: requester, cluster or server, form of the output."""
 
     requested_by: As = None
     namespace: Namespace = None

@@ -95,10 +95,7 @@ async def test_next_pressed_by_two_at_once_advances_once(flow: Json) -> None:
     ]
     batch, stage = place_of(flow)
     command = command_for(flow, CommandType.NEXT, "deployer", batch=batch, stage=stage)
-    assert (
-        await act(cluster, flow, command)
-        == "7-web-bcdfg: no effect, the release is past that already"
-    )
+    assert await act(cluster, flow, command) == "7-web-bcdfg: no effect, the release is past that already"
     assert server.patches == []
 
 
