@@ -13,7 +13,7 @@ import typer
 
 from cli.connection import Place
 from cli.exits import BadInput, Failure
-from cli.log_command import LogStore, open_log, when
+from cli.log_command import LogNamespace, LogStore, Since, open_log, when
 from cli.log_text import seconds, span, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump, table
@@ -133,14 +133,8 @@ def history(
     instance: Annotated[
         str | None, typer.Argument(metavar="[INSTANCE]", help="Default: all instances of the namespace.")
     ] = None,
-    namespace: Annotated[
-        str | None,
-        typer.Option("--namespace", "-n", help="Default: the namespace of the kubeconfig's context."),
-    ] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(parser=when, metavar="WHEN", help="Show only what is newer: 2h, 7d (ago), or a time."),
-    ] = None,
+    namespace: LogNamespace = None,
+    since: Since = None,
     until: Annotated[
         datetime | None, typer.Option(parser=when, metavar="WHEN", help="Show only what is older.")
     ] = None,

@@ -167,20 +167,22 @@ def when(text: str) -> datetime:
         raise typer.BadParameter(msg) from error
 
 
+LogNamespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="Default: the namespace of the kubeconfig's context."),
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option(parser=when, metavar="WHEN", help="Show only what is newer: 90s, 2h, 7d (ago), or a time."),
+]
+
+
 def log(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A DeployFlow, or an instance for all its releases.")
     ],
-    namespace: Annotated[
-        str | None,
-        typer.Option("--namespace", "-n", help="Default: the namespace of the kubeconfig's context."),
-    ] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=when, metavar="WHEN", help="Show only what is newer: 90s, 10m, 2h, 1d (ago), or a time."
-        ),
-    ] = None,
+    namespace: LogNamespace = None,
+    since: Since = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow the log until the release is finished.")
     ] = False,

@@ -104,19 +104,11 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Request:
-    """The options of every command that changes a release: requester, cluster or server, form of the output."""
+class Request(Where):
+    """The options of every command that changes a release: also the requester and the form of the output."""
 
     requested_by: As = None
-    namespace: Namespace = None
-    kubeconfig: Kubeconfig = None
-    server: Server = None
-    ca_file: CaFile = None
     output: Output = None
-
-    @property
-    def where(self) -> Where:
-        return Where(self.namespace, self.kubeconfig, self.server, self.ca_file)
 
 
 @dataclass(frozen=True)
