@@ -23,7 +23,7 @@ def _begin(release: NewRelease, request: Request) -> None:
     from cli.control import requester
 
     requested_by = requester(request.requested_by)
-    made = at(request.where, lambda backend: backend.begin(release, requested_by))
+    made = at(request, lambda backend: backend.begin(release, requested_by))
     if made is None:
         return
     if request.output is None:
@@ -177,7 +177,7 @@ def delete(
         if not sys.stdin.isatty():
             msg = "--yes is required: there is no terminal to ask on, and a delete can't be undone"
             raise BadInput(msg)
-        pods = at(request.where, lambda backend: backend.replicas(instance))
+        pods = at(request, lambda backend: backend.replicas(instance))
         if not typer.confirm(f"Delete {instance} and its {pods} pods for good?", err=True):
             note("nothing is deleted")
             raise typer.Exit(FAILED)

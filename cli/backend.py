@@ -30,7 +30,7 @@ class NewRelease(NamedTuple):
 
 
 class Backend(Protocol):
-    """What the commands do with the releases of one namespace. A DeployFlow is JSON as the cluster has it."""
+    """Access to the releases of one namespace. A DeployFlow is JSON as the cluster has it."""
 
     async def flow(self, name: str) -> Json:
         """Return the DeployFlow of that name; for an instance its current release, else its newest."""

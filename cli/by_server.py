@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 
 def client(server: str, where: Where) -> AsyncTriton:
-    """As options and environment name it; raises the client's `ConfigError` for options that can't be used."""
+    """Return the client that options and environment name; raises the client's `ConfigError` for options that can't be used."""
     ca_file = where.ca_file or os.environ.get("TRITON_SERVER_CA_FILE") or None
     return AsyncTriton(
         server,
@@ -75,27 +75,27 @@ class ByServer:
         return made.resource if made else None
 
     async def command(self, flow: Json, command: DeployCommand) -> str:
-        asked = self.triton.using(requested_by=command.requested_by, request_id=command.id)
+        triton = self.triton.using(requested_by=command.requested_by, request_id=command.id)
         name = flow["metadata"]["name"]
         if command.type == CommandType.NEXT:
-            after = await asked.next(name, batch=command.batch, stage=command.stage)
+            after = await triton.next(name, batch=command.batch, stage=command.stage)
         elif command.type == CommandType.CONTINUE:
             assert command.target is not None
-            after = await asked.continue_(name, batches=command.target.batches, stage=command.target.stage)
+            after = await triton.continue_(name, batches=command.target.batches, stage=command.target.stage)
         else:
             plain: dict[CommandType, Callable[[str], Awaitable[DeployFlow]]] = {
-                CommandType.PROMOTE: asked.promote,
-                CommandType.PAUSE: asked.pause,
-                CommandType.RESUME: asked.resume,
-                CommandType.CANCEL: asked.cancel,
-                CommandType.RETRY: asked.retry,
+                CommandType.PROMOTE: triton.promote,
+                CommandType.PAUSE: triton.pause,
+                CommandType.RESUME: triton.resume,
+                CommandType.CANCEL: triton.cancel,
+                CommandType.RETRY: triton.retry,
             }
             after = await plain[command.type](name)
-        return control.came_to(flow, after.resource, command)
+        return control.result_of(flow, after.resource, command)
 
     def accepts(self, document: Document) -> None:
         if not document.is_flow:
-            msg = f"{document.where}: only DeployFlows go by a server: apply it without --server, or with kubectl"
+            msg = f"{document.where}: only DeployFlows can be sent to a server: apply it without --server, or with kubectl"
             raise BadInput(msg)
         metadata = document.body["metadata"]
         set_by_triton: dict[str, Collection[str]] = {
@@ -104,14 +104,14 @@ class ByServer:
         }
         for field, known in set_by_triton.items():
             if other := [name for name in metadata.get(field) or {} if name not in known]:
-                msg = f"{document.where}: metadata.{field}: {', '.join(other)} can't go by a server: leave it out"
+                msg = f"{document.where}: metadata.{field}: {', '.join(other)} can't be sent to a server: remove it"
                 raise BadInput(msg)
 
     async def apply(self, document: Document, *, namespace_given: bool, requested_by: str) -> str:
-        namespace = namespace_of(document, self.triton.namespace, given=namespace_given)
-        asked = self.triton.using(namespace=namespace, requested_by=requested_by)
+        namespace = namespace_of(document, self.triton.namespace, explicit=namespace_given)
+        triton = self.triton.using(namespace=namespace, requested_by=requested_by)
         try:
-            name, outcome = await _put(asked, document)
+            name, outcome = await _put(triton, document)
         except TritonError as error:
             raise TritonError(error.status, error.reason, f"{document.where}: {error}") from error
         return f"{df.KIND.lower()}.{df.GROUP}/{name} {outcome}"
@@ -155,7 +155,7 @@ async def delete(triton: AsyncTriton, instance: str, strategy: Json) -> DeployFl
 
 
 async def _releases(triton: AsyncTriton, instance: str) -> list[Json]:
-    """Oldest first; of one instance, or all."""
+    """Return the releases of one instance, or of all, oldest first."""
     found: list[DeployFlow] = []
     token: str | None = ""
     while token is not None:
@@ -175,38 +175,38 @@ async def _known(triton: AsyncTriton, instance: str) -> Known:
     return Known(instance, await _releases(triton, instance), cloneset)
 
 
-async def _put(asked: AsyncTriton, document: Document) -> tuple[str, str]:
-    """Its name, and what came of it. Of a release that there is the strategy alone changes."""
+async def _put(triton: AsyncTriton, document: Document) -> tuple[str, str]:
+    """Create the release, or change the strategy of an existing one; return its name and the outcome."""
     metadata, spec = document.body["metadata"], document.body["spec"]
     name = metadata.get("name", "")
     override = (metadata.get("annotations") or {}).get(df.FREEZE_OVERRIDE, "")
     try:
-        before = (await asked.deployflow(name)).resource["spec"] if name else None
+        before = (await triton.deployflow(name)).resource["spec"] if name else None
     except TritonError as error:
         if error.reason != "NotFound":
             raise
         before = None
     if before is None:
-        made = await asked.create(spec, name=name, queue=True, freeze_override=override)
+        made = await triton.create(spec, name=name, queue=True, freeze_override=override)
         return made.name, "created"
     merged = _merged(before, spec)
     for field in ("action", "application"):
         if merged[field] != before[field]:
-            msg = f"{document.where}: spec.{field}: {name} exists already, and this never changes: choose another name"
+            msg = f"{document.where}: spec.{field}: {name} exists already, and this field can't change: choose another name"
             raise BadInput(msg)
     field = document.spec().strategy_field
     if merged.get(field) == before.get(field):
         return name, "unchanged"
-    await asked.steer(name, spec[field])
+    await triton.steer(name, spec[field])
     return name, "configured"
 
 
-def _merged(there: Any, given: Any) -> Any:
-    """As a merge patch does it (RFC 7396)."""
-    if not isinstance(given, dict):
-        return given
-    merged = dict(there) if isinstance(there, dict) else {}
-    for key, value in given.items():
+def _merged(current: Any, patch: Any) -> Any:
+    """Merge `patch` into `current` as a merge patch (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(current) if isinstance(current, dict) else {}
+    for key, value in patch.items():
         if value is None:
             merged.pop(key, None)
         else:
@@ -215,17 +215,17 @@ def _merged(there: Any, given: Any) -> Any:
 
 
 class ServerLog:
-    """The release log as the server tells it: what of an `EventStore` is needed to read it."""
+    """The release log as a server returns it, with the part of an `EventStore` that reading needs."""
 
     def __init__(self, triton: AsyncTriton) -> None:
         self._triton = triton
 
     async def search(self, query: Query) -> list[Json]:
-        asked = self._triton.using(namespace=query.namespace)
+        triton = self._triton.using(namespace=query.namespace)
         instance = query.instance
         try:
-            instance = instance or (await asked.deployflow(query.deployflow)).instance
-            found = await asked.history(instance, since=query.since, until=query.until, limit=query.limit)
+            instance = instance or (await triton.deployflow(query.deployflow)).instance
+            found = await triton.history(instance, since=query.since, until=query.until, limit=query.limit)
         except TritonError as error:
             if error.reason == "NotFound":
                 return []

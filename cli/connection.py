@@ -1,4 +1,4 @@
-"""Which cluster and namespace a command is about, and asking it things without making a person wait for ever."""
+"""The connection of a command to its cluster: kubeconfig, namespace, and requests with a time limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.kube.client import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiErro
 from shared.releases.history import age
 
 ANSWER_SECONDS: Final = 8.0
-"""A person waits for the answer: an API server that takes longer counts as away."""
+"""The time limit of a request: a person waits for it. A slower API server counts as unavailable."""
 
 _USUAL: Final = Path("~/.kube/config").expanduser()
 
@@ -27,20 +27,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Place:
-    """The cluster and namespace that the options name, before anything is asked of them."""
+    """The kubeconfig and namespace that the options name, before any connection."""
 
     kubeconfig: Path | None
     namespace: str
 
     @classmethod
     def of(cls, kubeconfig: Path | None, namespace: str | None) -> Place:
-        """Raises `BadInput` for a kubeconfig that can't be read."""
+        """Return the place that options and environment name; raises `BadInput` for an unreadable kubeconfig."""
         path = kubeconfig or _from_environment()
         return cls(path, namespace or (_context_namespace(path) if path else None) or "default")
 
 
 def _from_environment() -> Path | None:
-    """The kubeconfig that the settings name, else the usual one; None inside a cluster."""
+    """Return the kubeconfig of the settings, else the default one; None inside a cluster."""
     for name in ("TRITON_KUBECONFIG", "KUBECONFIG"):
         if value := os.environ.get(name):
             return Path(value).expanduser()
@@ -50,7 +50,7 @@ def _from_environment() -> Path | None:
 def _read_kubeconfig(path: Path) -> Json:
     import yaml
 
-    remedy = "give another --kubeconfig or set KUBECONFIG"
+    remedy = "name another by --kubeconfig or KUBECONFIG"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -65,9 +65,9 @@ def _read_kubeconfig(path: Path) -> Json:
 
 
 def _context_namespace(kubeconfig: Path) -> str | None:
-    """The namespace of the current context."""
+    """Return the namespace of the current context."""
     if kubeconfig == _USUAL and not kubeconfig.exists():
-        return None  # nobody named it; a command that needs a cluster will say that it is missing
+        return None  # no option names it; a command that needs a cluster reports that it is missing
     config = _read_kubeconfig(kubeconfig)
     for context in config.get("contexts") or []:
         if context.get("name") == config.get("current-context"):
@@ -77,7 +77,7 @@ def _context_namespace(kubeconfig: Path) -> str | None:
 
 
 class Cluster:
-    """The API server as the commands use it; every call is answered within `ANSWER_SECONDS` or fails."""
+    """The API server for commands; every request is answered within `ANSWER_SECONDS` or fails."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         self.client = client
@@ -91,7 +91,7 @@ class Cluster:
             raise Unavailable(msg) from None
 
     async def flow(self, name: str) -> Json:
-        """The DeployFlow of that name or, where an instance is named, its current (else newest) release."""
+        """Return the DeployFlow of that name; for an instance its current release, else its newest."""
         try:
             return await self.ask(self.client.get(DEPLOYFLOWS, self.namespace, name))
         except ApiError as error:
@@ -103,12 +103,12 @@ class Cluster:
         return current_release(releases)
 
     async def releases(self, instance: str) -> list[Json]:
-        """All DeployFlows of an instance, oldest first."""
+        """Return all DeployFlows of an instance, oldest first."""
         flows = await self.flows()
         return [flow for flow in flows if flow["spec"]["application"]["instanceName"] == instance]
 
     async def flows(self) -> list[Json]:
-        """All DeployFlows of the namespace, oldest first."""
+        """Return all DeployFlows of the namespace, oldest first."""
         try:
             flows = await self.ask(self.client.list(DEPLOYFLOWS, self.namespace))
         except ApiError as error:
@@ -116,7 +116,7 @@ class Cluster:
                 raise
             msg = (
                 f"Kubernetes at {self.client.server} knows no DeployFlows: install the CRD with "
-                "`triton crd --install`, or give another --kubeconfig"
+                "`triton crd --install`, or name another cluster by --kubeconfig"
             )
             raise Failure(msg) from error
         return sorted(flows, key=age)
@@ -130,7 +130,7 @@ class Cluster:
             raise
 
     async def freeze_windows(self) -> str:
-        """What the namespace's annotation says; nothing where it may not be read."""
+        """Return the freeze windows of the namespace's annotation; empty where it can't be read."""
         try:
             found = await self.ask(self.client.get(NAMESPACES, "", self.namespace))
         except ApiError:
@@ -138,7 +138,7 @@ class Cluster:
         return str((found["metadata"].get("annotations") or {}).get(FREEZE_WINDOWS, ""))
 
     async def pods(self, instance: str) -> list[Json]:
-        """The pods of an instance, without those that are being deleted."""
+        """Return the pods of an instance, without those that are being deleted."""
         labels = f"{INSTANCE_LABEL}={instance}"
         pods = await self.ask(self.client.list(PODS, self.namespace, labels=labels))
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
@@ -151,7 +151,7 @@ def no_such(name: str, namespace: str) -> Failure:
 
 
 def current_release(releases: list[Json]) -> Json:
-    """The one that runs or is next to run, else the newest; `releases` are sorted, oldest first."""
+    """Return the running release, else the next to run, else the newest; `releases` are sorted, oldest first."""
     unfinished = [flow for flow in releases if not (flow.get("status") or {}).get("finished")]
     started = [flow for flow in unfinished if (flow.get("status") or {}).get("startedAt")]
     return (started or unfinished or releases[-1:])[0]
@@ -159,7 +159,7 @@ def current_release(releases: list[Json]) -> Json:
 
 @contextlib.asynccontextmanager
 async def connect(place: Place) -> AsyncIterator[Cluster]:
-    """The cluster; raises `BadInput` where the kubeconfig can't be used."""
+    """Connect to the cluster; raises `BadInput` where the kubeconfig can't be used."""
     try:
         client = await Client.connect(place.kubeconfig, agent="triton-cli")
     except ConfigError as error:

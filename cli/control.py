@@ -1,4 +1,4 @@
-"""`next`, `continue`, `pause`, `resume`, `cancel`, `retry`, `promote`: what a person lets a running release do.
+"""Commands on a running release: `next`, `continue`, `pause`, `resume`, `cancel`, `retry`, `promote`.
 
 Each is an absolute change of the spec, guarded by the version that was read: pressed twice, or by two people
 at once, it takes effect once.
@@ -21,21 +21,29 @@ Json = dict[str, Any]
 ATTEMPTS: Final = 10
 """Each conflict means that somebody else's write came first; ten in a row do not happen to a person."""
 
-NO_EFFECT: Final = "{name}: no effect any more, the release is past that already"
-_SAID = {
-    CommandType.PAUSE: "is paused: no new batch begins and no pod is made until `triton resume {name}`",
-    CommandType.RESUME: "goes on",
-    CommandType.CANCEL: "is being canceled: what was never baked goes, the rest keeps serving",
-    CommandType.RETRY: "starts its failed batch anew",
-    CommandType.PROMOTE: "goes on to its end: it asks nobody any more, `triton cancel {name}` still ends it",
+NO_EFFECT: Final = "{name}: no effect, the release is past that already"
+_RESULTS: Final = {
+    CommandType.PAUSE: "is paused: no new batch starts and no pod is made until `triton resume {name}`",
+    CommandType.RESUME: "is resumed",
+    CommandType.CANCEL: "is being canceled: new pods that are not baked are deleted, the others keep serving",
+    CommandType.RETRY: "starts its failed batch again",
+    CommandType.PROMOTE: "is approved to its end: it waits for no more approvals, `triton cancel {name}` still ends it",
 }
-_AHEAD = (CommandType.NEXT, CommandType.CONTINUE, CommandType.PROMOTE)
+_APPROVALS: Final = (CommandType.NEXT, CommandType.CONTINUE, CommandType.PROMOTE)
 
 
-def requester(given: str | None) -> str:
-    """Who asks: as given, else the user of this machine."""
-    if given:
-        return given
+_STEPS: Final[dict[str | None, str]] = {
+    BatchPhase.BAKING: "takes traffic",
+    BatchPhase.BAKED: "is accepted",
+    None: "may start",
+}
+"""What a `next` approves, by the stage that it sets."""
+
+
+def requester(name: str | None) -> str:
+    """Return the name of the requester: `name`, else the user of this machine."""
+    if name:
+        return name
     if user := os.environ.get("USER"):
         return user
     try:
@@ -70,7 +78,7 @@ def command_for(
 
 
 def place_of(flow: Json) -> tuple[int | None, BatchPhase | None]:
-    """Where the release stands when a bare `next` is pressed: that is the place it is meant for."""
+    """Return the batch and phase of the release now: the place that a `next` without --batch is meant for."""
     conditions = (flow.get("status") or {}).get("conditions") or []
     if not conditions:
         return None, None
@@ -78,7 +86,7 @@ def place_of(flow: Json) -> tuple[int | None, BatchPhase | None]:
 
 
 async def act(cluster: Cluster, flow: Json, command: DeployCommand) -> str:
-    """Carry the command out; returns the line that says what it came to. Raises `Refusal`."""
+    """Carry out the command and return the line that reports its result. Raises `Refusal`."""
     name = flow["metadata"]["name"]
     for _ in range(ATTEMPTS):
         fields = change(flow, command)
@@ -92,30 +100,33 @@ async def act(cluster: Cluster, flow: Json, command: DeployCommand) -> str:
                 raise
             flow = await cluster.ask(cluster.client.get(DEPLOYFLOWS, cluster.namespace, name))
             continue
-        return f"{name} {said(command, fields)}".format(name=name)
-    msg = f"{name} was changed by others {ATTEMPTS} times meanwhile: try again"
+        return result(name, command, fields)
+    msg = f"{name} was changed by others {ATTEMPTS} times in the meantime: try again"
     raise Failure(msg)
 
 
-def came_to(before: Json, after: Json, command: DeployCommand) -> str:
-    """The line that says what the command came to, from the release before and after it."""
+def result_of(before: Json, after: Json, command: DeployCommand) -> str:
+    """Return the line that reports the result of the command, from the release before and after it."""
     name = after["metadata"]["name"]
     field = (
         "updateStrategy" if "updateStrategy" in {**before["spec"], **after["spec"]} else "nonUpdateStrategy"
     )
     was, now = before["spec"].get(field) or {}, after["spec"].get(field) or {}
-    ahead = ("mode", "batches", "stage")
-    if command.type in _AHEAD and [was.get(key) for key in ahead] == [now.get(key) for key in ahead]:
+    approval = ("mode", "batches", "stage")
+    if command.type in _APPROVALS and [was.get(key) for key in approval] == [
+        now.get(key) for key in approval
+    ]:
         return NO_EFFECT.format(name=name)
     fields = {"batches": now.get("batches", 1), "stage": now.get("stage")}
-    return f"{name} {said(command, fields)}".format(name=name)
+    return result(name, command, fields)
 
 
-def said(command: DeployCommand, fields: Json) -> str:
-    """What the change means, in words."""
-    if command.type in _SAID:
-        return _SAID[command.type]
+def result(name: str, command: DeployCommand, fields: Json) -> str:
+    """Return the line that says what the changed fields of the strategy mean for the release."""
+    if command.type in _RESULTS:
+        return f"{name} {_RESULTS[command.type]}".format(name=name)
     batch, stage = fields["batches"], fields.get("stage")
-    if stage is None:
-        return f"goes on with batch {batch}"
-    return f"goes on: batch {batch} to {stage}"
+    if command.type == CommandType.NEXT:
+        return f"{name}: batch {batch} {_STEPS.get(stage, f'may reach {stage}')}"
+    limit = f"{stage} of batch {batch}" if stage else f"batch {batch}"
+    return f"{name}: approved up to {limit}"

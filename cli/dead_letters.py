@@ -1,7 +1,7 @@
-"""`triton dead-letters`: what could not be worked on, and why; and how to have it tried again.
+"""`triton dead-letters`: messages that could not be processed, why, and publishing them again.
 
-A service puts a message aside when the message itself is at fault. It keeps the original unchanged, so that
-after a fix of the program, or of whatever it found missing, it can be published again as it was.
+A service moves a message to the dead letters when the message itself is at fault. The original is kept unchanged,
+so that it can be published again once the program, or whatever was missing, is fixed.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ Json = dict[str, Any]
 
 CONNECT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 10.0
-"""So long without a record while some are known to be there: the broker is gone."""
+"""How long to wait for a record that is known to exist before the broker counts as gone."""
 OWN: Final = "triton_"
-"""Begins the headers that the dead letter has beside the original's."""
+"""The prefix of the headers that a dead letter has beside those of the original."""
 
 dead_letters = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
-    help="Messages that were put aside because they could not be worked on.",
+    help="Messages that could not be processed.",
 )
 
 
@@ -57,11 +57,11 @@ class Letter(NamedTuple):
     original: list[tuple[str, bytes]]
     """The headers that the message had."""
     about: dict[str, str]
-    """What the service that put it aside said of it."""
+    """What the service that failed on it reported."""
 
     @property
     def topic(self) -> str:
-        """Where it was, without the prefix."""
+        """Return the topic of the original, without the prefix."""
         return self.about.get("topic", "")
 
     @property
@@ -93,7 +93,7 @@ class Letter(NamedTuple):
 
 
 def letter_of(record: ConsumerRecord) -> Letter:
-    """A record of the dead-letters topic."""
+    """Read a record of the dead-letters topic."""
     original = [(name, value) for name, value in record.headers if not name.startswith(OWN)]
     about = {
         name.removeprefix(OWN): _readable(value) for name, value in record.headers if name.startswith(OWN)
@@ -113,7 +113,7 @@ def _number(text: str) -> int | None:
 
 
 async def read(settings: Settings) -> list[Letter]:
-    """All dead letters that there are now, oldest first. Raises `Unavailable`."""
+    """Return all present dead letters, oldest first. Raises `Unavailable`."""
     consumer = AIOKafkaConsumer(
         group_id=None,
         enable_auto_commit=False,
@@ -132,7 +132,7 @@ async def read(settings: Settings) -> list[Letter]:
 
 
 async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
-    """Of the topic; none when it does not exist: asking a consumer for it might make it."""
+    """Return the partitions of the topic; none where it is missing, as a consumer's request could create it."""
     admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
@@ -147,7 +147,7 @@ async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
 async def _last_offsets(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """Of each partition that has records, the offset after the last one."""
+    """Return the offset after the last record, for each partition that has records."""
     if not partitions:
         return {}
     first = await consumer.beginning_offsets(partitions)
@@ -163,7 +163,7 @@ async def _read_to(
     consumer.assign(list(left))
     while left:
         async with _in_time(settings, SILENCE_SECONDS):
-            # a record may be missing at the end (transactions leave marks): the position tells, not the record
+            # the last offset may be no record (transactions leave marks), so the position decides
             fetched = await consumer.getmany(*left, timeout_ms=200)
             while not fetched and not await _passed(consumer, left):
                 fetched = await consumer.getmany(*left, timeout_ms=200)
@@ -180,7 +180,7 @@ async def _passed(consumer: AIOKafkaConsumer, last: dict[TopicPartition, int]) -
 
 
 async def publish(settings: Settings, letters: Sequence[Letter]) -> None:
-    """Publish the originals to the topics that they were in. Raises `Unavailable`."""
+    """Publish the originals to their topics. Raises `Unavailable`."""
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **connection(settings))
     try:
         async with _in_time(settings, CONNECT_SECONDS):
@@ -206,9 +206,9 @@ async def _in_time(settings: Settings, seconds: float) -> AsyncIterator[None]:
 
 
 def _why_not(letter: Letter) -> str:
-    """Why a letter can't be replayed, or empty."""
+    """Return why a letter can't be replayed; empty where it can."""
     if letter.topic not in topics.ALL or letter.topic == topics.DEAD_LETTERS:
-        return f"it names no topic of Triton ({letter.topic!r})"
+        return f"{letter.topic!r} is no topic of Triton's"
     if letter.truncated:
         return f"only the first {len(letter.value)} bytes of its {letter.about['truncated']} were kept"
     return ""
@@ -219,7 +219,7 @@ def _why_not(letter: Letter) -> str:
 
 @dead_letters.command("list")
 def list_letters(output: Output = None) -> None:
-    """Every dead letter that Kafka still has, oldest first.
+    """List the dead letters that Kafka still has, oldest first.
 
     For example: triton dead-letters list -o json
     """
@@ -242,9 +242,9 @@ def list_letters(output: Output = None) -> None:
 
 @dead_letters.command("show")
 def show_letter(
-    id: Annotated[str, typer.Argument(metavar="ID", help="As in list.")], output: Output = None
+    id: Annotated[str, typer.Argument(metavar="ID", help="The ID from list.")], output: Output = None
 ) -> None:
-    """One dead letter, with its headers and its value.
+    """Show one dead letter, with its headers and its value.
 
     For example: triton dead-letters show 3:17
     """
@@ -263,11 +263,11 @@ def show_letter(
 
 @dead_letters.command()
 def replay(
-    id: Annotated[str | None, typer.Argument(metavar="ID", help="As in list.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that list shows.")] = False,
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="The ID from list.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Replay every dead letter.")] = False,
     output: Output = None,
 ) -> None:
-    """Publish the original message again, unchanged, to the topic where it was.
+    """Publish the original message again, unchanged, to its topic.
 
     The dead letter stays in its topic until Kafka's retention ends. Replaying twice does no harm: messages
     are recognized by their ids.
@@ -275,20 +275,20 @@ def replay(
     For example: triton dead-letters replay 3:17, or triton dead-letters replay --all
     """
     if (id is None) != every:
-        msg = "give either an ID or --all"
+        msg = "name either an ID or --all"
         raise BadInput(msg)
     if id is not None:
         _check(id)
     settings = _settings()
     letters = _run(read(settings))
     chosen = letters if id is None else [_one(letters, id)]
-    sound = [letter for letter in chosen if not _why_not(letter)]
-    if sound:
-        _run(publish(settings, sound))
+    replayable = [letter for letter in chosen if not _why_not(letter)]
+    if replayable:
+        _run(publish(settings, replayable))
     if output:
-        show([letter.describe() for letter in sound], output)
+        show([letter.describe() for letter in replayable], output)
     else:
-        for letter in sound:
+        for letter in replayable:
             where = settings.topic(letter.topic)
             typer.echo(f"{letter.id} replayed to {where}, key {_readable(letter.key or b'')}")
         if not chosen:
@@ -319,7 +319,7 @@ def _settings() -> Settings:
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
-    # what the client has to say of a broker that is away, we say ourselves
+    # the client's own messages about an unavailable broker would repeat ours
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
     try:
         return asyncio.run(work)

@@ -1,4 +1,4 @@
-"""How a command ends when it does not do what was asked: one clear line on stderr and an exit code."""
+"""The errors of commands: each ends as one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells have it."""
+"""128 + SIGINT, as in shells."""
 
 
 class Failure(Exception):
@@ -17,6 +17,6 @@ class Failure(Exception):
 
 
 class BadInput(Failure):
-    """What was given can't be meant: a file, a field, an option."""
+    """The input is invalid: a file, a field, an option."""
 
     code = USAGE

@@ -1,4 +1,4 @@
-"""`triton history`: who released what, when, how it went and who let it go on, out of the event store."""
+"""`triton history`: past releases with requester, time, result and commands, from the event store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from cli.connection import Place
 from cli.exits import BadInput, Failure
-from cli.log_command import Readable, readable, when
+from cli.log_command import LogNamespace, LogStore, Since, open_log, when
 from cli.log_text import seconds, span, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump, table
@@ -23,14 +23,25 @@ from shared.event_store import Query, Stream
 
 Json = dict[str, Any]
 
-COLUMNS = ("RELEASE", "INSTANCE", "ACTION", "BY", "BEGAN", "TOOK", "RESULT", "BATCHES", "FAILED", "ASKED FOR")
+COLUMNS = (
+    "RELEASE",
+    "INSTANCE",
+    "ACTION",
+    "BY",
+    "STARTED",
+    "TOOK",
+    "RESULT",
+    "BATCHES",
+    "FAILED",
+    "COMMANDS",
+)
 
 
 @dataclass
-class Past:
-    """One release, as its events tell it. `commands`: who asked for what, how often, in the order of the first time.
+class PastRelease:
+    """One release, from its events. `commands`: how often each command came from each requester, in order of the first.
 
-    `took`: seconds, None while it is not over. `failed_batches`: how often a batch of it has failed.
+    `took`: seconds, None while it is not finished. `failed_batches`: how often a batch of it has failed.
     """
 
     name: str
@@ -47,7 +58,7 @@ class Past:
     commands: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def as_json(self) -> Json:
-        asked = [
+        commands = [
             {"command": command, "by": by, "count": count} for (command, by), count in self.commands.items()
         ]
         return {
@@ -62,19 +73,19 @@ class Past:
             "batches": self.batches,
             "finishedBatches": self.finished_batches,
             "failedBatches": self.failed_batches,
-            "commands": asked,
+            "commands": commands,
         }
 
 
-def past(documents: Iterable[Json]) -> list[Past]:
-    """The releases that events, in order, tell of; oldest first."""
-    releases: dict[str, Past] = {}
+def past_releases(documents: Iterable[Json]) -> list[PastRelease]:
+    """Return the releases of these events, which are in order; oldest first."""
+    releases: dict[str, PastRelease] = {}
     for document in documents:
         triton, event = document["triton"], document["event"]
         by = document.get("user", {}).get("name", "")
         release = releases.get(triton["uid"])
         if release is None:
-            release = releases[triton["uid"]] = Past(
+            release = releases[triton["uid"]] = PastRelease(
                 triton["deployflow"],
                 triton["uid"],
                 triton["instance"],
@@ -94,7 +105,7 @@ def past(documents: Iterable[Json]) -> list[Past]:
     return list(releases.values())
 
 
-def rows(releases: Iterable[Past]) -> list[tuple[str, ...]]:
+def rows(releases: Iterable[PastRelease]) -> list[tuple[str, ...]]:
     return [
         (
             release.name,
@@ -106,13 +117,13 @@ def rows(releases: Iterable[Past]) -> list[tuple[str, ...]]:
             release.phase,
             f"{release.finished_batches}/{release.batches}" if release.batches else "-",
             str(release.failed_batches or "-"),
-            ", ".join(map(_asked, release.commands.items())) or "-",
+            ", ".join(map(_command_text, release.commands.items())) or "-",
         )
         for release in releases
     ]
 
 
-def _asked(one: tuple[tuple[str, str], int]) -> str:
+def _command_text(one: tuple[tuple[str, str], int]) -> str:
     (command, by), count = one
     times = f" ×{count}" if count > 1 else ""
     return f"{command}{times} by {by}" if by else f"{command}{times}"
@@ -120,30 +131,26 @@ def _asked(one: tuple[tuple[str, str], int]) -> str:
 
 def history(
     instance: Annotated[
-        str | None, typer.Argument(metavar="[INSTANCE]", help="Default: all of the namespace.")
+        str | None, typer.Argument(metavar="[INSTANCE]", help="Default: all instances of the namespace.")
     ] = None,
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Default: that of the kubeconfig's context.")
-    ] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(parser=when, metavar="WHEN", help="Only from then on: 2h, 7d ago, or a time."),
-    ] = None,
+    namespace: LogNamespace = None,
+    since: Since = None,
     until: Annotated[
-        datetime | None, typer.Option(parser=when, metavar="WHEN", help="Only until then.")
+        datetime | None, typer.Option(parser=when, metavar="WHEN", help="Show only what is older.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option(metavar="WHO", help="Only what this one released or asked for.")
+        str | None,
+        typer.Option(metavar="WHO", help="Show only releases that this person started or sent commands to."),
     ] = None,
     server: Server = None,
     ca_file: CaFile = None,
     output: Annotated[
-        Format | None, typer.Option("--output", "-o", help="For programs, instead of text.")
+        Format | None, typer.Option("--output", "-o", help="Print JSON or YAML instead of text.")
     ] = None,
 ) -> None:
-    """Who released what, when, how it went, and who let it go on.
+    """List past releases: who released what, when, with which result, and who sent commands.
 
-    It comes from the event store (TRITON_EVENT_STORE), or with --server from there. `triton log RELEASE` has the whole story.
+    They are read from the event store (TRITON_EVENT_STORE), or with --server from the server. `triton log RELEASE` shows one in full.
 
     Examples:
       triton history
@@ -152,14 +159,14 @@ def history(
 
     """
     where = Where(namespace=namespace, server=server, ca_file=ca_file)
-    asked = server_of(where)
-    if asked and instance is None:
-        msg = "the server tells the history of one instance: name it, `triton history INSTANCE --server …`"
+    by_server = server_of(where) is not None
+    if by_server and instance is None:
+        msg = "a server has the history of one instance only: name it, `triton history INSTANCE --server …`"
         raise BadInput(msg)
-    place = namespace or ("default" if asked else Place.of(None, None).namespace)
+    place = namespace or ("default" if by_server else Place.of(None, None).namespace)
     query = Query([Stream.DEPLOYFLOW], place, instance or "", since=since, until=until)
     try:
-        documents = asyncio.run(_read(readable(where), query))
+        documents = asyncio.run(_read(open_log(where), query))
     except Unavailable as error:
         raise Failure(str(error)) from error
     if len(documents) >= query.limit:
@@ -167,18 +174,20 @@ def history(
             f"the log has more: only the newest {query.limit:,} events are read (--since, --until)", err=True
         )
     found = [
-        one for one in past(documents) if by is None or by in {one.by, *(who for _, who in one.commands)}
+        one
+        for one in past_releases(documents)
+        if by is None or by in {one.by, *(requester for _, requester in one.commands)}
     ]
     if output is not None:
         print(dump([one.as_json() for one in found], output))
     elif found:
         print("\n".join(table(COLUMNS, rows(found))))
     else:
-        whose = f"of {instance} " if instance else ""
-        typer.echo(f"the event store knows no releases {whose}in namespace {place}", err=True)
+        of_instance = f"of {instance} " if instance else ""
+        typer.echo(f"the event store has no releases {of_instance}in namespace {place}", err=True)
 
 
-async def _read(store: Readable, query: Query) -> list[Json]:
+async def _read(store: LogStore, query: Query) -> list[Json]:
     try:
         return await store.search(query)
     finally:

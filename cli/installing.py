@@ -1,4 +1,4 @@
-"""Putting the CRD into a cluster: created, or replaced when it is there, never over somebody else's change."""
+"""Install the CRD in a cluster: create it, or replace it without overwriting a concurrent change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ATTEMPTS: Final = 5
 
 
 async def install(cluster: Cluster, definition: Json) -> str:
-    """Returns the line that says what came of it."""
+    """Create or replace the CRD; return the line that reports the result."""
     name = definition["metadata"]["name"]
     for _ in range(_ATTEMPTS):
         try:
@@ -21,7 +21,9 @@ async def install(cluster: Cluster, definition: Json) -> str:
         except ApiError as error:
             if error.code != 409:
                 raise
-    msg = f"customresourcedefinition/{name} was changed by others {_ATTEMPTS} times meanwhile: try again"
+    msg = (
+        f"customresourcedefinition/{name} was changed by others {_ATTEMPTS} times in the meantime: try again"
+    )
     raise Failure(msg)
 
 

@@ -1,4 +1,4 @@
-"""Running a command's coroutine so that Ctrl-C and SIGTERM end it cleanly, with its clean-up done."""
+"""Run a command's coroutine so that Ctrl-C and SIGTERM end it after its clean-up."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class Interrupted(Exception):
-    """Somebody asked the command to stop; what it had started is stopped."""
+    """A signal ended the command; everything that it started is stopped."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; raises `Interrupted` when a signal ended it."""
+    """Return the result of `work`; raises `Interrupted` when a signal ended it."""
     return asyncio.run(_guarded(work))
 
 

@@ -1,4 +1,4 @@
-"""`triton log`: the story of a release, or of all releases of an instance, read once or followed."""
+"""`triton log`: the log of a release, or of all releases of an instance, read once or followed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from cli.connection import Place
 from cli.exits import BadInput, Failure
-from cli.log_text import Line, Story, Tone, is_of, time_of
+from cli.log_text import Line, LogText, Tone, is_of, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump
 from shared.domain.deployflow import FlowPhase
@@ -26,18 +26,18 @@ Json = dict[str, Any]
 
 POLL_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 2.0
-"""After the end of a release its last events are still on their way: Elasticsearch shows them within 1 s."""
+"""How long to read on after the end of a release: Elasticsearch shows its last events within 1 s."""
 OVERLAP: Final = timedelta(seconds=60)
-"""How far back `--follow` looks each time: events reach the store out of order, and late."""
+"""How far back `--follow` reads each time: events reach the store out of order, and late."""
 AFTERMATH: Final = timedelta(seconds=2)
-"""Pods are seen gone a moment after the release that deleted them is over."""
+"""Deletions of pods are observed a moment after the end of the release that deleted them."""
 
 
 # --- the search ---------------------------------------------------------------------------------------------
 
 
-class Readable(Protocol):
-    """An event store, as far as it is read here."""
+class LogStore(Protocol):
+    """The part of an event store that reading needs."""
 
     async def search(self, query: Query) -> list[Json]: ...
 
@@ -45,9 +45,9 @@ class Readable(Protocol):
 
 
 class _Reader:
-    """The documents of a DeployFlow, else of an instance, of that name; each once, however often asked."""
+    """Reads the documents of a DeployFlow, else of an instance, of that name; each document once."""
 
-    def __init__(self, store: Readable, namespace: str, name: str, since: datetime | None) -> None:
+    def __init__(self, store: LogStore, namespace: str, name: str, since: datetime | None) -> None:
         self._store = store
         self._namespace = namespace
         self._name = name
@@ -59,8 +59,8 @@ class _Reader:
     def found(self) -> bool:
         return bool(self._seen)
 
-    async def news(self) -> list[Json]:
-        """What has come in since the last time, in order."""
+    async def read_new(self) -> list[Json]:
+        """Return the documents that were not read before, in order."""
         documents = await self._read()
         fresh = [document for document in documents if _identity(document) not in self._seen]
         self._seen |= {_identity(document) for document in fresh}
@@ -69,33 +69,35 @@ class _Reader:
         return fresh
 
     def wanted(self, document: Json) -> bool:
-        """Releases are read from their beginning, to count from it; what is before `since` is not shown."""
+        """Return whether to show the document: releases are read from their start, but shown only from `since` on."""
         return self._since is None or time_of(document) >= self._since
 
     async def _read(self) -> list[Json]:
-        again = self._newest - OVERLAP if self._newest else None
+        resume_at = self._newest - OVERLAP if self._newest else None
         streams = [Stream.DEPLOYFLOW]
         release = Query(streams, namespace=self._namespace, deployflow=self._name)
         uids: set[str] = set()
         if flows := await self._store.search(release):
             uids = {flow["triton"]["uid"] for flow in flows}
             begin, last = time_of(flows[0]), flows[-1]
-            over = FlowPhase(last["triton"]["phase"]).finished
-            until = time_of(last) + AFTERMATH if over else None
+            finished = FlowPhase(last["triton"]["phase"]).finished
+            until = time_of(last) + AFTERMATH if finished else None
             instance = flows[0]["triton"]["instance"]
         else:
             begin, until, instance = None, None, self._name
             flows = self._recent(await self._store.search(release._replace(deployflow="", instance=instance)))
-        since = max(filter(None, (begin, self._since, again)), default=None)
+        since = max(filter(None, (begin, self._since, resume_at)), default=None)
         if len(flows) >= release.limit:
-            _say(f"the log has more: only the newest {release.limit:,} events of the release are read", "")
+            _note_once(
+                f"the log has more: only the newest {release.limit:,} events of the release are read", ""
+            )
         others = Query([Stream.POD, Stream.CLONESET], self._namespace, instance, since=since)
         found = await self._store.search(others._replace(until=until))
-        if len(found) >= others.limit and not again:
+        if len(found) >= others.limit and not resume_at:
             note = f"the log has more: only the newest {others.limit:,} events of pods are read (--since, --no-pods)"
-            _say(note, "")
+            _note_once(note, "")
         if uids:
-            # what happened at the time and is of another release is none of this one's; what is may come late
+            # events of the same time may belong to another release, and events of this one may be later
             found = [one for one in found if one["triton"].get("uid", "") in {"", *uids}]
             for uid in uids:
                 found += await self._store.search(others._replace(uid=uid))
@@ -103,14 +105,14 @@ class _Reader:
         return sorted(unique.values(), key=_order)
 
     def _recent(self, flows: list[Json]) -> list[Json]:
-        """Without the releases that were over before `since`."""
+        """Return the documents without those of releases that ended before `since`."""
         last = {flow["triton"]["uid"]: flow for flow in flows}
-        over = {
+        finished = {
             uid
             for uid, flow in last.items()
             if FlowPhase(flow["triton"]["phase"]).finished and not self.wanted(flow)
         }
-        return [flow for flow in flows if flow["triton"]["uid"] not in over]
+        return [flow for flow in flows if flow["triton"]["uid"] not in finished]
 
 
 def _identity(document: Json) -> tuple[str, str]:
@@ -122,30 +124,30 @@ def _order(document: Json) -> tuple[str, int, str]:
     return document["@timestamp"], event.get("sequence", 0), event["id"]
 
 
-async def _follow(reader: _Reader, story: Story) -> AsyncIterator[list[Json]]:
-    """What comes in until every release told of is over; for ever while there is none."""
+async def _follow(reader: _Reader, text: LogText) -> AsyncIterator[list[Json]]:
+    """Yield new documents until every release in the text is finished; without end while there is none."""
     loop = asyncio.get_running_loop()
     quiet_since = loop.time()
-    said = ""
+    noted = ""
     while True:
         try:
-            documents = await reader.news()
+            documents = await reader.read_new()
         except Unavailable as error:
-            said = _say(f"waiting: {error}", said)
+            noted = _note_once(f"waiting: {error}", noted)
             documents = []
         else:
-            said = _say("" if reader.found else "no events yet, waiting for the first one", said)
+            noted = _note_once("" if reader.found else "no events yet, waiting for the first one", noted)
         if documents:
             quiet_since = loop.time()
             yield documents
-        if story.finished and loop.time() - quiet_since > SETTLE_SECONDS:
+        if text.finished and loop.time() - quiet_since > SETTLE_SECONDS:
             return
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _say(message: str, said: str) -> str:
-    """Tell on stderr what we wait for, once."""
-    if message and message != said:
+def _note_once(message: str, noted: str) -> str:
+    """Print the message on stderr unless it was the last one; return it."""
+    if message and message != noted:
         typer.echo(message, err=True)
     return message
 
@@ -154,50 +156,56 @@ def _say(message: str, said: str) -> str:
 
 
 def when(text: str) -> datetime:
-    """`90s`, `10m`, `2h`, `1d` ago, or a time."""
+    """Parse `90s`, `10m`, `2h`, `1d` (ago), or a time."""
     if match := re.fullmatch(r"(\d+)([smhd])", text):
         unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]
         return datetime.now(UTC) - timedelta(**{unit: int(match[1])})
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError as error:
-        msg = f"{text!r} is neither a span like 90s, 10m, 2h, 1d nor a time like 2026-01-31T14:05"
+        msg = f"{text!r} is neither a duration like 90s, 10m, 2h, 1d nor a time like 2026-01-31T14:05"
         raise typer.BadParameter(msg) from error
+
+
+LogNamespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="Default: the namespace of the kubeconfig's context."),
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option(parser=when, metavar="WHEN", help="Show only what is newer: 90s, 2h, 7d (ago), or a time."),
+]
 
 
 def log(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A DeployFlow, or an instance for all its releases.")
     ],
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Default: that of the kubeconfig's context.")
-    ] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=when, metavar="WHEN", help="Only what is newer: 90s, 10m, 2h, 1d ago, or a time."
-        ),
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the release is over.")] = False,
-    pods: Annotated[bool, typer.Option(help="With what each pod did.")] = True,
-    pod: Annotated[str | None, typer.Option(metavar="POD", help="Of the pods only this one.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Only what belongs to this batch.")] = None,
-    failures: Annotated[bool, typer.Option("--failures", help="Only what went wrong.")] = False,
+    namespace: LogNamespace = None,
+    since: Since = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the log until the release is finished.")
+    ] = False,
+    pods: Annotated[bool, typer.Option(help="Show the events of pods.")] = True,
+    pod: Annotated[str | None, typer.Option(metavar="POD", help="Show only this pod.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Show only this batch.")] = None,
+    failures: Annotated[bool, typer.Option("--failures", help="Show only failures.")] = False,
     commands: Annotated[
-        bool, typer.Option("--commands", help="Only what somebody asked for, and who.")
+        bool, typer.Option("--commands", help="Show only commands, with their requesters.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="With the CloneSet's counts and the cluster's normal Events.")
+        bool,
+        typer.Option("--all", help="Show also the counts of the CloneSet and normal Events of the cluster."),
     ] = False,
     server: Server = None,
     ca_file: CaFile = None,
     output: Annotated[
-        Format | None, typer.Option("--output", "-o", help="Print the documents instead of the story.")
+        Format | None, typer.Option("--output", "-o", help="Print the documents instead of the text.")
     ] = None,
 ) -> None:
-    """The story of a release: what happened when, what each pod did, how long it took, how it ended.
+    """Show the log of a release: what happened when, each pod, durations, and the result.
 
-    It comes from the event store (TRITON_EVENT_STORE), or with --server from there. Seconds are counted from the start of the release.
+    It is read from the event store (TRITON_EVENT_STORE), or with --server from the server. Seconds are counted from the start of the release.
 
     Examples:
       triton log web-kvn6b
@@ -208,22 +216,22 @@ def log(
 
     """
     where = Where(namespace=namespace, server=server, ca_file=ca_file)
-    store = readable(where)
+    store = open_log(where)
     place = namespace or ("default" if server_of(where) else Place.of(None, None).namespace)
     reader = _Reader(store, place, name, since)
     try:
-        wanted = _Wanted(pods, pod, batch, failures, commands)
-        story = Story(everything=everything)
-        asyncio.run(_log(store, reader, story, _Printer(output, wanted, follow=follow), follow=follow))
+        filter_ = _Filter(pods, pod, batch, failures, commands)
+        text = LogText(everything=everything)
+        asyncio.run(_log(store, reader, text, _Printer(output, filter_, follow=follow), follow=follow))
     except Unavailable as error:
         raise Failure(str(error)) from error
     if not reader.found:
-        msg = f"the event store knows nothing of {name} in namespace {place}: see `triton get -n {place}`"
+        msg = f"the event store has no events of {name} in namespace {place}: see `triton get -n {place}`"
         raise Failure(msg)
 
 
-def readable(where: Where) -> Readable:
-    """The store that the options and settings name."""
+def open_log(where: Where) -> LogStore:
+    """Open the store that options and settings name."""
     if server := server_of(where):
         from cli import by_server
 
@@ -236,8 +244,8 @@ def readable(where: Where) -> Readable:
         raise BadInput(str(error)) from error
 
 
-class _Wanted(NamedTuple):
-    """Which events are shown; all of them are read, to count from the start of each release."""
+class _Filter(NamedTuple):
+    """The events that are shown; all are read, to count seconds from the start of each release."""
 
     pods: bool
     pod: str | None
@@ -245,7 +253,7 @@ class _Wanted(NamedTuple):
     failures: bool
     commands: bool
 
-    def show(self, document: Json) -> bool:
+    def accepts(self, document: Json) -> bool:
         triton, pod = document["triton"], document["kubernetes"].get("pod")
         return not (
             (not self.pods and not is_of(document, Stream.DEPLOYFLOW))
@@ -257,14 +265,14 @@ class _Wanted(NamedTuple):
 
 
 class _Printer:
-    def __init__(self, form: Format | None, wanted: _Wanted, *, follow: bool) -> None:
+    def __init__(self, form: Format | None, filter_: _Filter, *, follow: bool) -> None:
         self._form = form
-        self._wanted = wanted
+        self._filter = filter_
         self._follow = follow
         self._collected: list[Json] = []
 
     def show(self, document: Json, lines: Iterable[Line]) -> None:
-        if not self._wanted.show(document):
+        if not self._filter.accepts(document):
             return
         if self._form is None:
             self._lines(lines)
@@ -287,18 +295,18 @@ class _Printer:
             typer.secho(text, fg=color, bold=tone == Tone.HEAD)
 
 
-async def _log(store: Readable, reader: _Reader, story: Story, printer: _Printer, *, follow: bool) -> None:
+async def _log(store: LogStore, reader: _Reader, text: LogText, printer: _Printer, *, follow: bool) -> None:
     try:
-        async for documents in _follow(reader, story) if follow else _once(reader):
+        async for documents in _follow(reader, text) if follow else _once(reader):
             for document in documents:
-                lines = story.tell(document)
+                lines = text.add(document)
                 if reader.wanted(document):
                     printer.show(document, lines)
         if reader.found:
-            printer.end(story.end())
+            printer.end(text.end())
     finally:
         await store.close()
 
 
 async def _once(reader: _Reader) -> AsyncIterator[list[Json]]:
-    yield await reader.news()
+    yield await reader.read_new()

@@ -1,7 +1,7 @@
-"""The account of releases that a person reads, made of the documents of the release log. Pure.
+"""The release log as lines of text. Pure.
 
-The log has single facts of several kinds. A reader wants one account of them: what happened when, counted from
-the start of the release, with the pods between the batches that they belong to, who let it go on, and how it ended.
+The log has documents of several kinds. A reader wants them in one order: what happened when, counted from the
+start of the release, the pods between the batches that they belong to, who approved it, and how it ended.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class _Release:
     started: dict[str, float] = field(default_factory=dict)
     """Seconds that each new pod took from its creation to ready containers."""
     failed: set[str] = field(default_factory=set)
-    told: bool = False
+    summarized: bool = False
 
     @property
     def finished(self) -> bool:
         return FlowPhase(self.phase).finished
 
 
-class Story:
-    """Turns documents, in order, into lines. `everything`: with what only repeats other facts, too."""
+class LogText:
+    """Turns documents, in order, into lines. `everything`: includes documents that only repeat others."""
 
     def __init__(self, zone: tzinfo | None = None, *, everything: bool = False) -> None:
         self._zone = zone
@@ -61,25 +61,25 @@ class Story:
 
     @property
     def finished(self) -> bool:
-        """Whether every release that was told of is over."""
+        """Return whether every release in the text is finished."""
         return bool(self._releases) and all(release.finished for release in self._releases.values())
 
-    def tell(self, document: Json) -> list[Line]:
-        """The lines about one more event."""
+    def add(self, document: Json) -> list[Line]:
+        """Return the lines about one more event."""
         if is_of(document, Stream.DEPLOYFLOW):
             return self._flow(document)
         self._count(document)
-        return self._others(document) if self._everything or _is_news(document) else []
+        return self._other(document) if self._everything or _is_new(document) else []
 
     def end(self) -> list[Line]:
-        """How each release went that has no summary yet."""
+        """Return the summary of each release that has none yet."""
         return self._summaries(self._releases.values())
 
     def _summaries(self, releases: Collection[_Release]) -> list[Line]:
-        """After a release's last pod events, hence not at once when it is over."""
-        lines = [_summary(release) for release in releases if not release.told]
+        """Return the summaries; they follow a release's last pod events, so they are not made at its end."""
+        lines = [_summary(release) for release in releases if not release.summarized]
         for release in releases:
-            release.told = True
+            release.summarized = True
         return lines
 
     def _flow(self, document: Json) -> list[Line]:
@@ -102,7 +102,7 @@ class Story:
         return lines
 
     def _count(self, document: Json) -> None:
-        """What the summary of a release says of its pods."""
+        """Count the pods for the summary of their release."""
         triton, action = document["triton"], document["event"]["action"]
         release = self._releases.get(triton.get("uid", ""))
         if release is None or not is_of(document, Stream.POD):
@@ -115,7 +115,7 @@ class Story:
         if action == f"pod-{PodTransition.FAILED}":
             release.failed.add(uid)
 
-    def _others(self, document: Json) -> list[Line]:
+    def _other(self, document: Json) -> list[Line]:
         first, *more = str(document["message"]).splitlines()
         first += _aside(document)
         return [self._line(document, f"  {first}"), *(Line(f"{' ' * 24}    {line}") for line in more)]
@@ -123,11 +123,11 @@ class Story:
     def _headline(self, document: Json) -> str:
         triton = document["triton"]
         name, app, group = (triton.get(field, "-") for field in ("application", "application_id", "group"))
-        what = f"{name}, app {app}, group {group}"
-        where = f"{document['kubernetes']['namespace']}/{triton['instance']}"
+        application = f"{name}, app {app}, group {group}"
+        instance = f"{document['kubernetes']['namespace']}/{triton['instance']}"
         day = time_of(document).astimezone(self._zone).strftime("%Y-%m-%d")
         by = f", by {document['user']['name']}" if "user" in document else ""
-        return f"{triton['deployflow']}: {triton['action']} of {where} ({what}), {day}{by}"
+        return f"{triton['deployflow']}: {triton['action']} of {instance} ({application}), {day}{by}"
 
     def _line(self, document: Json, text: str) -> Line:
         at = time_of(document)
@@ -147,8 +147,8 @@ def time_of(document: Json) -> datetime:
     return datetime.fromisoformat(document["@timestamp"])
 
 
-def _is_news(document: Json) -> bool:
-    """Not what the pods' own story says already: the CloneSet's counts, and the cluster's normal Events."""
+def _is_new(document: Json) -> bool:
+    """Return False for what the pods' documents already show: counts of the CloneSet, normal Events of the cluster."""
     if "event" in document["kubernetes"]:
         return bool(document["kubernetes"]["event"]["type"] == "Warning")
     if is_of(document, Stream.CLONESET):
@@ -157,13 +157,13 @@ def _is_news(document: Json) -> bool:
 
 
 def _aside(document: Json) -> str:
-    """How long it took, and who let it."""
+    """Return how long it took, and who approved it."""
     triton, took = document["triton"], seconds(document["event"])
     match document["event"]["action"].removeprefix("pod-"):
         case PodTransition.CONTAINERS_READY | PodTransition.FAILED if "age_ms" in triton:
-            return f" ({span(triton['age_ms'] / 1000)} after it was made)"
+            return f" ({span(triton['age_ms'] / 1000)} after its creation)"
         case PodTransition.PULLED_IN if "user" in document and "batch" in triton:
-            return f" (batch {triton['batch']}, asked for by {document['user']['name']})"
+            return f" (batch {triton['batch']}, approved by {document['user']['name']})"
         case PodTransition.PULLED_OUT if took is not None:
             return f" (after {span(took)} in traffic)"
         case PodTransition.SCHEDULED | PodTransition.STARTED | PodTransition.READY | PodTransition.GONE:
@@ -183,8 +183,10 @@ def _flow_text(document: Json) -> str:
 
 def _summary(release: _Release) -> Line:
     took = span((release.last - release.start).total_seconds())
-    how = f"{release.phase} after {took}" if release.finished else f"{release.phase}, not over after {took}"
-    parts = [f"{release.name}: {how}"]
+    result = (
+        f"{release.phase} after {took}" if release.finished else f"{release.phase}, not finished after {took}"
+    )
+    parts = [f"{release.name}: {result}"]
     if release.batches:
         times = ", ".join(f"{batch}: {span(took)}" for batch, took in sorted(release.took.items()))
         parts.append(
@@ -206,7 +208,7 @@ def _pods(number: int) -> str:
 
 
 def seconds(event: Json) -> float | None:
-    """How long it took to come to an event."""
+    """Return the seconds that led to an event, None where it has no duration."""
     return event["duration"] / 1e9 if "duration" in event else None
 
 

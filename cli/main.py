@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _OPTIONS: Final = {"podsToDelete": "--pod", "container": "--container", "deployName": "--to"}
-"""What a field of the wire is called on the command line."""
+"""The option of each field of the wire."""
 SERVICES: Final = ("planner", "executor", "readiness", "events")
 
 
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _command_line(arguments: list[str]) -> int:
-    """Run one command; returns the exit code. Errors become a line on stderr."""
+    """Run one command and return the exit code. Errors become a line on stderr."""
     import typer
     from typer.exceptions import TyperException
 
@@ -45,7 +45,7 @@ def _command_line(arguments: list[str]) -> int:
     except (Interrupted, KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader (head, less) has seen enough; a second complaint at exit is of no use either
+        # the reader (head, less) is gone; this also keeps Python from reporting it again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
@@ -58,7 +58,7 @@ def _command_line(arguments: list[str]) -> int:
 
 
 def _known(error: Exception) -> tuple[str, bool] | None:
-    """The text of an error that the shared code raises for people, and whether what was given is at fault."""
+    """Return the text of an error that is meant for people, and whether the input is at fault."""
     # imported here: only a command that failed pays for it
     from pydantic import ValidationError
 
@@ -92,23 +92,23 @@ def _known(error: Exception) -> tuple[str, bool] | None:
 
 
 def _of_server(text: str, status: int, reason: str) -> tuple[str, bool]:
-    """A problem that the server told, in the words of the command line."""
+    """Return a problem that the server reported, with options for the fields of the wire."""
     field, _, problem = text.partition(": ")
     if option := _OPTIONS.get(field):
         text = f"{option}: {problem}"
     if status == 401:
-        text += " (TRITON_TOKEN or TRITON_TOKEN_FILE says who asks)"
+        text += " (set TRITON_TOKEN or TRITON_TOKEN_FILE)"
     if reason == "UnknownIssuer":
         text += " (--ca-file or TRITON_SERVER_CA_FILE)"
     return text, status in {400, 422} or reason == "NotTriton"
 
 
 def _fault(error: Exception) -> int:
-    """A fault of the program itself: the trace is for whoever repairs it, on request."""
+    """Report a bug of the program itself; the traceback is shown on request."""
     if os.environ.get("TRITON_LOG_LEVEL") == "DEBUG":
         raise error
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return _say(f"this is a fault of triton, {text} (TRITON_LOG_LEVEL=DEBUG shows where)", 1)
+    return _say(f"this is a bug of triton: {text} (TRITON_LOG_LEVEL=DEBUG shows the traceback)", 1)
 
 
 def _usage(error: Exception) -> int:

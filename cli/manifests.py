@@ -1,6 +1,6 @@
-"""Files of objects: read, checked before anything is sent, and put into the cluster.
+"""Files of objects: read, checked before anything is sent, and applied to the cluster.
 
-Every complaint names the file, the document and the field.
+Every error names the file, the document and the field.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STDIN: Final = "-"
 
 
 class Document(NamedTuple):
-    """One object of a file; `where` is how messages call it."""
+    """One object of a file; `where` is its name in messages."""
 
     where: str
     body: Json
@@ -32,33 +32,33 @@ class Document(NamedTuple):
         return bool(self.body["apiVersion"] == API_VERSION and self.body["kind"] == KIND)
 
     def spec(self) -> DeployFlowSpec:
-        """The spec of a DeployFlow; raises `BadInput` naming each field that does not fit."""
+        """Return the spec of a DeployFlow; raises `BadInput` that names each invalid field."""
         from pydantic import ValidationError
 
-        given = self.body.get("spec")
-        if not isinstance(given, dict):
+        spec = self.body.get("spec")
+        if not isinstance(spec, dict):
             msg = f"{self.where}: spec: missing, a DeployFlow needs action and application"
             raise BadInput(msg)
         try:
-            return DeployFlowSpec.model_validate(given)
+            return DeployFlowSpec.model_validate(spec)
         except ValidationError as error:
-            # a rule over several fields names them itself, from the spec on
+            # a rule over several fields names them itself, starting at the spec
             text = problems(error, "spec")
             msg = f"{self.where}: {text}"
             raise BadInput(msg) from error
 
-    def overriding_freeze(self, why: str, who: str) -> Document:
-        """A DeployFlow with the request that no freeze window shall hold it back; anything else as it is."""
+    def overriding_freeze(self, reason: str, requested_by: str) -> Document:
+        """Return a DeployFlow with the annotation that overrides freeze windows, any other object unchanged."""
         if not self.is_flow:
             return self
         metadata = self.body["metadata"]
-        asked = requested(new_request_id(), who, why)
-        metadata = metadata | {"annotations": (metadata.get("annotations") or {}) | asked}
+        request = requested(new_request_id(), requested_by, reason)
+        metadata = metadata | {"annotations": (metadata.get("annotations") or {}) | request}
         return self._replace(body=self.body | {"metadata": metadata})
 
 
 def read(file: str) -> list[Document]:
-    """The objects of a YAML or JSON file of one or more documents; "-" is standard input."""
+    """Return the objects of a YAML or JSON file with one or more documents; "-" is standard input."""
     import yaml
 
     name = "standard input" if file == STDIN else file
@@ -87,7 +87,7 @@ def read(file: str) -> list[Document]:
 
 def _documents(where: str, body: object) -> list[Document]:
     if not isinstance(body, dict):
-        msg = f"{where}: is no object with apiVersion, kind and metadata"
+        msg = f"{where}: not an object with apiVersion, kind and metadata"
         raise BadInput(msg)
     if body.get("kind") == "List" and isinstance(body.get("items"), list):
         items = enumerate(body["items"], 1)
@@ -101,7 +101,7 @@ def _documents(where: str, body: object) -> list[Document]:
     if not isinstance(name, str):
         msg = f"{where} ({body['kind']}): metadata.name: missing"
         raise BadInput(msg)
-    # dates and other YAML types become what JSON has
+    # dates and other types of YAML become strings
     return [Document(f"{where} ({body['kind']} {name})", json.loads(json.dumps(body, default=str)))]
 
 
@@ -111,7 +111,7 @@ class Kind(NamedTuple):
 
 
 async def _kind(cluster: Cluster, document: Document) -> Kind:
-    """Where the API server keeps such objects, from its discovery."""
+    """Find the resource of the object in the API server's discovery."""
     api_version, kind = document.body["apiVersion"], document.body["kind"]
     root = "/apis" if "/" in api_version else "/api"
     try:
@@ -131,10 +131,10 @@ async def _kind(cluster: Cluster, document: Document) -> Kind:
 
 
 async def apply(cluster: Cluster, document: Document, *, namespace_given: bool) -> str:
-    """Create or merge-patch the object; returns the line that says what came of it."""
+    """Create or merge-patch the object; return the line that reports the result."""
     resource, namespaced = await _kind(cluster, document)
     metadata = document.body["metadata"]
-    namespace = namespace_of(document, cluster.namespace, given=namespace_given) if namespaced else ""
+    namespace = namespace_of(document, cluster.namespace, explicit=namespace_given) if namespaced else ""
     body = document.body | ({"metadata": metadata | {"namespace": namespace}} if namespaced else {})
     try:
         name, outcome = await _put(cluster, resource, namespace, body)
@@ -146,11 +146,14 @@ async def apply(cluster: Cluster, document: Document, *, namespace_given: bool) 
     return f"{document.body['kind'].lower()}{'.' + group if group else ''}/{name} {outcome}"
 
 
-def namespace_of(document: Document, usual: str, *, given: bool) -> str:
-    """Its own, else the usual one; where that was given they have to agree, else this raises `BadInput`."""
-    namespace = str(document.body["metadata"].get("namespace", usual))
-    if given and namespace != usual:
-        msg = f"{document.where}: metadata.namespace: is {namespace}, but --namespace says {usual}"
+def namespace_of(document: Document, default: str, *, explicit: bool) -> str:
+    """Return the namespace of the object, else the default.
+
+    Raises `BadInput` if the default is `explicit` (from --namespace) and the object names another one.
+    """
+    namespace = str(document.body["metadata"].get("namespace", default))
+    if explicit and namespace != default:
+        msg = f"{document.where}: metadata.namespace is {namespace}, but --namespace is {default}"
         raise BadInput(msg)
     return namespace
 

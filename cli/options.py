@@ -90,7 +90,7 @@ State = Annotated[
 
 @dataclass(frozen=True)
 class Where:
-    """Which cluster or server, and which namespace a command is about."""
+    """The cluster or server, and the namespace, of a command."""
 
     namespace: Namespace = None
     kubeconfig: Kubeconfig = None
@@ -104,19 +104,11 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Request:
-    """What every command that changes a release has: the requester, the place and the form of the output."""
+class Request(Where):
+    """The options of every command that changes a release: also the requester and the form of the output."""
 
     requested_by: As = None
-    namespace: Namespace = None
-    kubeconfig: Kubeconfig = None
-    server: Server = None
-    ca_file: CaFile = None
     output: Output = None
-
-    @property
-    def where(self) -> Where:
-        return Where(self.namespace, self.kubeconfig, self.server, self.ca_file)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What commands print: objects as JSON or YAML for programs, tables for people."""
+"""Output of commands: objects as JSON or YAML for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def show(value: Any, form: Format) -> None:
 
 
 def note(text: str) -> None:
-    """A remark for the person, apart from the output that a program may read."""
+    """Print a remark for a person on stderr; programs read stdout."""
     print(text, file=sys.stderr)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as they need to be, three spaces apart, as kubectl prints them."""
+    """Return the lines of a table in kubectl's form: columns of minimal width, three spaces apart."""
     lines = [tuple(header), *map(tuple, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return [
@@ -50,7 +50,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def age(since: str | None, now: datetime) -> str:
-    """How long ago, as kubectl says it: 45s, 12m, 5h, 3d."""
+    """Return the age in kubectl's form: 45s, 12m, 5h, 3d."""
     moment = parse_time(since)
     if moment is None:
         return "-"
@@ -62,7 +62,7 @@ def age(since: str | None, now: datetime) -> str:
 
 
 def clock(text: str | None) -> str:
-    """The time of day, local, with tenths of a second; "-" when not known yet."""
+    """Return the local time of day with tenths of a second; "-" when it is not known yet."""
     moment = parse_time(text)
     return moment.astimezone().strftime("%H:%M:%S.%f")[:-5] if moment else "-"
 

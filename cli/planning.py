@@ -1,4 +1,4 @@
-"""`triton plan`: the whole batch plan of a release before anything is started."""
+"""`triton plan`: the batch plan of a release before anything is started."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from shared.domain.freeze_windows import HELD_BACK, in_force, read
 Json = dict[str, Any]
 
 _GATES = {
-    "Start": "next starts it",
-    "Smoked": "next pulls it in",
-    "Baking": "next counts it as baked",
+    "Start": "next to start it",
+    "Smoked": "next to send it traffic",
+    "Baking": "next to accept it",
 }
 
 
 def held_back(metadata: Json, spec: DeployFlowSpec, namespace: str, windows: str, at: datetime) -> str:
-    """Which freeze window of the namespace's annotation would hold the release back now, in a sentence."""
+    """Return a sentence about the freeze window that would hold the release back at this time; empty: none would."""
     application = spec.application
     names = (application.instance_name, application.app_name)
     frozen = in_force(read(windows, of_namespace=True).windows, namespace, names, int(at.timestamp() * 1000))
     if frozen is None or spec.action not in HELD_BACK:
         return ""
     if (metadata.get("annotations") or {}).get(FREEZE_OVERRIDE, "").strip():
-        return f"begins in {frozen}, which it overrides"
+        return f"would start in {frozen}, which it overrides"
     return f"would be held back now by {frozen}"
 
 
 def planned(spec: DeployFlowSpec, assumption: Assumption) -> Json:
-    """The plan for programs, or why there is none."""
+    """Return the plan as an object, or the reason why there is none."""
     try:
         return plan_object(spec, assumption, make(spec, assumption))
     except ValueError as error:
@@ -40,7 +40,7 @@ def planned(spec: DeployFlowSpec, assumption: Assumption) -> Json:
 
 
 def plan_lines(spec: DeployFlowSpec, made: Json) -> list[str]:
-    """The plan for people."""
+    """Return the plan as lines of text."""
     instance = spec.application.instance_name
     pods = count_of(made["toProcess"], "pod")
     batches = count_of(len(made["batches"]), "batch", "batches")
@@ -60,17 +60,17 @@ def plan_lines(spec: DeployFlowSpec, made: Json) -> list[str]:
     return [*lines, *_afterwards(spec, made["current"]["replicas"])]
 
 
-_COMES, _GOES, _NAMES = "NEW PODS", "PODS THAT GO", "NAMED"
+_MADE, _DELETED, _OLD_DELETED, _NAMES = "NEW PODS", "DELETED PODS", "DELETED OLD PODS", "NAMED"
 
 
 def _columns(spec: DeployFlowSpec, *, named: bool) -> list[str]:
     columns = ["BATCH"]
     if spec.action not in SHRINKING:
-        columns.append(_COMES)
+        columns.append(_MADE)
     if spec.updating:
-        columns.append(f"OLD {_GOES}")
+        columns.append(_OLD_DELETED)
     elif spec.action not in {Action.SCALE_OUT, Action.START}:
-        columns.append(_GOES)
+        columns.append(_DELETED)
     return [*columns, "WAITS FOR", *([_NAMES] if named else [])]
 
 
@@ -78,21 +78,21 @@ def _afterwards(spec: DeployFlowSpec, replicas: int) -> list[str]:
     if spec.action == Action.DELETE:
         return [f"then the CloneSet {spec.application.instance_name} is removed"]
     if spec.action == Action.STOP and replicas:
-        return [f"a start brings {replicas} back"]
+        return [f"`triton start` brings {replicas} back"]
     return []
 
 
 def _row(batch: Json, spec: DeployFlowSpec) -> dict[str, str]:
-    """By column."""
+    """Return the cells of a batch by column."""
     waits = ", ".join(_GATES.get(gate, gate) for gate in batch["gates"])
     interval = spec.strategy.batch_interval_seconds
     if not waits and interval and batch["number"] > 1:
         waits = f"{interval} s"
     return {
         "BATCH": f"{batch['number']} (canary)" if batch["canary"] else str(batch["number"]),
-        _COMES: str(batch["surge"]),
-        _GOES: str(batch["retire"]),
-        f"OLD {_GOES}": str(batch["retire"]),
+        _MADE: str(batch["surge"]),
+        _DELETED: str(batch["retire"]),
+        _OLD_DELETED: str(batch["retire"]),
         "WAITS FOR": waits or "-",
         _NAMES: ", ".join(batch["pods"]) or "-",
     }

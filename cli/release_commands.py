@@ -234,7 +234,7 @@ def _send(
         else:
             show(await backend.flow(flow["metadata"]["name"]), request.output)
 
-    at(request.where, work)
+    at(request, work)
 
 
 def next_(

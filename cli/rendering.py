@@ -1,4 +1,4 @@
-"""A release as a person wants to see it: from the DeployFlow object to lines, without any terminal."""
+"""A DeployFlow as lines of text for people; independent of any terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pod(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One batch's place on its road. `share`: how far it is, from 0 to 1."""
+    """The progress of one batch. `share`: how much of it is done, from 0 to 1."""
 
     number: int
     size: int
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """All that the live view and the plain lines show of a release."""
+    """The progress of a release, as the live view and the plain lines show it."""
 
     name: str
     instance: str
@@ -60,7 +60,7 @@ class Progress(NamedTuple):
     to_process: int
     counters: tuple[tuple[str, int], ...]
     waits: str
-    """What it waits for, and what to do about it; empty while it goes on by itself."""
+    """What it waits for and the command that continues it; empty while it waits for nothing."""
 
 
 def status_of(flow: Json) -> Json:
@@ -104,7 +104,7 @@ def _batch(condition: Json) -> Batch:
 
 
 def _share(phase: str, size: int, pods: tuple[Pod, ...]) -> float:
-    """Half of the way is containers ready, the other half is traffic; the last tenth the old pods' going."""
+    """Estimate the share: 45% for ready containers, 45% for traffic, the rest for the deletion of old pods."""
     if phase not in _STAGES or not size:
         return 0.0
     ready = sum(pod.phase == "Ready" for pod in pods) / size
@@ -113,13 +113,13 @@ def _share(phase: str, size: int, pods: tuple[Pod, ...]) -> float:
 
 
 def counters(batches: tuple[Batch, ...]) -> tuple[tuple[str, int], ...]:
-    """The release's new pods by phase."""
+    """Count the new pods of the release by phase."""
     count = Counter(_COUNTED_AS.get(pod.phase, pod.phase) for batch in batches for pod in batch.pods)
     return tuple((phase, count[phase]) for phase in COUNTED)
 
 
 def waits_for(flow: Json) -> str:
-    """What an unfinished release waits for, and the command that lets it go on."""
+    """Return what an unfinished release waits for, and the command that continues it."""
     status = status_of(flow)
     name = flow["metadata"]["name"]
     if status.get("finished"):
@@ -158,7 +158,7 @@ def counted(view: Progress) -> str:
 
 
 def changes(before: Progress | None, after: Progress) -> list[str]:
-    """What happened between two states, in lines for a log without a terminal."""
+    """Return the differences between two states as lines for an output that is no terminal."""
     lines: list[str] = []
     if before is None or before.phase != after.phase:
         lines.append(heading(after))
@@ -188,6 +188,16 @@ def _batch_changes(before: Batch | None, after: Batch, total: int) -> list[str]:
 
 # --- get and describe ------------------------------------------------------------------------------------
 
+_WITH_TEMPLATE = ("create", "update", "rollback")
+"""The actions whose new pods have a revision of their own."""
+_DONE = {
+    "create": "made",
+    "scale_out": "made",
+    "start": "made",
+    "scale_in": "deleted",
+    "stop": "deleted",
+    "delete": "deleted",
+}
 FLOW_COLUMNS = ("NAME", "ACTION", "INSTANCE", "PHASE", "BATCHES", "PODS", "WAITING FOR", "AGE")
 
 
@@ -210,7 +220,7 @@ def _flow_row(flow: Json, now: datetime) -> tuple[str, ...]:
 
 
 def waiting_word(flow: Json) -> str:
-    """What it waits for in one word, for a table."""
+    """Return in one word what it waits for."""
     status = status_of(flow)
     if status.get("finished"):
         return ""
@@ -222,7 +232,7 @@ def waiting_word(flow: Json) -> str:
 
 
 def describe(flow: Json, now: datetime) -> list[str]:
-    """Everything about one release that a person may ask."""
+    """Return all details of a release as lines."""
     view, status = progress(flow), status_of(flow)
     application = flow["spec"]["application"]
     strategy = flow["spec"].get("updateStrategy") or flow["spec"].get("nonUpdateStrategy") or {}
@@ -255,11 +265,17 @@ def describe(flow: Json, now: datetime) -> list[str]:
 
 
 def _pods_line(view: Progress, status: Json) -> str:
-    return (
-        f"{view.finished_replicas} of {view.to_process} processed; {status.get('replicas', 0)} exist, "
-        f"{status.get('availableReplicas', 0)} ready, {status.get('updatedReadyReplicas', 0)} of "
-        f"{status.get('updatedReplicas', 0)} new ones ready, {status.get('failedReplicas', 0)} failed"
-    )
+    ready, new_ready = status.get("availableReplicas", 0), status.get("updatedReadyReplicas", 0)
+    done = f"{view.finished_replicas}/{view.to_process} {_DONE.get(view.action, 'replaced')}"
+    if view.action in _WITH_TEMPLATE:
+        parts = [
+            f"new {new_ready}/{status.get('updatedReplicas', 0)} ready",
+            f"old {ready - new_ready} serving",
+        ]
+    else:
+        parts = [f"{ready}/{status.get('replicas', 0)} ready"]
+    failed = status.get("failedReplicas", 0)
+    return " · ".join([*parts, done, *([f"{failed} failed"] if failed else [])])
 
 
 def _describe_batch(condition: Json, batch: Batch) -> list[str]:
@@ -283,7 +299,7 @@ def _describe_batch(condition: Json, batch: Batch) -> list[str]:
 
 
 def _describe_failed(pod: Json) -> list[str]:
-    """Of a pod that failed its batch: why and since when, its last event, the last lines of its log."""
+    """Return why and since when a pod failed its batch, its last event, and the last lines of its log."""
     if not any(pod.get(field) for field in ("message", "event", "log", "since")):
         return []
     why = ": ".join(text for text in (pod.get("reason"), pod.get("message")) if text) or pod["phase"]
@@ -296,13 +312,13 @@ def _describe_failed(pod: Json) -> list[str]:
     return lines
 
 
-def _times(of: Json) -> str:
-    text = f"started {clock(of.get('startedAt'))}"
-    if of.get("pulledInAt"):
-        text += f", pulled in {clock(of['pulledInAt'])}"
-    if of.get("finishedAt"):
-        text += f", finished {clock(of['finishedAt'])}"
-    start, end = parse_time(of.get("startedAt")), parse_time(of.get("finishedAt"))
+def _times(timed: Json) -> str:
+    text = f"started {clock(timed.get('startedAt'))}"
+    if timed.get("pulledInAt"):
+        text += f", pulled in {clock(timed['pulledInAt'])}"
+    if timed.get("finishedAt"):
+        text += f", finished {clock(timed['finishedAt'])}"
+    start, end = parse_time(timed.get("startedAt")), parse_time(timed.get("finishedAt"))
     return f"{text}, took {(end - start).total_seconds():.1f} s" if start and end else text
 
 

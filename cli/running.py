@@ -19,7 +19,7 @@ _LINE_LIMIT: Final = 1 << 20
 
 
 async def run_services() -> None:
-    """Until a signal stops them; raises `Failure` when one of them ends by itself."""
+    """Run the services until a signal stops them; raises `Failure` when one of them ends by itself."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -28,11 +28,11 @@ async def run_services() -> None:
     processes = {service: await _start(service, guard) for service in SERVICES}
     copies = [asyncio.create_task(_prefixed(service, process)) for service, process in processes.items()]
     ends = {asyncio.create_task(process.wait()): service for service, process in processes.items()}
-    asked = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({asked, *ends}, return_when=asyncio.FIRST_COMPLETED)
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
     failed = [(ends[task], task.result()) for task in done if task in ends]
     await _stop(list(processes.values()))
-    asked.cancel()
+    stopped.cancel()
     await asyncio.gather(*copies, *ends)
     await guard.close()
     if failed and not stop.is_set():
@@ -42,7 +42,7 @@ async def run_services() -> None:
 
 
 async def _start(service: str, guard: Guard) -> asyncio.subprocess.Process:
-    # a group of its own: Ctrl-C reaches only us, and each child is told once
+    # a group of its own: Ctrl-C reaches only this process, which stops each child once
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

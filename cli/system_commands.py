@@ -1,4 +1,4 @@
-"""The commands that run something: the sandbox, the demo, the services; and the CRD they need."""
+"""The commands that run the sandbox, the demo and the services, and that install the CRD."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 Real = Annotated[
     bool,
     typer.Option(
-        "--real", help="Kafka, Redis, Elasticsearch and a Kubernetes with OpenKruise, as processes."
+        "--real", help="Run Kafka, Redis, Elasticsearch, and Kubernetes with OpenKruise, as processes."
     ),
 ]
 
@@ -37,10 +37,9 @@ def sandbox(
 ) -> None:
     """Run all of Triton on this machine until Ctrl-C.
 
-    Nothing has to be installed. It is a simulation for trying and testing: Kafka, Redis and Kubernetes are small stand-ins, and pods run no
-    containers. Each service is a process of its own; one that is killed is started again. Prints READY and how
-    to reach each part. With --real they are the real ones, built and downloaded once (ten minutes, Go, Java and Maven); only the pods are played. A part that a setting names (TRITON_KUBECONFIG,
-    TRITON_KAFKA_BOOTSTRAP, TRITON_REDIS_URL, TRITON_EVENT_STORE) is then used instead of started.
+    It needs no other programs: it is a simulation for trials and tests, in which Kafka, Redis and Kubernetes are small stand-ins, and pods run no containers. Each service is a process of its own; a killed one is started again. Prints READY and the address of each part.
+
+    With --real, the parts are the real programs, built and downloaded once (ten minutes; needs Go, Java and Maven); only pods are simulated. A part that a setting names (TRITON_KUBECONFIG, TRITON_KAFKA_BOOTSTRAP, TRITON_REDIS_URL, TRITON_EVENT_STORE) is used instead of started.
 
     Examples:
       triton sandbox
@@ -86,14 +85,14 @@ def _introduce(running: Sandbox, seconds: float, versions: dict[str, str], outpu
         show(_addresses(running) | {"versions": versions}, output)
         sys.stdout.flush()
         return
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    known = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines = [
         f"READY in {seconds:.1f} s. This is a simulation: {running.played}.",
         f"  Kubernetes    {running.kubernetes_url}    export KUBECONFIG={running.kubeconfig}",
         f"  Kafka         {running.kafka_bootstrap}",
         f"  Redis         {running.redis_url}",
         f"  event store   {running.event_store}",
-        *([f"  versions      {told}"] if told else []),
+        *([f"  versions      {known}"] if known else []),
         *(f"  REST          {url}/api/v1" for url in running.rest_urls.values()),
         *(f"  gRPC          {address}" for address in running.grpc_addresses.values()),
         *(f"  {name:<13} {url}/metrics" for name, url in running.health_urls.items()),
@@ -123,9 +122,9 @@ def _addresses(running: Sandbox) -> Json:
 
 
 def demo(state: State = None, real: Real = False, output: Output = None) -> None:
-    """Show three releases in a sandbox of its own, in a minute.
+    """Run three releases in a sandbox of its own, in a minute.
 
-    A canary release, an update in batches, and an update that fails. Exit code 0 only when what the API server and the release log say afterwards holds.
+    A canary release, an update in batches, and an update that fails. The exit code is 0 only if all checks on the API server and the release log hold.
 
     Examples:
       triton demo
@@ -141,9 +140,9 @@ def demo(state: State = None, real: Real = False, output: Output = None) -> None
 
 
 def run_() -> None:
-    """Run the four services of the current settings.
+    """Run the four services with the current settings.
 
-    Settings (TRITON_...) name the cluster, Kafka, Redis and the event store. Their log lines are prefixed with the service; Ctrl-C stops all. One that ends by itself ends the others.
+    Settings (TRITON_...) name the cluster, Kafka, Redis and the event store. Log lines are prefixed with the name of the service. Ctrl-C stops all services; a service that ends by itself stops the others.
 
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 TRITON_REDIS_URL=redis://redis:6379/0 triton run
@@ -155,7 +154,7 @@ def run_() -> None:
 
 
 def serve(service: str) -> None:
-    """Run one service in this process until it is told to stop."""
+    """Run one service in this process until a signal stops it."""
     try:
         application = importlib.import_module(f"services.{service}.app")
     except ModuleNotFoundError as error:
@@ -165,9 +164,9 @@ def serve(service: str) -> None:
 
 
 def planner() -> None:
-    """Run the planner: it owns every release.
+    """Run the planner, which controls every release.
 
-    It plans the batches and gives the commands. Settings come from the environment (TRITON_...); it waits for Kafka, Redis and Kubernetes and says so.
+    It plans the batches and issues the commands. Settings come from the environment (TRITON_...). It waits for Kafka, Redis and Kubernetes, and logs that it waits.
 
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton planner
@@ -177,9 +176,9 @@ def planner() -> None:
 
 
 def executor() -> None:
-    """Run the executor: it changes CloneSets.
+    """Run the executor, which changes CloneSets.
 
-    Settings come from the environment (TRITON_...); it waits for Kafka and Kubernetes and says so.
+    Settings come from the environment (TRITON_...). It waits for Kafka and Kubernetes, and logs that it waits.
 
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton executor
@@ -189,9 +188,9 @@ def executor() -> None:
 
 
 def readiness() -> None:
-    """Run the readiness service: it watches pods.
+    """Run the readiness service, which watches pods.
 
-    It opens and closes their readiness gates. Settings come from the environment (TRITON_...); it waits for Kafka and Kubernetes and says so.
+    It opens and closes their readiness gates. Settings come from the environment (TRITON_...). It waits for Kafka and Kubernetes, and logs that it waits.
 
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 triton readiness
@@ -201,9 +200,9 @@ def readiness() -> None:
 
 
 def events() -> None:
-    """Run the events service: it writes the release log.
+    """Run the events service, which writes the release log.
 
-    Into Elasticsearch or, in the sandbox, into a file. Settings come from the environment (TRITON_...); it waits for Kafka and the store and says so.
+    It writes to Elasticsearch or, in the sandbox, to a file. Settings come from the environment (TRITON_...). It waits for Kafka and the store, and logs that it waits.
 
     Example:
       TRITON_EVENT_STORE=https://elastic:9200 triton events
@@ -213,7 +212,7 @@ def events() -> None:
 
 
 def crd(
-    install: Annotated[bool, typer.Option("--install", help="Put it into the cluster instead.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Install it in the cluster instead.")] = False,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Print the CRD of DeployFlow, or install it.
@@ -230,7 +229,7 @@ def crd(
         print(crd_yaml(), end="")
         return
     if server_of(Where(kubeconfig=kubeconfig)):
-        msg = "TRITON_SERVER: the definition can't be installed by a server: name the cluster, with --kubeconfig"
+        msg = "TRITON_SERVER: a server can't install the definition: name the cluster by --kubeconfig"
         raise BadInput(msg)
     from cli.connection import Place, connect
     from cli.installing import install as put

@@ -1,6 +1,6 @@
-"""`triton watch`: a release as it happens, until it is over.
+"""`triton watch`: follow a release until it is finished.
 
-Live bars on a terminal, one line a change where there is none (a CI log, a pipe).
+Live progress bars on a terminal, one line per change elsewhere (a CI log, a pipe).
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ Json = dict[str, Any]
 SILENCE_SECONDS: Final = 90.0
 RETRY_SECONDS: Final = 1.0
 _SHOWN_PODS: Final = 12
-"""A batch of a hundred pods is told by its counters; the failed ones are always shown."""
+"""The most pods that are shown of a batch, except that every failed pod is shown."""
 _BAR_WIDTH: Final = 24
 _COLORS: Final = {"Ready": "green", "ContainersReady": "cyan", "Running": "yellow", "Failed": "red"}
 
 
 async def follow(cluster: Cluster, name: str) -> AsyncIterator[Json]:
-    """The DeployFlow as it is, and again after each change, for ever; raises `Failure` once it is deleted."""
-    said = ""
+    """Yield the DeployFlow now and after each change, without end; raises `Failure` once it is deleted."""
+    reported = ""
     while True:
         try:
             flow = await cluster.ask(cluster.client.get(DEPLOYFLOWS, cluster.namespace, name))
-            said = ""
+            reported = ""
             yield flow
-            async for seen in _changes(cluster, flow):
-                yield seen
+            async for changed in _changes(cluster, flow):
+                yield changed
         except Unavailable as error:
-            if str(error) != said:
-                said = str(error)
+            if str(error) != reported:
+                reported = str(error)
                 note(f"waiting: {error}")
             await asyncio.sleep(RETRY_SECONDS)
         except ApiError as error:
@@ -72,7 +72,7 @@ async def _changes(cluster: Cluster, flow: Json) -> AsyncIterator[Json]:
 
 
 class Screen(Protocol):
-    """Where a release is shown while it goes on."""
+    """Shows the progress of a release."""
 
     def show(self, view: Progress) -> None: ...
 
@@ -80,7 +80,7 @@ class Screen(Protocol):
 
 
 class PlainScreen:
-    """One line a change, with the seconds since the start."""
+    """Prints one line per change, with the seconds since the start."""
 
     def __init__(self, write: Callable[[str], None] = print) -> None:
         self._write = write
@@ -97,7 +97,7 @@ class PlainScreen:
 
 
 class LiveScreen:
-    """Bars that move; the last state stays on the screen."""
+    """Shows progress bars; the last state stays on the screen."""
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
@@ -123,7 +123,7 @@ def _flushed(line: str) -> None:
 
 
 def picture(view: Progress) -> RenderableType:
-    """The whole release on a terminal."""
+    """Return the picture of the whole release for a terminal."""
     from rich.console import Group
     from rich.text import Text
 
@@ -131,13 +131,13 @@ def picture(view: Progress) -> RenderableType:
     parts: list[RenderableType] = [Text(heading(view), style=color), Text(counted(view), style="dim")]
     for batch in view.batches:
         parts += _batch_picture(batch)
-    parts += [Text(f"batch {number}: to come", style="dim") for number in _to_come(view)]
+    parts += [Text(f"batch {number}: not started", style="dim") for number in _not_started(view)]
     if view.waits:
         parts.append(Text(f"waits: {view.waits}", style="bold yellow"))
     return Group(*parts)
 
 
-def _to_come(view: Progress) -> range:
+def _not_started(view: Progress) -> range:
     return range(0) if view.finished else range(len(view.batches) + 1, view.total + 1)
 
 
@@ -166,7 +166,7 @@ def _batch_picture(batch: Batch) -> list[RenderableType]:
 
 
 async def watch(backend: Backend, name: str, on: Screen) -> Progress:
-    """Show the release until it is finished; returns its last state."""
+    """Show the release until it is finished; return its last state."""
     view: Progress | None = None
     with on.opened():
         async for flow in backend.follow(name):
@@ -175,6 +175,6 @@ async def watch(backend: Backend, name: str, on: Screen) -> Progress:
             if view.finished:
                 break
     if view is None:
-        msg = f"{name} was never seen"
+        msg = f"{name} was not found"
         raise Failure(msg)
     return view

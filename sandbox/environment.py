@@ -35,17 +35,17 @@ _OWN_FILES: Final = ("events.db", "events.db-wal", "events.db-shm", "sandbox.env
 
 
 class Stack(Protocol):
-    """What the services need besides themselves: Kafka, Redis, an event store and a Kubernetes."""
+    """The parts that the services need: Kafka, Redis, an event store and Kubernetes."""
 
     @property
     def played(self) -> str:
-        """What is not real about it, for people."""
+        """Describe for people what is simulated."""
 
     async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
         """Start it and wait until it can be used, also with that kubeconfig. Raises `SandboxError`."""
 
     async def versions(self) -> dict[str, str]:
-        """What its servers answer when they are asked for their version, by their names."""
+        """Return the versions that the servers report, by their names."""
 
 
 class Sandbox:
@@ -57,7 +57,7 @@ class Sandbox:
     TRITON_… variables that go before the sandbox's own. `say` gets a line for each restart. `api_ports` are those of
     REST and gRPC of the first planner, where they are free; any others are as good.
 
-    `stack` is what the services work with, the embedded one if not given: that keeps its state in memory, and is
+    `stack` is what the services work with, by default the embedded one, which keeps its state in memory, and is
     lost when it is killed. `kill(name, SIGSTOP)` and `kill(name, SIGCONT)` make a part go away for a while, and
     so do `kill(name)` and `start(name)` a part of the real stack, which has its state on disk.
     """
@@ -88,7 +88,7 @@ class Sandbox:
         self._settings = dict(settings or {})
         self._stack = stack or EmbeddedStack()
         self.played = self._stack.played
-        """What is not real about it."""
+        """Describe what is simulated."""
         self._say = say
         self._guard = Guard()
         self._parts: dict[str, Part] = {}
@@ -146,17 +146,17 @@ class Sandbox:
 
     @property
     def health_urls(self) -> dict[str, str]:
-        """Where each process of a service answers `/healthz`, `/readyz` and `/metrics`."""
+        """Return the URL of each process of a service, for `/healthz`, `/readyz` and `/metrics`."""
         return {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
 
     @property
     def rest_urls(self) -> dict[str, str]:
-        """Where each planner answers REST."""
+        """Return the REST URL of each planner."""
         return {name: f"http://127.0.0.1:{rest}" for name, (rest, _) in self._api_ports.items()}
 
     @property
     def grpc_addresses(self) -> dict[str, str]:
-        """Where each planner answers gRPC, as host and port."""
+        """Return the gRPC address of each planner, as host and port."""
         return {name: f"127.0.0.1:{grpc}" for name, (_, grpc) in self._api_ports.items()}
 
     @property
@@ -203,7 +203,7 @@ class Sandbox:
             await asyncio.shield(self._lost)
 
     def peak_memory_bytes(self) -> dict[str, int]:
-        """The most memory (RSS) that each living process has had; empty where /proc does not tell."""
+        """Return the peak memory (RSS) of each living process; empty without /proc."""
         pids = {name: part.pid for name, part in self._parts.items()} | {"supervisor": os.getpid()}
         peaks = {name: _peak_rss(pid) for name, pid in pids.items() if pid is not None}
         return {name: peak for name, peak in peaks.items() if peak}
@@ -310,7 +310,7 @@ class Sandbox:
             self._lock = None
             msg = f"another sandbox runs in {self.state}: stop it, or give another --state"
             raise SandboxError(msg) from None
-        # the cluster starts empty: events of an earlier one would tell of releases that it does not know
+        # the cluster starts empty: events of an earlier one would be about releases that it does not know
         for name in _OWN_FILES:
             (self.state / name).unlink(missing_ok=True)
         for log in (self.state / "logs").glob("*.log"):

@@ -22,7 +22,7 @@ from typing import Final
 from confluent_kafka import cimpl
 
 PARTITIONS: Final = 12
-"""As many as Triton makes by default on a real broker (`Settings.kafka_partitions`)."""
+"""The number that Triton makes by default on a real broker (`Settings.kafka_partitions`)."""
 
 _PRODUCER: Final = 0
 _BROKER: Final = 1
@@ -98,7 +98,7 @@ class MockBroker:
         return int(self._library.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1))
 
     def advertise(self, port: int) -> None:
-        """Let the broker tell its clients to come to `port` of 127.0.0.1."""
+        """Let the broker send its clients to `port` of 127.0.0.1."""
         with _knocking(self.port):
             code = self._library.rd_kafka_mock_broker_set_host_port(
                 self._cluster, _BROKER, b"127.0.0.1", port

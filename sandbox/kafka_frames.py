@@ -30,14 +30,14 @@ _ABORTED_BYTES: Final = 16
 
 
 class Produce(NamedTuple):
-    """What is written to which topics; with `acks` 0 there is no answer."""
+    """A Produce: the topics that it writes to; with `acks` 0 there is no answer."""
 
     topics: frozenset[str]
     acks: int
 
 
 class Fetch(NamedTuple):
-    """What is read from which topics; `frame` asks for an answer at once."""
+    """A Fetch: the topics that it reads; `frame` requests an answer at once."""
 
     topics: frozenset[str]
     max_wait_ms: int
@@ -107,7 +107,7 @@ def _read_sync(frame: bytes, version: int) -> Sync:
 
 
 def is_empty(answer: bytes) -> bool:
-    """Whether the answer to a `Fetch` has neither records nor errors."""
+    """Return whether the answer to a `Fetch` has neither records nor errors."""
     error, count = struct.unpack_from(">h4xi", answer, 8)
     at = 18
     for _ in range(count):

@@ -1,12 +1,12 @@
-"""Stands before the mock broker and mends three things in which it is not like a real one.
+"""A proxy in front of the mock broker that corrects three differences from a real one.
 
-A fetch for which there is nothing yet sleeps through what arrives meanwhile: here it is asked again as soon as
-somebody writes to one of its topics, so that a message is there at once and waiting costs nothing.
+The mock holds a fetch without records until its timeout, whatever arrives: the proxy sends it again as soon as
+somebody writes to one of its topics, so that a message is delivered at once and waiting costs nothing.
 
-In a group of several members, a follower whose SyncGroup comes after the leader's is told that its request is
-invalid, and aiokafka gives up on that: here the leader's is held back until its followers' have gone ahead.
+In a group of several members, the mock refuses a follower's SyncGroup after the leader's as invalid, on which
+aiokafka gives up: the proxy holds the leader's back until its followers' are sent.
 
-A client may make topics, with as many partitions as it wants (`sandbox.kafka_topics`).
+A client may create topics, with as many partitions as it wants (`sandbox.kafka_topics`).
 
 Requests of one connection are carried out one after another, as Kafka does.
 """
@@ -26,7 +26,7 @@ from sandbox.kafka_topics import NewTopic
 _HOLD_SECONDS: Final = 1.0
 """For a follower that died in between; the mock starts over by itself then."""
 _SETTLE_SECONDS: Final = 0.02
-"""From a follower's request on its socket until the mock's thread has read it."""
+"""The time until the mock's thread has read a follower's request from its socket."""
 _BUFFER_BYTES: Final = 1 << 20
 
 
@@ -111,7 +111,7 @@ class KafkaProxy:
         return sum(self._written[topic] for topic in topics)
 
     async def _news(self, topics: Iterable[str], within: float) -> bool:
-        """Whether somebody writes to one of the topics within so many seconds."""
+        """Wait for a write to one of the topics; return False after `within` seconds."""
         event = asyncio.Event()
         for topic in topics:
             self._waiting.setdefault(topic, set()).add(event)

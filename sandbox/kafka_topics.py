@@ -1,7 +1,7 @@
 """Topics that are made while the broker runs, as Kafka makes them on request: the mock broker cannot.
 
 Only the versions that aiokafka speaks are read and written; other clients ask the broker for its versions first,
-and are told of those.
+and see those.
 """
 
 from __future__ import annotations
@@ -71,16 +71,16 @@ def answer(frame: bytes, topics: Sequence[NewTopic], codes: Sequence[int]) -> by
 
 
 def mended(frame: bytes, answered: bytes) -> bytes:
-    """The mock's answer to a request, with what makes a client ask for topics: that it may, and whom.
+    """The mock's answer to a request, changed so that a client creates topics: it lists the request and names a controller.
 
-    Clients are told of no version that the proxy does not read.
+    Clients see no version that the proxy does not read.
     """
     kind = struct.unpack_from(">hh", frame)
     if kind[0] == _API_VERSIONS:
         if kind[1] > _NEWEST_API_VERSIONS:
             # the mock says so in a form that only librdkafka reads
-            told = struct.pack(">hihhh", _UNSUPPORTED_VERSION, 1, _API_VERSIONS, 0, _NEWEST_API_VERSIONS)
-            return answered[:4] + told
+            refusal = struct.pack(">hihhh", _UNSUPPORTED_VERSION, 1, _API_VERSIONS, 0, _NEWEST_API_VERSIONS)
+            return answered[:4] + refusal
         return _versions(answered)
     if kind == _METADATA:
         at = 12
@@ -96,11 +96,11 @@ def _versions(answered: bytes) -> bytes:
     """The mock's answer to the question for its versions: error, (api, first, last) of each, perhaps more."""
     count = number(answered, 6)
     end = 10 + _VERSIONS.size * count
-    told = [
+    versions = [
         (api, first, min(last, NEWEST.get(api, last)))
         for api, first, last in _VERSIONS.iter_unpack(answered[10:end])
     ]
     api, version = _CREATE_TOPICS
-    told.append((api, version, version))
-    parts = [_VERSIONS.pack(*each) for each in told]
-    return answered[:6] + struct.pack(">i", len(told)) + b"".join(parts) + answered[end:]
+    versions.append((api, version, version))
+    parts = [_VERSIONS.pack(*each) for each in versions]
+    return answered[:6] + struct.pack(">i", len(versions)) + b"".join(parts) + answered[end:]

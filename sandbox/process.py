@@ -1,6 +1,6 @@
 """One process of the sandbox: started in a group of its own, watched, restarted like a Deployment's pod.
 
-A part that ends without being asked to is either started again (the services: they keep their state
+A part that ends by itself is either started again (the services: they keep their state
 elsewhere) or reported (what they work with: the embedded parts' state is gone with them).
 """
 
@@ -90,7 +90,7 @@ class Part:
     lost: Callable[[SandboxError], None] | None = None
     reads_stdout: bool = False
     announced: dict[str, Any] = field(default_factory=dict)
-    """What a part with `reads_stdout` printed as its first line, JSON."""
+    """The first line that a part with `reads_stdout` printed, as JSON."""
     _process: asyncio.subprocess.Process | None = None
     _watcher: asyncio.Task[None] | None = None
     _asked_to_stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -221,16 +221,16 @@ class Part:
 
 
 class Reached(NamedTuple):
-    """How the services reach a stack."""
+    """The addresses at which the services reach a stack."""
 
     settings: Mapping[str, str]
     """TRITON_… variables for everybody."""
     kubeconfigs: Mapping[str, Path] = {}
-    """Of the services that have an account of their own; the others have the sandbox's."""
+    """The kubeconfigs of services with an account of their own; the others use the sandbox's."""
 
 
 class Parts(Protocol):
-    """What starts the parts of a stack: the sandbox."""
+    """Starts the parts of a stack; the sandbox implements it."""
 
     async def run(
         self,
@@ -244,21 +244,21 @@ class Parts(Protocol):
         """Start a part and wait until it can be used; raises `SandboxError`."""
 
 
-_given: set[int] = set()
+_reserved: set[int] = set()
 
 
 def free_port(wanted: int = 0) -> int:
-    """A port that nobody uses, below the range from which the system itself gives ports to clients.
+    """Return a free port below the range from which the system assigns ports to clients.
 
-    The one wanted, if it is free. No port is given twice in one process. Raises `SandboxError`.
+    It is `wanted` if that is free. No port is returned twice in one process. Raises `SandboxError`.
     """
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         port, wanted = wanted or random.randrange(20_000, 32_000), 0
         with socket.socket() as attempt, contextlib.suppress(OSError):
             attempt.bind(("127.0.0.1", port))
-            if port not in _given:
-                _given.add(port)
+            if port not in _reserved:
+                _reserved.add(port)
                 return port
     msg = "no free port between 20000 and 32000 on 127.0.0.1"
     raise SandboxError(msg)
@@ -281,7 +281,7 @@ def listens(port: int) -> Probe:
 
 
 def ending(code: int) -> str:
-    """How a process ended, in words."""
+    """Describe in words how a process ended."""
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"exited with code {code}"

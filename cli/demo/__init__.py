@@ -1,4 +1,4 @@
-"""`triton demo`: three releases in a sandbox of its own, and the proof that they went as they should."""
+"""`triton demo`: three releases in a sandbox of its own, with checks of their course."""
 
 from cli.demo.play import play
 

@@ -13,7 +13,7 @@ NGINX_FLOW: Final = f"{NGINX}-df"
 NGINX_SERVICE: Final = "sample-12122-svc"
 NGINX_REPLICAS: Final = 3
 INTERVAL_SECONDS: Final = 2
-"""The tutorial waits ten seconds between batches; that it waits is seen in two."""
+"""Shorter than the ten seconds of the tutorial: two are enough to see that it waits."""
 
 WEB: Final = "20001-web-10010"
 WEB_FLOW: Final = f"{WEB}-create"
@@ -23,11 +23,11 @@ BATCH_SIZE: Final = 2
 OLD_IMAGE: Final = "registry.example.com/web:1.0"
 NEW_IMAGE: Final = "registry.example.com/web:2.0"
 CRASHING_IMAGE: Final = "registry.example.com/web:crash"
-"""The sandbox's kubelet lets containers of this tag crash."""
+"""Containers of this tag crash in the sandbox."""
 
 
 def nginx() -> list[Json]:
-    """examples/nginx-deployflow.yaml, with a shorter interval: the DeployFlow and its Service."""
+    """Return the DeployFlow and Service of examples/nginx-deployflow.yaml, with a shorter interval."""
     labels = _labels(12122, 10010, "deploy-demo-hello", NGINX)
     container = {
         "name": f"{NGINX}-container",
@@ -54,7 +54,7 @@ def nginx() -> list[Json]:
 
 
 def web() -> list[Json]:
-    """An application of ten replicas, all of which are made at once, and its Service."""
+    """Return an application of ten replicas in a single batch, and its Service."""
     labels = _labels(20001, 10010, "web", WEB)
     container = {
         "name": "web",

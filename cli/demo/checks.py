@@ -1,4 +1,4 @@
-"""What must be true of the demo's releases, judged on what the API server and the event store say."""
+"""The checks of the demo's releases, on data of the API server and the event store."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cli.demo.witness import Seen
 
 Json = dict[str, Any]
 
-ROAD: Final = ("BatchStarted", "BatchSmoking", "BatchSmoked", "BatchBaking", "BatchBaked", "BatchFinished")
-"""What the log tells of a batch that goes well, in this order."""
-FAILED_ROAD: Final = ("BatchStarted", "BatchSmoking", "BatchSmokeFailed")
+EVENTS: Final = ("BatchStarted", "BatchSmoking", "BatchSmoked", "BatchBaking", "BatchBaked", "BatchFinished")
+"""The events of a batch that succeeds, in this order."""
+FAILED_EVENTS: Final = ("BatchStarted", "BatchSmoking", "BatchSmokeFailed")
 
 
 class Check(NamedTuple):
-    """One statement, whether it holds, and what was seen."""
+    """One statement, whether it holds, and what was observed."""
 
     what: str
     holds: bool
@@ -27,23 +27,23 @@ def equal(what: str, found: object, wanted: object) -> Check:
 
 
 def batches_in_order(flow: str, documents: Sequence[Json], count: int) -> Check:
-    """From the release log: batches 1 to `count` one after another, each through all of its phases."""
-    wanted = [(number, reason) for number in range(1, count + 1) for reason in ROAD]
-    return _road(f"log of {flow}: {count} batches, phases in order", documents, wanted)
+    """Check in the release log that batches 1 to `count` ran one after another, each through all phases."""
+    wanted = [(number, reason) for number in range(1, count + 1) for reason in EVENTS]
+    return _compare(f"log of {flow}: {count} batches, phases in order", documents, wanted)
 
 
 def stopped_at_first_batch(flow: str, documents: Sequence[Json]) -> Check:
-    """From the release log: the first batch failed while smoking, and no other one began."""
-    wanted = [(1, reason) for reason in FAILED_ROAD]
-    return _road(f"log of {flow}: stopped at its first batch", documents, wanted)
+    """Check in the release log that the first batch failed while smoking, and that no other started."""
+    wanted = [(1, reason) for reason in FAILED_EVENTS]
+    return _compare(f"log of {flow}: stopped at its first batch", documents, wanted)
 
 
-def _road(what: str, documents: Sequence[Json], wanted: list[tuple[int, str]]) -> Check:
-    told = {*ROAD, *FAILED_ROAD}
+def _compare(what: str, documents: Sequence[Json], wanted: list[tuple[int, str]]) -> Check:
+    counted = {*EVENTS, *FAILED_EVENTS}
     found = [
         (triton["batch"], triton["reason"])
         for triton in (document["triton"] for document in documents)
-        if triton.get("batch") and triton.get("reason") in told
+        if triton.get("batch") and triton.get("reason") in counted
     ]
     if found == wanted:
         return Check(what, holds=True, seen=f"{len(found)} events")
@@ -59,17 +59,17 @@ def _nth(events: list[tuple[int, str]], at: int) -> str:
 
 
 def never_below(what: str, history: Sequence[Seen], wanted: int) -> Check:
-    """The ready endpoints, over the whole history, were never fewer than wanted."""
+    """Check that there were never fewer ready endpoints than wanted."""
     least = min((len(seen.pods) for seen in history), default=0)
     return Check(
-        f"{what}: ready endpoints never under {wanted}",
+        f"{what}: ready endpoints never below {wanted}",
         least >= wanted,
         f"least {least}, {len(history)} states seen",
     )
 
 
 def never_in_endpoints(history: Sequence[Seen], images: dict[str, str], image: str) -> Check:
-    """No pod of the image was ever a ready endpoint; there must have been such pods, else it proves nothing."""
+    """Check that no pod of the image was ever a ready endpoint; without such pods the check fails."""
     pods = {name for name, its in images.items() if its == image}
     guilty = sorted(pods & frozenset[str]().union(*(seen.pods for seen in history)))
     return Check(

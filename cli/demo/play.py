@@ -1,4 +1,4 @@
-"""The three acts of the demo, one after another, with what each took."""
+"""The three parts of the demo, one after another, with the duration of each."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 RELEASE_SECONDS: Final = 90.0
-"""No release of the demo takes a fifth of it; a stuck one ends the demo with what it hangs on."""
+"""The time limit of a release, five times what it takes; a stuck one ends the demo with its status."""
 SETTLE_SECONDS: Final = 15.0
 HOLD_SECONDS: Final = 1.0
-"""How long a gate is left closed, to see that the release really waits there."""
+"""How long to wait before each `next`, to see that the release really waits."""
 REQUESTED_BY: Final = "demo"
 
 
 async def play(state: Path | None, stack: Stack, output: Format | None) -> bool:
-    """The whole demo on such parts; whether all checks hold."""
+    """Run the whole demo on these parts; return whether all checks hold."""
     from sandbox.environment import Sandbox
 
     report = Report(Stage(quiet=output is not None))
@@ -55,10 +55,10 @@ async def play(state: Path | None, stack: Stack, output: Format | None) -> bool:
         store = open_store(Settings(event_store=sandbox.event_store))
         try:
             async with connect(Place(sandbox.kubeconfig, "default")) as cluster:
-                story = Demo(cluster, store, report)
-                await story.canary_release()
-                await story.update_and_failure()
-                await story.tell()
+                demo = Demo(cluster, store, report)
+                await demo.canary_release()
+                await demo.update_and_failure()
+                await demo.print_log()
         finally:
             await store.close()
         report.memory = sandbox.peak_memory_bytes()
@@ -71,7 +71,7 @@ async def play(state: Path | None, stack: Stack, output: Format | None) -> bool:
 
 
 class Demo:
-    """What the acts share: the cluster, the event store, and the report they add to."""
+    """The state that the parts share: the cluster, the event store and the report."""
 
     def __init__(self, cluster: Cluster, store: EventStore, report: Report) -> None:
         self._cluster = cluster
@@ -79,9 +79,9 @@ class Demo:
         self._store = store
         self._report = report
         self._stage = report.stage
-        self._told: list[str] = []
+        self._releases: list[str] = []
 
-    # --- act one: a canary that waits for people ---
+    # --- part one: a canary that waits for approvals ---
 
     async def canary_release(self) -> None:
         self._stage.title(f"A canary release: {apps.NGINX}, {apps.NGINX_REPLICAS} replicas, canary 1")
@@ -105,11 +105,11 @@ class Demo:
                 ),
                 checks.equal("canary: ready endpoints at the end", len(witness.now), apps.NGINX_REPLICAS),
             )
-        self._told.append(apps.NGINX_FLOW)
+        self._releases.append(apps.NGINX_FLOW)
         await self._check_log(apps.NGINX_FLOW, batches=3)
 
     async def _press_through(self, name: str, witness: Witness) -> list[tuple[int, str, int]]:
-        """Watch the release and press `next` wherever it waits; returns (batch, phase, endpoints) of each."""
+        """Watch the release and press `next` wherever it waits; return (batch, phase, endpoints) of each place."""
         presses: list[tuple[int, str, int]] = []
         with self._stage.screen() as screen:
             async for flow in follow(self._cluster, name):
@@ -129,7 +129,7 @@ class Demo:
                 await self._act(name, CommandType.NEXT)
         return presses
 
-    # --- acts two and three: ten replicas ---
+    # --- parts two and three: ten replicas ---
 
     async def update_and_failure(self) -> None:
         self._stage.title(f"Another application: {apps.WEB}, {apps.WEB_REPLICAS} replicas at once")
@@ -142,7 +142,7 @@ class Demo:
             served = await witness.wait_for(apps.WEB_REPLICAS, SETTLE_SECONDS)
             self._report.took("creation of 10", began)
             self._report.add(Check("10 replicas serve", served, f"{len(witness.now)} ready endpoints"))
-            self._told.append(apps.WEB_FLOW)
+            self._releases.append(apps.WEB_FLOW)
             await self._update(witness)
             await self._failing_update(witness)
 
@@ -184,7 +184,7 @@ class Demo:
                 (1, "SmokeFailed"),
             ),
             Check(
-                "failing update: the reason is told",
+                "failing update: the reason is reported",
                 bool(status_of(failed).get("message")),
                 str(status_of(failed).get("message")),
             ),
@@ -197,13 +197,13 @@ class Demo:
         documents = await self._documents(name)
         self._report.add(checks.stopped_at_first_batch(name, documents))
 
-    # --- what the acts are made of ---
+    # --- steps ---
 
     async def _apply(self, document: Document) -> None:
         self._stage.say(await apply(self._cluster, document, namespace_given=False))
 
     async def _release(self, image: str) -> str:
-        """What `triton update` does; returns the new DeployFlow's name."""
+        """Do the same as `triton update`; return the new DeployFlow's name."""
         from cli.control import new_request_id
 
         base = history.last_good(await self._cluster.releases(apps.WEB), apps.WEB)
@@ -213,7 +213,7 @@ class Demo:
         body = release(spec, namespace="default", request_id=new_request_id(), requested_by=REQUESTED_BY)
         made = await self._cluster.ask(self._client.create(DEPLOYFLOWS, "default", body))
         name = str(made["metadata"]["name"])
-        self._told.append(name)
+        self._releases.append(name)
         return name
 
     async def _act(self, name: str, kind: CommandType) -> None:
@@ -228,7 +228,7 @@ class Demo:
         return await self._cluster.ask(self._client.get(DEPLOYFLOWS, "default", name))
 
     async def _watch(self, name: str, *, until_failed: bool = False) -> Json:
-        """Show the release until it is over, or until a batch has failed; returns it."""
+        """Show the release until it is finished, or until a batch has failed; return it."""
         async with self._within(RELEASE_SECONDS, name):
             with self._stage.screen() as screen:
                 async for flow in follow(self._cluster, name):
@@ -236,7 +236,7 @@ class Demo:
                     screen.show(view)
                     if view.finished or (until_failed and any(batch.failed for batch in view.batches)):
                         return flow
-        msg = f"{name} can't be watched any more"
+        msg = f"the watch of {name} ended early"
         raise Failure(msg)
 
     @contextlib.asynccontextmanager
@@ -247,33 +247,33 @@ class Demo:
         except TimeoutError:
             status = status_of(await self._flow(name))
             where = f"{status.get('phase')}, {status.get('reason')}: {status.get('message')}"
-            msg = f"{name} was not over within {seconds:g} s; it is {where}"
+            msg = f"{name} was not finished within {seconds:g} s; it is {where}"
             raise Failure(msg) from None
 
     async def _check_log(self, name: str, *, batches: int) -> None:
         self._report.add(checks.batches_in_order(name, await self._documents(name), batches))
 
     async def _documents(self, name: str) -> list[Json]:
-        """The release's own events, once its end is among them."""
+        """Return the release's own events, once its end is among them."""
         query = Query([Stream.DEPLOYFLOW], namespace="default", deployflow=name)
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             documents = await self._store.search(query)
-            over = documents and documents[-1]["triton"]["phase"] in {"Success", "Canceled"}
-            if over or time.monotonic() > deadline:
+            finished = documents and documents[-1]["triton"]["phase"] in {"Success", "Canceled"}
+            if finished or time.monotonic() > deadline:
                 return documents
             await asyncio.sleep(0.1)
 
-    async def tell(self) -> None:
-        """The release log, from the event store."""
-        from cli.log_text import Story
+    async def print_log(self) -> None:
+        """Print the release log from the event store."""
+        from cli.log_text import LogText
 
         self._stage.title("The release log")
-        for name in self._told:
-            story = Story()
+        for name in self._releases:
+            text = LogText()
             for document in await self._documents(name):
-                self._stage.toned(story.tell(document))
-            self._stage.toned(story.end())
+                self._stage.toned(text.add(document))
+            self._stage.toned(text.end())
 
 
 def _gate(press: tuple[int, str, int]) -> str:
@@ -282,4 +282,4 @@ def _gate(press: tuple[int, str, int]) -> str:
 
 
 _GATES: Final = [(1, "Smoked", 0), (1, "Baking", 1), (1, "Baked", 1)]
-"""Where the canary waits, and how many pods take traffic there."""
+"""The places in which the canary waits, and how many pods take traffic in each."""

@@ -1,4 +1,4 @@
-"""What the demo says on its way and at its end: on a terminal live and coloured, elsewhere in plain lines."""
+"""The output of the demo and its summary: live and coloured on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MB = 1 << 20
 
 
 class Stage:
-    """Where the demo talks. With `quiet`, to stderr: the output is then for a program."""
+    """The output of the demo. With `quiet` it is stderr: stdout is then for a program."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(file=sys.stderr if quiet else sys.stdout, highlight=False, soft_wrap=True)
@@ -42,7 +42,7 @@ class Stage:
 
     @contextmanager
     def screen(self) -> Iterator[Screen]:
-        """A place to show one release on."""
+        """Open a screen for one release."""
         live = self._console.is_terminal
         screen: Screen = LiveScreen(self._console) if live else PlainScreen(self.say)
         with screen.opened():

@@ -1,6 +1,6 @@
-"""Watches what the release's users see: which pods are ready endpoints of the Service, at every moment.
+"""Record what users of the Service see: which pods are ready endpoints at every moment.
 
-It asks the API server, not Triton: what it has seen is what the demo's checks are made on.
+It watches the API server, not Triton, so that the checks of the demo are independent of Triton.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class Seen(NamedTuple):
 
 
 class Witness:
-    """Of one Service and the instance behind it, for the length of an `async with` block."""
+    """Records one Service and the instance behind it, for the length of an `async with` block."""
 
     def __init__(self, client: Client, namespace: str, service: str, instance: str) -> None:
         self.history: list[Seen] = []
         self.images: dict[str, str] = {}
-        """The image of every pod that was ever seen, by the pod's name."""
+        """The image of every pod that was observed, by the pod's name."""
         self._slices = Reflector(
             client,
             ENDPOINT_SLICES,
@@ -103,20 +103,20 @@ class Witness:
 
     @property
     def living(self) -> set[str]:
-        """The images of the pods that there are."""
+        """Return the images of the existing pods."""
         return {_image(pod) for pod in self._pods.items.values()}
 
     def since(self, moment: float) -> list[Seen]:
-        """What was seen since then, with what was true at that moment."""
+        """Return the history from that moment on, starting with the state at it."""
         before = [seen for seen in self.history if seen.at <= moment]
         return before[-1:] + [seen for seen in self.history if seen.at > moment]
 
     async def wait_for(self, count: int, within: float) -> bool:
-        """Whether there are `count` ready endpoints within so many seconds."""
+        """Wait for `count` ready endpoints; return False after `within` seconds."""
         return await self._wait(lambda: len(self.now) == count, within)
 
     async def wait_for_end_of(self, image: str, within: float) -> bool:
-        """Whether no pod of this image is left within so many seconds."""
+        """Wait until no pod of the image is left; return False after `within` seconds."""
         return await self._wait(lambda: image not in self.living, within)
 
     async def _wait(self, done: Callable[[], bool], within: float) -> bool:

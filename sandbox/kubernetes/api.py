@@ -32,7 +32,7 @@ _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrace
 _PLAIN = Strategy()
 
 Change = Callable[[Json], Json]
-"""What a patch does: the live object in, the wanted one out."""
+"""A patch as a function from the live object to the wanted one."""
 
 
 @dataclass
@@ -336,7 +336,7 @@ def may_go(obj: Json) -> bool:
 
 
 def _content(obj: Json) -> Json:
-    """What a generation counts changes of: everything but metadata and status."""
+    """Return the part whose changes a generation counts: everything but metadata and status."""
     return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
 
 
@@ -358,10 +358,10 @@ def _grace(resource: Resource, live: Json, body: Json) -> int:
         return 0
     if (live.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
         return 0
-    asked: Any = body.get("gracePeriodSeconds")
-    if asked is None:
-        asked = live["spec"].get("terminationGracePeriodSeconds", 30)
-    return max(int(asked), 0)
+    seconds: Any = body.get("gracePeriodSeconds")
+    if seconds is None:
+        seconds = live["spec"].get("terminationGracePeriodSeconds", 30)
+    return max(int(seconds), 0)
 
 
 def _report_unknown(resource: Resource, dropped: list[str], options: Options) -> None:

@@ -1,4 +1,4 @@
-"""What a pod in the sandbox does when it is started: by the tag of its image or by annotations.
+"""The behaviour of a pod in the sandbox, chosen by the tag of its image or by annotations.
 
 There are no containers here. A test or a demonstration says what should go wrong: `image: demo:crash`, or
 `sandbox.triton.io/behaviour: crash-after-ready` with `sandbox.triton.io/fail-after-seconds: "3"`. A real HTTP server
@@ -54,7 +54,7 @@ def parse_span(text: str) -> Span:
 
 
 class Behaviour(NamedTuple):
-    """How one pod behaves; times in seconds. `address`: where something real answers for it, else empty."""
+    """The behaviour of one pod; times in seconds. `address`: of a real server that answers for it, else empty."""
 
     kind: str
     start: Span

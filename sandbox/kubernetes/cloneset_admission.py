@@ -1,4 +1,4 @@
-"""What OpenKruise's webhooks do to CloneSets and their pods: defaults, refusals, and the gates of its own.
+"""OpenKruise's webhooks for CloneSets and their pods: defaults, refusals, and the gates of its own.
 
 Its refusals arrive as those of an admission webhook, not as Invalid from the server; clients see the
 difference.

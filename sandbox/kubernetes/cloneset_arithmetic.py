@@ -1,4 +1,4 @@
-"""How many pods a CloneSet makes, deletes and updates: OpenKruise 1.8's arithmetic, over plain numbers.
+"""The numbers of pods that a CloneSet makes, deletes and updates: OpenKruise 1.8's arithmetic, over plain numbers.
 
 Releases depend on its exact shape (what `partition` counts, when a deletion of Ready pods is held back), so
 the terms are Kruise's: everything that is not the update revision is old, and pods named for deletion count
@@ -17,7 +17,7 @@ DEFAULT_MAX_UNAVAILABLE = "20%"
 
 
 class PodView(NamedTuple):
-    """What the arithmetic needs to know of a pod."""
+    """The facts about a pod that the arithmetic needs."""
 
     name: str
     updated: bool
@@ -40,7 +40,7 @@ class Wanted:
 
 @dataclass
 class Steps:
-    """What is to be done next."""
+    """The numbers of pods to make, delete and update next."""
 
     create: int = 0
     create_old: int = 0
@@ -64,7 +64,7 @@ def scaled(value: IntOrPercent, total: int, round_up: bool = True) -> int:
 
 
 def partition_of(partition: IntOrPercent, replicas: int) -> int:
-    """How many pods stay old. A percentage below 100% always lets at least one pod be new."""
+    """Return how many pods stay old. A percentage below 100% always lets at least one pod be new."""
     number = scaled(partition, replicas)
     if isinstance(partition, str) and partition != "100%" and replicas > 0:
         number = min(number, replicas - 1)

@@ -41,7 +41,7 @@ SPECIFIED_DELETE = "apps.kruise.io/specified-delete"
 INSTANCE_ID = "apps.kruise.io/cloneset-instance-id"
 
 FIRST_SECONDS = 0.002
-"""From a change to the reconcile for it: long enough for the changes of one write burst to be seen
+"""The delay from a change to its reconcile: long enough for the changes of one write burst to be seen
 together."""
 
 BETWEEN_SECONDS = 0.02

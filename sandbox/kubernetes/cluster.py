@@ -44,7 +44,7 @@ CLONESET_CRD = Path(__file__).with_name("cloneset_crd.yaml")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a cluster is started with. Port 0 takes any free one; times are in seconds."""
+    """The options of a cluster. Port 0 takes any free one; times are in seconds."""
 
     port: int = 0
     crds: tuple[Path, ...] = ()

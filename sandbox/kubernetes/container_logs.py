@@ -1,4 +1,4 @@
-"""What `kubectl logs` shows: a few plausible lines that say what they are, and the refusals of a real kubelet.
+"""The output of `kubectl logs`: a few lines that say that they are simulated, and the refusals of a real kubelet.
 
 `sandbox.triton.io/log` says what the containers of a pod have written.
 """

@@ -1,4 +1,4 @@
-"""What the server tells about itself: versions, groups, resources and just enough OpenAPI for kubectl.
+"""The discovery of the server: versions, groups, resources and just enough OpenAPI for kubectl.
 
 kubectl reads all of it before it does anything. The OpenAPI documents say that PATCH understands
 `fieldValidation`, so that kubectl leaves validation to the server, and carry the schemas of custom resources

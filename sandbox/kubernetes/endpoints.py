@@ -16,7 +16,7 @@ from .selectors import from_labels, matches
 from .store import Event, Record
 
 GATHER_SECONDS = 0.05
-"""From a pod's change to the Endpoints that show it."""
+"""The delay from a pod's change to the Endpoints that show it."""
 
 SHARE = 4
 """Longer when writing takes long: so many times as long as the last round took, to leave the loop to others."""
@@ -140,7 +140,7 @@ class EndpointsController:
 
 
 def _face(pod: Json) -> tuple[Any, ...]:
-    """What Services see of a pod."""
+    """The part of a pod that Services depend on."""
     status = pod.get("status") or {}
     ready = condition_of(pod, "Ready") or {}
     return labels_of(pod), status.get("podIP"), ready.get("status"), is_terminating(pod)

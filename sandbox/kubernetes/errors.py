@@ -109,5 +109,5 @@ def no_such_path() -> ApiError:
 
 
 def denied_by_webhook(webhook: str, message: str) -> ApiError:
-    """What the API server makes of OpenKruise's validating webhooks: their code 422, and no reason."""
+    """Return the refusal of a validating webhook of OpenKruise: code 422 without a reason."""
     return ApiError(422, "", f'admission webhook "{webhook}" denied the request: {message}')

@@ -1,7 +1,7 @@
-"""`preStop` hooks of a pod that is deleted, as far as they can be run where there are no containers.
+"""`preStop` hooks of a deleted pod, as far as they can run without containers.
 
-An HTTP request is sent where something real answers for the pod (the annotation `sandbox.triton.io/pod-ip`): any
-answer will do, as for a kubelet. `sleep` takes its time, also as a command. All else is only told of.
+An HTTP request is sent if a real server answers for the pod (the annotation `sandbox.triton.io/pod-ip`): any
+answer will do, as for a kubelet. `sleep` takes its time, also as a command. Any other hook is only reported.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import aiohttp
 from .objects import Json
 
 EXTENSION_SECONDS = 2.0
-"""What a container is given at least to stop in, after hooks that took the whole grace period."""
+"""The least time for a container to stop, after hooks that took the whole grace period."""
 _SLEEP = re.compile(r"(?:(?:/bin/)?(?:ba|da)?sh -c )?(?:/bin/)?sleep (\d+(?:\.\d+)?)s?")
 
 
 class HookFailed(Exception):
-    """It could not be done."""
+    """The hook could not be run."""
 
 
 class Hook(NamedTuple):
@@ -29,7 +29,7 @@ class Hook(NamedTuple):
 
 
 def hooks_of(pod: Json) -> list[Hook]:
-    """Those of the containers that run."""
+    """Return the hooks of the running containers."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     run = {status["name"] for status in statuses if "running" in status["state"]}
     hooks = [
@@ -39,7 +39,7 @@ def hooks_of(pod: Json) -> list[Hook]:
 
 
 async def run(hook: Hook, address: str) -> str:
-    """Do it, and say what was done. Raises `HookFailed`."""
+    """Run the hook and return a line that reports it. Raises `HookFailed`."""
     name = hook.container["name"]
     match hook.handler:
         case {"sleep": {"seconds": seconds}}:
@@ -50,7 +50,7 @@ async def run(hook: Hook, address: str) -> str:
             return f"container {name} slept {slept[1]} s (simulated)"
         case {"httpGet": dict(get)} if address:
             return await _get(hook.container, get, address)
-    return f"container {name} is not asked: nothing runs in it (simulated): {', '.join(hook.handler)}"
+    return f"container {name} runs no hook (simulated): {', '.join(hook.handler)}"
 
 
 async def _get(container: Json, get: Json, address: str) -> str:
@@ -63,7 +63,7 @@ async def _get(container: Json, get: Json, address: str) -> str:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
             session.get(url, headers=headers, ssl=False) as answer,
         ):
-            return f"container {container['name']}: GET {url} was answered {answer.status}"
+            return f"container {container['name']}: GET {url} answered {answer.status}"
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise HookFailed(f"container {container['name']}: GET {url}: {error}") from error
 

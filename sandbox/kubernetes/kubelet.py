@@ -41,7 +41,7 @@ STOP = Span(0.1, 0.5)
 
 @dataclass(frozen=True)
 class Timing:
-    """How long pods take, in seconds, where they do not say it themselves."""
+    """The default durations of pods, in seconds."""
 
     start: Span = START
     stop: Span = STOP
@@ -220,7 +220,7 @@ class Kubelet:
                 self._write(changed)
 
     async def _run_hooks(self, pod: Json, known: _Pod, found: list[hooks.Hook], grace: float) -> None:
-        """All at once, as for containers that stop side by side; a failure is told and changes nothing else."""
+        """All at once, as for containers that stop side by side; a failure is reported and changes nothing else."""
         end = self._loop.time() + grace
 
         async def one(hook: hooks.Hook) -> None:

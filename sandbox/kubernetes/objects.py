@@ -1,4 +1,4 @@
-"""What every Kubernetes object has: names, times, owners and conditions, read and written on plain JSON.
+"""Parts of every Kubernetes object: names, times, owners and conditions, read and written on plain JSON.
 
 Stored objects are shared between readers and never changed in place: a writer builds a new object around the
 parts that stay the same. The functions here that change something return the new value.

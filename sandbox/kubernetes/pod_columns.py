@@ -20,7 +20,7 @@ POD_COLUMNS = (
 
 
 def pod_word(pod: Json) -> str:
-    """What STATUS says: the phase, unless a container or the deletion says more."""
+    """Return the text of the column STATUS: the phase, unless a container or the deletion says more."""
     status = pod.get("status") or {}
     word = status.get("reason") or status.get("phase") or "Unknown"
     running = False

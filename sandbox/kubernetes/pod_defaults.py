@@ -1,4 +1,4 @@
-"""What the API server adds to pods and pod templates when they are written, and what it refuses in them.
+"""Defaults and checks of the API server for pods and pod templates.
 
 The defaults matter beyond cosmetics: OpenKruise writes them into a CloneSet's template, so whoever compares
 templates has to expect them.

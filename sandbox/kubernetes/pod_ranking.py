@@ -1,4 +1,4 @@
-"""Which pods go first: the order in which Kubernetes' controllers, and Kruise after them, pick pods to
+"""The order of deletion of pods: the one in which Kubernetes' controllers, and Kruise after them, pick pods to
 delete.
 """
 

@@ -1,4 +1,4 @@
-"""What a request asks for, read from its path, query and headers."""
+"""A request as read from its path, query and headers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def number(query: Mapping[str, str], name: str) -> int | None:
 
 
 def wants_table(accept: str) -> bool:
-    """Whether the first acceptable form is a Table; kubectl lists it before plain JSON."""
+    """Return whether the first acceptable form is a Table; kubectl lists it before plain JSON."""
     return "as=Table" in accept
 
 

@@ -1,4 +1,4 @@
-"""Which resources the server has: one description each, built in or made from a CustomResourceDefinition.
+"""The resources of the server: one description each, built in or made from a CustomResourceDefinition.
 
 Everything else (paths, discovery, tables, validation) is driven by these descriptions, so that a custom
 resource goes through exactly the code that a built-in one does.

@@ -33,7 +33,7 @@ _BLOCKING = frozenset(
         "FieldValueTypeInvalid",
     }
 )
-"""What is wrong enough with a structure that rules over it are not judged any more."""
+"""The causes after which the rules over a structure are not checked any more."""
 
 _RULES_SKIPPED = (
     'Invalid value: "null": some validation rules were not checked because the object was invalid; correct the '
@@ -131,7 +131,7 @@ class Schema:
         return result
 
     def validate(self, value: Any, path: str = "", old: Any = None) -> list[Cause]:
-        """What is wrong with a value, given the one it replaces (None when it is new)."""
+        """Return the causes to refuse a value; `old` is the one that it replaces (None when it is new)."""
         causes = list(self._structure(value, path))
         if not self.has_rules:
             return causes

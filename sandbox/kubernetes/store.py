@@ -17,7 +17,7 @@ from .objects import Json, encode, owner_uids, with_metadata
 
 
 def first_version() -> int:
-    """Where versions begin: the time in milliseconds, so that those of an earlier sandbox on the same port are too
+    """Return the first version: the time in milliseconds, so that those of an earlier sandbox on the same port are too
     old for this one, and clients that come back list again.
     """
     return now_milliseconds()
@@ -29,7 +29,7 @@ worst."""
 
 
 class Record:
-    """One version of one object, with its JSON bytes made when first asked for."""
+    """One version of one object, with its JSON bytes made on first use."""
 
     __slots__ = ("_data", "obj", "version")
 
@@ -80,7 +80,7 @@ class Event:
 
 
 class ObjectKey(NamedTuple):
-    """Where an object lives: the resource's key (`pods`, `clonesets.apps.kruise.io`), namespace and name."""
+    """The place of an object: the resource's key (`pods`, `clonesets.apps.kruise.io`), namespace and name."""
 
     resource: str
     namespace: str
@@ -110,7 +110,7 @@ class Collection:
         return (record for names in list(self.namespaces.values()) for record in list(names.values()))
 
     def ordered(self, namespace: str = "") -> list[Record]:
-        """By namespace and name, which is the order of lists and pages."""
+        """Return the records by namespace and name, the order of lists and pages."""
         scopes = [namespace] if namespace else sorted(self.namespaces)
         return [record for scope in scopes for _, record in sorted(self.namespaces.get(scope, {}).items())]
 

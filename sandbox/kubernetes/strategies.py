@@ -1,6 +1,6 @@
-"""What is special about single built-in resources when they are written: defaults, extra checks, admission.
+"""Rules of single built-in resources for writes: defaults, extra checks, admission.
 
-A `Strategy` is asked at each write, after the rules that hold for all objects; a resource without one of its
+A `Strategy` is called at each write, after the rules that hold for all objects; a resource without one of its
 own has the plain one, which changes and refuses nothing.
 """
 

@@ -220,7 +220,7 @@ _EVENT_TABLE = (
 
 
 class Table:
-    """How one resource is shown: its columns, and a row for an object."""
+    """The table of one resource: its columns, and a row for an object."""
 
     def __init__(self, resource: Resource) -> None:
         named = True

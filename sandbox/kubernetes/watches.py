@@ -16,13 +16,13 @@ from .selectors import FieldSelector, Selector, fields_match, matches
 from .store import Collection, Event, Record, Store
 
 BUFFER_BYTES = 8 * 1024 * 1024
-"""What may wait for one slow reader before its watch is closed: some 3,000 pods."""
+"""The most bytes that wait for a slow reader before its watch is closed: some 3,000 pods."""
 
 _NO_LABELS: Mapping[str, str] = {}
 
 
 class Scope:
-    """Which objects a list or a watch is about."""
+    """The objects of a list or a watch."""
 
     def __init__(self, namespace: str = "", labels: Selector = (), fields: FieldSelector = ()) -> None:
         self.namespace = namespace
@@ -38,7 +38,7 @@ class Scope:
         )
 
     def view(self, event: Event) -> str | None:
-        """How an event looks from inside this scope, or None where it is not seen at all."""
+        """Return the event as this scope sees it, None where it does not see it."""
         if self.namespace and event.record.obj["metadata"].get("namespace", "") != self.namespace:
             return None
         if self.everything:
@@ -112,7 +112,7 @@ class Watch:
         self._append(encode({"type": "BOOKMARK", "object": obj}) + b"\n")
 
     async def lines(self, seconds: float) -> bytes:
-        """What there is to send, waiting at most so long for it; empty when nothing came."""
+        """Return what there is to send, after waiting at most `seconds`; empty where nothing came."""
         if not self._pending and not self.closed:
             try:
                 async with asyncio.timeout(seconds):
@@ -133,5 +133,5 @@ class Watch:
 
 
 def error_line(error: ApiError) -> bytes:
-    """How a watch that has already begun tells that it cannot go on."""
+    """Return the event by which a started watch reports that it can't continue."""
     return encode({"type": "ERROR", "object": error.status()}) + b"\n"

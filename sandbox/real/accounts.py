@@ -19,18 +19,18 @@ _VALID: Final = "24h"
 
 
 async def give_accounts(admin: Path, folder: Path, say: Say) -> Mapping[str, Path]:
-    """The kubeconfig of each service, in that folder; raises `SandboxError`.
+    """Write the kubeconfig of each service into the folder; raises `SandboxError`.
 
     As `deploy` gives the events service no token, its kubeconfig is one that nobody can use.
     """
 
-    async def asked(what: str, *words: str | Path) -> str:
+    async def kubectl_as_admin(what: str, *words: str | Path) -> str:
         return await run(what, [kubectl(), "--kubeconfig", admin, *words], say, cwd=folder)
 
-    async def given(service: str) -> Path:
+    async def write_kubeconfig(service: str) -> Path:
         account = f"triton-{service}"
         words = ["create", "token", account, "--namespace", NAMESPACE, "--duration", _VALID]
-        token = (await asked(f"making a token for {account}", *words)).split()[-1]
+        token = (await kubectl_as_admin(f"making a token for {account}", *words)).split()[-1]
         config = yaml.safe_load(admin.read_text())
         config["users"] = [{"name": account, "user": {"token": token}}]
         config["contexts"][0]["context"]["user"] = account
@@ -38,6 +38,6 @@ async def give_accounts(admin: Path, folder: Path, say: Say) -> Mapping[str, Pat
         path.write_text(yaml.safe_dump(config))
         return path
 
-    await asked("applying deploy/rbac", "apply", "--kustomize", RBAC)
-    paths = await asyncio.gather(*map(given, _WITH_TOKEN))
+    await kubectl_as_admin("applying deploy/rbac", "apply", "--kustomize", RBAC)
+    paths = await asyncio.gather(*map(write_kubeconfig, _WITH_TOKEN))
     return {**dict(zip(_WITH_TOKEN, paths, strict=True)), "events": Path(os.devnull)}

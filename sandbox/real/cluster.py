@@ -17,7 +17,7 @@ from sandbox.real.probes import answers
 
 CLUSTER: Final = ("etcd", "apiserver", "controller-manager", "scheduler", "kruise", "kwok")
 AUDIT: Final = Path("real", "cluster", "audit.log")
-"""Below the sandbox's state: who asked the API server for what, where that is wanted."""
+"""The audit log of the API server below the sandbox's state, if it is enabled."""
 NODES: Final = 5
 ADMIN_TOKEN: Final = "admin"  # noqa: S105 - of a server that listens on loopback, and is gone with the sandbox
 _STAGES: Final = Path(__file__).with_name("stages.yaml")

@@ -1,4 +1,4 @@
-"""What each server says its version is."""
+"""The versions that the servers report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from sandbox.real.cache import Say, kubectl, run
 
-UNKNOWN: Final = "does not tell"
+UNKNOWN: Final = "unknown"
 _API_VERSIONS: Final = 18
 _METADATA_VERSION: Final = b"\x11metadata.version"
 """A compact string: its length and one, then its bytes."""
@@ -22,7 +22,7 @@ _KAFKA_RELEASES: Final = {25: "4.0", 27: "4.1", 29: "4.2", 30: "4.3"}
 
 
 async def kafka(bootstrap: str) -> str:
-    """The release whose metadata the broker writes at most (ApiVersions 3; it tells no version of itself)."""
+    """The release whose metadata the broker writes at most (ApiVersions 3; it does not report its own)."""
     host, _, port = bootstrap.split(",", maxsplit=1)[0].rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -54,7 +54,7 @@ async def elasticsearch(url: str) -> str:
 
 
 async def etcd(url: str) -> str:
-    """Of the server."""
+    """Return the version of the API server."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/version") as answer:
         return str((await answer.json(content_type=None))["etcdserver"])
 

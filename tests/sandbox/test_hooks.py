@@ -72,7 +72,7 @@ async def test_an_http_hook_is_called_before_the_pod_goes(kube: Kube, served: Se
     }
     said = await ends(kube, stopping({"httpGet": get}, port=served.port, pod_ip="127.0.0.1"))
     assert served.came == [("/gracefully_shutdown", "a hook")]
-    assert said["PreStopHook"].endswith("/gracefully_shutdown was answered 200")
+    assert said["PreStopHook"].endswith("/gracefully_shutdown answered 200")
     assert "FailedPreStopHook" not in said
 
 
@@ -124,7 +124,7 @@ async def test_a_pod_deleted_without_grace_goes_in_the_middle_of_its_hook(kube: 
 )
 async def test_what_nothing_real_can_answer_is_only_told_of(kube: Kube, hook: Json) -> None:
     said = await ends(kube, stopping(hook))
-    assert said["PreStopHook"].startswith("container main is not asked: nothing runs in it (simulated)")
+    assert said["PreStopHook"].startswith("container main runs no hook (simulated)")
 
 
 async def test_a_container_that_does_not_run_has_no_hook(kube: Kube, served: Served) -> None:

@@ -122,16 +122,17 @@ async def test_both_ways_say_and_do_the_same(sandbox: Sandbox, shop: Releases, t
     assert (await ways.same(*update, "--as", "deployer")).out == "web-NAME\n"
     await at_gate("Smoked")
     assert "triton next" in (await ways.same("describe", "web")).out
-    assert "batch 1 to Baking" in (await ways.same("next", "web")).out
+    assert "batch 1 takes traffic" in (await ways.same("next", "web")).out
     await at_gate("Baking")
     past = await ways.same("next", "web", "--batch", "1", "--stage", "Smoked")
-    assert "no effect any more" in past.out
+    assert "no effect, the release is past" in past.out
     assert "is paused" in (await ways.same("pause", "web")).out
-    assert "goes on" in (await ways.same("resume", "web", "--as", "operator")).out
+    assert "is resumed" in (await ways.same("resume", "web", "--as", "operator")).out
     refused = await ways.same("retry", "web")
     assert (refused.code, "nothing to retry" in refused.err) == (1, True)
     assert (
-        "batch 1 to Baked" in (await ways.same("continue", "web", "--batches", "1", "--stage", "Baked")).out
+        "approved up to Baked of batch 1"
+        in (await ways.same("continue", "web", "--batches", "1", "--stage", "Baked")).out
     )
     assert "to its end" in (await ways.same("promote", "web")).out
     ended = await ways.run("watch", "web")

@@ -105,13 +105,13 @@ func main() {
 				continue
 			}
 			fmt.Println(string(record.Value))
-			var told reply
-			if err := json.Unmarshal(record.Value, &told); err != nil {
+			var answer reply
+			if err := json.Unmarshal(record.Value, &answer); err != nil {
 				log.Fatal(err)
 			}
 			switch {
-			case told.Result == "accepted":
-			case told.Phase == "Success":
+			case answer.Result == "accepted":
+			case answer.Phase == "Success":
 				return
 			default:
 				os.Exit(1)

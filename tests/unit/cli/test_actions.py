@@ -271,11 +271,11 @@ def test_a_delete_asks_on_a_terminal(
 # --- retry and promote ---
 
 
-def test_retry_starts_the_failed_batch_anew(server: Server, triton: Callable[..., Any]) -> None:
+def test_retry_starts_the_failed_batch_again(server: Server, triton: Callable[..., Any]) -> None:
     server.had("second", "BatchStarted", mode="auto")
     server.flows[1]["status"]["conditions"] = [{"batch": 1, "batchSize": 2, "phase": "SmokeFailed"}]
     result = triton("retry", WEB)
-    assert result.out == "second starts its failed batch anew\n"
+    assert result.out == "second starts its failed batch again\n"
     assert server.spec == {"updateStrategy": {"retries": 1}}
 
 
@@ -288,5 +288,5 @@ def test_retry_of_what_has_not_failed_is_refused(server: Server, triton: Callabl
 
 def test_promote_lets_it_go_past_every_gate(server: Server, triton: Callable[..., Any]) -> None:
     server.had("second", "BatchStarted", mode="manual", canary=1)
-    assert triton("promote", WEB).out.startswith("second goes on to its end")
+    assert triton("promote", WEB).out.startswith("second is approved to its end")
     assert server.spec == {"updateStrategy": {"mode": "auto", "batches": 2, "stage": None}}

@@ -92,7 +92,7 @@ def test_a_kubeconfig_that_is_named_goes_before_the_environment(
 @pytest.mark.parametrize(
     ("status", "reason", "detail", "code", "said"),
     [
-        (401, "Unauthenticated", "no token", 1, "no token (TRITON_TOKEN or TRITON_TOKEN_FILE says who asks)"),
+        (401, "Unauthenticated", "no token", 1, "no token (set TRITON_TOKEN or TRITON_TOKEN_FILE)"),
         (403, "Forbidden", "operator may not create deployflows in shop", 1, None),
         (404, "NoRelease", "web has no release", 1, None),
         (409, "InProgress", "web-2 is releasing web", 1, None),
@@ -196,12 +196,15 @@ FLOW: Json = {
     [
         (
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}},
-            "only DeployFlows go by a server",
+            "only DeployFlows can be sent to a server",
         ),
-        ({**FLOW, "metadata": {"name": "a", "labels": {"team": "x"}}}, "metadata.labels: team can't go by"),
+        (
+            {**FLOW, "metadata": {"name": "a", "labels": {"team": "x"}}},
+            "metadata.labels: team can't be sent to",
+        ),
         (
             {**FLOW, "metadata": {"name": "a", "annotations": {"n": ""}}},
-            "metadata.annotations: n can't go by",
+            "metadata.annotations: n can't be sent to",
         ),
     ],
 )
@@ -224,7 +227,7 @@ def test_a_release_that_there_is_takes_another_strategy_alone(
     file.write_text(json.dumps({**FLOW, "spec": {**FLOW["spec"], "action": "start"}}))
     result = triton("apply", "-f", str(file), "--server", f"http://{server.address}")
     assert result.code == 2
-    assert "spec.action: web-1 exists already, and this never changes" in result.err
+    assert "spec.action: web-1 exists already, and this field can't change" in result.err
     assert [method for method, *_ in server.asked] == ["GET"]
 
 
@@ -234,5 +237,5 @@ def test_the_definition_is_not_put_into_another_cluster_than_the_servers(
     monkeypatch.setenv("TRITON_SERVER", "http://127.0.0.1:1")
     result = triton("crd", "--install")
     assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "the definition can't be installed by a server" in result.err
+    assert "a server can't install the definition" in result.err
     assert "kubeconfig nowhere does not exist" in triton("crd", "--install", "--kubeconfig", "nowhere").err

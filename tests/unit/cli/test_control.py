@@ -79,7 +79,7 @@ def _cluster(*objects: Json) -> tuple[Cluster, ApiServer]:
 async def test_next_pulls_the_waiting_canary_in_and_says_who(flow: Json) -> None:
     cluster, server = _cluster(flow)
     said = await act(cluster, flow, command_for(flow, CommandType.NEXT, "deployer"))
-    assert said == "7-web-bcdfg goes on: batch 1 to Baking"
+    assert said == "7-web-bcdfg: batch 1 takes traffic"
     assert server.patches[0]["spec"] == {"updateStrategy": {"batches": 1, "stage": "Baking"}}
     assert server.patches[0]["metadata"]["annotations"]["apps.triton.io/requested-by"] == "deployer"
 
@@ -95,10 +95,7 @@ async def test_next_pressed_by_two_at_once_advances_once(flow: Json) -> None:
     ]
     batch, stage = place_of(flow)
     command = command_for(flow, CommandType.NEXT, "deployer", batch=batch, stage=stage)
-    assert (
-        await act(cluster, flow, command)
-        == "7-web-bcdfg: no effect any more, the release is past that already"
-    )
+    assert await act(cluster, flow, command) == "7-web-bcdfg: no effect, the release is past that already"
     assert server.patches == []
 
 
@@ -113,14 +110,14 @@ async def test_a_change_by_somebody_else_does_not_stop_a_pause(flow: Json) -> No
 async def test_somebody_who_changes_it_all_the_time_is_reported(flow: Json) -> None:
     cluster, server = _cluster(copy.deepcopy(flow))
     server.meanwhile = [{"metadata": {"labels": {"n": str(n)}}} for n in range(20)]
-    with pytest.raises(Failure, match="changed by others 10 times meanwhile: try again"):
+    with pytest.raises(Failure, match="changed by others 10 times in the meantime: try again"):
         await act(cluster, flow, command_for(flow, CommandType.CANCEL, "deployer"))
 
 
 async def test_continue_goes_to_the_batch_that_is_named(flow: Json) -> None:
     cluster, _ = _cluster(flow)
     command = command_for(flow, CommandType.CONTINUE, "deployer", target=Target(batches=3))
-    assert await act(cluster, flow, command) == "7-web-bcdfg goes on with batch 3"
+    assert await act(cluster, flow, command) == "7-web-bcdfg: approved up to batch 3"
 
 
 async def test_a_finished_release_refuses(flow: Json) -> None:

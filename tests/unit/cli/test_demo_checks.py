@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from cli.demo import applications, checks
-from cli.demo.checks import FAILED_ROAD, ROAD
+from cli.demo.checks import EVENTS, FAILED_EVENTS
 from cli.demo.witness import Seen
 
 Json = dict[str, Any]
@@ -19,19 +19,19 @@ def _log(*events: tuple[int, str]) -> list[Json]:
 
 
 def test_batches_that_went_their_road_pass() -> None:
-    documents = _log(*((batch, reason) for batch in (1, 2) for reason in ROAD))
+    documents = _log(*((batch, reason) for batch in (1, 2) for reason in EVENTS))
     assert checks.batches_in_order("web", documents, 2).holds
 
 
 def test_a_batch_that_skipped_a_phase_is_named() -> None:
-    road = [(1, reason) for reason in ROAD if reason != "BatchSmoked"]
+    road = [(1, reason) for reason in EVENTS if reason != "BatchSmoked"]
     check = checks.batches_in_order("web", _log(*road), 1)
     assert not check.holds
     assert check.seen == "event 3 is BatchBaking of batch 1, wanted BatchSmoked of batch 1"
 
 
 def test_a_batch_that_began_before_the_last_one_was_finished_fails() -> None:
-    road = [*((1, reason) for reason in ROAD[:-1]), (2, "BatchStarted"), (1, "BatchFinished")]
+    road = [*((1, reason) for reason in EVENTS[:-1]), (2, "BatchStarted"), (1, "BatchFinished")]
     assert not checks.batches_in_order("web", _log(*road), 2).holds
 
 
@@ -40,7 +40,7 @@ def test_a_log_that_ends_early_fails() -> None:
 
 
 def test_a_failing_release_must_stop_at_its_first_batch() -> None:
-    failed = [(1, reason) for reason in FAILED_ROAD]
+    failed = [(1, reason) for reason in FAILED_EVENTS]
     assert checks.stopped_at_first_batch("web", _log(*failed)).holds
     assert not checks.stopped_at_first_batch("web", _log(*failed, (2, "BatchStarted"))).holds
 

@@ -71,7 +71,7 @@ def test_an_override_without_a_reason_is_refused(command: list[str], triton: Cal
             "update",
             SATURDAY,
             {OVERRIDE: "a leak"},
-            "begins in freeze window weekend until 2026-11-23T08:00:00Z, which it overrides",
+            "would start in freeze window weekend until 2026-11-23T08:00:00Z, which it overrides",
         ),
         ("update", TUESDAY, {}, ""),
         ("rollback", SATURDAY, {}, ""),

@@ -23,7 +23,7 @@ def test_the_tutorials_plan_has_a_canary_that_waits_twice(triton: Callable[..., 
     assert result.code == 0
     assert "create of 12122-sample-10010 to 3 replicas: 3 pods in 3 batches, mode auto" in result.out
     assert (
-        "1 (canary)   1          0                  next pulls it in, next counts it as baked" in result.out
+        "1 (canary)   1          0                  next to send it traffic, next to accept it" in result.out
     )
     assert "assuming that there is no CloneSet" in result.err
 
@@ -43,7 +43,7 @@ def test_the_plan_shows_which_named_pods_go_with_which_batch(triton: Callable[..
     said = triton("plan", "-f", str(EXAMPLES / "web-scale-in.yaml")).out.splitlines()
     assert said[0] == "scale_in of 20001-web-10010 to 8 replicas: 2 pods in 2 batches, mode auto"
     assert said[3:] == [
-        "BATCH   PODS THAT GO   WAITS FOR   NAMED",
+        "BATCH   DELETED PODS   WAITS FOR   NAMED",
         "1       1              -           20001-web-10010-zh98f",
         "2       1              -           20001-web-10010-k2x4d",
     ]
@@ -102,7 +102,7 @@ def test_of_the_named_pods_those_that_do_not_serve_go_first_and_then_the_oldest(
     [
         (
             _action("restart", 4, batchSize=3),
-            ["BATCH", "NEW PODS", "PODS THAT GO", "WAITS FOR"],
+            ["BATCH", "NEW PODS", "DELETED PODS", "WAITS FOR"],
             ["1 3 3 -", "2 1 1 -"],
         ),
         (
@@ -112,11 +112,11 @@ def test_of_the_named_pods_those_that_do_not_serve_go_first_and_then_the_oldest(
         ),
         (
             _action("scale_in", 1, batchSize=2, mode="manual"),
-            ["BATCH", "PODS THAT GO", "WAITS FOR"],
-            ["1 2 -", "2 1 next starts it"],
+            ["BATCH", "DELETED PODS", "WAITS FOR"],
+            ["1 2 -", "2 1 next to start it"],
         ),
-        (_action("stop", 4), ["BATCH", "PODS THAT GO", "WAITS FOR"], ["1 4 -"]),
-        (_action("delete", 4), ["BATCH", "PODS THAT GO", "WAITS FOR"], ["1 4 -"]),
+        (_action("stop", 4), ["BATCH", "DELETED PODS", "WAITS FOR"], ["1 4 -"]),
+        (_action("delete", 4), ["BATCH", "DELETED PODS", "WAITS FOR"], ["1 4 -"]),
     ],
     ids=lambda value: str(value.action) if isinstance(value, DeployFlowSpec) else "",
 )
@@ -134,7 +134,7 @@ def test_a_delete_says_that_the_cloneset_goes_and_a_stop_what_comes_back() -> No
         "starts from: CloneSet 7-web: 0 replicas",
         "then the CloneSet 7-web is removed",
     ]
-    assert _told(_action("stop", 4))[-1] == "a start brings 4 back"
+    assert _told(_action("stop", 4))[-1] == "`triton start` brings 4 back"
 
 
 def test_a_start_goes_back_to_what_was_stopped() -> None:

@@ -173,8 +173,8 @@ def _drawn(flow: Json) -> str:
 def test_the_live_picture_has_a_bar_a_batch_and_what_to_press(flow: Json) -> None:
     drawn = _drawn(flow)
     assert "canary 1  ███████████░░░░░░░░░░░░░ Smoked" in drawn
-    assert "batch 2: to come" in drawn
-    assert "batch 3: to come" in drawn
+    assert "batch 2: not started" in drawn
+    assert "batch 3: not started" in drawn
     assert "Pending 0  Running 1  Ready 0  Failed 0" in drawn
     assert "triton next 7-web-bcdfg" in drawn
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.history_command import past
+from cli.history_command import past_releases
 from services.events.documents import documents
 from shared.domain.deployflow import BatchPhase, FlowPhase
 from shared.domain.messages import FlowRef, Message
@@ -62,7 +62,7 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_release_tells_how_it_went_and_who_asked_for_what() -> None:
-    found = past([d.source for n, message in enumerate(releases()) for d in documents(message, n)])
+    found = past_releases([d.source for n, message in enumerate(releases()) for d in documents(message, n)])
     first, second = found
     assert (first.name, first.by, first.phase, first.took) == ("web-kvn6b", "deployer", "Aborted", 80.0)
     assert (first.finished_batches, first.batches, first.failed_batches) == (1, 2, 1)
@@ -95,7 +95,7 @@ def test_an_empty_history_says_so_and_is_no_failure(settings: Settings, run: Any
     stored(settings)
     result = run("web", "-n", "shop")
     assert result.exit_code == 0
-    assert "knows no releases of web in namespace shop" in result.output
+    assert "has no releases of web in namespace shop" in result.output
 
 
 def test_the_server_is_asked_for_one_instance(run: Any) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cli.exits import BadInput, Failure
 from cli.log_command import log
-from cli.log_text import Story, Tone
+from cli.log_text import LogText, Tone
 from services.events.documents import documents
 from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
 from shared.domain.messages import FlowRef, Message, PodGone
@@ -101,8 +101,8 @@ def documents_of(*messages: Message) -> list[Document]:
 
 
 def told(*messages: Message) -> list[str]:
-    story = Story(UTC)
-    lines = [line.text for document in documents_of(*messages) for line in story.tell(document.source)]
+    story = LogText(UTC)
+    lines = [line.text for document in documents_of(*messages) for line in story.add(document.source)]
     return lines + [line.text for line in story.end()]
 
 
@@ -116,7 +116,7 @@ def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> No
         "10:13:20.000      +0.0  update of web",
         "10:13:20.500      +0.5  canary 1 of 2: 1 new pods",
         "10:13:21.000      +1.0    pod web-x7k2p runs, its containers are starting (took 0.4 s)",
-        "10:13:21.500      +1.5    pod web-x7k2p has all containers ready (1.5 s after it was made)",
+        "10:13:21.500      +1.5    pod web-x7k2p has all containers ready (1.5 s after its creation)",
         "10:13:22.000      +2.0  canary 1 of 2 is Smoked (took 1.5 s)",
         "10:13:22.500      +2.5  operator pressed next: batch 1 takes traffic",
         "10:13:23.000      +3.0    pod web-x7k2p is Ready and takes traffic (took 0.4 s)",
@@ -128,18 +128,18 @@ def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> No
 
 
 def test_documents_of_an_older_version_are_told_too() -> None:
-    story = Story(UTC)
+    story = LogText(UTC)
     older = documents_of(flow_event(1, app_id=0, group_id=0, app_name=""), *release()[2:4])
     for document in older:
         document.source["triton"].pop("age_ms", None)
-    lines = [line.text for document in older for line in story.tell(document.source)]
+    lines = [line.text for document in older for line in story.add(document.source)]
     assert lines[0].startswith("web-kvn6b: update of shop/web (-, app 0, group 0)")
     assert lines[-1].endswith("pod web-x7k2p has all containers ready")
 
 
 def test_a_release_that_goes_on_says_so_at_the_end() -> None:
     assert told(*release())[-1].startswith(
-        "web-kvn6b: BatchFinished, not over after 3.5 s; 1 of 2 batches finished"
+        "web-kvn6b: BatchFinished, not finished after 3.5 s; 1 of 2 batches finished"
     )
 
 
@@ -154,7 +154,7 @@ def test_a_failure_names_its_reason_and_counts_its_pods() -> None:
         message="1 pod failed",
     )
     lines = told(flow_event(1), pods_seen(crashed), failed)
-    assert lines[2].endswith("pod web-x7k2p failed: CrashLoopBackOff: exit code 1 (0.9 s after it was made)")
+    assert lines[2].endswith("pod web-x7k2p failed: CrashLoopBackOff: exit code 1 (0.9 s after its creation)")
     assert lines[3].endswith("CrashLoopBackOff: 1 pod failed")
     assert lines[-1].endswith("1 pod failed")
 
@@ -171,9 +171,9 @@ def test_the_next_release_of_an_instance_begins_after_the_summary_of_the_last() 
 
 
 def test_success_and_failure_have_their_colours() -> None:
-    story = Story(UTC)
+    story = LogText(UTC)
     (document,) = documents(flow_event(batch_phase=BatchPhase.SMOKE_FAILED), 0)
-    assert [line.tone for line in story.tell(document.source)] == [Tone.HEAD, Tone.BAD]
+    assert [line.tone for line in story.add(document.source)] == [Tone.HEAD, Tone.BAD]
 
 
 # --- the command, on the sandbox's store -------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_a_cloneset_that_somebody_else_changed_is_told(settings: Settings, run: 
 def test_who_let_a_pod_into_traffic_stands_with_it() -> None:
     let = pod(transitions=[came("pulled-in")])
     assert told(flow_event(1), pods_seen(let))[2].endswith(
-        "pod web-x7k2p is pulled in (batch 1, asked for by deployer)"
+        "pod web-x7k2p is pulled in (batch 1, approved by deployer)"
     )
 
 
@@ -321,7 +321,7 @@ def test_an_unknown_name_is_a_failure_that_names_it(settings: Settings, run: Any
     stored(settings, *release())
     error = run("nobody", "-n", "shop").exception
     assert isinstance(error, Failure)
-    assert "nothing of nobody in namespace shop" in str(error)
+    assert "no events of nobody in namespace shop" in str(error)
 
 
 def test_a_store_that_is_not_there_is_a_failure_that_says_what_to_do(run: Any) -> None:
