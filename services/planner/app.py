@@ -1,4 +1,4 @@
-"""Wires the planner: the owner of every release's life, and the only writer of its status."""
+"""Wires the planner: it decides on every release, and is the only writer of its status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import REGISTRY
 
-from services.planner.api.api_servers import apis
+from services.planner.api.api_servers import serve_apis
 from services.planner.api.flow_queries import FlowQueries
 from services.planner.intake.command_consumer import CommandConsumer
 from services.planner.intake.flow_mutations import FlowMutations
@@ -18,7 +18,7 @@ from services.planner.runtime.freeze_watch import FreezeWatch
 from services.planner.runtime.instance_processor import InstanceProcessor
 from services.planner.runtime.release_gauges import ReleaseGauges
 from services.planner.runtime.status_writer import StatusWriter
-from services.planner.runtime.timers import fire_forever, look_forever
+from services.planner.runtime.timers import check_forever, fire_forever
 from shared.domain import topics
 from shared.service.process import Context, run
 from shared.status_store import StatusStore
@@ -35,18 +35,18 @@ async def planner(context: Context) -> AsyncIterator[None]:
     flows = FlowCache(client, kafka, settings)
     windows = FreezeWatch(client, flows, settings)
 
-    ends = Finalizer(client, kafka, flows)
-    writer = StatusWriter(client, flows, ends.begin, rate=settings.status_writes_per_second)
-    overview = ReleaseGauges(flows)
+    finalizer = Finalizer(client, kafka, flows)
+    writer = StatusWriter(client, flows, finalizer.begin, rate=settings.status_writes_per_second)
+    gauges = ReleaseGauges(flows)
 
     def changed(instance: Instance) -> None:
         writer.mark(instance)
-        overview.changed(instance)
+        gauges.changed(instance)
 
     async def assigned(owned: frozenset[int]) -> None:
         # another replica may have gone on with any of them
         instances.forget(list(instances.versions()))
-        overview.forget()
+        gauges.forget()
         await flows.assigned(owned)
 
     instances = InstanceProcessor(
@@ -63,24 +63,24 @@ async def planner(context: Context) -> AsyncIterator[None]:
         group="planner",
         handle=instances.handle,
     )
-    reading = FlowQueries(store, flows, client)
-    intake = CommandConsumer(FlowMutations(client, flows, reading.status), kafka)
+    flow_queries = FlowQueries(store, flows, client)
+    intake = CommandConsumer(FlowMutations(client, flows, flow_queries.status), kafka)
     kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)
     facts.on_assigned = assigned
-    REGISTRY.register(overview)
-    context.stack.callback(REGISTRY.unregister, overview)
+    REGISTRY.register(gauges)
+    context.stack.callback(REGISTRY.unregister, gauges)
     await context.follow("the list of DeployFlows", flows.reflector)
     await windows.follow(context)
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
     context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
-    context.spawn(look_forever(store, instances, flows, facts), "second look", publishes=True)
-    context.spawn(ends.look_forever(), "ends", publishes=True)
-    async with apis(context, store, flows):
+    context.spawn(check_forever(store, instances, flows, facts), "consistency check", publishes=True)
+    context.spawn(finalizer.check_forever(), "finalizer", publishes=True)
+    async with serve_apis(context, store, flows):
         yield
-    ends.kafka_stopped()
+    finalizer.kafka_stopped()
     await writer.stop()
-    await ends.stop()
+    await finalizer.stop()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: the same questions for REST and gRPC."""
+"""Callers and their rights, the same for REST and gRPC."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from services.planner.api.rate_limits import RateLimiter
 
 
 class Caller(NamedTuple):
-    """Somebody who calls. `name` is what the DeployFlow, the events and the logs say; empty: nobody told.
+    """The account of a caller. `name` is recorded in the DeployFlow, the events and the logs; empty: unknown.
 
-    `groups`, `uid` and `extra` are what the cluster says of the account, for asking it what they may do.
+    `groups`, `uid` and `extra` come from the cluster, which needs them to decide on a right.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Caller(NamedTuple):
 class Right(NamedTuple):
     """A verb of Kubernetes on `deployflows`, or on their subresource: the same right that kubectl needs.
 
-    To let a release go ahead (next, continue, promote) is `create` on the subresource `promote`.
+    To approve the next steps of a release (next, continue, promote) is `create` on the subresource `promote`.
     """
 
     verb: str
@@ -40,23 +40,24 @@ PROMOTE = Right("create", "promote")
 
 
 class Access(Protocol):
-    """Both calls raise `Problem`."""
+    """Identifies callers and decides on their rights. Both methods raise `Problem`."""
 
     async def caller(self, token: str | None, claimed: str = "") -> Caller:
-        """The account that a bearer token belongs to. `claimed`: who the caller says it is; that counts only where
-        nobody has to log in.
+        """Return the account that a bearer token belongs to.
+
+        `claimed`: who the caller says it is; it counts only where nobody has to log in.
         """
 
     async def allow(self, caller: Caller, right: Right, namespace: str, name: str = "") -> None:
-        """Returns where it may; `namespace` "" is all of them."""
+        """Return where the caller has the right; `namespace` "" is all of them."""
 
 
 async def authenticate(
     access: Access, limits: RateLimiter, authorization: str, claimed: str, peer: str
 ) -> Caller:
-    """Who calls, by a header (or metadata) `authorization`; one without a name is known by its address, `peer`.
+    """Return the caller, by a header (or metadata) `authorization`; one without a name is limited by its address, `peer`.
 
-    Raises `Problem` for a token that nobody has, and for a caller that calls too often.
+    Raises `Problem` for an unknown token, and for a caller that calls too often.
     """
     scheme, _, token = authorization.partition(" ")
     caller = await access.caller(token.strip() if scheme.lower() == "bearer" else None, claimed)
@@ -65,7 +66,7 @@ async def authenticate(
 
 
 class OpenAccess:
-    """Nobody logs in and everybody may do everything: for this machine alone."""
+    """Access without login: everybody may do everything. For use on one machine only."""
 
     async def caller(self, token: str | None, claimed: str = "") -> Caller:  # noqa: ARG002
         return Caller(claimed[:253])

@@ -34,37 +34,37 @@ from shared.status_store import StatusStore
 
 BACKLOG: Final = 1024
 STOP_SECONDS: Final = 2
-"""For the calls under way; open streams are cut then, and their clients go on with another replica."""
+"""How long calls may still run; then open streams are closed, and their clients go on with another replica."""
 _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
 @asynccontextmanager
-async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncIterator[None]:
-    """REST and gRPC, until the end of the block. Raises `ConfigError` where they can't listen."""
+async def serve_apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncIterator[None]:
+    """Serve REST and gRPC until the end of the block. Raises `ConfigError` where they can't listen."""
     settings = context.settings
-    # of its own: what callers ask for takes nothing from the releases' requests
+    # a client of their own: calls take no connection from the releases' requests
     client = await context.kubernetes()
-    reading = FlowQueries(store, flows, client)
-    streams = FlowStreams(reading, flows)
+    flow_queries = FlowQueries(store, flows, client)
+    streams = FlowStreams(flow_queries, flows)
     tail = KafkaTail(settings)
-    tail.listeners.append(streams.heard)
-    tail.lost.append(streams.look_at_all)
+    tail.listeners.append(streams.receive)
+    tail.lost.append(streams.recheck_all)
     log = ReleaseLog(settings)
     context.stack.push_async_callback(log.close)
     access: Access = OpenAccess()
     if settings.api_auth == "kubernetes":
-        # of its own again: nobody is kept from logging in by what others ask for
+        # another client: calls of some must not keep others from logging in
         access = ReviewedAccess(await context.kubernetes(), seconds=settings.api_auth_cache_seconds)
-    stories = ReleaseEventStreams(settings, tail)
+    event_streams = ReleaseEventStreams(settings, tail)
     calls = Calls(
         access,
-        reading,
-        FlowMutations(client, flows, reading.status),
+        flow_queries,
+        FlowMutations(client, flows, flow_queries.status),
         streams,
         client,
         log,
-        stories,
+        event_streams,
         settings.namespaces,
     )
     limits = RateLimits(settings.api_requests_per_second)
@@ -74,10 +74,10 @@ async def apis(context: Context, store: StatusStore, flows: FlowCache) -> AsyncI
         context.spawn(certificate.follow(), "following the certificate")
     elif settings.api_auth == "kubernetes":
         _log.warning(
-            "without TLS (TRITON_API_TLS_CERT_FILE) whoever is on the way can read the callers' tokens"
+            "without TLS (TRITON_API_TLS_CERT_FILE) everybody on the network path can read the callers' tokens"
         )
     context.spawn(tail.run(), "following Kafka")
-    context.spawn(streams.look_forever(), "looking at what is watched")
+    context.spawn(streams.recheck_forever(), "checking what is watched")
     app = rest_app.application(calls, limits=limits, body_bytes=settings.api_body_bytes)
     listening = listen(settings.api_host, settings.api_port, "TRITON_API_PORT")
     config = uvicorn.Config(
@@ -114,7 +114,7 @@ async def _serve(server: uvicorn.Server, listening: socket.socket, served: async
 
 
 class ReleaseLog:
-    """The event store, opened when somebody asks for it: its client takes 15 MB, which most planners never need."""
+    """The event store, opened at the first search: its client takes 15 MB, which most planners never need."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -148,7 +148,7 @@ async def _grpc(
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
-    """A socket that listens; raises `ConfigError`."""
+    """Return a socket that listens; raise `ConfigError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)

@@ -1,6 +1,6 @@
-"""Open streams: each is told of the releases that it watches, at once and after every change.
+"""Open streams: each gets the state of the releases that it watches, at once and after every change.
 
-A change of an instance is read once, whoever many watch it, and every stream keeps only the newest state of each
+A change of an instance is read once, however many watch it, and every stream keeps only the newest state of each
 release that it has not sent yet: one that is never read costs no more than one that is.
 """
 
@@ -23,25 +23,25 @@ from shared.errors import Unavailable
 from shared.messaging.coalescing_queue import CoalescingQueue
 
 AFTER_POD_SECONDS: Final = 0.1
-"""From what is told of pods until what the planner made of it can be read."""
-LOOK_SECONDS: Final = 5.0
-"""So often the watched ones are looked at without any news."""
+"""From an event of a pod until the state that the planner derives from it can be read."""
+RECHECK_SECONDS: Final = 5.0
+"""How often the watched releases are read without any event."""
 
 _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
 class FlowStream:
-    """What one caller watches: iterate for the changes, until the release (`uid`, "" for all that fit) is deleted."""
+    """The stream of one caller: iterate for the changes, until the release (`uid`, "" for all that fit) is deleted."""
 
     def __init__(self, fits: Callable[[Json], bool], uid: str = "") -> None:
         self.uid = uid
         self._fits = fits
         self._pending: dict[str, Json] = {}
         self._sent: dict[str, str] = {}
-        """Of each release, by uid, what tells its states apart."""
+        """The fingerprint of the last state of each release, by uid."""
         self._news = asyncio.Event()
-        self._over = False
+        self._deleted = False
 
     def put(self, flow: Json, state: str) -> None:
         uid = flow["metadata"]["uid"]
@@ -54,7 +54,7 @@ class FlowStream:
         """That release is deleted."""
         self._sent.pop(uid, None)
         if uid == self.uid:
-            self._over = True
+            self._deleted = True
             self._news.set()
 
     async def is_quiet_for(self, seconds: float) -> bool:
@@ -74,7 +74,7 @@ class FlowStream:
         if not self._pending:
             raise StopAsyncIteration
         flow = self._pending.pop(next(iter(self._pending)))
-        if not self._pending and not self._over:
+        if not self._pending and not self._deleted:
             self._news.clear()
         return flow
 
@@ -82,16 +82,16 @@ class FlowStream:
 class FlowStreams:
     """All open streams of this replica."""
 
-    def __init__(self, reading: FlowQueries, flows: FlowCache) -> None:
-        self._reading = reading
+    def __init__(self, flow_queries: FlowQueries, flows: FlowCache) -> None:
+        self._flow_queries = flow_queries
         self._flows = flows
         self._of: dict[Key, set[FlowStream]] = {}
         self._of_all: set[FlowStream] = set()
         self._listed: dict[str, str] = {}
-        """Of each release that streams of all have told of, by uid, what tells its states apart."""
-        self._over: set[str] = set()
-        """The uids of releases whose end was told."""
-        self._marks = CoalescingQueue(self._tell)
+        """The fingerprint of the last state that streams of all have sent of each release, by uid."""
+        self._finished: set[str] = set()
+        """The uids of releases whose end was sent."""
+        self._marks = CoalescingQueue(self._send)
         flows.changed = self._changed
 
     def __len__(self) -> int:
@@ -99,11 +99,11 @@ class FlowStreams:
 
     @contextmanager
     def of(self, flow: Json) -> Iterator[FlowStream]:
-        """A stream of one release, which begins with the state given."""
+        """Open a stream of one release, which begins with the state passed."""
         uid = flow["metadata"]["uid"]
         key = Key(flow["metadata"]["namespace"], flow["spec"]["application"]["instanceName"])
         stream = FlowStream(lambda other: bool(other["metadata"]["uid"] == uid), uid)
-        stream.put(flow, _state(flow))
+        stream.put(flow, _fingerprint(flow))
         self._of.setdefault(key, set()).add(stream)
         try:
             # what has changed since it was read
@@ -116,7 +116,7 @@ class FlowStreams:
 
     @contextmanager
     def of_all(self, wanted: FlowFilter) -> Iterator[FlowStream]:
-        """A stream of the changes of all that are wanted, from now on; list them after this, and say so."""
+        """Open a stream of all changes that match, from now on; then list them and call `listed`."""
         stream = FlowStream(wanted.matches)
         self._of_all.add(stream)
         try:
@@ -127,12 +127,12 @@ class FlowStreams:
                 self._listed.clear()
 
     def listed(self, flows: list[Json]) -> None:
-        """A stream of all has told of these: only what changes from now on is news."""
+        """Record that these were sent to a stream of all: only their changes are sent from now on."""
         for flow in flows:
-            self._listed.setdefault(flow["metadata"]["uid"], _state(flow))
+            self._listed.setdefault(flow["metadata"]["uid"], _fingerprint(flow))
 
-    def heard(self, record: Record) -> None:
-        """Of a record of Kafka."""
+    def receive(self, record: Record) -> None:
+        """Note the change that a record of Kafka reports."""
         key = Key.parse(record.key)
         if not self._watched(key):
             return
@@ -141,24 +141,24 @@ class FlowStreams:
         else:
             self._marks.mark(key)
 
-    def look_at_all(self) -> None:
-        """Something may have been missed."""
+    def recheck_all(self) -> None:
+        """Read all watched releases: an event may have been missed."""
         for key in self._of:
             self._marks.mark(key)
         if self._of_all:
             for flow in self._flows.unfinished_anywhere():
                 self._marks.mark(flow.key)
 
-    async def look_forever(self) -> None:
+    async def recheck_forever(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self.look_at_all()
+            await asyncio.sleep(RECHECK_SECONDS)
+            self.recheck_all()
 
     def _watched(self, key: Key) -> bool:
         return bool(self._of_all) or key in self._of
 
     def _changed(self, key: Key, gone: str = "") -> None:
-        self._over.discard(gone)
+        self._finished.discard(gone)
         if not self._watched(key):
             return
         if gone:
@@ -167,21 +167,21 @@ class FlowStreams:
                 stream.gone(gone)
         self._marks.mark(key)
 
-    async def _tell(self, key: Key) -> None:
+    async def _send(self, key: Key) -> None:
         if not self._watched(key):
             return
         try:
-            # what is over does not change any more
-            flows = await self._reading.of_instance(
-                key, lambda f: not f.finished or f.metadata.uid not in self._over
+            # a finished release does not change any more
+            flows = await self._flow_queries.of_instance(
+                key, lambda flow: not flow.finished or flow.metadata.uid not in self._finished
             )
         except Unavailable as error:
             _log.warning("streams of %s: %s", key, error)
             return
         for flow in flows:
-            uid, state = flow["metadata"]["uid"], _state(flow)
+            uid, state = flow["metadata"]["uid"], _fingerprint(flow)
             if flow["status"]["finished"]:
-                self._over.add(uid)
+                self._finished.add(uid)
             for stream in self._of.get(key, ()):
                 stream.put(flow, state)
             if self._of_all and self._listed.get(uid) != state:
@@ -190,7 +190,7 @@ class FlowStreams:
                     stream.put(flow, state)
 
 
-def _state(flow: Json) -> str:
-    """What differs between any two states that are worth sending; short, as every stream keeps it."""
-    told = msgspec.json.encode([flow["metadata"]["generation"], flow["status"]], order="sorted")
-    return hashlib.blake2b(told, digest_size=16).hexdigest()
+def _fingerprint(flow: Json) -> str:
+    """Return a short hash that differs between any two states that are worth sending; every stream keeps it."""
+    state = msgspec.json.encode([flow["metadata"]["generation"], flow["status"]], order="sorted")
+    return hashlib.blake2b(state, digest_size=16).hexdigest()

@@ -1,7 +1,7 @@
-"""gRPC's messages: what a request says, and answers from DeployFlows, CloneSets and pods. Pure.
+"""Reads gRPC's requests, and makes its answers from DeployFlows, CloneSets and pods. Pure.
 
-A field that is left out arrives as a zero value and means that it is not set. What does not fit is a `Problem` that
-names the field.
+A field that is left out arrives as a zero value and means that it is not set. An invalid field raises a `Problem` that
+names it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.domain import deployflow as df
 from shared.domain.deploy_commands import Target
 
 PAGE: Final = 10
-"""So many where a request does not say how many."""
+"""The page size where a request has none."""
 _TIMES: Final = frozenset({"startedAt", "finishedAt", "updatedAt", "creationTimestamp"})
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -34,7 +34,7 @@ Strategy = deployflow_pb2.UpdateStrategy | deployflow_pb2.NonUpdateStrategy
 M = TypeVar("M", bound=Message)
 
 
-# --- what requests say ---
+# --- requests ---
 
 
 class Named(NamedTuple):
@@ -43,53 +43,53 @@ class Named(NamedTuple):
 
 
 def named(meta: Meta, field: str) -> Named:
-    """Of what the request is about; both have to be given."""
+    """Return the namespace and name that the request is for; both are required."""
     return Named(
         _checked(meta.namespace, f"{field}.namespace", _LABEL), _checked(meta.name, f"{field}.name", _NAME)
     )
 
 
 def scope(text: str, field: str) -> str:
-    """A namespace or a name that restricts a list; not set, it does not."""
+    """Return a namespace or a name that restricts a list; empty: it does not."""
     return text and _checked(text, field, _NAME)
 
 
-def wanted(given: deployflow_pb2.DeployFilter) -> FlowFilter:
+def flow_filter(message: deployflow_pb2.DeployFilter) -> FlowFilter:
     after: datetime | None = None
-    if given.HasField("after"):
+    if message.HasField("after"):
         try:
-            after = given.after.ToDatetime(tzinfo=UTC)
+            after = message.after.ToDatetime(tzinfo=UTC)
         except (ValueError, OverflowError) as error:
             raise _invalid("filter.after", str(error)) from error
     return FlowFilter(
-        namespace=scope(given.namespace, "filter.namespace"),
-        instance=scope(given.instanceName, "filter.instanceName"),
-        action=given.action,
+        namespace=scope(message.namespace, "filter.namespace"),
+        instance=scope(message.instanceName, "filter.instanceName"),
+        action=message.action,
         after=after,
     )
 
 
-def page(given: deployflow_pb2.DeployFilter) -> slice:
-    """Which of those that fit."""
+def page(message: deployflow_pb2.DeployFilter) -> slice:
+    """Return the part of the matching list that is requested."""
     for field in ("start", "pageSize"):
-        if getattr(given, field) < 0:
-            raise _invalid(f"filter.{field}", f"not below 0 (given: {getattr(given, field)})")
-    return slice(given.start, given.start + (given.pageSize or PAGE))
+        if getattr(message, field) < 0:
+            raise _invalid(f"filter.{field}", f"not below 0 (given: {getattr(message, field)})")
+    return slice(message.start, message.start + (message.pageSize or PAGE))
 
 
-def strategy(given: Strategy) -> Json:
-    """The fields that are set, as the resource has them."""
+def strategy(message: Strategy) -> Json:
+    """Return the fields that are set, as the resource has them."""
     fields: Json = {
-        field.name: list(value) if field.is_repeated else value for field, value in given.ListFields()
+        field.name: list(value) if field.is_repeated else value for field, value in message.ListFields()
     }
-    if _COUNT.fullmatch(given.batchSize):
-        fields["batchSize"] = int(given.batchSize)
+    if _COUNT.fullmatch(message.batchSize):
+        fields["batchSize"] = int(message.batchSize)
     return fields
 
 
-def target(given: deployflow_pb2.TargetState) -> Target | None:
-    """How far to go on; None: nothing is set."""
-    fields = {field.name: value for field, value in given.ListFields()}
+def target(message: deployflow_pb2.TargetState) -> Target | None:
+    """Return how far to go on; None: nothing is set."""
+    fields = {field.name: value for field, value in message.ListFields()}
     try:
         return Target.model_validate(fields) if fields else None
     except ValidationError as error:
@@ -97,20 +97,20 @@ def target(given: deployflow_pb2.TargetState) -> Target | None:
 
 
 class Place(NamedTuple):
-    """In a release. `batch` 0: the one that it is at; `stage` None: Smoked in a canary, else Baked."""
+    """A place in a release. `batch` 0: the current one; `stage` None: Smoked in a canary, else Baked."""
 
     batch: int
     stage: df.BatchPhase | None
 
 
-def place(given: deployflow_pb2.TargetState) -> Place | None:
-    """How far to watch; None: nothing is set."""
-    if given.batches < 0:
-        raise _invalid("target.batches", f"not below 0 (given: {given.batches})")
-    if given.stage and given.stage not in STAGES:
-        raise _invalid("target.stage", f"one of {', '.join(STAGES)} (given: {given.stage!r})")
-    stage = df.BatchPhase(given.stage) if given.stage else None
-    return Place(given.batches, stage) if given.batches or stage else None
+def place(message: deployflow_pb2.TargetState) -> Place | None:
+    """Return how far to watch; None: nothing is set."""
+    if message.batches < 0:
+        raise _invalid("target.batches", f"not below 0 (given: {message.batches})")
+    if message.stage and message.stage not in STAGES:
+        raise _invalid("target.stage", f"one of {', '.join(STAGES)} (given: {message.stage!r})")
+    stage = df.BatchPhase(message.stage) if message.stage else None
+    return Place(message.batches, stage) if message.batches or stage else None
 
 
 STAGES: Final = tuple(map(str, list(df.BatchPhase)[:5]))
@@ -133,18 +133,18 @@ def _invalid(field: str, problem: str) -> Problem:
 
 
 def deploy(flow: Json) -> deployflow_pb2.Deploy:
-    """A DeployFlow of `FlowQueries`."""
-    view, given = v1_views.deploy(flow), v1_views.strategy_of(flow)
+    """Convert a DeployFlow of `FlowQueries`."""
+    view, fields = v1_views.deploy(flow), v1_views.strategy_of(flow)
     return _message(
         deployflow_pb2.Deploy,
         view
         | {
             "conditions": [_message(deployflow_pb2.Batch, batch) for batch in view["conditions"]],
-            "batchSize": df.count_of(given.get("batchSize") or None, view["replicas"]),
-            "batchIntervalSeconds": given.get("batchIntervalSeconds", 0),
-            "timeoutSeconds": given.get("startupTimeoutSeconds", 0),
-            "gracefulPeriodSeconds": given.get("pullOutSeconds", 0),
-            "canary": given.get("canary", 0),
+            "batchSize": df.count_of(fields.get("batchSize") or None, view["replicas"]),
+            "batchIntervalSeconds": fields.get("batchIntervalSeconds", 0),
+            "timeoutSeconds": fields.get("startupTimeoutSeconds", 0),
+            "gracefulPeriodSeconds": fields.get("pullOutSeconds", 0),
+            "canary": fields.get("canary", 0),
         },
     )
 
@@ -160,7 +160,7 @@ def pod(item: Json) -> pod_pb2.PodInfo:
 
 
 def _message(kind: type[M], view: Json) -> M:
-    """Of what the view has of the message's fields."""
+    """Make a message of the fields that both it and the view have."""
     fields = kind.DESCRIPTOR.fields_by_name
     return kind(**{n: _time(value) if n in _TIMES else value for n, value in view.items() if n in fields})
 

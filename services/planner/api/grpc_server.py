@@ -1,8 +1,8 @@
-"""The gRPC API: its server, and what every call goes through first.
+"""The gRPC API: its server, and the login, limits and errors of every call.
 
-A call is known by its metadata: `authorization: Bearer …`, `x-requested-by` (who calls, where nobody has to log in),
-`idempotency-key` (the same one again is done once). What is refused has its reason in the trailing metadata
-`triton-reason`, and in `retry-after` the seconds after which it is worth coming again.
+The metadata of a call: `authorization: Bearer …`, `x-requested-by` (the caller, where nobody has to log in),
+`idempotency-key` (a call with the same key is carried out once). A refusal has its reason in the trailing metadata
+`triton-reason`, and in `retry-after` the seconds after which to try again.
 """
 # ruff: noqa: N802 - the methods have the names that the protocol gives them
 
@@ -31,7 +31,7 @@ from services.planner.api.rate_limits import RateLimiter, Unlimited
 
 STREAMS_PER_CONNECTION: Final = 1000
 HEALTH_SECONDS: Final = 1.0
-"""So often those who watch the health are told of a change."""
+"""How often a change of the health is sent to those who watch it."""
 DETAIL_BYTES: Final = 2000
 """Metadata of more than 8 KiB is not delivered, and what is not ASCII comes three times as long."""
 
@@ -58,9 +58,9 @@ async def start(
     credentials: grpc.ServerCredentials | None = None,
     ready: Callable[[], bool] = lambda: True,
 ) -> tuple[grpc.aio.Server, int]:
-    """A server that runs, with its port; `port` 0: any that is free. `body_bytes`: the largest message that is read.
+    """Start a server and return it with its port; `port` 0: any that is free. `body_bytes`: the largest message read.
 
-    `credentials`: for TLS, without them plaintext. `ready`: what the health service says. Ended by `stop(seconds)`.
+    `credentials`: for TLS, without them plaintext. `ready`: the answer of the health service. Ended by `stop(seconds)`.
     Raises `RuntimeError` where the address can't be had.
     """
     server = grpc.aio.server(options=_options(body_bytes))
@@ -84,7 +84,7 @@ def _options(body_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
         # two servers of one port would share its calls
         ("grpc.so_reuseport", 0),
-        # a stream may be quiet for long: who is gone is found out, and who asks whether we are may do so
+        # a stream may be quiet for long: detect clients that are gone, and allow clients to detect a gone server
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
@@ -102,7 +102,7 @@ class _Method(NamedTuple):
 
 
 class _Edge:
-    """Between gRPC and the services: who calls, what they say, and what went wrong."""
+    """Adapts the services to gRPC: authenticates callers, parses requests and reports errors."""
 
     def __init__(self, calls: Calls, limits: RateLimiter) -> None:
         self._calls = calls
@@ -133,7 +133,7 @@ class _Edge:
 
     def _answer(self, method: _Method) -> Callable[[bytes, _Context], Awaitable[bytes]]:
         async def answer(raw: bytes, context: _Context) -> bytes:
-            async with _told(method, context):
+            async with _errors_reported(method, context):
                 by = await self._by(method, context)
                 reply: Message = await method.behaviour(_parsed(method, raw), by)
                 return reply.SerializeToString()
@@ -142,7 +142,7 @@ class _Edge:
 
     def _stream(self, method: _Method) -> Callable[[bytes, _Context], Awaitable[None]]:
         async def stream(raw: bytes, context: _Context) -> None:
-            async with _told(method, context):
+            async with _errors_reported(method, context):
                 by = await self._by(method, context)
                 async with aclosing(method.behaviour(_parsed(method, raw), by)) as replies:
                     async for reply in replies:
@@ -153,14 +153,16 @@ class _Edge:
     async def _by(self, method: _Method, context: _Context) -> ChangeRequest:
         if method.open_to_all:
             return ChangeRequest(Caller(""))
-        told = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        # without the port, which every connection has another of
+        metadata = {
+            key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+        }
+        # without the port, which differs for each connection
         peer = context.peer().rpartition(":")[0]
-        claimed = told.get("x-requested-by", "")
+        claimed = metadata.get("x-requested-by", "")
         caller = await authenticate(
-            self._calls.access, self._limits, told.get("authorization", ""), claimed, peer
+            self._calls.access, self._limits, metadata.get("authorization", ""), claimed, peer
         )
-        key = told.get("idempotency-key", "")
+        key = metadata.get("idempotency-key", "")
         return ChangeRequest(caller, f"{method.name} {key}" if key else "")
 
 
@@ -173,8 +175,8 @@ def _parsed(method: _Method, raw: bytes) -> Message:
 
 
 @asynccontextmanager
-async def _told(method: _Method, context: _Context) -> AsyncGenerator[None]:
-    """What goes wrong inside is told to the caller."""
+async def _errors_reported(method: _Method, context: _Context) -> AsyncGenerator[None]:
+    """Report an error of the block to the caller, and count the request."""
     code = grpc.StatusCode.CANCELLED
     try:
         yield
@@ -192,13 +194,13 @@ async def _told(method: _Method, context: _Context) -> AsyncGenerator[None]:
     except Exception:
         code = grpc.StatusCode.INTERNAL
         _log.exception("%s could not be answered", method.name)
-        await context.abort(code, "it went wrong here; the planner's log says more")
+        await context.abort(code, "internal error; the planner's log has the details")
     finally:
         _requests.labels(method.name, code.name).inc()
 
 
 class _Health:
-    """What grpc.health.v1 asks: of the server as a whole, and of each service, which is as healthy as that."""
+    """The service grpc.health.v1: the server as a whole, and each service, which is as healthy as the server."""
 
     def __init__(self, ready: Callable[[], bool], services: list[str]) -> None:
         self._ready = ready
@@ -234,7 +236,7 @@ def _reflection(names: list[str]) -> list[grpc.GenericRpcHandler]:
     """Both versions of the reflection service: on the wire they are the same."""
     handler = grpc.stream_stream_rpc_method_handler(
         reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
-        request_deserializer=_question,
+        request_deserializer=_parse_reflection_request,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return [
@@ -245,8 +247,8 @@ def _reflection(names: list[str]) -> list[grpc.GenericRpcHandler]:
     ]
 
 
-def _question(raw: bytes) -> reflection_pb2.ServerReflectionRequest:
-    """What can't be read asks for nothing, and is answered so."""
+def _parse_reflection_request(raw: bytes) -> reflection_pb2.ServerReflectionRequest:
+    """Parse a request; one that can't be parsed is an empty request."""
     try:
         return reflection_pb2.ServerReflectionRequest.FromString(raw)
     except DecodeError:

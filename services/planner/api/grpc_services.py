@@ -14,7 +14,7 @@ from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.grpc_messages import Named, named
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
-from services.planner.api.watch_targets import desired, is_at, reached
+from services.planner.api.watch_targets import approved_place, current_batch_number, has_reached
 from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import BatchPhase, FlowPhase
 
@@ -35,7 +35,7 @@ class DeployFlow:
         self, request: deployflow_pb2.DeploysRequest, change: ChangeRequest
     ) -> deployflow_pb2.DeploysReply:
         page = messages.page(request.filter)
-        found = await self._calls.queries.flows(change.caller, messages.wanted(request.filter))
+        found = await self._calls.queries.flows(change.caller, messages.flow_filter(request.filter))
         return _replies(found[page])
 
     def Cancel(self, request: deployflow_pb2.DeployMetaRequest, change: ChangeRequest) -> DeployReplies:
@@ -45,7 +45,7 @@ class DeployFlow:
         return self._until(request, change, CommandType.PAUSE, lambda s: bool(s.get("paused")))
 
     def Resume(self, request: deployflow_pb2.DeployMetaRequest, change: ChangeRequest) -> DeployReplies:
-        return self._until(request, change, CommandType.RESUME, _goes_on)
+        return self._until(request, change, CommandType.RESUME, _is_resumed)
 
     async def Continue(
         self, request: deployflow_pb2.ContinueRequest, change: ChangeRequest
@@ -80,14 +80,14 @@ class DeployFlow:
             async for flow in states:
                 yield _reply(flow)
                 if place is not None and not place.batch:
-                    place = place._replace(batch=is_at(flow))
-                if reached(flow, place or desired(flow)):
+                    place = place._replace(batch=current_batch_number(flow))
+                if has_reached(flow, place or approved_place(flow)):
                     return
 
     async def ListAndWatch(
         self, request: deployflow_pb2.DeploysRequest, change: ChangeRequest
     ) -> AsyncIterator[deployflow_pb2.DeploysReply]:
-        wanted = messages.wanted(request.filter)
+        wanted = messages.flow_filter(request.filter)
         async with aclosing(self._calls.streaming.watch_all(change.caller, wanted)) as changes:
             async for flows in changes:
                 yield _replies(flows)
@@ -99,7 +99,7 @@ class DeployFlow:
         kind: CommandType,
         done: Callable[[Json], bool],
     ) -> DeployReplies:
-        """Carry it out and tell what comes of it, until the status has it."""
+        """Send the command and stream the release's states until its status shows the result."""
         about = named(request.deploy, "deploy")
         await self._calls.commands.command(change, *about, kind, watched=True)
         async with aclosing(self._calls.streaming.watch(change.caller, *about)) as states:
@@ -149,8 +149,9 @@ class Application:
         self, request: application_pb2.RollbackRequest, change: ChangeRequest
     ) -> application_pb2.RollbackReply:
         to = messages.scope(request.deployName, "deployName") or None
-        given = messages.strategy(request.strategy) if request.HasField("strategy") else None
-        strategy = None if given is None else v1_views.with_manual_mode(given)
+        strategy = None
+        if request.HasField("strategy"):
+            strategy = v1_views.with_manual_mode(messages.strategy(request.strategy))
         made = await self._calls.releases.rollback(change, *_instance(request), to, strategy)
         return application_pb2.RollbackReply(
             deployName=made.flow["metadata"]["name"], rollbackTo=made.back_to
@@ -184,8 +185,8 @@ class Pod:
         return pod_pb2.PodsReply(pods=map(messages.pod, found))
 
 
-def _goes_on(status: Json) -> bool:
-    """Not paused, or so by a failure, which no resume mends."""
+def _is_resumed(status: Json) -> bool:
+    """Decide whether it is resumed: not paused, or paused by a failure, which no resume ends."""
     batches = status.get("conditions") or [{}]
     return not status.get("paused") or batches[-1].get("phase") in {
         BatchPhase.SMOKE_FAILED,

@@ -1,6 +1,6 @@
-"""What happens to releases, as Kafka tells every replica: whichever of them decided it.
+"""Reads the events of all releases from Kafka, whichever replica decided on them.
 
-Read from the end of the topics and without a group: nothing is committed, and nothing of the past is told.
+It reads from the end of the topics and without a group: nothing is committed, and earlier events are not read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class KafkaTail:
-    """`listeners` get each record; those of `lost` are called when some may have been missed."""
+    """Calls `listeners` with each record, and those of `lost` when records may have been missed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -53,7 +53,7 @@ class KafkaTail:
         )
         await consumer.start()
         try:
-            # only from a settled position on is nothing missed
+            # no record is missed once the position is settled
             for partition in consumer.assignment():
                 await consumer.position(partition)
             self.follows.set()

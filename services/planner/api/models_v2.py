@@ -1,4 +1,4 @@
-"""What callers of the second version send, and what they get: the schemas of the OpenAPI document."""
+"""The request and response bodies of the second version: the schemas of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ Labels = Annotated[
 ]
 
 
-class Taken(BaseModel):
-    """Base of what is sent: read to the letter, so that a misspelt field, or a number as text, is told."""
+class Request(BaseModel):
+    """Base of request bodies: strict, so that a misspelt field, or a number as text, is an error."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -53,13 +53,13 @@ class Taken(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _strictly(cls, given: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Self:
+    def _strictly(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Self:
         if info.mode == "json":
-            taken: Self = handler(given)
-            return taken
+            request: Self = handler(value)
+            return request
         try:
             # from JSON, where a phase is text
-            return cls.model_validate_json(msgspec.json.encode(given), strict=True)
+            return cls.model_validate_json(msgspec.json.encode(value), strict=True)
         except ValidationError as error:
             raise Problem(Kind.INVALID, "Invalid", df.problems(error)) from error
 
@@ -87,10 +87,10 @@ Spec = Annotated[
     df.DeployFlowSpec,
     Field(json_schema_extra={"x-schema": ["SpecWithTemplate", "SpecNamingPods", "PlainSpec"]}),
 ]
-"""`x-schema`: what the document says in its place (`openapi`), as one that fits all is said by no model."""
+"""`x-schema`: the schemas that the document has in its place (`openapi_document`): no model can express them."""
 
 
-class NewRelease(Taken):
+class NewRelease(Request):
     """A release of any action: a DeployFlow to make."""
 
     spec: Spec
@@ -116,13 +116,13 @@ def _patch_of(*strategies: type[df.Strategy]) -> Callable[[type[M]], type[M]]:
 
 
 @_patch_of(df.UpdateStrategy, df.NonUpdateStrategy)
-class StrategyPatch(Taken):
+class StrategyPatch(Request):
     """Fields of the strategy that change; null takes one away. `canary`, `noPullIn` and `stage` are of create, update
     and rollback, `podsToDelete` is of the other actions.
     """
 
 
-class Update(Taken):
+class Update(Request):
     """Another image; all else stays as the last successful release has it."""
 
     image: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
@@ -140,7 +140,7 @@ class Update(Taken):
         return Wish(self.image, self.container, self.replicas, strategy)
 
 
-class Rollback(Taken):
+class Rollback(Request):
     """Back to an earlier release; whatever runs is taken over."""
 
     deploy_name: (
@@ -153,7 +153,7 @@ class Rollback(Taken):
     strategy: UpdateFields = None
 
 
-class Plain(Taken):
+class Plain(Request):
     """A start or a stop of all pods, or a delete."""
 
     strategy: OtherFields = None
@@ -186,20 +186,20 @@ class ScaleAll(Plain):
     replicas: df.NonNegative
 
 
-class PlanOf(Taken):
+class PlanOf(Request):
     """What shall be planned."""
 
     spec: Spec
 
 
-class NextStep(Taken):
+class NextStep(Request):
     """The place that it is meant for: once the release is past it, nothing happens."""
 
     batch: df.Positive | None = None
     stage: df.BatchPhase | None = None
 
 
-class Continue(Taken):
+class Continue(Request):
     """Let the release go on to a place of its way."""
 
     target: Annotated[Target, Field(json_schema_extra={"x-schema": ["Place"]})]
@@ -208,13 +208,13 @@ class Continue(Taken):
 # --- answers ---
 
 
-class Given(BaseModel):
-    """Base of what is answered."""
+class Response(BaseModel):
+    """Base of response bodies."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 
 
-class Metadata(Given):
+class Metadata(Response):
     name: str
     namespace: str
     uid: str
@@ -225,7 +225,7 @@ class Metadata(Given):
     annotations: dict[str, str]
 
 
-class DeployFlow(Given):
+class DeployFlow(Response):
     """A release, as the cluster has it, with its status as it is now."""
 
     api_version: Literal["apps.triton.io/v1alpha1"]
@@ -235,19 +235,19 @@ class DeployFlow(Given):
     status: df.DeployFlowStatus
 
 
-class DeployFlows(Given):
+class DeployFlows(Response):
     items: list[DeployFlow]
     go_on: Annotated[
         str | None, Field(alias="continue", description="For the next page; null on the last one.")
     ]
 
 
-class Container(Given):
+class Container(Response):
     name: str
     image: str
 
 
-class Instance(Given):
+class Instance(Response):
     """An instance as it is now, by its CloneSet. `status`: Ready once all pods are of the newest revision and Ready."""
 
     name: str
@@ -268,11 +268,11 @@ class Instance(Given):
     created_at: datetime
 
 
-class Instances(Given):
+class Instances(Response):
     items: list[Instance]
 
 
-class Pod(Given):
+class Pod(Response):
     """A pod. `inTraffic`: its gate is open and it is Ready."""
 
     name: str
@@ -290,7 +290,7 @@ class Pod(Given):
     created_at: datetime
 
 
-class Pods(Given):
+class Pods(Response):
     items: list[Pod]
 
 
@@ -303,11 +303,11 @@ class Event(BaseModel):
     message: str = ""
 
 
-class History(Given):
+class History(Response):
     items: list[Event]
 
 
-class PlannedBatch(Given):
+class PlannedBatch(Response):
     """`gates`: where it waits for a person. `pods`: of the named ones, those that go with it."""
 
     number: int
@@ -318,7 +318,7 @@ class PlannedBatch(Given):
     pods: list[str]
 
 
-class Current(Given):
+class Current(Response):
     """`updated`: pods that have the wanted template already; `stopped`: replicas before it was stopped."""
 
     exists: bool
@@ -327,7 +327,7 @@ class Current(Given):
     stopped: int
 
 
-class Plan(Given):
+class Plan(Response):
     """The batches that a release would have now."""
 
     instance: str
@@ -340,7 +340,7 @@ class Plan(Given):
     warnings: list[str]
 
 
-class ProblemDetails(Given):
+class ProblemDetails(Response):
     """What is the matter (RFC 9457)."""
 
     type: str
@@ -350,7 +350,7 @@ class ProblemDetails(Given):
     reason: Annotated[str, Field(description="For programs: one word in CamelCase.")]
 
 
-class OneOfMany(Given):
+class OneOfMany(Response):
     """What it came to for one instance: a release, or what was the matter."""
 
     instance: str
@@ -358,5 +358,5 @@ class OneOfMany(Given):
     problem: ProblemDetails | None
 
 
-class Many(Given):
+class Many(Response):
     items: list[OneOfMany]

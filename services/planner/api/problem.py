@@ -1,4 +1,4 @@
-"""What an API answers in the place of a result: one kind of it for REST's status codes and gRPC's."""
+"""The error of an API call, one kind for the status codes of both REST and gRPC."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Codes(NamedTuple):
 
 
 class Kind(Enum):
-    """What is the matter, with what the two protocols call it."""
+    """The kind of an error, with the status codes of the two protocols."""
 
     INVALID = _Codes(HTTPStatus.BAD_REQUEST, StatusCode.INVALID_ARGUMENT)
     UNAUTHENTICATED = _Codes(HTTPStatus.UNAUTHORIZED, StatusCode.UNAUTHENTICATED)

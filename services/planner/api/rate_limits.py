@@ -1,4 +1,4 @@
-"""How many requests a caller may make."""
+"""Limits the rate of each caller's requests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from services.planner.api.problem import Kind, Problem
 
 class RateLimiter(Protocol):
     def take(self, who: str, now: float) -> None:
-        """`now`: seconds of a clock that only rises. Raises `Problem` for a caller that asks too often."""
+        """`now`: seconds of a clock that only rises. Raises `Problem` for a caller that calls too often."""
 
 
 class Unlimited:
     def take(self, who: str, now: float) -> None:
-        """As often as anybody likes."""
+        """Accept every request."""
 
 
 _MOST_CALLERS: Final = 10_000
@@ -34,7 +34,7 @@ class RateLimits:
     def take(self, who: str, now: float) -> None:
         """`who`: the account, or the address of somebody without one; `now`: seconds of a clock that only rises.
 
-        Raises `Problem`, with the seconds after which it is worth coming again.
+        Raises `Problem`, with the seconds after which to try again.
         """
         full_at = max(self._full_at.get(who, now), now) + self._interval
         early = full_at - now - self._burst
@@ -45,5 +45,5 @@ class RateLimits:
         self._full_at[who] = full_at
         self._full_at.move_to_end(who)
         if len(self._full_at) > _MOST_CALLERS:
-            # who has not called for longest: its bucket is full, or is found so when it comes again
+            # drop the caller that has been silent for longest: its bucket is full, or starts full when it calls again
             self._full_at.popitem(last=False)

@@ -1,6 +1,6 @@
-"""The story of a release as Kafka keeps it: from its beginning or any event on, then live, without gap or repetition.
+"""Streams the events of a release from Kafka: from its beginning or any event on, then live, no gap, no repetition.
 
-All that is told of an instance is in one partition, so the offset of an event is its place in the story.
+All events of an instance are in one partition, so the offset of an event identifies it and orders the events.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from shared.kube.reflector import milliseconds
 from shared.messaging.kafka import connection, partition_of
 from shared.settings import Settings
 
-AT_ONCE: Final = 4
-"""Streams whose past is being read."""
-WAITING: Final = 100
-"""More than so many that want to be are refused."""
-BEHIND: Final = 500
-"""Events that one reader may leave unread; then it is cut off, and goes on by the id of the last one it has."""
+CONCURRENT_READS: Final = 4
+"""Streams whose past is being read at the same time."""
+MOST_WAITING: Final = 100
+"""Streams that may wait for their past to be read; more are refused."""
+MOST_UNREAD: Final = 500
+"""Events that one reader may leave unread; then its stream ends, and it resumes from the id of its last event."""
 QUIET_SECONDS: Final = 15.0
 SOON_SECONDS: Final = 1.0
-"""The end of a release is told a moment after it can be seen."""
+"""The event of a release's end arrives a moment after its status shows the end."""
 START_SECONDS: Final = 10.0
 PAST_SECONDS: Final = 60.0
-"""So long reading the past of one story may take."""
+"""How long reading the past of one release may take."""
 BEFORE_MS: Final = 60_000
-"""Clocks may differ: so much before the release was made its story is looked for."""
+"""Clocks may differ: how long before the creation of a release its events are searched."""
 
 _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
 class StreamedEvent(NamedTuple):
-    """An event, as it was published; `id` is its place. `last`: with it the release is over.
+    """An event, as it was published; `id` is its offset. `last`: the release finishes with it.
 
-    `value` is empty where it is over and nothing tells of that any more, or the reader has had it.
+    `value` is empty where the release has finished and no event says so any more, or the reader has had it.
     """
 
     id: int
@@ -67,7 +67,7 @@ class _Event(msgspec.Struct):
 
 
 class _LiveEvents:
-    """What is told of one instance from now on."""
+    """The events of one instance from now on, as one reader gets them."""
 
     def __init__(self) -> None:
         self.records: deque[Record] = deque()
@@ -76,7 +76,7 @@ class _LiveEvents:
         """Something is missing from here on."""
 
     def put(self, record: Record) -> None:
-        if len(self.records) >= BEHIND:
+        if len(self.records) >= MOST_UNREAD:
             self.cut = True
         if not self.cut:
             self.records.append(record)
@@ -88,26 +88,26 @@ class _LiveEvents:
 
 
 class ReleaseEventStreams:
-    """All stories that are being told by this replica."""
+    """All open event streams of this replica."""
 
     def __init__(self, settings: Settings, tail: KafkaTail) -> None:
         self._settings = settings
         self._tail = tail
         self._live: dict[str, set[_LiveEvents]] = {}
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._room = asyncio.Semaphore(CONCURRENT_READS)
         self._waiting = 0
-        tail.listeners.append(self._heard)
+        tail.listeners.append(self._receive)
         tail.lost.append(self._lost)
 
     def __len__(self) -> int:
         return sum(len(readers) for readers in self._live.values())
 
     async def of(
-        self, flow: Json, after: int | None, over: Callable[[], Awaitable[bool]]
+        self, flow: Json, after: int | None, has_finished: Callable[[], Awaitable[bool]]
     ) -> AsyncGenerator[StreamedEvent | None]:
-        """The events of a release, those behind `after` where that is given, until it is over or, having missed one,
-        until the reader has to ask anew. None once the past is known, and where nothing came for a while; then `over`
-        is asked too.
+        """Yield the events of a release, behind the event `after` if any, until it finishes or events were missed.
+
+        Yields None once the past is read, and where no event came for a while; then `has_finished` is called too.
         """
         uid = flow["metadata"]["uid"]
         key = str(Key(flow["metadata"]["namespace"], flow["spec"]["application"]["instanceName"]))
@@ -124,23 +124,23 @@ class ReleaseEventStreams:
             since = milliseconds(flow["metadata"]["creationTimestamp"]) - BEFORE_MS
             past = await self._past(key, uid, after, since)
             yield None
-            for told in past:
-                at = told.id
-                yield told
-                if told.last:
+            for event in past:
+                at = event.id
+                yield event
+                if event.last:
                     return
-            quiet = SOON_SECONDS if await over() else QUIET_SECONDS
-            async with aclosing(_follow(live, uid, at, over, quiet)) as now:
-                async for heard in now:
-                    yield heard
+            quiet = SOON_SECONDS if await has_finished() else QUIET_SECONDS
+            async with aclosing(_follow(live, uid, at, has_finished, quiet)) as live_events:
+                async for live_event in live_events:
+                    yield live_event
         finally:
             self._live[key].discard(live)
             if not self._live[key]:
                 del self._live[key]
 
     async def _past(self, key: str, uid: str, after: int | None, since: int) -> list[StreamedEvent]:
-        """What Kafka has up to now."""
-        if self._waiting >= WAITING:
+        """Read the events that Kafka has up to now."""
+        if self._waiting >= MOST_WAITING:
             text = "too many read the past at once"
             raise Problem(Kind.UNAVAILABLE, "Busy", text, retry_after=2)
         self._waiting += 1
@@ -149,7 +149,7 @@ class ReleaseEventStreams:
                 async with asyncio.timeout(PAST_SECONDS):
                     return await self._read(key, uid, after, since)
         except (KafkaError, OSError, TimeoutError) as error:
-            text = f"Kafka at {self._settings.kafka_bootstrap} does not tell of the past: {error!r}"
+            text = f"Kafka at {self._settings.kafka_bootstrap} can't be read for past events: {error!r}"
             raise Unavailable(text) from error
         finally:
             self._waiting -= 1
@@ -170,13 +170,13 @@ class ReleaseEventStreams:
             where = TopicPartition(name, partition_of(key, known))
             consumer.assign([where])
             end = (await consumer.end_offsets([where]))[where]
-            at = await _begin(consumer, where, after, since)
+            at = await _start_offset(consumer, where, after, since)
             consumer.seek(where, at)
-            return await _up_to(consumer, where, end, key, uid)
+            return await _read_up_to(consumer, where, end, key, uid)
         finally:
             await consumer.stop()
 
-    def _heard(self, record: Record) -> None:
+    def _receive(self, record: Record) -> None:
         if record.topic == DEPLOYFLOW_EVENTS:
             for live in self._live.get(record.key, ()):
                 live.put(record)
@@ -195,20 +195,22 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> int:
     return len(known)
 
 
-async def _begin(consumer: AIOKafkaConsumer, where: TopicPartition, after: int | None, since: int) -> int:
-    """Where to read from; what Kafka has given up is left out."""
+async def _start_offset(
+    consumer: AIOKafkaConsumer, where: TopicPartition, after: int | None, since: int
+) -> int:
+    """Return the offset to read from; events that Kafka has deleted are left out."""
     oldest = int((await consumer.beginning_offsets([where]))[where])
     if after is not None:
         return max(after + 1, oldest)
     try:
         found = (await consumer.offsets_for_times({where: since}))[where]
     except KafkaError as error:
-        _log.info("reading a story from the beginning of its partition: %r", error)
+        _log.info("reading events from the beginning of its partition: %r", error)
         return oldest
     return max(int(found.offset), oldest) if found else oldest
 
 
-async def _up_to(
+async def _read_up_to(
     consumer: AIOKafkaConsumer, where: TopicPartition, end: int, key: str, uid: str
 ) -> list[StreamedEvent]:
     found: list[StreamedEvent] = []
@@ -216,23 +218,23 @@ async def _up_to(
         async with asyncio.timeout(START_SECONDS):
             batch = await consumer.getmany(where, timeout_ms=1000)
         for raw in batch.get(where, ()):
-            if raw.key == key.encode() and (told := _told(raw.offset, raw.value or b"", uid)):
-                found.append(told)
-                if told.last:
+            if raw.key == key.encode() and (event := _streamed(raw.offset, raw.value or b"", uid)):
+                found.append(event)
+                if event.last:
                     return found
     return found
 
 
 async def _follow(
-    live: _LiveEvents, uid: str, at: int, over: Callable[[], Awaitable[bool]], quiet: float
+    live: _LiveEvents, uid: str, at: int, has_finished: Callable[[], Awaitable[bool]], quiet: float
 ) -> AsyncGenerator[StreamedEvent | None]:
     while True:
         while live.records:
             record = live.records.popleft()
-            told = _told(record.offset, record.value, uid) if record.offset > at else None
-            if told is not None:
-                yield told
-                if told.last:
+            event = _streamed(record.offset, record.value, uid) if record.offset > at else None
+            if event is not None:
+                yield event
+                if event.last:
                     return
         if live.cut:
             return
@@ -241,13 +243,13 @@ async def _follow(
             async with asyncio.timeout(quiet):
                 await live.news.wait()
         except TimeoutError:
-            if await over():
+            if await has_finished():
                 yield StreamedEvent(at, b"", last=True)
                 return
             yield None
 
 
-def _told(offset: int, value: bytes, uid: str) -> StreamedEvent | None:
+def _streamed(offset: int, value: bytes, uid: str) -> StreamedEvent | None:
     try:
         event = msgspec.json.decode(value, type=_Event)
     except msgspec.DecodeError:

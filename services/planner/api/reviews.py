@@ -1,6 +1,6 @@
-"""Login and rights are the cluster's own: it is asked whose a token is, and what that account may do.
+"""Login and rights by the cluster: it decides whose a token is, and what that account may do.
 
-So a right in Triton is the same right as with kubectl, is given by the same RBAC, and ends where that ends.
+So a right in Triton is the same right as with kubectl, granted by the same RBAC, and ends where that ends.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ ACCESS_REVIEWS: Final = Resource("/apis/authorization.k8s.io/v1", "subjectaccess
 GROUP, VERSION = DEPLOYFLOWS.api.split("/")[2:]
 
 REFUSED_SECONDS: Final = 2.0
-"""So long a refusal is believed, at most: a right that was just given shall soon count."""
+"""How long a refusal is cached, at most: a right that was just granted shall soon count."""
 _ANSWER_SECONDS: Final = 10.0
 _MOST_KEPT: Final = 10_000
-_MOST_ASKED: Final = 256
-"""Answers kept, and questions asked at a time, of each kind: somebody with ever new tokens costs no more."""
+_MOST_PENDING: Final = 256
+"""Answers cached, and reviews pending at a time, of each kind: a caller with ever new tokens costs no more."""
 _LONGEST_TOKEN: Final = 16_384
 
 Json = dict[str, Any]
@@ -42,33 +42,33 @@ class _Kept(NamedTuple, Generic[T]):
 
 
 class _Answers(Generic[T]):
-    """What the cluster said, for a time. Who asks the same meanwhile waits for the same answer."""
+    """Caches the cluster's answers for a time. Equal questions at the same time share one review."""
 
     def __init__(self, seconds: Callable[[T], float]) -> None:
         self._seconds = seconds
         self._kept: OrderedDict[Hashable, _Kept[T]] = OrderedDict()
-        self._asked: dict[Hashable, asyncio.Task[T]] = {}
+        self._pending: dict[Hashable, asyncio.Task[T]] = {}
         self._said = ""
 
     async def get(self, question: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        """Raises `Problem` when the cluster can't be asked."""
+        """Return the answer to a question; raise `Problem` when the cluster does not answer."""
         kept = self._kept.get(question)
         if kept and monotonic() < kept.until:
             return kept.answer
-        if not (asked := self._asked.get(question)):
-            # who was let in a moment ago is asked for all the same: a flood of others locks nobody out
-            if len(self._asked) >= _MOST_ASKED and not (kept and kept.answer):
+        if not (pending := self._pending.get(question)):
+            # a caller that was accepted before is reviewed all the same: a flood of others locks nobody out
+            if len(self._pending) >= _MOST_PENDING and not (kept and kept.answer):
                 msg = "too many callers are being looked up: come again"
                 raise Problem(Kind.TOO_MANY, "TooManyRequests", msg, retry_after=1)
-            asked = self._asked[question] = asyncio.create_task(self._ask(question, ask))
-            asked.add_done_callback(_looked_at)
+            pending = self._pending[question] = asyncio.create_task(self._ask(question, ask))
+            pending.add_done_callback(_retrieve_error)
         try:
-            # who goes away takes the answer from nobody else
-            return await asyncio.shield(asked)
+            # a caller that goes away must not cancel the review of others
+            return await asyncio.shield(pending)
         except TimeoutError as error:
             raise _away(f"no answer within {_ANSWER_SECONDS:g} s") from error
         except Unavailable as error:
-            # its words have addresses that are nobody's business
+            # its text has addresses that callers must not see
             raise _away("the API server does not answer") from error
         except ApiError as error:
             raise _away(str(error.waited_for("planner")) if error.rights_missing else str(error)) from error
@@ -83,7 +83,7 @@ class _Answers(Generic[T]):
             self._said = str(error)
             raise
         finally:
-            del self._asked[question]
+            del self._pending[question]
         self._said = ""
         self._kept[question] = _Kept(answer, monotonic() + self._seconds(answer))
         self._kept.move_to_end(question)
@@ -92,10 +92,10 @@ class _Answers(Generic[T]):
         return answer
 
 
-def _looked_at(asked: asyncio.Task[Any]) -> None:
-    """Of an answer that nobody waits for any more."""
-    if not asked.cancelled():
-        asked.exception()
+def _retrieve_error(review: asyncio.Task[Any]) -> None:
+    """Mark the error of a review as seen, where nobody waits for it any more."""
+    if not review.cancelled():
+        review.exception()
 
 
 def _away(why: str) -> Problem:
@@ -105,9 +105,9 @@ def _away(why: str) -> Problem:
 
 
 class ReviewedAccess(Access):
-    """TokenReview and SubjectAccessReview. `seconds`: how long an answer is believed, a refusal 2 s at most.
+    """TokenReview and SubjectAccessReview. `seconds`: how long an answer is cached, a refusal 2 s at most.
 
-    Give it a client of its own: what callers ask then takes nothing from the releases' requests.
+    Pass a client of its own, so that reviews take no connection from the releases' requests.
     """
 
     def __init__(self, client: Client, *, seconds: float) -> None:
@@ -125,7 +125,7 @@ class ReviewedAccess(Access):
             raise Problem(Kind.UNAUTHENTICATED, "NoToken", msg)
         caller = None
         if len(token) <= _LONGEST_TOKEN:
-            # in the place of the token, which is kept nowhere
+            # the key is a digest: the token itself is stored nowhere
             digest = hashlib.blake2b(token.encode(errors="surrogatepass"), key=self._salt).digest()
             caller = await self._callers.get(digest, lambda: self._whose(token))
         if caller is None:
@@ -175,7 +175,7 @@ class ReviewedAccess(Access):
 
 
 def forbidden(caller: Caller, right: Right, namespace: str, name: str = "") -> str:
-    """What is missing, in the words of the API server, and which role has it."""
+    """Return the missing right, in the words of the API server, and the role that has it."""
     which = f'deployflows.{GROUP} "{name}" is' if name else f"deployflows.{GROUP} is"
     resource = "/".join(part for part in (DEPLOYFLOWS.plural, right.subresource) if part)
     where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
@@ -186,7 +186,7 @@ def forbidden(caller: Caller, right: Right, namespace: str, name: str = "") -> s
 
 
 def role_for(right: Right) -> str:
-    """The least of the roles of deploy/rbac that has it."""
+    """Return the smallest role of deploy/rbac that has the right."""
     if right in {GET, LIST, WATCH}:
         return "triton-viewer"
     return "triton-admin" if right == DELETE else "triton-operator"

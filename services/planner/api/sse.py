@@ -13,11 +13,11 @@ from services.planner.api.problem import Problem
 
 HEARTBEAT_SECONDS: Final = 15.0
 HEARTBEAT: Final = b":\n\n"
-"""A comment: it keeps what lies in between from giving up the connection."""
+"""A comment: it keeps proxies from closing the connection."""
 HANDED_OVER: Final = "triton.streams"
-"""In the scope of a request: streams that are to be sent."""
+"""The key in the scope of a request for the streams that are to be sent."""
 END: Final = b"event: end\ndata: {}\n\n"
-"""After it nothing comes, also on a new connection: a reader need not connect again."""
+"""The last event, also on a new connection: a reader need not connect again."""
 
 
 def event(data: bytes, at: int | None = None) -> bytes:
@@ -27,7 +27,7 @@ def event(data: bytes, at: int | None = None) -> bytes:
 
 
 class EventStream(Response):
-    """Sends what the generator gives, each when the reader has taken the one before it; b"" is a heartbeat."""
+    """Sends the events of a generator, each once the reader has received the one before it; b"" is a heartbeat."""
 
     media_type = "text/event-stream"
 
@@ -37,7 +37,7 @@ class EventStream(Response):
         self._events = events
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Leaves it to the server's outermost part, where there is one: what was needed to begin it is then freed."""
+        """Hand the stream over to the outermost middleware, if any: the objects that began it are then freed."""
         if HANDED_OVER in scope:
             scope[HANDED_OVER].append(self)
         else:
@@ -47,7 +47,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         this = asyncio.current_task()
         assert this is not None
-        gone = asyncio.ensure_future(_gone(receive))
+        gone = asyncio.ensure_future(_disconnected(receive))
 
         def leave(_: object) -> None:
             this.cancel()
@@ -64,7 +64,7 @@ class EventStream(Response):
             await self._events.aclose()
 
     async def _send(self, send: Any) -> None:
-        # a Problem: the reader connects again, and is told then
+        # the reader connects again, and gets the Problem then
         with contextlib.suppress(Problem):
             async for data in self._events:
                 await _part(send, data or HEARTBEAT)
@@ -76,7 +76,7 @@ async def _part(send: Any, data: bytes) -> None:
     await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-async def _gone(receive: Any) -> None:
-    """Until the reader has gone."""
+async def _disconnected(receive: Any) -> None:
+    """Wait until the reader has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -12,22 +12,22 @@ import grpc
 
 from shared.errors import ConfigError
 
-LOOK_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 5.0
 _log = logging.getLogger(__name__)
 
 _Pair = tuple[bytes, bytes]
 
 
 class Certificate:
-    """Certificate chain and key, as PEM. When the files change, open connections stay as they are, and new ones get
-    what is in the files then. What can't be used is said in the log, and the pair from before is kept.
+    """Certificate chain and key, as PEM. When the files change, open connections stay as they are, and new ones get the new
+    pair. One that can't be used is logged, and the pair from before is kept.
     """
 
     def __init__(self, chain: Path, key: Path) -> None:
         """Raises `ConfigError`."""
         self._chain, self._key = chain, key
         self._pair, self._newest = self._load()
-        self._said = ""
+        self._reported = ""
         _, self.context = self._load()
         """For a server that takes an `ssl.SSLContext`, such as uvicorn."""
         self.context.sni_callback = self._present
@@ -36,24 +36,24 @@ class Certificate:
         """For a server of grpc."""
         return grpc.dynamic_ssl_server_credentials(self._configuration(), self._configuration)
 
-    async def follow(self, *, seconds: float = LOOK_SECONDS) -> None:
-        """Look at the files every so often, for ever."""
+    async def follow(self, *, seconds: float = CHECK_SECONDS) -> None:
+        """Check the files every so many seconds, without end."""
         while True:
             await asyncio.sleep(seconds)
-            self._look()
+            self._reload_if_changed()
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         try:
             if self._read() == self._pair:
-                self._said = ""
+                self._reported = ""
                 return
             self._pair, self._newest = self._load()
         except ConfigError as error:
-            if str(error) != self._said:
+            if str(error) != self._reported:
                 _log.error("%s; the certificate from before is kept", error)
-            self._said = str(error)
+            self._reported = str(error)
         else:
-            self._said = ""
+            self._reported = ""
             _log.info("the certificate in %s is new: it is used from now on", self._chain)
 
     def _read(self) -> _Pair:

@@ -1,6 +1,6 @@
 """DeployFlows, instances and pods as the first version of the API shows them. Pure.
 
-Every key is always there, and nothing more; what is not known is a zero value, a time too, as Go's JSON has it.
+Every key is always there, and no other; an unknown value is the zero value, also of a time, as in Go's JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TIMES: Final = ("startedAt", "finishedAt", "updatedAt")
 
 
 def deploy(flow: Json) -> Json:
-    """A DeployFlow of `FlowQueries`."""
+    """Show a DeployFlow of `FlowQueries`."""
     spec, status = flow["spec"], flow["status"]
     application = spec["application"]
     return {
@@ -72,30 +72,30 @@ def _condition(batch: Json) -> Json:
 
 
 def with_manual_mode(strategy: Json | None) -> Json:
-    """A strategy as it was meant by this version: where it says nothing of the mode, next is asked for."""
+    """Return a strategy with the default mode of this version: manual."""
     return {"mode": str(df.Mode.MANUAL), **(strategy or {})}
 
 
 def strategy_of(flow: Json) -> Json:
-    """The strategy that its action has, as it was given."""
+    """Return the strategy of its action, as it was sent."""
     field = "updateStrategy" if flow["spec"]["action"] in df.UPDATING else "nonUpdateStrategy"
     return flow["spec"].get(field) or {}
 
 
 def revision(name: str) -> str:
-    """The hash of a revision named `<instance>-<hash>`."""
+    """Return the hash of a revision named `<instance>-<hash>`."""
     return name.rpartition("-")[2]
 
 
 def moment(time: str | None) -> str:
-    """A time in whole seconds."""
+    """Return a time in whole seconds."""
     if not time:
         return NEVER
     return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def instance(cloneset: Json) -> Json:
-    """An instance, by its CloneSet. `status` is Ready once as many pods as wanted are updated and Ready."""
+    """Show an instance by its CloneSet. `status` is Ready once as many pods as wanted are updated and Ready."""
     meta, spec = cloneset["metadata"], cloneset["spec"]
     status = cloneset.get("status") or {}
     labels = meta.get("labels") or {}
@@ -117,7 +117,7 @@ def instance(cloneset: Json) -> Json:
 
 
 def pod(item: Json) -> Json:
-    """A pod, with the container that is the application's: the first."""
+    """Show a pod, with the container that is the application's: the first."""
     meta, spec = item["metadata"], item["spec"]
     status = item.get("status") or {}
     labels = meta.get("labels") or {}
@@ -139,11 +139,11 @@ def pod(item: Json) -> Json:
 
 
 def pod_phase(item: Json) -> str:
-    """How far a pod is: Pending, Running, ContainersReady, Ready or Failed."""
+    """Return the phase of a pod: Pending, Running, ContainersReady, Ready or Failed."""
     status = item.get("status") or {}
-    there = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+    true = {item["type"] for item in status.get("conditions") or [] if item["status"] == "True"}
     for phase in (df.PodPhase.READY, df.PodPhase.CONTAINERS_READY):
-        if str(phase) in there:
+        if str(phase) in true:
             return str(phase)
     return str(status.get("phase") or df.PodPhase.PENDING)
 

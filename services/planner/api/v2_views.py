@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 def instance(cloneset: Json) -> Json:
-    """By its CloneSet."""
+    """Show an instance by its CloneSet."""
     meta, spec = cloneset["metadata"], cloneset["spec"]
     status = cloneset.get("status") or {}
     old = v1_views.instance(cloneset)
@@ -51,7 +51,9 @@ def pod(item: Json) -> Json:
         "ip": status.get("podIP", ""),
         "node": spec.get("nodeName", ""),
         "revision": labels.get("controller-revision-hash", ""),
-        "restarts": sum(told.get("restartCount", 0) for told in status.get("containerStatuses") or []),
+        "restarts": sum(
+            container.get("restartCount", 0) for container in status.get("containerStatuses") or []
+        ),
         "containers": _containers(spec),
         "deleting": "deletionTimestamp" in meta,
         "createdAt": meta["creationTimestamp"],

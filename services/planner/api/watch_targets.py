@@ -12,14 +12,14 @@ from shared.domain.deployflow import BatchPhase, Mode
 Json = dict[str, Any]
 
 
-def is_at(flow: Json) -> int:
-    """The number of the batch that it is at; before the first, the first."""
+def current_batch_number(flow: Json) -> int:
+    """Return the number of the batch in progress; before the first, the first."""
     conditions = flow["status"].get("conditions") or []
     return int(conditions[-1]["batch"]) if conditions else 1
 
 
-def reached(flow: Json, place: Place | None) -> bool:
-    """Whether it is there, or past it. None is its end; to be done with the last batch is to be at the end."""
+def has_reached(flow: Json, place: Place | None) -> bool:
+    """Decide whether a release is at a place or past it. None: its end, which is also the end of its last batch."""
     status = flow["status"]
     conditions = status.get("conditions") or []
     if status["finished"] or place is None or not conditions:
@@ -30,12 +30,12 @@ def reached(flow: Json, place: Place | None) -> bool:
     stage = place.stage or (BatchPhase.SMOKED if at.get("canary") else BatchPhase.BAKED)
     if stage == BatchPhase.BAKED and place.batch >= (status.get("batches") or 0):
         return False
-    # a batch that failed is nowhere; somebody may start it anew
+    # a failed batch is at no stage: somebody may retry it
     return at["phase"] in STAGES and STAGES.index(at["phase"]) >= STAGES.index(stage)
 
 
-def desired(flow: Json) -> Place | None:
-    """How far its strategy lets it go; None: to its end."""
+def approved_place(flow: Json) -> Place | None:
+    """Return how far its strategy approves it; None: to its end."""
     strategy = strategy_of(flow)
     conditions = flow["status"].get("conditions") or []
     canary = bool(conditions[0].get("canary") if conditions else strategy.get("canary"))

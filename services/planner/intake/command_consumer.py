@@ -38,7 +38,7 @@ class CommandConsumer:
 
     async def handle(self, key: str, records: list[Record]) -> None:  # noqa: ARG002
         for record in records:
-            begun = now_milliseconds()
+            began = now_milliseconds()
             command = _read(record)
             try:
                 flow = await self._changes.carry_out(command)
@@ -46,12 +46,12 @@ class CommandConsumer:
                 if isinstance(error, ApiError) and error.rights_missing:
                     raise error.waited_for("planner") from error
                 _commands.labels(command.type, "refused").inc()
-                tracing.export(*_spans(command, record, begun, error=f"{error.reason}: {error}"))
+                tracing.export(*_spans(command, record, began, error=f"{error.reason}: {error}"))
                 await self._reply(command, "refused", "", error.reason, str(error))
                 raise Poison(error.reason, str(error)) from error
             _commands.labels(command.type, "accepted").inc()
             meta = flow["metadata"]
-            tracing.export(*_spans(command, record, begun, name=meta["name"], uid=meta["uid"]))
+            tracing.export(*_spans(command, record, began, name=meta["name"], uid=meta["uid"]))
             await self._reply(command, "accepted", meta["name"], "", "")
 
     async def _reply(self, command: DeployCommand, result: str, name: str, reason: str, message: str) -> None:
@@ -67,7 +67,7 @@ class CommandConsumer:
 
 
 def _read(record: Record) -> DeployCommand:
-    """The command in a record; raises `Poison` naming what is wrong with it."""
+    """Return the command in a record; raise `Poison` with the field and the cause."""
     if len(record.value) > LARGEST_MESSAGE:
         text = f"the message has {len(record.value)} bytes; a command has at most {LARGEST_MESSAGE}"
         raise Poison("TooLarge", text)
@@ -84,9 +84,9 @@ def _read(record: Record) -> DeployCommand:
 
 
 def _spans(
-    command: DeployCommand, record: Record, begun: int, *, name: str = "", uid: str = "", error: str = ""
+    command: DeployCommand, record: Record, began: int, *, name: str = "", uid: str = "", error: str = ""
 ) -> Iterator[tracing.Span]:
-    """One in the release's trace and, where the sender traces too, one in its own, each with a link to the other."""
+    """Yield one in the release's trace and, where the sender traces too, one in its own, each with a link to the other."""
     sender = tracing.read(record.headers.get(tracing.TRACEPARENT, ""))
     release = tracing.release(uid) if uid else None
     for parent, other in ((release, sender), (sender, release)):
@@ -95,7 +95,7 @@ def _spans(
                 f"{command.type} command",
                 tracing.Place(parent.trace, tracing.hashed(8, parent.trace, "intake", command.id)),
                 parent,
-                begun,
+                began,
                 now_milliseconds(),
                 tracing.about(command.namespace, command.instance_name or "", name, uid)
                 | {"triton.request": command.id, "user.name": command.requested_by},

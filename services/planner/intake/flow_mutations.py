@@ -215,10 +215,10 @@ class FlowMutations:
             flows.sort(key=lambda flow: (flow.finished, flow.metadata.creation_timestamp))
             # delivered again, it is about the release that it was about the first time
             done = [flow for flow in flows if command.id in requests_of(flow.metadata.annotations)]
-            begun = [flow for flow in flows if not flow.finished]
+            unfinished = [flow for flow in flows if not flow.finished]
             # of those made within one second, the one that runs
-            begun.sort(key=lambda flow: not flow.status.get("startedAt"))
-            name = (done or begun or flows[-1:])[0].metadata.name
+            unfinished.sort(key=lambda flow: not flow.status.get("startedAt"))
+            name = (done or unfinished or flows[-1:])[0].metadata.name
         return await self.live(command.namespace, name)
 
 

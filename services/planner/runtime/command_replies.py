@@ -1,4 +1,4 @@
-"""Answers those who asked for a release over Kafka."""
+"""Replies to those who requested a release over Kafka."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 async def send(kafka: Kafka, topic: str, reply: DeployCommandReply, at: str = "") -> None:
-    """Publish it on the topic that the command named; `at` is when what it tells of happened, now if not given.
+    """Publish a reply on the topic that the command named. `at`: when its event happened; empty: now.
 
-    Its event id is the same each time that it is sent. Raises `Unavailable`; a topic that is not there gets nothing,
-    and neither does one of Triton's own, where nobody expects it.
+    The event id is the same each time that the reply is sent. Nothing is sent to a topic that does not exist, nor to one
+    of Triton's own, where nobody expects it. Raises `Unavailable`.
     """
     if topic.startswith(kafka.settings.topic("")):
         _log.warning("no answer to %s: %s is a topic of Triton's own", reply.id, topic)

@@ -1,7 +1,7 @@
-"""What is left to do for a DeployFlow once `.status` says that its release is over.
+"""The last steps for a DeployFlow whose `.status` says that its release has finished.
 
-Who asked for it on Kafka is told, then the finalizer goes. The finalizer stands for both: whatever happens to this
-process, to Kafka or to Redis, a DeployFlow that is over and still has it is found again.
+Whoever requested it on Kafka gets a reply, then the finalizer is removed. The finalizer marks both as pending: whatever
+happens to this process, to Kafka or to Redis, a finished DeployFlow that still has it is found again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
 from shared.messaging.kafka import Kafka
 
-LOOK_SECONDS: Final = 3.0
-"""How often is looked for what an earlier planner, or a failed attempt, has left."""
+CHECK_SECONDS: Final = 3.0
+"""How often finished DeployFlows of an earlier planner, or of a failed attempt, are looked up."""
 STOP_SECONDS: Final = 3.0
 _log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ class TerminalReply(NamedTuple):
     at: str
 
 
-def farewell(flow: DeployFlow) -> TerminalReply | None:
-    """What is to be said of the end of a release that is over; None where nobody asked to be told."""
+def terminal_reply(flow: DeployFlow) -> TerminalReply | None:
+    """Return the reply on the end of a finished release; None where nobody requested one."""
     annotations, status = flow.metadata.annotations, flow.status
     topic, command = annotations.get(df.REPLY_TO, ""), annotations.get(df.REPLY_ID, "")
     if not command or not re.fullmatch(TOPIC_NAME, topic):
@@ -52,51 +52,51 @@ def farewell(flow: DeployFlow) -> TerminalReply | None:
 
 
 class Finalizer:
-    """Each DeployFlow by itself: one whose reply can't be sent holds up no other."""
+    """Handles each DeployFlow by itself: one whose reply can't be sent delays no other."""
 
     def __init__(self, client: Client, kafka: Kafka, flows: FlowCache) -> None:
         self._client = client
         self._kafka = kafka
         self._flows = flows
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         """By the flow's uid."""
-        self._silent = False
+        self._kafka_is_stopped = False
 
     def begin(self, flow: DeployFlow) -> None:
-        """Let go of a DeployFlow that is over."""
+        """Send the reply of a finished DeployFlow and remove its finalizer, in the background."""
         uid = flow.metadata.uid
-        if uid not in self._under_way:
-            task = self._under_way[uid] = asyncio.create_task(self._end(flow))
-            task.add_done_callback(lambda _: self._under_way.pop(uid))
+        if uid not in self._tasks:
+            task = self._tasks[uid] = asyncio.create_task(self._finish(flow))
+            task.add_done_callback(lambda _: self._tasks.pop(uid))
 
-    async def look_forever(self) -> None:
+    async def check_forever(self) -> None:
         while True:
-            for flow in self._flows.ended():
+            for flow in self._flows.finished_with_finalizer():
                 self.begin(flow)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
     def kafka_stopped(self) -> None:
-        """From now on the ends that somebody waits for are left to the next planner."""
-        self._silent = True
+        """Leave the releases whose reply somebody waits for to the next planner."""
+        self._kafka_is_stopped = True
 
     async def stop(self) -> None:
-        if self._under_way:
-            await asyncio.wait(self._under_way.values(), timeout=STOP_SECONDS)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=STOP_SECONDS)
 
-    async def _end(self, flow: DeployFlow) -> None:
+    async def _finish(self, flow: DeployFlow) -> None:
         try:
-            if (found := farewell(flow)) is not None:
-                if self._silent:
+            if (found := terminal_reply(flow)) is not None:
+                if self._kafka_is_stopped:
                     return
                 await send(self._kafka, found.topic, found.reply, found.at)
-            while flow.held and (again := await self._let_go(flow)) is not None:
+            while flow.held and (again := await self._remove_finalizer(flow)) is not None:
                 flow = again
         except (ApiError, Unavailable) as error:
             name = flow.metadata.name
             _log.warning("end of %s, to be tried again: %s", name, error, extra={"triton.deployflow": name})
 
-    async def _let_go(self, flow: DeployFlow) -> DeployFlow | None:
-        """The DeployFlow as it is now where somebody else has changed it meanwhile; None when it is done."""
+    async def _remove_finalizer(self, flow: DeployFlow) -> DeployFlow | None:
+        """Return the DeployFlow as it is now where somebody else changed it meanwhile; None when done."""
         meta = flow.metadata
         finalizers = [name for name in meta.finalizers if name != df.FINALIZER]
         body = {"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version}}

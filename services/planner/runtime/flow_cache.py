@@ -1,4 +1,4 @@
-"""The planner's picture of the DeployFlows, and the way from there to the replica that has the instance."""
+"""The planner's cache of the DeployFlows, which publishes their changes to the replica that owns the instance."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DeployFlow(msgspec.Struct, frozen=True):
 
     @property
     def held(self) -> bool:
-        """Whether our finalizer keeps it."""
+        """Whether our finalizer keeps it from being deleted."""
         return df.FINALIZER in self.metadata.finalizers
 
     @property
@@ -43,7 +43,7 @@ class DeployFlow(msgspec.Struct, frozen=True):
 
 
 def resource(flow: DeployFlow, status: dict[str, Any] | None = None) -> dict[str, Any]:
-    """As the cluster has it, less what nobody reads; with another status, where one is given."""
+    """Return it as the cluster has it, without fields that nobody reads. `status`: replaces its own."""
     meta = flow.metadata
     return {
         "apiVersion": df.API_VERSION,
@@ -82,7 +82,7 @@ def observed(flow: DeployFlow) -> SpecObserved:
 
 
 def _override(meta: Meta) -> str:
-    """In one line, and not longer than a status bears."""
+    """Return the reason in one line, no longer than a status may be."""
     return " ".join(meta.annotations.get(df.FREEZE_OVERRIDE, "").split())[:500]
 
 
@@ -95,7 +95,7 @@ class FlowCache:
         self._by_key: dict[Key, dict[str, DeployFlow]] = {}
         """By instance, then by uid."""
         self.changed: Callable[[Key, str], None] = lambda *_: None
-        """Told of every change of a DeployFlow, whoever made it; with its uid where it is gone."""
+        """Called for every change of a DeployFlow, whoever made it; with its uid where it is deleted."""
         self.outgoing = BackgroundPublisher(kafka)
         self.reflector = Reflector(
             client,
@@ -116,25 +116,27 @@ class FlowCache:
         return [observed(flow) for flow in self.releases(key)]
 
     def releases(self, key: Key) -> list[DeployFlow]:
-        """All DeployFlows of an instance, in no order."""
+        """Return all DeployFlows of an instance, in no order."""
         return list(self._by_key.get(key, {}).values())
 
     def unfinished(self) -> list[DeployFlow]:
-        """The unfinished flows of this replica's partitions."""
-        return [flow for flow in self.reflector.items.values() if not flow.finished and self._mine(flow)]
+        """Return the unfinished flows of this replica's partitions."""
+        return [flow for flow in self.reflector.items.values() if not flow.finished and self._owns_flow(flow)]
 
     def unfinished_anywhere(self) -> list[DeployFlow]:
-        """Those of all replicas."""
+        """Return the unfinished flows of all replicas."""
         return [flow for flow in self.reflector.items.values() if not flow.finished]
 
-    def ended(self) -> list[DeployFlow]:
-        """Of this replica's partitions: those whose release is over, and that the finalizer still keeps."""
+    def finished_with_finalizer(self) -> list[DeployFlow]:
+        """Return the finished flows of this replica's partitions that still have the finalizer."""
         return [
-            flow for flow in self.reflector.items.values() if flow.finished and flow.held and self._mine(flow)
+            flow
+            for flow in self.reflector.items.values()
+            if flow.finished and flow.held and self._owns_flow(flow)
         ]
 
-    def ended_after(self, time: str) -> list[DeployFlow]:
-        """Those of all replicas that ended after a time, written as in `.status`."""
+    def finished_after(self, time: str) -> list[DeployFlow]:
+        """Return the flows of all replicas that finished after a time, written as in `.status`."""
         return [
             flow
             for flow in self.reflector.items.values()
@@ -142,7 +144,7 @@ class FlowCache:
         ]
 
     async def application(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """What a DeployFlow releases; None when it is gone."""
+        """Return the application of a DeployFlow; None when it is deleted. Raises `Unavailable`."""
         flow = self.get(namespace, name)
         if flow is not None:
             found: dict[str, Any] = flow.spec["application"]
@@ -156,25 +158,25 @@ class FlowCache:
         application: dict[str, Any] = live["spec"]["application"]
         return application
 
-    def look_at_waiting(self, namespace: str) -> None:
-        """Look again at the instances there that have a release that has not begun."""
+    def recheck_waiting(self, namespace: str) -> None:
+        """Have the instances of a namespace decided again that have a release that has not begun."""
         for flow in self.unfinished():
             if flow.metadata.namespace == namespace and not flow.status.get("startedAt"):
-                self.look_again(flow.key)
+                self.recheck(flow.key)
 
     async def assigned(self, owned: frozenset[int]) -> None:  # noqa: ARG002 - the consumer knows it
-        """Partitions are newly given: look at every unfinished flow in them."""
+        """Publish every unfinished flow of the partitions that this replica owns now."""
         for flow in self.unfinished():
             self.outgoing.put(observed(flow))
 
-    def look_again(self, key: Key) -> None:
+    def recheck(self, key: Key) -> None:
         self.outgoing.put(Due(namespace=key.namespace, instance=key.instance))
 
     def owns(self, key: Key) -> bool:
-        """Whether an instance is in this replica's partitions."""
+        """Return True for an instance in this replica's partitions."""
         return self._consumer is not None and self._consumer.owns(str(key))
 
-    def _mine(self, flow: DeployFlow) -> bool:
+    def _owns_flow(self, flow: DeployFlow) -> bool:
         return self.owns(flow.key)
 
     def _changed(self, old: DeployFlow | None, new: DeployFlow | None) -> None:
@@ -188,17 +190,17 @@ class FlowCache:
             if not known:
                 del self._by_key[flow.key]
         self.changed(flow.key, "" if new else flow.metadata.uid)
-        if not self._mine(flow):
+        if not self._owns_flow(flow):
             return
         if new is None:
             ref = FlowRef(name=flow.metadata.name, uid=flow.metadata.uid)
             self.outgoing.put(SpecGone(namespace=flow.key.namespace, instance=flow.key.instance, flow=ref))
-        elif old is None or _noteworthy(old, new):
+        elif old is None or _is_changed_by_others(old, new):
             self.outgoing.put(observed(new))
 
 
-def _noteworthy(old: DeployFlow, new: DeployFlow) -> bool:
-    """Whether somebody changed the flow; most changes are our own writes of its status."""
+def _is_changed_by_others(old: DeployFlow, new: DeployFlow) -> bool:
+    """Decide whether somebody else changed the flow: most changes are our own writes of its status."""
     return (
         old.metadata.generation != new.metadata.generation
         or old.metadata.deletion_timestamp != new.metadata.deletion_timestamp

@@ -1,4 +1,4 @@
-"""The freeze windows that are known: those of the settings, and those in the annotations of Namespaces."""
+"""Watches the freeze windows: those of the settings, and those in the annotations of Namespaces."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _read = Gauge("triton_freeze_windows", "Freeze windows that are known", ["namesp
 _unread = Gauge("triton_freeze_windows_unread", "Freeze windows that can't be read", ["namespace"])
 _log = logging.getLogger(__name__)
 
-_NOTHING = Read((), ())
-_OF_SETTINGS = ""
-"""Where the metrics have the windows of the settings."""
+_NO_WINDOWS = Read((), ())
+_SETTINGS = ""
+"""The `namespace` of the settings' windows in the metrics."""
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class Namespace(msgspec.Struct, frozen=True):
 
 
 class FreezeWatch:
-    """Watches Namespaces; a change of their windows looks again at the releases there that wait."""
+    """Watches Namespaces; a change of their windows has the waiting releases there decided again."""
 
     def __init__(self, client: Client, flows: FlowCache, settings: Settings) -> None:
         self._client = client
@@ -50,14 +50,14 @@ class FreezeWatch:
             namespaces=[],
             silence_seconds=settings.watch_silence_seconds,
         )
-        _read.labels(_OF_SETTINGS).set(len(self._settings))
+        _read.labels(_SETTINGS).set(len(self._settings))
 
     def of(self, namespace: str) -> Windows:
-        windows, problems = self._namespaces.get(namespace, _NOTHING)
-        return Windows((*self._settings, *windows), _complaint(namespace, problems))
+        windows, problems = self._namespaces.get(namespace, _NO_WINDOWS)
+        return Windows((*self._settings, *windows), _problem_text(namespace, problems))
 
     async def follow(self, context: Context) -> None:
-        """Watch for the life of the planner; returns once all is listed, or at once where that is not allowed."""
+        """Watch as long as the planner runs; return once all are listed, or at once where that is not allowed."""
         if await context.wait_for("Namespaces", self._may_list):
             await context.follow("the list of Namespaces", self._reflector)
             return
@@ -81,20 +81,20 @@ class FreezeWatch:
             return
         name = (new or old or Namespace(Meta())).metadata.name
         found = read(new.windows if new else "", of_namespace=True)
-        if found == _NOTHING:
+        if found == _NO_WINDOWS:
             self._namespaces.pop(name, None)
         else:
             self._namespaces[name] = found
         _read.labels(name).set(len(found.windows))
         _unread.labels(name).set(len(found.problems))
-        said = ", ".join(window.name for window in found.windows) or "none"
-        _log.info("freeze windows of namespace %s: %s", name, said)
+        names = ", ".join(window.name for window in found.windows) or "none"
+        _log.info("freeze windows of namespace %s: %s", name, names)
         if found.problems:
-            _log.warning("%s", _complaint(name, found.problems))
-        self._flows.look_at_waiting(name)
+            _log.warning("%s", _problem_text(name, found.problems))
+        self._flows.recheck_waiting(name)
 
 
-def _complaint(namespace: str, problems: tuple[str, ...]) -> str:
+def _problem_text(namespace: str, problems: tuple[str, ...]) -> str:
     if not problems:
         return ""
     return (

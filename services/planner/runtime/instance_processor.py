@@ -1,9 +1,9 @@
-"""Where decisions become lasting: load, decide, compare-and-set, publish, in this order.
+"""Makes decisions durable: load, decide, compare-and-set, publish, in this order.
 
 State and the messages decided on are one write in Redis; what was written and not published yet is published
-when the instance is touched again, here or by the replica that takes over. That it was published is noted by the
-next write, or a little later: whoever takes over before publishes it once more, which everybody bears.
-What Redis lost is rebuilt.
+when the instance is processed again, here or by the replica that takes over. The next write, or a check a little later,
+records that it was published: a replica that takes over before then publishes it a second time, which every consumer
+accepts. A state that Redis lost is rebuilt.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from shared.status_store import StatusStore
 CONFLICTS = 10
 """Another replica writes the same instance only around a rebalance; more in a row is a fault."""
 
-_given = Counter("triton_batch_commands_total", "Commands given", ["type"])
+_issued = Counter("triton_batch_commands_total", "Commands given", ["type"])
 _log = logging.getLogger(__name__)
 
 Outbox = list[tuple[str, str]]
@@ -52,7 +52,7 @@ class Held(NamedTuple):
 
 
 class InstanceProcessor:
-    """The instances that this replica works on; what it holds in memory is checked by every write."""
+    """Processes the instances of this replica; every write checks the copy that is held in memory."""
 
     def __init__(
         self,
@@ -80,14 +80,14 @@ class InstanceProcessor:
         return {key: held.stored for key, held in self._held.items()}
 
     def forget(self, keys: Sequence[Key]) -> None:
-        """Read these anew when they are needed next."""
+        """Drop these from memory: they are read again when they are needed next."""
         for key in keys:
             self._held.pop(key, None)
 
     async def handle(self, name: str, records: list[Record]) -> None:
-        """Work on the facts of one instance."""
+        """Decide on the facts of one instance. Raises `Unavailable`."""
         key = Key.parse(name)
-        facts = [fact for fact in map(decode, records) if not self._is_outlived(fact)]
+        facts = [fact for fact in map(decode, records) if not self._is_outdated(fact)]
         for _ in range(CONFLICTS):
             held = self._held.get(key) or await self._load(key, facts)
             windows = self._windows(key.namespace)
@@ -102,8 +102,8 @@ class InstanceProcessor:
         msg = f"{key}: somebody else keeps writing this instance"
         raise Unavailable(msg)
 
-    def _is_outlived(self, fact: Fact) -> bool:
-        """Told before its release was over: where Redis has been lost nothing else says so, and it would begin anew."""
+    def _is_outdated(self, fact: Fact) -> bool:
+        """Decide whether a spec was observed before its release finished: after a loss of Redis it would begin again."""
         if not isinstance(fact, SpecObserved) or fact.status.get("finished"):
             return False
         flow = self._flows.get(fact.namespace, fact.flow.name)
@@ -170,7 +170,7 @@ class InstanceProcessor:
         return True
 
     async def note_published(self) -> None:
-        """Tell Redis what has been published since the last write of each instance."""
+        """Record in Redis what has been published since the last write of each instance."""
         while self._published:
             key, version = self._published.popitem()
             await self._store.published(key, version)
@@ -178,17 +178,17 @@ class InstanceProcessor:
     async def _outbox(self, decision: Decision) -> Outbox:
         messages: list[Message] = []
         for command in decision.commands:
-            filled = await self._filled_in(command)
-            if filled is None:
+            complete = await self._with_application(command)
+            if complete is None:
                 continue  # its DeployFlow is gone: the cancel that follows needs no template
-            messages.append(filled)
-            _given.labels(filled.model_dump(include={"type"})["type"]).inc()
+            messages.append(complete)
+            _issued.labels(complete.model_dump(include={"type"})["type"]).inc()
         messages += decision.events
-        told = [(TOPIC_OF[type(message)], message.model_dump_json()) for message in messages]
-        asked = [request.model_dump_json(exclude_none=True) for request in decision.requests]
-        return told + [(DEPLOY_COMMANDS, value) for value in asked]
+        published = [(TOPIC_OF[type(message)], message.model_dump_json()) for message in messages]
+        requests = [request.model_dump_json(exclude_none=True) for request in decision.requests]
+        return published + [(DEPLOY_COMMANDS, value) for value in requests]
 
-    async def _filled_in(self, command: Command) -> Command | None:
+    async def _with_application(self, command: Command) -> Command | None:
         application: Any = getattr(command, "application", None)
         if application is None:
             return command

@@ -1,7 +1,7 @@
-"""Where each unfinished release stands, for Prometheus: made when it asks, from what the planner holds anyway.
+"""Metrics of each unfinished release, made from the planner's memory whenever Prometheus scrapes it.
 
-Of a release that is over, and had something that an alert stands on, zeros are told for a while: an alert bridges
-the time in which a planner starts, and only a 0 says that its cause is gone.
+A finished release that may have raised an alert reports zeros for a while: the alerts bridge the time in which a planner
+starts, so only a 0 ends them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Release(NamedTuple):
     action: str
 
 
-class Standing(NamedTuple):
-    """What an alert may stand on. Times in seconds since 1970, 0 for not.
+class AlertState(NamedTuple):
+    """The causes of alerts on a release. Times in seconds since 1970, 0 for not.
 
-    `failed`: a batch has failed and nobody has decided yet what comes of it; `overdue`: it failed by its progress
-    deadline. `waits`: since when it waits for a person's go-ahead, at the `gate` of the canary or of another batch.
-    `unanswered`: since when a command of it has no answer, once it had to be given again.
+    `failed`: a batch has failed and nobody has decided yet how to go on; `overdue`: it failed by its progress deadline.
+    `waits`: since when it waits for approval, at the `gate` of the canary or of another batch. `unanswered`: since when
+    a command of it has no answer, once it had to be sent again.
     """
 
     failed: bool = False
@@ -56,27 +56,27 @@ class Standing(NamedTuple):
     unanswered: float = 0.0
 
 
-QUIET: Final = Standing()
+NO_ALERT: Final = AlertState()
 _DEADLINE: Final = FailureReason.PROGRESS_DEADLINE_EXCEEDED
 
 
-def standing(instance: Instance, flow: Flow) -> Standing:
+def alert_state(instance: Instance, flow: Flow) -> AlertState:
     if flow.failed and flow.outcome is None:
         batch = flow.open_batch
         if batch is not None and batch.phase in FAILURES:
-            return Standing(True, batch.phase, bounded(batch.reason), batch.reason == _DEADLINE)
-        return Standing(True, "", bounded(flow.reason), flow.reason == _DEADLINE)
+            return AlertState(True, batch.phase, bounded(batch.reason), batch.reason == _DEADLINE)
+        return AlertState(True, "", bounded(flow.reason), flow.reason == _DEADLINE)
     match status.explain(instance, flow)[0]:
         case status.WAITING:
             gate = CANARY if flow.batch is not None and flow.batch.canary else BATCH
-            return Standing(gate=gate, waits=_waits_since(flow) / 1000)
+            return AlertState(gate=gate, waits=_waits_since(flow) / 1000)
         case "Unanswered" if instance.pending is not None:
-            return Standing(unanswered=instance.pending.late_since / 1000)
-    return QUIET
+            return AlertState(unanswered=instance.pending.late_since / 1000)
+    return NO_ALERT
 
 
 def _waits_since(flow: Flow) -> int:
-    """Milliseconds since 1970, never 0: where `.status` was all that there was, from the begin of the batch."""
+    """Return milliseconds since 1970, never 0: the start of the batch where the state was rebuilt from `.status`."""
     batch = flow.batch
     if batch is None:
         return flow.started_at or flow.created_at or 1
@@ -105,16 +105,16 @@ class Families:
     def all(self) -> list[GaugeMetricFamily]:
         return list(vars(self).values())
 
-    def stands(self, release: Release, where: Standing) -> None:
-        self.failed.add_metric(release, where.failed)
-        self.overdue.add_metric(release, where.overdue)
+    def add_alert_state(self, release: Release, state: AlertState) -> None:
+        self.failed.add_metric(release, state.failed)
+        self.overdue.add_metric(release, state.overdue)
         for gate in (CANARY, BATCH):
-            self.waits.add_metric((*release, gate), where.waits if where.gate == gate else 0)
-        self.unanswered.add_metric(release, where.unanswered)
-        if where.failed:
-            self.why.add_metric((*release, where.batch_phase, where.reason), 1)
+            self.waits.add_metric((*release, gate), state.waits if state.gate == gate else 0)
+        self.unanswered.add_metric(release, state.unanswered)
+        if state.failed:
+            self.why.add_metric((*release, state.batch_phase, state.reason), 1)
 
-    def goes(self, release: Release, flow: Flow) -> None:
+    def add_progress(self, release: Release, flow: Flow) -> None:
         self.phase.add_metric((*release, flow.phase), 1)
         self.batches.add_metric(release, flow.total)
         self.finished.add_metric(release, flow.finished_batches)
@@ -131,14 +131,14 @@ def _gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
 
 
 class ReleaseGauges(Collector):
-    """The collector of a planner: tells of the instances in its partitions. `now`: seconds since 1970."""
+    """Collects the metrics of the instances in this planner's partitions. `now`: seconds since 1970."""
 
     def __init__(self, flows: FlowCache, now: Callable[[], float] = time.time) -> None:
         self._flows = flows
         self._now = now
         self._latest: dict[Key, Instance] = {}
         self._shown: dict[Release, float] = {}
-        """Of which something but zeros was told, and when last."""
+        """When something other than zeros was last reported of a release."""
 
     def changed(self, instance: Instance) -> None:
         if instance.active is None and not instance.waiting:
@@ -147,7 +147,7 @@ class ReleaseGauges(Collector):
             self._latest[instance.key] = instance
 
     def forget(self) -> None:
-        """Others may have gone on with any of them: they are told of again once they are read anew."""
+        """Drop all: another replica may have processed them. Each is reported again once it is read again."""
         self._latest.clear()
 
     @staticmethod
@@ -157,42 +157,42 @@ class ReleaseGauges(Collector):
     def collect(self) -> list[GaugeMetricFamily]:
         families = Families()
         counts: Counter[tuple[str, str]] = Counter()
-        told: set[Release] = set()
+        reported: set[Release] = set()
         now = self._now()
         for instance in self._latest.values():
             for flow in instance.flows if self._flows.owns(instance.key) else ():
                 if flow.phase.finished:
                     continue
                 release = Release(instance.namespace, instance.name, flow.app_name, flow.name, flow.action)
-                where = standing(instance, flow)
-                families.stands(release, where)
-                families.goes(release, flow)
+                state = alert_state(instance, flow)
+                families.add_alert_state(release, state)
+                families.add_progress(release, flow)
                 counts[flow.action, flow.phase] += 1
-                told.add(release)
-                if where != QUIET:
+                reported.add(release)
+                if state != NO_ALERT:
                     self._shown[release] = now
-        for release in self._over(now) - told:
+        for release in self._to_clear(now) - reported:
             if self._flows.owns(Key(release.namespace, release.instance)):
-                families.stands(release, QUIET)
+                families.add_alert_state(release, NO_ALERT)
         families.count(counts)
         return families.all()
 
-    def _over(self, now: float) -> set[Release]:
-        """Those that are over, on which an alert may stand still: by what was told here, or by another process."""
+    def _to_clear(self, now: float) -> set[Release]:
+        """Return the finished releases that may still have an alert: raised by this process, or by another one."""
         self._shown = {release: at for release, at in self._shown.items() if now - at < CLEARED_SECONDS}
-        # one that goes on, and is not read yet, is no 0
-        over = {release for release in self._shown if not self._goes_on(release)}
+        # one that is unfinished, and is not read yet, must not report 0
+        finished = {release for release in self._shown if not self._is_unfinished(release)}
         after = datetime.fromtimestamp(now - CLEARED_SECONDS, UTC).isoformat(timespec="milliseconds")
-        ended = self._flows.ended_after(after.replace("+00:00", "Z"))
-        return over | {_release(flow) for flow in ended if _had_trouble(flow)}
+        recent = self._flows.finished_after(after.replace("+00:00", "Z"))
+        return finished | {_release(flow) for flow in recent if _had_trouble(flow)}
 
-    def _goes_on(self, release: Release) -> bool:
+    def _is_unfinished(self, release: Release) -> bool:
         flow = self._flows.get(release.namespace, release.name)
         return flow is not None and not flow.finished
 
 
 def _had_trouble(flow: DeployFlow) -> bool:
-    """Whether it may have stood still: it did not succeed, or a batch of it was retried."""
+    """Decide whether it may have raised an alert: it did not succeed, or a batch of it was retried."""
     strategy = flow.spec.get("updateStrategy") or flow.spec.get("nonUpdateStrategy") or {}
     return flow.status.get("phase") != FlowPhase.SUCCESS or bool(strategy.get("retries"))
 

@@ -1,4 +1,4 @@
-"""Writes `.status` from the planner's state: at once what a person waits for, the rest as the API server can take it.
+"""Writes `.status` from the planner's state: at once where a person waits for it, else at a limited rate.
 
 A release that begins, stops, waits for somebody or ends is written at once. The phases in between follow each other
 within a second: of them the latest is written every half second, and of many releases at once so many a second that
@@ -39,9 +39,9 @@ Json = dict[str, Any]
 
 
 class Written(NamedTuple):
-    """What was written of a flow last, and when (monotonic seconds)."""
+    """The last write of a flow: its content in short, and when (monotonic seconds)."""
 
-    gist: object
+    fingerprint: object
     awaited: object
     at: float
 
@@ -50,19 +50,20 @@ NEVER: Final = Written(None, None, 0.0)
 
 
 class StatusWriter:
-    """`mark` what changed; the latest of each instance is written.
+    """Writes the latest state of each instance that is marked.
 
-    `over` is told of each whose last status is written. `rate`: how many writes a second, of all flows together, there are of what nobody waits for.
+    `finished` is called with each flow whose last status is written. `rate`: the writes a second of all flows together
+    that nobody waits for.
     """
 
     def __init__(
-        self, client: Client, flows: FlowCache, over: Callable[[DeployFlow], None], *, rate: float
+        self, client: Client, flows: FlowCache, finished: Callable[[DeployFlow], None], *, rate: float
     ) -> None:
         self._client = client
         self._flows = flows
-        self._over = over
+        self._finished = finished
         self._gap = 1 / rate
-        self._turn = 0.0
+        self._next_write_at = 0.0
         """When the next write may be (monotonic seconds)."""
         self._latest: dict[Key, Instance] = {}
         self._marks = CoalescingQueue(self._work)
@@ -79,7 +80,7 @@ class StatusWriter:
             waiting.set()
 
     async def stop(self) -> None:
-        """Write what is still to be written."""
+        """Write all that is still unwritten."""
         self._stopping = True
         for waiting in self._hurry.values():
             waiting.set()
@@ -109,31 +110,33 @@ class StatusWriter:
                 await asyncio.sleep(1)
 
     async def _wait(self, key: Key) -> None:
-        """Until the latest of the instance may be written."""
+        """Wait until the latest state of the instance may be written."""
         hurry = self._hurry[key] = asyncio.Event()
         try:
             instance = self._latest[key]
             if self._stopping or self._urgent(instance):
                 return
             now = time.monotonic()
-            self._turn = max(self._turn + self._gap, now)
+            self._next_write_at = max(self._next_write_at + self._gap, now)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(self._turn, self._due(instance)) - now):
+                async with asyncio.timeout(max(self._next_write_at, self._due(instance)) - now):
                     await hurry.wait()
         finally:
             del self._hurry[key]
 
     def _urgent(self, instance: Instance) -> bool:
-        """Is there something in it that somebody waits for, and that is not written yet?"""
+        """Decide whether it has something unwritten that somebody waits for."""
         known = self._written.get(instance.key, {})
         return any(known.get(flow.uid, NEVER).awaited != _awaited(instance, flow) for flow in instance.flows)
 
     def _due(self, instance: Instance) -> float:
-        """When the instance may be written again (monotonic seconds)."""
+        """Return when the instance may be written again (monotonic seconds)."""
         known = self._written.get(instance.key, {})
         last = {flow.uid: known.get(flow.uid, NEVER) for flow in instance.flows}
         changed = [
-            last[flow.uid].at for flow in instance.flows if last[flow.uid].gist != _gist(instance, flow)
+            last[flow.uid].at
+            for flow in instance.flows
+            if last[flow.uid].fingerprint != _fingerprint(instance, flow)
         ]
         if changed:
             return min(changed) + GAP_SECONDS
@@ -143,15 +146,15 @@ class StatusWriter:
         item = self._flows.get(instance.namespace, flow.name)
         if item is None or item.metadata.uid != flow.uid:
             return
-        gist = _gist(instance, flow)
+        fingerprint = _fingerprint(instance, flow)
         written = self._written[instance.key]
-        if flow.phase.finished and written.get(flow.uid, NEVER).gist == gist:
+        if flow.phase.finished and written.get(flow.uid, NEVER).fingerprint == fingerprint:
             return
         item = await self._keep(item, flow)
         if item is not None and await self._status(item, instance, status_of(instance, flow)):
             if flow.phase.finished:
                 self._release(instance.namespace, flow)
-            written[flow.uid] = Written(gist, _awaited(instance, flow), time.monotonic())
+            written[flow.uid] = Written(fingerprint, _awaited(instance, flow), time.monotonic())
 
     async def _keep(self, item: DeployFlow, flow: Flow) -> DeployFlow | None:
         """The finalizer and the labels, where they are missing."""
@@ -177,7 +180,7 @@ class StatusWriter:
     def _release(self, namespace: str, flow: Flow) -> None:
         item = self._flows.get(namespace, flow.name)
         if item is not None and item.held:
-            self._over(item)
+            self._finished(item)
 
     async def _metadata(self, item: DeployFlow, metadata: Json) -> DeployFlow | None:
         body = {"metadata": {**metadata, "resourceVersion": item.metadata.resource_version}}
@@ -199,7 +202,7 @@ class StatusWriter:
         raise Unavailable(msg)
 
     async def _fresh(self, item: DeployFlow) -> DeployFlow | None:
-        """The object as it is now; None when it is gone."""
+        """Return the object as it is now; None when it is deleted."""
         meta = item.metadata
         try:
             self._flows.reflector.put(await self._client.get(DEPLOYFLOWS, meta.namespace, meta.name))
@@ -211,7 +214,7 @@ class StatusWriter:
         return now if now is not None and now.metadata.uid == meta.uid else None
 
     async def _patch(self, item: DeployFlow, body: Json, subresource: str | None) -> DeployFlow | None:
-        """None: somebody changed or removed the object meanwhile."""
+        """Return the changed object; None where somebody changed or deleted it meanwhile."""
         meta = item.metadata
         try:
             answer = await self._client.patch(
@@ -225,14 +228,14 @@ class StatusWriter:
         return self._flows.get(meta.namespace, meta.name)
 
 
-def _gist(instance: Instance, flow: Flow) -> object:
-    """What makes a status worth writing soon: everything but counts, pods and times."""
+def _fingerprint(instance: Instance, flow: Flow) -> object:
+    """Return the part of a status that is written soon: everything but counts, pods and times."""
     reason, _ = explain(instance, flow)
     batches = tuple((b.number, b.size, b.phase, bool(b.finished_at)) for b in flow.batches)
     return (flow.phase, flow.paused and not flow.phase.finished, reason, flow.generation, batches)
 
 
 def _awaited(instance: Instance, flow: Flow) -> object:
-    """What people and other systems wait for: the end, and where the release waits for them."""
+    """Return the part that people and other systems wait for: the end, and a wait for their approval."""
     stands = explain(instance, flow)
     return (flow.phase.finished, flow.failed, flow.generation, stands[0] not in IN_PASSING and stands)

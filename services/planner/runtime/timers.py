@@ -1,4 +1,4 @@
-"""Deadlines and second looks: what makes a release go on when no message comes."""
+"""Deadlines and consistency checks: they advance a release when no message arrives."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from shared.status_store import StatusStore
 
 TICK_SECONDS: Final = 0.08
 """Deadlines are to fire within 100 ms."""
-LOOK_SECONDS: Final = 3.0
-"""How often what Redis holds is compared with the DeployFlows."""
+CHECK_SECONDS: Final = 3.0
+"""How often the states in Redis are compared with the DeployFlows."""
 _DEADLINES: Final = "deadlines"
 
 _late = Histogram(
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None:
     """Publish `Due` for every instance whose deadline has passed; any replica does it.
 
-    Nobody asks Redis more often: while it does not answer, the planner is not ready.
+    This is the most frequent call of Redis: while Redis does not answer it, the planner is not ready.
     """
     while True:
         try:
@@ -52,10 +52,10 @@ async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None
         await asyncio.sleep(TICK_SECONDS)
 
 
-async def look_forever(
+async def check_forever(
     store: StatusStore, instances: InstanceProcessor, flows: FlowCache, consumer: Consumer
 ) -> None:
-    """Find what Redis has lost, or never published, of this replica's instances."""
+    """Process the instances of this replica again whose state Redis has lost, or whose messages were not published."""
     while True:
         try:
             await instances.note_published()
@@ -68,8 +68,8 @@ async def look_forever(
             ]
             instances.forget(behind)
             for key in {*behind, *pending}:
-                _log.warning("looking again", extra={"triton.key": str(key)})
-                flows.look_again(key)
+                _log.warning("processing again", extra={"triton.key": str(key)})
+                flows.recheck(key)
         except Unavailable as error:
-            _log.warning("second look: %s", error)
-        await asyncio.sleep(LOOK_SECONDS)
+            _log.warning("consistency check: %s", error)
+        await asyncio.sleep(CHECK_SECONDS)

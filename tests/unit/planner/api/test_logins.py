@@ -323,7 +323,7 @@ async def test_an_api_server_that_does_not_answer_is_not_waited_for_without_end(
 async def test_a_flood_of_tokens_is_bounded_in_questions_and_in_memory(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reviews, "_MOST_ASKED", 10)
+    monkeypatch.setattr(reviews, "_MOST_PENDING", 10)
     monkeypatch.setattr(reviews, "_MOST_KEPT", 20)
     login = cluster.login()
     cluster.go.clear()
@@ -338,13 +338,13 @@ async def test_a_flood_of_tokens_is_bounded_in_questions_and_in_memory(
     for number in range(100):
         await refused(login.caller(f"u{number}"), Kind.UNAUTHENTICATED, "BadToken")
     assert len(login._callers._kept) == 20
-    assert not login._callers._asked
+    assert not login._callers._pending
 
 
 async def test_a_flood_locks_nobody_out_who_was_let_in_before(
     cluster: Cluster, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reviews, "_MOST_ASKED", 10)
+    monkeypatch.setattr(reviews, "_MOST_PENDING", 10)
     login = cluster.login(seconds=10)
     cluster.tokens["newcomer"] = JANE
     await login.caller(TOKEN)

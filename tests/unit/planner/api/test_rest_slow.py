@@ -95,7 +95,7 @@ async def test_five_hundred_idle_streams_all_hear_of_the_end() -> None:
 async def test_a_reader_of_events_that_falls_behind_is_cut_off_where_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(release_event_streams, "BEHIND", 3)
+    monkeypatch.setattr(release_event_streams, "MOST_UNREAD", 3)
     live = _LiveEvents()
     event = {"flow": {"uid": "u"}, "reason": "BatchSmoked", "phase": "BatchStarted"}
     value = json.dumps(event).encode()

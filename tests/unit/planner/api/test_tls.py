@@ -147,7 +147,7 @@ async def test_a_pair_that_cant_be_used_is_said_once_and_the_one_before_is_kept(
         BREAKS[what](files)
         looks = 3
         for _ in range(looks):
-            certificate._look()
+            certificate._reload_if_changed()
         for port in (rest_port, rpc_port):
             assert await presented(port) == first
         (said,) = (line.getMessage() for line in caplog.records if line.levelno == logging.ERROR)
@@ -155,7 +155,7 @@ async def test_a_pair_that_cant_be_used_is_said_once_and_the_one_before_is_kept(
         assert said.endswith("; the certificate from before is kept")
         # and the next good one is taken
         second = files.renew()
-        certificate._look()
+        certificate._reload_if_changed()
         for port in (rest_port, rpc_port):
             assert (await presented(port)).encode() == second
 

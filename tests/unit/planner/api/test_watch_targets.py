@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.planner.api.grpc_messages import Place
-from services.planner.api.watch_targets import desired, is_at, reached
+from services.planner.api.watch_targets import approved_place, current_batch_number, has_reached
 from shared.domain.deployflow import BatchPhase
 from tests.unit.planner.api.surroundings import batch
 
@@ -46,8 +46,8 @@ def flow(*conditions: Any, action: str = "update", finished: bool = False, **str
     ],
 )
 def test_a_place_is_reached(conditions: list[Any], place: Place | None, there: bool) -> None:
-    assert reached(flow(*conditions), place) is there
-    assert reached(flow(*conditions, finished=True), place)
+    assert has_reached(flow(*conditions), place) is there
+    assert has_reached(flow(*conditions, finished=True), place)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_a_place_is_reached(conditions: list[Any], place: Place | None, there: b
     ],
 )
 def test_a_strategy_lets_it_go_so_far(given: Any, place: Place | None) -> None:
-    assert desired(given) == place
+    assert approved_place(given) == place
 
 
 def test_the_batch_that_it_is_at() -> None:
-    assert is_at(flow()) == 1
-    assert is_at(flow(CANARY, batch(2, "Smoking"))) == 2
+    assert current_batch_number(flow()) == 1
+    assert current_batch_number(flow(CANARY, batch(2, "Smoking"))) == 2

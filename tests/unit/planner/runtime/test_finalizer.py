@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from services.planner.runtime.command_replies import send
-from services.planner.runtime.finalizer import Finalizer, farewell
+from services.planner.runtime.finalizer import Finalizer, terminal_reply
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
 from shared.domain import deployflow as df
 from shared.domain.replies import DeployCommandReply, Result
@@ -47,7 +47,7 @@ def read(body: Json) -> DeployFlow:
 
 
 def test_the_end_is_told_as_the_status_says_it() -> None:
-    found = farewell(read(flow(ASKED)))
+    found = terminal_reply(read(flow(ASKED)))
     assert found is not None
     assert (found.topic, found.at) == ("paas.replies", ENDED["finishedAt"])
     assert found.reply.model_dump(mode="json") == {
@@ -66,7 +66,7 @@ def test_the_end_is_told_as_the_status_says_it() -> None:
     ids=["nobody asked", "no command", "no topic", "no name of a topic"],
 )
 def test_nothing_is_told_where_nobody_can_be(annotations: Json) -> None:
-    assert farewell(read(flow(annotations))) is None
+    assert terminal_reply(read(flow(annotations))) is None
 
 
 class Surroundings:
@@ -113,7 +113,7 @@ class Surroundings:
         return Finalizer(cast("Client", self), cast("Kafka", self), self.flows)
 
     async def until_looked(self, ends: Finalizer, condition: Callable[[], object]) -> None:
-        looking = asyncio.create_task(ends.look_forever())
+        looking = asyncio.create_task(ends.check_forever())
         try:
             await until(condition)
         finally:
@@ -135,7 +135,7 @@ async def test_what_an_earlier_planner_left_is_found_and_told_before_it_is_let_g
 
 
 async def test_while_kafka_is_away_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.planner.runtime.finalizer.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("services.planner.runtime.finalizer.CHECK_SECONDS", 0.01)
     there = Surroundings(ASKED)
     there.away = True
     ends = there.ends()

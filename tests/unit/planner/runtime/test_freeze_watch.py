@@ -31,7 +31,7 @@ class Flows:
     def __init__(self) -> None:
         self.looked: list[str] = []
 
-    def look_at_waiting(self, namespace: str) -> None:
+    def recheck_waiting(self, namespace: str) -> None:
         self.looked.append(namespace)
 
 

@@ -12,10 +12,10 @@ from services.planner.runtime.release_gauges import (
     BATCH,
     CANARY,
     CLEARED_SECONDS,
-    QUIET,
+    NO_ALERT,
+    AlertState,
     ReleaseGauges,
-    Standing,
-    standing,
+    alert_state,
 )
 from shared.domain.deploy_commands import CommandType
 from shared.domain.topics import Key
@@ -26,8 +26,8 @@ FAILED = "triton_flow_batch_failed"
 Labels = frozenset[tuple[str, str]]
 
 
-def where(world: World) -> Standing:
-    return standing(world.instance, world.flow(NEW))
+def where(world: World) -> AlertState:
+    return alert_state(world.instance, world.flow(NEW))
 
 
 def failing(**strategy: Any) -> World:
@@ -37,7 +37,7 @@ def failing(**strategy: Any) -> World:
 
 
 def test_a_batch_that_fails_is_told_with_its_reason() -> None:
-    assert where(failing()) == Standing(True, "SmokeFailed", "CrashLoopBackOff")
+    assert where(failing()) == AlertState(True, "SmokeFailed", "CrashLoopBackOff")
 
 
 @pytest.mark.parametrize("decided", [CommandType.CANCEL, CommandType.RETRY])
@@ -46,7 +46,7 @@ def test_it_is_over_as_soon_as_somebody_has_decided(decided: CommandType) -> Non
     world.silent |= {"surge", "cancel"}
     world.steer(NEW, decided)
     assert not world.flow(NEW).phase.finished
-    assert where(world) == QUIET
+    assert where(world) == NO_ALERT
 
 
 def test_what_ends_by_itself_waits_for_nobody() -> None:
@@ -54,35 +54,35 @@ def test_what_ends_by_itself_waits_for_nobody() -> None:
     world.silent.add("cancel")
     world.fail()
     assert world.flow(NEW).failed
-    assert where(world) == QUIET
+    assert where(world) == NO_ALERT
 
 
 def test_a_batch_past_its_progress_deadline_is_told_apart() -> None:
     world = starting(4, progressDeadlineSeconds=30)
     world.wait(31_000)
-    assert where(world) == Standing(True, "SmokeFailed", "ProgressDeadlineExceeded", overdue=True)
+    assert where(world) == AlertState(True, "SmokeFailed", "ProgressDeadlineExceeded", overdue=True)
 
 
 def test_since_when_a_canary_waits_at_each_of_its_gates() -> None:
     world = create(5, batchSize=2, canary=1)
     smoked = world.now
     world.wait(60_000)
-    assert where(world) == Standing(gate=CANARY, waits=smoked / 1000)
+    assert where(world) == AlertState(gate=CANARY, waits=smoked / 1000)
     press_next(world)
     pulled_in = world.now
     world.wait(60_000)
-    assert where(world) == Standing(gate=CANARY, waits=pulled_in / 1000)
+    assert where(world) == AlertState(gate=CANARY, waits=pulled_in / 1000)
     press_next(world)
     finished = world.now
     world.wait(60_000)
-    assert where(world) == Standing(gate=CANARY, waits=finished / 1000)
+    assert where(world) == AlertState(gate=CANARY, waits=finished / 1000)
 
 
 def test_since_when_a_batch_by_hand_waits() -> None:
     world = update(4, batchSize=2, mode="manual")
     finished = world.now
     world.wait(60_000)
-    assert where(world) == Standing(gate=BATCH, waits=finished / 1000)
+    assert where(world) == AlertState(gate=BATCH, waits=finished / 1000)
 
 
 def test_a_gate_of_which_only_status_is_left_is_waited_at_since_its_batch_began() -> None:
@@ -96,9 +96,9 @@ def test_a_gate_of_which_only_status_is_left_is_waited_at_since_its_batch_began(
 def test_since_when_a_command_has_no_answer() -> None:
     world = without_answer("surge")
     given = world.now
-    assert where(world) == QUIET
+    assert where(world) == NO_ALERT
     world.wait(60_000)
-    assert where(world) == Standing(unanswered=given / 1000)
+    assert where(world) == AlertState(unanswered=given / 1000)
 
 
 class Cache:
@@ -116,7 +116,7 @@ class Cache:
         body = self.world.seen(name)
         return None if self.gone else msgspec.convert({**body, "metadata": _meta(body)}, DeployFlow)
 
-    def ended_after(self, time: str) -> list[DeployFlow]:
+    def finished_after(self, time: str) -> list[DeployFlow]:
         flows = [self.get("", name) for name in self.world.flows]
         return [flow for flow in flows if flow and flow.finished and flow.status["finishedAt"] > time]
 
