@@ -22,6 +22,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from shared.domain.json_types import Json
+
 if __name__ == "__main__":
     # started as a script: the folder above is not on the path then
     root = Path(__file__).resolve().parents[1]
@@ -59,7 +61,6 @@ examples:
   python bench/api.py --real
   python bench/api.py --flows 100 --seconds 3 -o json
 """
-Json = dict[str, Any]
 
 
 class Times(NamedTuple):

@@ -17,9 +17,10 @@ from typing import Any, Final, NamedTuple, Protocol
 from bench.errors import BenchError
 from bench.following import follow
 from bench.progress import during
-from bench.workloads import NAMESPACE, SET_LABEL, V1, V2, Json, Workload, template
+from bench.workloads import NAMESPACE, SET_LABEL, V1, V2, Workload, template
 from shared.domain.deploy_commands import deployflow_name, manifest
 from shared.domain.deployflow import Action, Application, DeployFlowSpec, Mode, UpdateStrategy
+from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS, Client
 
 GIVE_UP_SECONDS: Final = 600.0

@@ -20,6 +20,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from shared.domain.json_types import Json
+
 if __name__ == "__main__":
     # started as a script: the folder above is not on the path then
     root = Path(__file__).resolve().parents[1]
@@ -64,7 +66,6 @@ examples:
   python bench/events.py
   python bench/events.py --events 50000 --seconds 10 -o json
 """
-Json = dict[str, Any]
 
 
 class LogStack:

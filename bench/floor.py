@@ -26,11 +26,13 @@ import msgspec
 import uvloop
 import yaml
 
+from shared.domain.json_types import Json
+
 if __name__ == "__main__":
     # started as a script: the folder above is not on the path then
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.workloads import APPLICATION_LABEL, NAMESPACE, SET_LABEL, V1, V2, Json, Workload, template
+from bench.workloads import APPLICATION_LABEL, NAMESPACE, SET_LABEL, V1, V2, Workload, template
 
 AGENT: Final = "triton-bench-floor"
 GATE: Final = "apps.triton.io/ready"

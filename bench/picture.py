@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
+
+from shared.domain.json_types import Json
 
 if __name__ == "__main__":
     # started as a script: the folder above is not on the path then
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.legs import LEGS
-
-Json = dict[str, Any]
 
 COLOURS: Final = {
     "first": "#4e79a7",

@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from bench.demo import DemoMeasured
 from bench.legs import LEGS
 from bench.measure import FLOOR, TRITON, Measured, Run
 from bench.workloads import WORKLOADS
 from sandbox.environment import SERVICES
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 READY_SECONDS: Final = 8.0
 DEMO_SECONDS: Final = 60.0

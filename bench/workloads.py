@@ -5,9 +5,9 @@ Both sides get pods of one template and batches of one size, so that what differ
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 NAMESPACE: Final = "default"
 SET_LABEL: Final = "triton-bench/set"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from shared.domain.deploy_commands import DeployCommand
 from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.json_types import Json
 from shared.releases.specs import Known
 
 if TYPE_CHECKING:
     from cli.manifests import Document
     from triton_client import AsyncTriton, DeployFlow
-
-Json = dict[str, Any]
 
 
 class NewRelease(NamedTuple):

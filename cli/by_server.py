@@ -18,6 +18,7 @@ from services.planner.views.plan_preview import refusal_object
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import CommandType, DeployCommand
 from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.event_store.interface import Query, dataset
 from shared.releases import specs
@@ -27,7 +28,6 @@ from triton_client import AsyncTriton, DeployFlow, TritonError
 
 RETRIES: Final = 3
 PAGE: Final = 1000
-Json = dict[str, Any]
 
 
 def client(server: str, where: Where) -> AsyncTriton:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from cli.exits import BadInput, Failure
 from shared.domain.deployflow import FREEZE_WINDOWS, INSTANCE_LABEL
+from shared.domain.json_types import Json
 from shared.errors import ConfigError, Unavailable
 from shared.kube.client import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiError, Client
 from shared.releases.history import age
@@ -21,7 +22,6 @@ ANSWER_SECONDS: Final = 8.0
 
 _USUAL: Final = Path("~/.kube/config").expanduser()
 
-Json = dict[str, Any]
 T = TypeVar("T")
 
 

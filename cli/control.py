@@ -9,15 +9,15 @@ from __future__ import annotations
 import getpass
 import os
 import uuid
-from typing import Any, Final
+from typing import Final
 
 from cli.connection import Cluster
 from cli.exits import Failure
 from shared.domain.deploy_commands import CommandType, DeployCommand, Target, change, patch
 from shared.domain.deployflow import BatchPhase
+from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS, ApiError
 
-Json = dict[str, Any]
 ATTEMPTS: Final = 10
 """Each conflict means that somebody else's write came first; ten in a row do not happen to a person."""
 

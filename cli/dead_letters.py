@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import typer
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -24,12 +24,12 @@ from pydantic import ValidationError
 from cli.exits import BadInput, Failure
 from cli.output import Format, show, table
 from shared.domain import topics
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.messaging.kafka import connection
 from shared.settings import Settings, unfit
 
 T = TypeVar("T")
-Json = dict[str, Any]
 
 CONNECT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 10.0

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,10 +18,9 @@ from cli.log_text import seconds, span, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump, table
 from shared.domain.deployflow import FlowPhase
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.event_store import Query, Stream
-
-Json = dict[str, Any]
 
 COLUMNS = (
     "RELEASE",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from cli import control, manifests, planning, watching
 from cli.backend import NewRelease
@@ -13,11 +12,10 @@ from cli.output import note, now
 from services.planner.views.plan_preview import assume
 from shared.domain.deploy_commands import DeployCommand
 from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS
 from shared.releases import specs
 from shared.releases.specs import Known
-
-Json = dict[str, Any]
 
 
 class InCluster:

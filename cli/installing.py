@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from cli.connection import Cluster
 from cli.exits import Failure
+from shared.domain.json_types import Json
 from shared.kube.client import CRDS, ApiError
 
-Json = dict[str, Any]
 _ATTEMPTS: Final = 5
 
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NamedTuple, Protocol
+from typing import Annotated, Final, NamedTuple, Protocol
 
 import typer
 from pydantic import ValidationError
@@ -18,11 +18,10 @@ from cli.log_text import Line, LogText, Tone, is_of, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, dump
 from shared.domain.deployflow import FlowPhase
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.event_store import Query, Stream, open_store
 from shared.settings import Settings, unfit
-
-Json = dict[str, Any]
 
 POLL_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 2.0

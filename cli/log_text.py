@@ -10,13 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shared.domain.deployflow import FlowPhase
+from shared.domain.json_types import Json
 from shared.domain.messages import PodTransition
 from shared.event_store import Stream, dataset
-
-Json = dict[str, Any]
 
 
 class Tone(StrEnum):

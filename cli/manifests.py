@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from cli.connection import Cluster
 from cli.control import new_request_id
 from cli.exits import BadInput, Failure
 from shared.domain.deploy_commands import requested
 from shared.domain.deployflow import API_VERSION, KIND, DeployFlowSpec, problems
+from shared.domain.json_types import Json
 from shared.kube.client import ApiError, Resource
 
-Json = dict[str, Any]
 STDIN: Final = "-"
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.backend import NewRelease
 from cli.output import note
 from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.json_types import Json
 from shared.releases import specs
 from shared.releases.specs import Known
 
 if TYPE_CHECKING:
     from triton_client import AsyncTriton, DeployFlow
-
-Json = dict[str, Any]
 
 
 def update(instance: str, wish: specs.Wish, freeze_override: str) -> NewRelease:

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.output import Format
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 NAME_HELP = "A DeployFlow, or an instance: then its current release (the unfinished one, else the newest)."
 

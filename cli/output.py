@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-Json = dict[str, Any]
-
 
 class Format(StrEnum):
     JSON = "json"

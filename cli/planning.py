@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from cli.output import table
 from services.planner.views.plan_preview import Assumption, count_of, make, plan_object, refusal_object
 from shared.domain.deployflow import FREEZE_OVERRIDE, SHRINKING, Action, DeployFlowSpec
 from shared.domain.freeze_windows import HELD_BACK, in_force, read
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 _GATES = {
     "Start": "next to start it",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from cli.exits import FAILED, BadInput, Failure
 from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where
 from cli.output import note, now, show
+from shared.domain.json_types import Json
 
 if TYPE_CHECKING:
     from cli.backend import Backend
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from shared.domain.deploy_commands import CommandType, Target
     from shared.domain.deployflow import BatchPhase, DeployFlowSpec
 
-Json = dict[str, Any]
 T = TypeVar("T")
 
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from cli.output import age, clock, parse_time, table
 from shared.domain.deployflow import FailureReason
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 COUNTED = ("Pending", "Running", "Ready", "Failed")
 _COUNTED_AS = {"ContainersReady": "Running"}

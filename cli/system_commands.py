@@ -7,18 +7,18 @@ import importlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.exits import BadInput
 from cli.options import Kubeconfig, Output, State, Where, server_of
 from cli.output import Format, note, show
+from shared.domain.json_types import Json
 
 if TYPE_CHECKING:
     from sandbox.environment import Sandbox, Stack
 
-Json = dict[str, Any]
 Real = Annotated[
     bool,
     typer.Option(

@@ -10,12 +10,13 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cli.connection import Cluster
 from cli.exits import Failure
 from cli.output import note
 from cli.rendering import Batch, Progress, changes, counted, heading, progress
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from cli.backend import Backend
 
-Json = dict[str, Any]
 SILENCE_SECONDS: Final = 90.0
 RETRY_SECONDS: Final = 1.0
 _SHOWN_PODS: Final = 12

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
+
 FOLDER: Final = Path(__file__).parents[1] / "deploy" / "grafana"
 _VARIABLE: Final = re.compile(r"\$\{(\w+)[^}]*\}|\$(\w+)")
 _SELECTED: Final = re.compile(r"\{([^}]*)\}")

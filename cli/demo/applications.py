@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from shared.domain.deployflow import API_VERSION, KIND, Application
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 NGINX: Final = "12122-sample-10010"
 NGINX_FLOW: Final = f"{NGINX}-df"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from cli.demo.witness import Seen
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 EVENTS: Final = ("BatchStarted", "BatchSmoking", "BatchSmoked", "BatchBaking", "BatchBaked", "BatchFinished")
 """The events of a batch that succeeds, in this order."""

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cli.connection import Cluster, Place, connect
 from cli.demo import applications as apps
@@ -24,6 +24,7 @@ from cli.rendering import progress, status_of
 from cli.watching import follow
 from services.planner.views.plan_preview import assume
 from shared.domain.deploy_commands import CommandType
+from shared.domain.json_types import Json
 from shared.event_store import EventStore, Query, Stream, open_store
 from shared.kube.client import CLONESETS, DEPLOYFLOWS
 from shared.releases import history
@@ -33,7 +34,6 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from sandbox.environment import Stack
 
-Json = dict[str, Any]
 
 RELEASE_SECONDS: Final = 90.0
 """The time limit of a release, five times what it takes; a stuck one ends the demo with its status."""

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 
@@ -14,8 +13,8 @@ from cli.demo.checks import Check
 from cli.log_text import Line
 from cli.output import Format, show, table
 from cli.watching import LiveScreen, PlainScreen, Screen
+from shared.domain.json_types import Json
 
-Json = dict[str, Any]
 _MB = 1 << 20
 
 

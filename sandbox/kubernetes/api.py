@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.domain.json_types import Json
+
 from . import errors
 from .causes import Cause
 from .errors import ApiError
-from .objects import Json, is_terminating, random_suffix, timestamp, with_metadata
+from .objects import is_terminating, random_suffix, timestamp, with_metadata
 from .resources import Registry, Resource
 from .store import Record, Store
 from .strategies import Strategy, check_kind

@@ -11,7 +11,9 @@ import ipaddress
 import random
 from typing import NamedTuple
 
-from .objects import Json, annotations_of
+from shared.domain.json_types import Json
+
+from .objects import annotations_of
 
 BEHAVIOUR = "sandbox.triton.io/behaviour"
 START_SECONDS = "sandbox.triton.io/start-seconds"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.domain.json_types import Json
+
 from .causes import Cause
 from .cloneset_arithmetic import scaled
 from .errors import denied_by_webhook
-from .objects import Json, controller_of, is_terminating
+from .objects import controller_of, is_terminating
 from .pod_defaults import pod_template, template_causes
 from .selectors import from_spec, matches
 from .store import Store

@@ -12,13 +12,14 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.domain.json_types import Json
+
 from .api import Api
 from .builtins import PODS
 from .cloneset_arithmetic import DEFAULT_MAX_UNAVAILABLE, PodView, Steps, Wanted, partition_of, steps
 from .cloneset_revisions import HASH_LABEL, Revisions, owner_reference
 from .errors import ApiError
 from .objects import (
-    Json,
     condition_of,
     is_terminating,
     is_true,

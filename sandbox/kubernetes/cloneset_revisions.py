@@ -11,9 +11,11 @@ import zlib
 
 import msgspec
 
+from shared.domain.json_types import Json
+
 from .api import Api
 from .builtins import CONTROLLER_REVISIONS
-from .objects import SUFFIX_ALPHABET, Json, name_of, namespace_of, uid_of
+from .objects import SUFFIX_ALPHABET, name_of, namespace_of, uid_of
 from .store import Record
 
 HASH_LABEL = "controller-revision-hash"

@@ -16,6 +16,8 @@ from typing import Self
 import yaml
 from aiohttp import web
 
+from shared.domain.json_types import Json
+
 from .api import Api
 from .builtins import BUILT_IN, DEFINITIONS, NAMESPACES, NODES, PODS, SECRETS, SERVICE_ACCOUNTS, SERVICES
 from .cloneset_admission import CloneSetStrategy
@@ -24,7 +26,7 @@ from .definitions import Definitions
 from .endpoints import EndpointsController
 from .garbage import GarbageCollector
 from .kubelet import Kubelet, Timing
-from .objects import Json, timestamp
+from .objects import timestamp
 from .recorder import KEPT, Recorder
 from .resources import Registry
 from .server import Server, Settings

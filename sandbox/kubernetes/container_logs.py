@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shared.domain.json_types import Json
+
 from .errors import bad_request
-from .objects import Json, annotations_of, name_of
+from .objects import annotations_of, name_of
 from .requests import is_true, number
 
 LOG = "sandbox.triton.io/log"

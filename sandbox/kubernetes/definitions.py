@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
+from shared.domain.json_types import Json
+
 from .api import Api
 from .builtins import DEFINITIONS
-from .objects import Json
 from .resources import Column, Registry, Resource
 from .schema import Schema
 from .store import Event

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .objects import Json
+from shared.domain.json_types import Json
+
 from .resources import Registry, Resource
 
 VERSION: Json = {

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from shared.domain.json_types import Json
+
 from .api import Api
 from .builtins import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
-from .objects import Json, condition_of, is_terminating, is_true, labels_of, name_of, namespace_of, uid_of
+from .objects import condition_of, is_terminating, is_true, labels_of, name_of, namespace_of, uid_of
 from .selectors import from_labels, matches
 from .store import Event, Record
 

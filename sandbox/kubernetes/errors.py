@@ -6,8 +6,9 @@ up (Invalid), and kubectl prints `message` as it is, so the words follow the rea
 
 from __future__ import annotations
 
+from shared.domain.json_types import Json
+
 from .causes import Cause
-from .objects import Json
 from .resources import Resource
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
+from shared.domain.json_types import Json
+
 from .api import Api
 from .builtins import NAMESPACES, PODS
-from .objects import Json, is_terminating, name_of, namespace_of, owner_uids, uid_of, with_metadata
+from .objects import is_terminating, name_of, namespace_of, owner_uids, uid_of, with_metadata
 from .resources import Resource
 from .store import Event, Record
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from .objects import Json
+from shared.domain.json_types import Json
 
 EXTENSION_SECONDS = 2.0
 """The least time for a container to stop, after hooks that took the whole grace period."""

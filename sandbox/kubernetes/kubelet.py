@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shared.domain.json_types import Json
+
 from . import hooks, pod_states
 from .api import Api
 from .behaviours import Behaviour, Span, behaviour_of
 from .builtins import NODES, PODS
-from .objects import Json, is_terminating, is_true, name_of, namespace_of, uid_of
+from .objects import is_terminating, is_true, name_of, namespace_of, uid_of
 from .pod_defaults import Addresses
 from .recorder import Recorder
 from .store import Event

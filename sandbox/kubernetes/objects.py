@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """The letters Kubernetes itself uses in generated names: no vowels, so that no words come out."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.domain.json_types import Json
+
 from .errors import ApiError, bad_request
-from .objects import Json, copied
+from .objects import copied
 
 MERGE_KEYS: dict[str, tuple[str, ...]] = {
     "conditions": ("type",),

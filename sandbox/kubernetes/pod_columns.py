@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .objects import Json, is_terminating
+from shared.domain.json_types import Json
+
+from .objects import is_terminating
 from .resources import Column
 
 POD_COLUMNS = (

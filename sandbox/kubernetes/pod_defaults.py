@@ -9,8 +9,9 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from shared.domain.json_types import Json
+
 from .causes import Cause
-from .objects import Json
 
 _POD_SPEC: Json = {
     "restartPolicy": "Always",

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from shared.domain.json_types import Json
+
 from .cloneset_arithmetic import PodView
-from .objects import Json, annotations_of, condition_of, is_true
+from .objects import annotations_of, condition_of, is_true
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}

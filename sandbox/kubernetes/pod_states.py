@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .objects import Json, condition_of, is_terminating, is_true, timestamp, with_condition
+from shared.domain.json_types import Json
+
+from .objects import condition_of, is_terminating, is_true, timestamp, with_condition
 
 CRASH_MESSAGE = "the sandbox lets this container crash: its image tag or an annotation says so"
 

@@ -10,8 +10,9 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+from shared.domain.json_types import Json
+
 from .errors import unsupported_media_type
-from .objects import Json
 
 MAGIC = b"k8s\x00"
 

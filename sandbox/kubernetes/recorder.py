@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from shared.domain.json_types import Json
+
 from .builtins import EVENTS
-from .objects import Json, timestamp
+from .objects import timestamp
 from .store import Store
 
 KEPT = 2_000

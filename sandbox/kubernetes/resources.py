@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .objects import Json
+from shared.domain.json_types import Json
+
 from .schema import Schema
 
 GroupVersion = tuple[str, str]

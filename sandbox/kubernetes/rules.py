@@ -14,8 +14,9 @@ import celpy
 from celpy.adapter import json_to_cel
 from celpy.evaluation import CELEvalError
 
+from shared.domain.json_types import Json
+
 from .causes import Cause
-from .objects import Json
 
 _REASONS = {"FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"}
 _WORDS = {

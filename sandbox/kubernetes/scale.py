@@ -4,9 +4,11 @@ Scale.
 
 from __future__ import annotations
 
+from shared.domain.json_types import Json
+
 from .causes import Cause
 from .errors import invalid
-from .objects import Json, lookup, timestamp
+from .objects import lookup, timestamp
 from .resources import Resource
 
 

@@ -12,8 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from shared.domain.json_types import Json
+
 from .causes import Cause
-from .objects import Json, copied, encode, parsed_time
+from .objects import copied, encode, parsed_time
 from .rules import Rule, type_name
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -10,8 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from shared.domain.json_types import Json
+
 from .errors import bad_request
-from .objects import Json, lookup
+from .objects import lookup
 
 
 class Requirement(NamedTuple):

@@ -17,6 +17,8 @@ import msgspec
 import yaml
 from aiohttp import web
 
+from shared.domain.json_types import Json
+
 from . import discovery, errors, patches, protobuf
 from .api import Api, Options
 from .audit import Audit
@@ -24,7 +26,7 @@ from .container_logs import log_text
 from .definitions import plain
 from .errors import ApiError
 from .lists import Lists, list_body, list_metadata
-from .objects import Json, encode
+from .objects import encode
 from .requests import (
     Target,
     is_true,

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from shared.clock import now_milliseconds
+from shared.domain.json_types import Json
 
-from .objects import Json, encode, owner_uids, with_metadata
+from .objects import encode, owner_uids, with_metadata
 
 
 def first_version() -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.domain.json_types import Json
+
 from .causes import Cause
 from .errors import bad_request
-from .objects import Json, timestamp
+from .objects import timestamp
 from .pod_defaults import Addresses, forbidden_changes, pod_spec, template_causes
 from .schema import Schema
 

@@ -7,8 +7,10 @@ import random
 
 from aiohttp import web
 
+from shared.domain.json_types import Json
+
 from .errors import ApiError, bad_request
-from .objects import Json, encode
+from .objects import encode
 from .requests import Target, is_true, number, scope_of, wants_table
 from .store import Record, Store
 from .tables import Table

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from .objects import Json, encode, parsed_time
+from shared.domain.json_types import Json
+
+from .objects import encode, parsed_time
 from .pod_columns import POD_COLUMNS, pod_cells
 from .resources import Column, Resource
 from .store import Record

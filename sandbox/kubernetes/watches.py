@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from shared.domain.json_types import Json
+
 from .errors import ApiError, expired
-from .objects import Json, encode
+from .objects import encode
 from .selectors import FieldSelector, Selector, fields_match, matches
 from .store import Collection, Event, Record, Store
 

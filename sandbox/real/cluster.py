@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
@@ -14,6 +14,7 @@ from sandbox.real import cache
 from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster_build import Binaries, provide
 from sandbox.real.probes import answers
+from shared.domain.json_types import Json
 
 CLUSTER: Final = ("etcd", "apiserver", "controller-manager", "scheduler", "kruise", "kwok")
 AUDIT: Final = Path("real", "cluster", "audit.log")
@@ -27,7 +28,6 @@ _CONTROLLERS: Final = (
     "garbage-collector-controller,namespace-controller,endpoints-controller,endpointslice-controller,"
     "serviceaccount-controller,serviceaccount-token-controller,replicaset-controller,deployment-controller,disruption-controller"
 )
-Json = dict[str, Any]
 
 
 class Cluster:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from services.events.document_fields import (
     Fact,
-    Json,
     action_name,
     event_fields,
     reason_fields,
@@ -13,6 +12,7 @@ from services.events.document_fields import (
     sentence,
     timing_fields,
 )
+from shared.domain.json_types import Json
 from shared.domain.messages import About, CloneSetEvent, ClusterEvent, ContainerLog
 from shared.event_store import Stream
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from shared.domain.json_types import Json
 from shared.domain.messages import AppRef, FlowRef
 from shared.event_store import Stream, from_ms
-
-Json = dict[str, Any]
 
 
 class Fact(NamedTuple):

@@ -12,9 +12,10 @@ from functools import cache
 from typing import Final
 
 from services.events.cluster_documents import cloneset_fact, cluster_event_fact, container_log_fact
-from services.events.document_fields import Fact, Json
+from services.events.document_fields import Fact
 from services.events.flow_documents import flow_fact
 from services.events.pod_documents import pod_facts
+from shared.domain.json_types import Json
 from shared.domain.messages import (
     CloneSetEvent,
     ClusterEvent,

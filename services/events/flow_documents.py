@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from services.events.document_fields import (
     Fact,
-    Json,
     action_name,
     event_fields,
     reason_fields,
@@ -14,6 +13,7 @@ from services.events.document_fields import (
     timing_fields,
 )
 from shared.domain.deployflow import BatchPhase, FlowPhase
+from shared.domain.json_types import Json
 from shared.domain.messages import AppRef, FlowEvent
 from shared.event_store import Stream
 

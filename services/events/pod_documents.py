@@ -7,7 +7,6 @@ from typing import Final
 
 from services.events.document_fields import (
     Fact,
-    Json,
     event_fields,
     reason_fields,
     release_fields,
@@ -15,6 +14,7 @@ from services.events.document_fields import (
     sentence,
     timing_fields,
 )
+from shared.domain.json_types import Json
 from shared.domain.messages import PodFact, PodGone, PodsSeen, PodTransition, Transition
 from shared.event_store import Stream
 

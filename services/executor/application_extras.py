@@ -6,13 +6,12 @@ A release that does not set them leaves those of the CloneSet.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from shared.domain.deployflow import Application
+from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
 
-Json = dict[str, Any]
 CLAIMS = "volumeClaimTemplates"
 
 

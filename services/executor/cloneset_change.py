@@ -15,10 +15,10 @@ from services.executor import application_extras
 from shared.domain import deployflow as df
 from shared.domain import messages as m
 from shared.domain.deployflow import READINESS_GATE, Application
+from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet, facts_of
 
-Json = dict[str, Any]
 T = TypeVar("T", dict[str, Any], list[Any])
 
 TRITON_STRATEGY: Json = {"paused": True, "maxSurge": 0, "maxUnavailable": "100%"}

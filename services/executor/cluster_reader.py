@@ -7,7 +7,8 @@ from typing import Final
 import msgspec
 
 from shared.domain import messages as m
-from shared.kube.client import CLONESETS, DEPLOYFLOWS, PAGE, PODS, ApiError, Client, Json
+from shared.domain.json_types import Json
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, PAGE, PODS, ApiError, Client
 from shared.kube.clonesets import CloneSet
 from shared.kube.pods import Pod
 from shared.kube.reflector import ListMeta, milliseconds

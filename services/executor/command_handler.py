@@ -27,9 +27,10 @@ from services.executor.guarded_write import guarded, have_same_guards
 from services.executor.prestop_hooks import with_hooks
 from shared.domain import messages as m
 from shared.domain.deployflow import FailureReason
+from shared.domain.json_types import Json
 from shared.domain.record import Record
 from shared.errors import Unavailable
-from shared.kube.client import CLONESETS, JSON, ApiError, Client, Json
+from shared.kube.client import CLONESETS, JSON, ApiError, Client
 from shared.kube.clonesets import CloneSet, facts_of
 from shared.kube.reflector import Reflector
 from shared.messaging.kafka import Kafka, decode

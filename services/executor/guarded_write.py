@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
-
-Json = dict[str, Any]
 
 _SEQUENCE: Final = "/metadata/annotations/" + cs.SEQUENCE.replace("/", "~1")
 

@@ -12,9 +12,8 @@ from services.executor.cloneset_change import BadTemplate
 from shared.domain import messages as m
 from shared.domain.deployflow import containers_of
 from shared.domain.graceful_exit import GRACEFUL_SHUTDOWN, drain_of, number
+from shared.domain.json_types import Json
 from shared.kube.clonesets import CloneSet
-
-Json = dict[str, Any]
 
 PATH: Final = "/gracefully_shutdown"
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from shared.domain.deployflow import READINESS_GATE
 from shared.domain.graceful_exit import DRAINED
+from shared.domain.json_types import Json
 from shared.domain.messages import Gate
 from shared.kube.clonesets import NO_PULL_IN, CloneSet
 from shared.kube.pods import Pod, drain_message, gate_message
-
-Json = dict[str, Any]
 
 OPENED = "PulledIn"
 CLOSED = "PulledOut"

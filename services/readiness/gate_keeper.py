@@ -21,10 +21,11 @@ from services.readiness.gate_decisions import (
 )
 from shared.clock import now_milliseconds
 from shared.domain import messages as m
+from shared.domain.json_types import Json
 from shared.domain.record import Record
 from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.kube.client import CLONESETS, PODS, STRATEGIC, ApiError, Client, Json
+from shared.kube.client import CLONESETS, PODS, STRATEGIC, ApiError, Client
 from shared.kube.clonesets import CloneSet
 from shared.kube.pods import Pod
 from shared.kube.reflector import Reflector

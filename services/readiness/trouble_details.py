@@ -14,18 +14,17 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from services.readiness.pod_facts import FAILED_WAITING, NO_DETAIL, Detail, has_failed
 from shared.clock import now_milliseconds
+from shared.domain.json_types import Json
 from shared.domain.messages import ContainerLog, FlowRef, Gate
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import EVENTS, ApiError, Client
 from shared.kube.pods import ContainerStatus, Pod
 from shared.messaging.coalescing_queue import CoalescingQueue
-
-Json = dict[str, Any]
 
 PODS_OF_A_REVISION: Final = 5
 """As many as the message of a failed batch lists."""

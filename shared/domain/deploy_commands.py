@@ -11,16 +11,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from shared.domain import deployflow as df
 from shared.domain.deployflow import BatchPhase, FlowPhase
+from shared.domain.json_types import Json
 
 REMEMBERED: Final = 20
 """So many requests a DeployFlow remembers: far more than a repeated delivery brings back."""
-Json = dict[str, Any]
 FlowName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
 ]

@@ -26,13 +26,13 @@ from elasticsearch import (
     UnsupportedProductError,
 )
 
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.event_store import templates
 from shared.event_store.interface import (
     SORT,
     Document,
     Interrupted,
-    Json,
     Query,
     Refused,
     Stream,

@@ -9,7 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from shared.event_store.interface import Document, Json, Stream
+from shared.domain.json_types import Json
+from shared.event_store.interface import Document, Stream
 from shared.event_store.templates import fields, mapping
 
 LONGEST_ID: Final = 512

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.settings import Settings
-
-Json = dict[str, Any]
 
 
 class Stream(StrEnum):

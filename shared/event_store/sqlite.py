@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.event_store.fitting import misfit
-from shared.event_store.interface import SORT, Document, Json, Query, Refused, Stream, index_name, timestamp
+from shared.event_store.interface import SORT, Document, Query, Refused, Stream, index_name, timestamp
 from shared.event_store.meters import count
 from shared.settings import Settings
 

@@ -10,12 +10,11 @@ comes. Replicas, shards, codec and so on are for `CUSTOM`, an administrator's ow
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from shared.domain.json_types import Json
 from shared.event_store.interface import Stream, dataset
 from shared.settings import Settings
-
-Json = dict[str, Any]
 
 VERSION: Final = 3
 """Raise it with every change below: a higher version replaces a lower one, never the other way round."""

@@ -22,9 +22,9 @@ import aiohttp
 from prometheus_client import Counter
 from yaml import YAMLError
 
+from shared.domain.json_types import Json
 from shared.errors import ConfigError, Unavailable
 
-Json = dict[str, Any]
 Body = Json | list[Json]
 """An object, a merge patch, or the operations of a JSON patch."""
 

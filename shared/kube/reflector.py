@@ -18,8 +18,9 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 from prometheus_client import Counter
 
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
-from shared.kube.client import PAGE, ApiError, Client, Json, Resource
+from shared.kube.client import PAGE, ApiError, Client, Resource
 
 BACKOFF_SECONDS: Final = (0.2, 10.0)
 WATCH_SECONDS: Final = 300

@@ -19,10 +19,9 @@ from shared.domain import messages as m
 from shared.domain import topics
 from shared.domain.deploy_commands import DeployCommand
 from shared.domain.deployflow import BatchPhase, FlowPhase, PodPhase
+from shared.domain.json_types import Json
 from shared.domain.replies import DeployCommandReply, Result
 from shared.settings import Settings
-
-Json = dict[str, Any]
 
 VERSION: Final = "1.0.0"
 """Of the messages; the first number is the `version` that each of ours carries."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import Refusal
 from shared.domain.deployflow import FlowPhase
+from shared.domain.json_types import Json
 from shared.kube.clonesets import CloneSet
 
-Json = dict[str, Any]
 _OF_ONE_RELEASE: Final = df.inherited_by(df.InheritedBy.NONE)
 """Strategy fields that say where a release stood; a new one starts from its beginning."""
 _OF_THE_APPLICATION: Final = df.inherited_by(df.InheritedBy.ALL)

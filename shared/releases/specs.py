@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -17,9 +17,8 @@ from shared.domain.deployflow import (
     containers_of,
     problems,
 )
+from shared.domain.json_types import Json
 from shared.releases import history
-
-Json = dict[str, Any]
 
 
 class Unfit(Exception):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import yaml
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 PATIENCE = float(os.environ.get("TRITON_CONTRACT_PATIENCE", "15"))
 """Seconds to wait for something that has to happen; real clusters under load need more than the sandbox."""

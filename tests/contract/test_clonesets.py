@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from .kube import CLONESETS, PODS, Json, Kube, a_cloneset, a_pod, condition, name
+from shared.domain.json_types import Json
+
+from .kube import CLONESETS, PODS, Kube, a_cloneset, a_pod, condition, name
 
 HASH = "controller-revision-hash"
 

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from shared.domain.deployflow import DeployFlowSpec, DeployFlowStatus
+from shared.domain.json_types import Json
 from shared.kube.crd import crd
 
-from .kube import PATIENCE, Json, Kube
+from .kube import PATIENCE, Kube
 from .widgets import DEFINITIONS
 
 HERE = Path(__file__).parent

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .kube import CLONESETS, PODS, Json, Kube, a_cloneset, a_pod
+from shared.domain.json_types import Json
+
+from .kube import CLONESETS, PODS, Kube, a_cloneset, a_pod
 
 GET: Json = {"path": "/gracefully_shutdown", "port": 80}
 WRITTEN: Json = {"path": "/gracefully_shutdown", "port": 80, "scheme": "HTTP"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from .kube import GATE, JSON_PATCH, MERGE, PODS, STRATEGIC, Json, Kube, a_config, a_pod, condition
+from shared.domain.json_types import Json
+
+from .kube import GATE, JSON_PATCH, MERGE, PODS, STRATEGIC, Kube, a_config, a_pod, condition
 
 CONFIGS = "/api/v1/namespaces/{}/configmaps"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from .kube import GATE, PODS, Json, Kube, a_pod, condition, name
+from shared.domain.json_types import Json
+
+from .kube import GATE, PODS, Kube, a_pod, condition, name
 
 SERVICES = "/api/v1/namespaces/{}/services"
 ENDPOINTS = "/api/v1/namespaces/{}/endpoints"

@@ -11,7 +11,9 @@ from typing import Any
 import pytest_asyncio
 from kubernetes.aio import client, config
 
-from .kube import CLONESETS, GATE, PODS, Json, Kube, a_cloneset, a_pod, condition
+from shared.domain.json_types import Json
+
+from .kube import CLONESETS, GATE, PODS, Kube, a_cloneset, a_pod, condition
 from .widgets import a_widget
 
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from services.planner.model.state import Flow
 from shared.domain.deploy_commands import CommandType, DeployCommand, Refusal, Target, change
 from shared.domain.deployflow import FlowPhase
+from shared.domain.json_types import Json
 from tests.simulation.cluster import NAMESPACE
 from tests.simulation.world import World
 
-Json = dict[str, Any]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "commands-and-phases.md"
 BEGIN, END = "<!-- made by tests/docs/commands_and_phases.py -->", "<!-- end -->"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 import yaml
 
+from shared.domain.json_types import Json
 from tests.docs.blocks import ROOT
 
-Json = dict[str, Any]
 RULES = ROOT / "deploy" / "prometheus"
 PAGE = "docs/alerts.md"
 FILES = sorted(path.name for path in RULES.glob("*.yml"))

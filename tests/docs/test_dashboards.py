@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import yaml
 
-from tests.dashboards import DASHBOARDS, FOLDER, Dashboard, Json, Query, queries, used
+from shared.domain.json_types import Json
+from tests.dashboards import DASHBOARDS, FOLDER, Dashboard, Query, queries, used
 from tests.docs.blocks import ROOT
 
 RANGES = {"__range", "__rate_interval"}

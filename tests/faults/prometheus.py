@@ -9,19 +9,19 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
 
 from sandbox.process import free_port
+from shared.domain.json_types import Json
 from tests.system.releases import until
 
 INTERVAL: Final = "500ms"
 """Between two scrapes, and between two evaluations of the rules."""
 STOP_SECONDS: Final = 10.0
-Json = dict[str, Any]
 
 
 class Sample(NamedTuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from tests.contract.conftest import ROOT
 from tests.faults.prometheus import Prometheus, prometheus
@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180
 
 RULES = ROOT / "deploy" / "prometheus"
 NAMESPACE = "alerts"
-Json = dict[str, Any]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -24,6 +24,7 @@ from services.planner.api.protos import application_pb2 as apps
 from services.planner.api.protos import deployflow_pb2 as flows
 from services.planner.api.protos import pod_pb2 as pods
 from services.planner.api.reviews import ReviewedAccess, forbidden
+from shared.domain.json_types import Json
 from shared.kube.client import Client
 from shared.settings import Settings
 from tests.certificates import Files
@@ -33,7 +34,6 @@ from tests.system.releases import LONGEST, Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
-Json = dict[str, Any]
 HERE: Final = "api-rights"
 NAME: Final = "planner-with-login"
 NO_ROLE: Final = "no-role"

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,11 +14,11 @@ import yaml
 from sandbox.environment import SERVICES
 from sandbox.real.cache import made
 from sandbox.real.cluster_build import go_install
+from shared.domain.json_types import Json
 from tests.contract.conftest import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-Json = dict[str, Any]
 FILE = ROOT / "docker-compose.yml"
 VERSION = "2.16.2"
 BESIDE = {

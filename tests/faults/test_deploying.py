@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import Any
 
 import pytest
 import yaml
 
 from sandbox.environment import SERVICES, Sandbox
+from shared.domain.json_types import Json
 from tests.contract.conftest import ROOT
 
-Json = dict[str, Any]
 DEPLOY = ROOT / "deploy"
 NAMESPACE = "triton-system"
 

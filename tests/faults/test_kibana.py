@@ -15,11 +15,12 @@ from elasticsearch import AsyncElasticsearch
 
 from sandbox.environment import Sandbox
 from services.events.documents import documents
+from shared.domain.json_types import Json
 from shared.event_store import open_store
 from shared.settings import Settings
 from tests.kibana import kql
 from tests.kibana.document import QUESTIONS, Question
-from tests.kibana.objects import FILE, Json, Request, fields, read, requests
+from tests.kibana.objects import FILE, Request, fields, read, requests
 from tests.kibana.release import NAMESPACE, messages
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from tests.faults.disturbed import disturbed, saying
 from tests.faults.told import each_event_once
 from tests.system.history import History, recorded
@@ -16,7 +16,6 @@ from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
-Json = dict[str, Any]
 WANTED = 3
 UNANSWERED = ("waiting: Kubernetes at ", "failed calling webhook", "connection refused")
 WEBHOOK = 'admission webhook "vcloneset.kb.io" denied the request: '

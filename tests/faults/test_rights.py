@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import aiohttp
 import pytest
@@ -18,7 +18,6 @@ from tests.system.releases import Releases, deployflow
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
-Json = dict[str, Any]
 METHODS: Final = {
     "get": "GET",
     "list": "GET",

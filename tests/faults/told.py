@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from sandbox.environment import Sandbox
 from services.events.app import TOPICS
 from services.events.documents import documents
+from shared.domain.json_types import Json
 from shared.domain.messages import ADAPTERS
 from shared.errors import Unavailable
 from shared.event_store import Query, open_store
@@ -16,8 +16,6 @@ from shared.settings import Settings
 from tests.system.history import History
 from tests.system.records import read
 from tests.system.releases import NAMESPACE, until
-
-Json = dict[str, Any]
 
 
 async def each_event_once(sandbox: Sandbox, history: History, *, all_pods: bool = True) -> None:

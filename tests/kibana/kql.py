@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lark import Lark, Token, Transformer, v_args
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 _PARSER: Final = Lark(
     r"""

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from shared.domain.json_types import Json
 from tests.kibana import kql
-
-Json = dict[str, Any]
 
 FILE: Final = Path(__file__).parents[2] / "deploy" / "kibana" / "triton.ndjson"
 INTERVAL: Final = "10m"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from tests.system.application import Application
 from tests.system.releases import NAMESPACE, Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
-Json = dict[str, Any]
 HOOK = "/gracefully_shutdown"
 
 

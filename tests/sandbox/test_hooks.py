@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.contract.kube import PODS, Json, Kube, a_pod, condition
+from shared.domain.json_types import Json
+from tests.contract.kube import PODS, Kube, a_pod, condition
 
 EVENTS = "/api/v1/namespaces/{}/events"
 

@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 
-from tests.contract.kube import PODS, Json, Kube, a_pod, condition
+from shared.domain.json_types import Json
+from tests.contract.kube import PODS, Kube, a_pod, condition
 from tests.contract.kubectl import Run
 
 

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from sandbox.environment import Sandbox
 from services.planner.api import openapi
 from services.planner.api.call_authorization import NAMESPACE as NAMESPACE_LIKE
+from shared.domain.json_types import Json
 from tests.system.releases import Releases, deployflow
 
 NAMESPACE = "fuzz"
@@ -29,7 +30,6 @@ INSTANCE = "fuzz-web"
 FLOWS = ("fuzz-web-first", "fuzz-waits")
 LIMITS = {"TRITON_API_REQUESTS_PER_SECOND": "100000"}
 
-Json = dict[str, Any]
 schema = schemathesis.openapi.from_dict(json.loads(openapi.text()))
 # as a conflict, these are of the state of a release
 schema.config.checks.positive_data_acceptance.expected_statuses += ["412", "422"]

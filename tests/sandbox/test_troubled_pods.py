@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.kube import GATE, PODS, Json, Kube, a_pod, condition
+from shared.domain.json_types import Json
+from tests.contract.kube import GATE, PODS, Kube, a_pod, condition
 from tests.contract.kubectl import Run
 
 EVENTS = "/api/v1/namespaces/{}/events"

@@ -15,9 +15,9 @@ import msgspec
 from services.executor.cloneset_change import Answer, Create, Delete, Patch, decide_change, dry_run_body
 from shared.domain import messages as m
 from shared.domain.deployflow import PodPhase
+from shared.domain.json_types import Json
 from shared.kube.clonesets import NO_PULL_IN, CloneSet, facts_of
 
-Json = dict[str, Any]
 NAMESPACE, INSTANCE = "default", "web"
 HEAD: Json = {"namespace": NAMESPACE, "instance": INSTANCE}
 OLD = "old"

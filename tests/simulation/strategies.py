@@ -8,8 +8,7 @@ from typing import Any, Final, get_args
 from pydantic.fields import FieldInfo
 
 from shared.domain import deployflow as df
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 DRAWN: Final[dict[str, list[Any]]] = {
     "mode": ["auto", "auto", "manual"],

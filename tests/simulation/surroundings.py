@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from services.planner.decision.apply_facts import Fact, make_flow
 from services.planner.decision.decide import Decision, decide
@@ -17,10 +16,10 @@ from services.planner.recovery.rebuild import rebuild
 from services.planner.views.status import status_of
 from shared.domain import messages as m
 from shared.domain.deployflow import UPDATING, FlowPhase
+from shared.domain.json_types import Json
 from shared.domain.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS, Key
 from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, Cluster, SimulatedPod, application
 
-Json = dict[str, Any]
 RESEND_MS = 10_000
 TOPICS = (PLANNER_FACTS, BATCH_RESULTS, PHASE_EVENTS)
 

@@ -17,10 +17,10 @@ from services.planner.views.status import status_of
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType, DeployCommand, change
 from shared.domain.deployflow import UPDATING, DeployFlowSpec
+from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, OLD, Cluster, SimulatedPod, application
 
-Json = dict[str, Any]
 RESEND_MS = 10_000
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from aiohttp import web
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 
 class Request(NamedTuple):

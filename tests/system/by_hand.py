@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube import client as k8s
 from shared.kube.client import ApiError
 from tests.system.releases import Releases
 
-Json = dict[str, Any]
 BY_HAND: Final = {"sandbox.triton.io/start-seconds": "3600"}
 """The annotation of a template whose pods the cluster's own kubelet leaves alone for longer than any test."""
 _addresses = itertools.count(1)

@@ -8,14 +8,14 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sandbox.environment import Sandbox
 from sandbox.real import cache
+from shared.domain.json_types import Json
 
 KAFKA: Final = Path(__file__).parents[2] / "examples" / "kafka"
 SECONDS: Final = 60
-Json = dict[str, Any]
 
 
 async def go() -> Path:

@@ -7,14 +7,14 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import dropwhile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube import client as k8s
 from shared.kube.client import ApiError
 from tests.system.releases import Releases, until
 
-Json = dict[str, Any]
 GATE = "apps.triton.io/ready"
 WATCHED = (k8s.PODS, k8s.DEPLOYFLOWS, k8s.ENDPOINT_SLICES, k8s.CLONESETS)
 

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
+
 Headers = Mapping[str, bytes | None]
 COMMANDS = "triton.deploy-commands"
 DEAD_LETTERS = "triton.dead-letters"

@@ -11,13 +11,13 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
+from shared.domain.json_types import Json
 from tests.system.releases import until
 
-Json = dict[str, Any]
 TRITON: Final = Path(__file__).parents[2] / ".venv" / "bin" / "triton"
 START_SECONDS: Final = 20.0
 

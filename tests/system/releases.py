@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from shared.event_store import open_store
 from shared.event_store.interface import Query, Stream
 from shared.kube import client as k8s
 from shared.kube.client import Client, Resource
 from shared.settings import Settings
 
-Json = dict[str, Any]
 SERVICES = Resource("/api/v1", "services")
 NAMESPACES = Resource("/api/v1", "namespaces")
 NAMESPACE = "default"

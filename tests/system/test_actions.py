@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from shared.kube.client import ApiError
 from tests.system.history import recorded
@@ -17,7 +18,6 @@ from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-Json = dict[str, Any]
 Verb = Callable[..., Awaitable[str]]
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import grpc.aio
 import httpx
@@ -16,11 +15,11 @@ import pytest_asyncio
 from sandbox.environment import Sandbox
 from services.planner.api.protos import deployflow_pb2 as pb
 from services.planner.api.protos.deployflow_pb2_grpc import DeployFlowStub
+from shared.domain.json_types import Json
 from tests.system.releases import Releases, deployflow
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-Json = dict[str, Any]
 NAMESPACE = "behind-one-address"
 SECONDS = 30
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from tests.system.other_system import OtherSystem, deploy, press
 from tests.system.programs import printed
 from tests.system.releases import Releases, deployflow
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-Json = dict[str, Any]
 MISSING: Final = object()
 
 

@@ -8,16 +8,16 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from tests.system.programs import TRITON
 from tests.system.releases import Releases, deployflow
 
-Json = dict[str, Any]
 NAMESPACE = "by-server"
 STRAIGHT, SERVED = "straight", "served"
 """The two instances, and the two ways to them."""

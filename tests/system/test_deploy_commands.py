@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from tests.system.other_system import COMMANDS, OtherSystem, deploy, press
 from tests.system.releases import Releases, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
-
-Json = dict[str, Any]
 
 
 async def accepted(paas: OtherSystem, id: str) -> str:

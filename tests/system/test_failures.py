@@ -9,17 +9,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from tests.system.history import GATE, History, is_ready, recorded
 from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-Json = dict[str, Any]
 OLD = 4
 SINCE = re.compile(r"since \d\d:\d\d:\d\dZ")
 

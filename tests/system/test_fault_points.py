@@ -23,6 +23,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from sandbox.environment import Sandbox
 from shared.domain.deploy_commands import deployflow_name
+from shared.domain.json_types import Json
 from tests.faults.told import each_event_once
 from tests.system.conftest import REAL
 from tests.system.crashing import ARMED, CODE, Point
@@ -33,7 +34,6 @@ from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-Json = dict[str, Any]
 THERE: Final = 3
 """Pods of an instance before what is looked at begins."""
 GROWN: Final = frozenset({"BatchStarted", "BatchSmoked", "BatchBaked", "BatchFinished"})

@@ -12,13 +12,13 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS, NAMESPACES
 from tests.system.other_system import REPLIES, OtherSystem
 from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
-Json = dict[str, Any]
 NAMESPACE = "freeze"
 OVERRIDE = "apps.triton.io/freeze-override"
 

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from tests.system.application import Application
 from tests.system.history import GATE
@@ -17,7 +18,6 @@ from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
-Json = dict[str, Any]
 DRAINED = "apps.triton.io/drained"
 
 

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from shared.event_store import open_store
 from shared.event_store.interface import Query, Stream
 from shared.kube import client as k8s
@@ -25,8 +26,6 @@ from tests.system.releases import Releases, deployflow, until
 from tests.system.whole_releases import INSTANCE, SOON, stands
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
-
-Json = dict[str, Any]
 
 
 _numbers = itertools.count(1)

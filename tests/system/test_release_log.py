@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from sandbox.environment import Sandbox
 from services.events.app import TOPICS
 from services.events.documents import documents
+from shared.domain.json_types import Json
 from shared.domain.messages import ADAPTERS
 from shared.event_store import Query, Stream, open_store
 from shared.settings import Settings
@@ -22,7 +23,6 @@ from tests.system.releases import NAMESPACE, Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
-Json = dict[str, Any]
 INSTANCE: Final = "logged"
 NAME: Final = "logged-1"
 PODS: Final = 3

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from tests.system.history import History, recorded
 from tests.system.legacy.laid import WANTED, Laid, owner_of
@@ -17,7 +18,6 @@ from tests.system.releases import NAMESPACE, Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
-Json = dict[str, Any]
 SERVICES = ("planner", "executor", "readiness")
 
 

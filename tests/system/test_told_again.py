@@ -15,6 +15,7 @@ import redis.asyncio
 
 from sandbox.environment import Sandbox
 from shared.domain import topics
+from shared.domain.json_types import Json
 from shared.event_store import Query, open_store
 from shared.settings import Settings
 from tests.system import records
@@ -24,7 +25,6 @@ from tests.system.releases import NAMESPACE, Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
-Json = dict[str, Any]
 FLOW_TOPICS: Final = [name for name in topics.ALL if name != topics.DEAD_LETTERS]
 
 

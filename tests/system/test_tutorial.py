@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from sandbox.environment import Sandbox
+from shared.domain.json_types import Json
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.terminal import Terminal
 from tests.system.releases import Releases, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
-Json = dict[str, Any]
 TUTORIAL = ROOT / "docs" / "tutorial" / "README.md"
 SERVICE = "sample-12122-svc"
 WORD, TIME, ADDRESS = r"^[a-z0-9-]+$", r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", r"^\d+\.\d+\.\d+\.\d+$"

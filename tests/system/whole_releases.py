@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sandbox.environment import Sandbox
 from shared.domain.deployflow import SHRINKING, UPDATING, Action
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from shared.kube.client import ApiError
 from shared.releases import history as past
@@ -15,7 +16,6 @@ from tests.system.history import GATE, History, is_ready, recorded
 from tests.system.matrix import ADDING, TALLY, WAYS, Cell, Way, strategy_field
 from tests.system.releases import Releases, deployflow, until
 
-Json = dict[str, Any]
 INSTANCE: Final = "shop"
 RUN: Final = "run"
 """The release that is looked at."""

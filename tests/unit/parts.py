@@ -16,6 +16,7 @@ from aiohttp import web
 from sandbox.kubernetes import Cluster, Options, Timing
 from sandbox.kubernetes.behaviours import Span
 from shared.domain import deployflow as df
+from shared.domain.json_types import Json
 from shared.domain.messages import TOPIC_OF, Message
 from shared.domain.record import Record
 from shared.domain.topics import Key
@@ -23,7 +24,6 @@ from shared.errors import Unavailable
 from shared.kube.client import Client
 from shared.messaging.kafka import Kafka
 
-Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 QUICK = Timing(start=Span(0.0, 0.01), stop=Span(0.0, 0.01))
 LABELS = {

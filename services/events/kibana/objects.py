@@ -13,8 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from services.events.kibana.kql import Kql
 from services.events.kibana.views import View, formats, meanings
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 _CORE_VERSION: Final = "8.8.0"
 _VERSIONS: Final = {"index-pattern": "8.0.0", "search": "8.0.0", "lens": "8.9.0", "dashboard": "8.9.0"}

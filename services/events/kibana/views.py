@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from shared.domain.json_types import Json
 from shared.event_store import Stream
 from shared.event_store.interface import dataset
 from shared.event_store.templates import fields
-
-Json = dict[str, Any]
 
 MEANINGS: Final[dict[str, str]] = {
     "@timestamp": "when it happened",

@@ -8,7 +8,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import grpc.aio
 import uvicorn
@@ -25,6 +25,7 @@ from services.planner.api.reviews import ReviewedAccess
 from services.planner.api.tls import Certificate
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
+from shared.domain.json_types import Json
 from shared.errors import ConfigError
 from shared.event_store import EventStore, Query, open_store
 from shared.service.health import Health
@@ -36,7 +37,6 @@ BACKLOG: Final = 1024
 STOP_SECONDS: Final = 2
 """How long calls may still run; then open streams are closed, and their clients go on with another replica."""
 _log = logging.getLogger(__name__)
-Json = dict[str, Any]
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import uuid
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client import Counter
 
@@ -14,10 +14,10 @@ from services.planner.api.access import Caller
 from services.planner.api.call_authorization import Authorization
 from services.planner.api.flow_queries import FlowQueries
 from services.planner.intake.flow_mutations import FlowMutations
+from shared.domain.json_types import Json
 
 _changes = Counter("triton_api_changes_total", "Changes asked for through the APIs", ["what"])
 _log = logging.getLogger(__name__)
-Json = dict[str, Any]
 
 
 class ChangeRequest(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,12 +14,12 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.runtime.flow_cache import DeployFlow, resource
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import CommandType, DeployCommand, Target, requests_of
+from shared.domain.json_types import Json
 from shared.releases.specs import Unfit
 
 _APPROVING_COMMANDS: Final = (CommandType.NEXT, CommandType.CONTINUE, CommandType.PROMOTE)
 _APPROVING_FIELDS: Final = frozenset({"batches", "canary", "mode", "stage"})
 """The strategy fields that move the approval."""
-Json = dict[str, Any]
 
 
 class CommandCalls(ChangeCalls):

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.model.stored_state import load
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache, resource
 from services.planner.views.status import status_of
+from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
@@ -30,7 +31,6 @@ STATES_PER_READ = 200
 REDIS_RETRY_SECONDS = 1.0
 """How long Redis is not asked again once it did not answer."""
 _log = logging.getLogger(__name__)
-Json = dict[str, Any]
 
 
 class FlowFilter(NamedTuple):

@@ -11,12 +11,13 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from services.planner.api.flow_queries import FlowFilter, FlowQueries
 from services.planner.runtime.flow_cache import FlowCache
+from shared.domain.json_types import Json
 from shared.domain.record import Record
 from shared.domain.topics import PHASE_EVENTS, Key
 from shared.errors import Unavailable
@@ -28,7 +29,6 @@ RECHECK_SECONDS: Final = 5.0
 """How often the watched releases are read without any event."""
 
 _log = logging.getLogger(__name__)
-Json = dict[str, Any]
 
 
 class FlowStream:

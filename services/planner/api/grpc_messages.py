@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,6 +20,7 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import Target
+from shared.domain.json_types import Json
 
 PAGE: Final = 10
 """The page size where a request has none."""
@@ -28,7 +29,6 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _COUNT = re.compile(r"[0-9]{1,10}")
 
-Json = dict[str, Any]
 Meta = deployflow_pb2.DeployMeta | application_pb2.InstanceMeta | pod_pb2.PodMeta
 Strategy = deployflow_pb2.UpdateStrategy | deployflow_pb2.NonUpdateStrategy
 M = TypeVar("M", bound=Message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
 
 from services.planner.api import grpc_messages as messages
 from services.planner.api import v1_views
@@ -17,8 +16,8 @@ from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
 from services.planner.api.watch_targets import approved_place, current_batch_number, has_reached
 from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import BatchPhase, FlowPhase
+from shared.domain.json_types import Json
 
-Json = dict[str, Any]
 DeployReplies = AsyncIterator[deployflow_pb2.DeployReply]
 
 

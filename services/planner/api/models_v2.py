@@ -26,9 +26,9 @@ from pydantic.json_schema import SkipJsonSchema
 from services.planner.api.problem import Kind, Problem
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import FlowName, Target
+from shared.domain.json_types import Json
 from shared.releases.specs import Wish
 
-Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 _KEY = r"([a-z0-9]([-a-z0-9.]{0,60}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,60}[A-Za-z0-9])?"
 _VALUE = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,60}[A-Za-z0-9])?"

@@ -15,12 +15,12 @@ from pydantic.json_schema import models_json_schema
 
 from services.planner.api import models_v2
 from shared.domain import deployflow as df
+from shared.domain.json_types import Json
 from shared.domain.messages import FlowEvent
 from shared.messaging import asyncapi
 
 router = APIRouter(include_in_schema=False)
 SCHEMAS = "#/components/schemas/"
-Json = dict[str, Any]
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from services.planner.api import access
 from services.planner.api.access import Caller
@@ -14,11 +14,10 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.views import plan_preview
 from shared.domain import deployflow as df
+from shared.domain.json_types import Json
 from shared.event_store.interface import Query
 from shared.kube.client import CLONESETS, PODS, ApiError, Client
 from shared.releases import specs
-
-Json = dict[str, Any]
 
 
 class EventSearch(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from services.planner.api import access
 from services.planner.api.call_authorization import NAME, Authorization, check_name
@@ -16,6 +16,7 @@ from services.planner.api.query_calls import QueryCalls
 from services.planner.intake.flow_mutations import FlowMutations, made_by
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import CommandType, DeployCommand, Refusal
+from shared.domain.json_types import Json
 from shared.releases import specs
 from shared.releases.specs import Known, Wish
 
@@ -23,7 +24,6 @@ CONCURRENT_INSTANCES: Final = 4
 """Instances of one bulk request that are worked on at the same time."""
 BULK_INSTANCES: Final = 100
 """The most instances of one bulk request."""
-Json = dict[str, Any]
 
 
 class RollbackResult(NamedTuple):

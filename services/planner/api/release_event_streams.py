@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from services.planner.api.kafka_tail import KafkaTail
 from services.planner.api.problem import Kind, Problem
 from shared.domain.deployflow import FlowPhase
+from shared.domain.json_types import Json
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOYFLOW_EVENTS, Key
 from shared.errors import Unavailable
@@ -42,7 +43,6 @@ BEFORE_MS: Final = 60_000
 """Clocks may differ: how long before the creation of a release its events are searched."""
 
 _log = logging.getLogger(__name__)
-Json = dict[str, Any]
 
 
 class StreamedEvent(NamedTuple):

@@ -10,13 +10,13 @@ import msgspec
 from fastapi.responses import JSONResponse, Response
 
 from services.planner.api.problem import Problem
+from shared.domain.json_types import Json
 
 V1_PREFIX: Final = "/api/v1/"
 """The paths whose answers have the envelope of the first version."""
 FAILED: Final = 7
 """The `code` in the envelope of a failure; 0 is success."""
 PROBLEM: Final = "application/problem+json"
-Json = dict[str, Any]
 
 
 def json_response(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -24,9 +24,9 @@ from services.planner.api.rest_requests import (
     TheFlowChange,
 )
 from services.planner.api.rest_responses import enveloped
+from shared.domain.json_types import Json
 
 router = APIRouter(prefix="/api/v1/namespaces/{namespace}", tags=["v1"], route_class=JsonRoute)
-Json = dict[str, Any]
 LARGEST_PAGE = 10_000
 
 

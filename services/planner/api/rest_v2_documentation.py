@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from services.planner.api.rest_responses import PROBLEM
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 ETAG: Final = {
     "ETag": {

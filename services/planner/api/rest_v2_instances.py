@@ -29,11 +29,11 @@ from services.planner.api.rest_v2_responses import (
     sent_fields,
     with_pods,
 )
+from shared.domain.json_types import Json
 
 router = APIRouter(prefix=V2_PREFIX, route_class=StrictRoute)
 INSTANCES: Final = "/namespaces/{namespace}/instances"
 INSTANCE: Final = INSTANCES + "/{name}"
-Json = dict[str, Any]
 
 
 @router.get(INSTANCES, tags=["Instances"], response_model=m.Instances, responses=answers())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from fastapi.responses import Response
@@ -15,11 +15,11 @@ from services.planner.api.change_calls import etag
 from services.planner.api.release_calls import InstanceResult
 from services.planner.api.release_event_streams import StreamedEvent
 from services.planner.api.rest_responses import json_response, problem_details
+from shared.domain.json_types import Json
 
 V2_PREFIX: Final = "/api/v2"
 FLOWS: Final = "/namespaces/{namespace}/deployflows"
 FLOW: Final = FLOWS + "/{name}"
-Json = dict[str, Any]
 
 
 def flow_response(flow: Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from services.planner.api.access import DELETE, GET, LIST, WATCH, Access, Caller, Right
 from services.planner.api.problem import Kind, Problem
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client, Resource
 
@@ -31,7 +32,6 @@ _MOST_PENDING: Final = 256
 """Answers cached, and reviews pending at a time, of each kind: a caller with ever new tokens costs no more."""
 _LONGEST_TOKEN: Final = 16_384
 
-Json = dict[str, Any]
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 

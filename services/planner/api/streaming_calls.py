@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import Final
 
 from services.planner.api import access
 from services.planner.api.access import Caller
@@ -13,12 +13,12 @@ from services.planner.api.flow_queries import FlowFilter, FlowQueries
 from services.planner.api.flow_streams import FlowStreams
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.release_event_streams import ReleaseEventStreams, StreamedEvent
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube.client import ApiError
 
 STREAMS: Final = 5_000
 """Open at one planner."""
-Json = dict[str, Any]
 
 
 class StreamingCalls:

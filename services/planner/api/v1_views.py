@@ -6,13 +6,13 @@ Every key is always there, and no other; an unknown value is the zero value, als
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from shared.domain import deployflow as df
+from shared.domain.json_types import Json
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 """Go's zero time."""
-Json = dict[str, Any]
 
 _COUNTS: Final = (
     "availableReplicas",

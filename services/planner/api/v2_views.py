@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.planner.api import v1_views
 from shared.domain import deployflow as df
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 
 def instance(cloneset: Json) -> Json:

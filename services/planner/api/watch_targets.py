@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.planner.api.grpc_messages import STAGES, Place
 from services.planner.api.v1_views import strategy_of
 from shared.domain.deploy_commands import cursor
 from shared.domain.deployflow import BatchPhase, Mode
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 
 def current_batch_number(flow: Json) -> int:

@@ -7,7 +7,7 @@ can make it. Raises `Refusal`, `Unfit`, `ApiError` where the API server refuses,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -24,6 +24,7 @@ from shared.domain.deploy_commands import (
     patch,
     requests_of,
 )
+from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client
@@ -31,7 +32,6 @@ from shared.releases.history import age, replicas_now, rollback, rollback_to
 from shared.releases.specs import Known, Unfit
 
 CONFLICTS: Final = 10
-Json = dict[str, Any]
 
 
 class FlowMutations:

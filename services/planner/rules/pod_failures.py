@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from services.planner.model.state import Batch, Pod
 from shared.domain.deployflow import BatchPhase, FailureReason, PodPhase, PodStatus, keys_of
+from shared.domain.json_types import Json
 from shared.domain.messages import PodFact
-
-Json = dict[str, Any]
 
 _POD: Final = keys_of(PodStatus)
 NAMED: Final = 5

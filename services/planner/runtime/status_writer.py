@@ -16,12 +16,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from services.planner.model.state import Flow, Instance
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
 from services.planner.views.status import explain, status_of
 from shared.domain import deployflow as df
+from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
@@ -35,7 +36,6 @@ IN_PASSING: Final = frozenset({"", "Warning", "BatchInterval", "Draining"})
 """Reasons that no person has to act on."""
 
 _log = logging.getLogger(__name__)
-Json = dict[str, Any]
 
 
 class Written(NamedTuple):

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from services.planner.model.batch_plan import Current, Plan, plan_release
 from shared.domain.deployflow import Action, DeployFlowSpec, NonUpdateStrategy
+from shared.domain.json_types import Json
 from shared.releases.history import stopped_from
-
-Json = dict[str, Any]
 
 
 class Assumption(NamedTuple):

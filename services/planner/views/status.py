@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules import freeze_hold
@@ -21,8 +21,8 @@ from shared.domain.deployflow import (
     PullInStatus,
     keys_of,
 )
+from shared.domain.json_types import Json
 
-Json = dict[str, Any]
 WAITING: Final = "WaitingForNext"
 """The reason of a release that waits for a person."""
 # a dict by names that are looked up once: pydantic's own dump would cost more than the decision

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import yaml
 
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from shared.kube.client import STRATEGIC
 from tests.system.releases import NAMESPACE, Releases, until
 
-Json = dict[str, Any]
 FOLDER: Final = Path(__file__).parent
 WANTED: Final = 6
 GATE: Final = "apps.triton.io/ready"

@@ -3,13 +3,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from cli.main import _command_line
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 
 class Result(NamedTuple):

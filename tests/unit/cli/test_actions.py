@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from cli.connection import Cluster, Place
+from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from shared.kube.client import ApiError, Resource
 
-Json = dict[str, Any]
 WEB, IMAGE = "7-web", "web:1"
 IDENTITY = {"appID": 7, "groupID": 8, "appName": "web", "instanceName": WEB}
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
+
 KUBECONFIG = """
 apiVersion: v1
 kind: Config

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 
 class Server(ThreadingHTTPServer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 
@@ -12,9 +11,8 @@ from cli.control import act, command_for, place_of
 from cli.exits import Failure
 from cli.manifests import Document, apply
 from shared.domain.deploy_commands import CommandType, Refusal, Target
+from shared.domain.json_types import Json
 from shared.kube.client import ApiError, Resource
-
-Json = dict[str, Any]
 
 
 class ApiServer:

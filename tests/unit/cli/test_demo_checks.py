@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from cli.demo import applications, checks
 from cli.demo.checks import EVENTS, FAILED_EVENTS
 from cli.demo.witness import Seen
-
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 
 def _log(*events: tuple[int, str]) -> list[Json]:

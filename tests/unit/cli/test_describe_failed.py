@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli import rendering
+from shared.domain.json_types import Json
 
-Json = dict[str, Any]
 NOW = datetime(2026, 1, 1, 10, 5, tzinfo=UTC)
 
 

@@ -12,9 +12,9 @@ import pytest
 from cli.manifests import Document
 from cli.planning import held_back
 from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.json_types import Json
 from shared.releases.specs import release
 
-Json = dict[str, Any]
 OVERRIDE = "apps.triton.io/freeze-override"
 WEEKEND = {"name": "weekend", "cron": "0 18 * * FRI", "duration": "62h"}
 SATURDAY, TUESDAY = (datetime.fromisoformat(f"2026-11-{day}T12:00+00:00") for day in (21, 24))

@@ -13,8 +13,8 @@ import pytest
 from cli.planning import plan_lines, planned
 from services.planner.views.plan_preview import assume, make
 from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.json_types import Json
 
-Json = dict[str, Any]
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 

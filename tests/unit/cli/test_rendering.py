@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import io
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from cli import rendering
 from cli.watching import PlainScreen, picture
+from shared.domain.json_types import Json
 
-Json = dict[str, Any]
 NOW = datetime(2026, 1, 1, 10, 5, tzinfo=UTC)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 
 from cli.options import strategy_of
 from shared.domain.deploy_commands import Refusal
+from shared.domain.json_types import Json
 from shared.releases.history import last_good
 from shared.releases.specs import Unfit, Wish, release, updated
-
-Json = dict[str, Any]
 
 
 def _over(flow: Json, name: str, *, action: str = "update", phase: str = "Success") -> Json:

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.domain.json_types import Json
 from triton_client import AsyncTriton, ConfigError, DeployFlow, Event, Triton, TritonError
 
-Json = dict[str, Any]
 URL = "http://triton.test"
 FLOW: Json = {
     "metadata": {"name": "web-2", "namespace": "shop"},

@@ -18,10 +18,10 @@ from services.planner.api import rest_app
 from services.planner.api.calls import Calls
 from services.planner.api.rate_limits import Unlimited
 from shared.domain import deployflow as server
+from shared.domain.json_types import Json
 from triton_client import AsyncTriton, Triton, models, operations, resources
 from triton_client.operations import Operation, Subscription
 
-Json = dict[str, Any]
 T = TypeVar("T")
 SAMPLES: Json = {
     "int": 1,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from services.planner.api import access
 from services.planner.api.reviews import role_for
+from shared.domain.json_types import Json
 from shared.kube.crd import crd
 from shared.service.process import STOP_SECONDS
 from shared.settings import Settings
@@ -19,7 +19,6 @@ from tests.rights import RIGHTS, ROLES, Rights
 ROOT = Path(__file__).parents[3]
 SERVICES = ("planner", "executor", "readiness", "events")
 NAMESPACE = "triton-system"
-Json = dict[str, Any]
 
 EGRESS = {
     "planner": {53, 9092, 6379, 9200, 443, 6443},

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-Json = dict[str, Any]
+from shared.domain.json_types import Json
 
 
 class FakeElasticsearch:

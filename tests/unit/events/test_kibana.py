@@ -21,11 +21,12 @@ from services.events.kibana.objects import (
     values,
 )
 from services.events.kibana.views import DEPLOYFLOWS, MEANINGS, PODS, VIEWS
+from shared.domain.json_types import Json
 from shared.event_store import Stream, index_name
 from shared.event_store.templates import fields
 from shared.settings import Settings
 from tests.kibana import kql
-from tests.kibana.objects import FILE, Json, read, requests
+from tests.kibana.objects import FILE, read, requests
 from tests.kibana.objects import fields as used_by
 
 OBJECTS = read(FILE.read_text())

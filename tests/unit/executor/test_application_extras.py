@@ -10,6 +10,7 @@ import pytest
 from services.executor.application_extras import claims_only_error
 from services.executor.cloneset_change import dry_run_body
 from services.executor.guarded_write import guarded
+from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
 from tests.unit.executor.test_cloneset_change import (
@@ -24,7 +25,6 @@ from tests.unit.executor.test_cloneset_change import (
 )
 from tests.unit.parts import application
 
-Json = dict[str, Any]
 OLD = [{"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}]
 NEW = [{"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "2Gi"}}}}]
 

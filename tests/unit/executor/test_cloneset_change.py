@@ -20,12 +20,12 @@ from services.executor.cloneset_change import (
 )
 from shared.domain import messages as m
 from shared.domain.deployflow import READINESS_GATE, Application
+from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
 from tests.simulation.cluster import merged
 from tests.unit.parts import LABELS, application
 
-Json = dict[str, Any]
 FLOW = m.FlowRef(name="web-df", uid="flow-1")
 HEAD: Json = {"namespace": "default", "instance": "web", "flow": FLOW}
 HOLD = m.Hold(flow="flow-1", batch=2, surge=1, updated=1, others=2)

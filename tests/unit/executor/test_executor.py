@@ -14,22 +14,13 @@ from services.executor import cluster_reader as module
 from services.executor.cloneset_watch import CloneSetWatch
 from services.executor.command_handler import CommandHandler
 from shared.domain import messages as m
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube import clonesets as cs
 from shared.kube.client import CLONESETS, CRDS, DEPLOYFLOWS, PODS, STRATEGIC, Client
 from shared.kube.crd import crd
 from shared.settings import Settings
-from tests.unit.parts import (
-    KEY,
-    Json,
-    MemoryKafka,
-    Trouble,
-    application,
-    record,
-    refusal,
-    until,
-    until_it,
-)
+from tests.unit.parts import KEY, MemoryKafka, Trouble, application, record, refusal, until, until_it
 
 DEFINITION = crd()
 HOLD = m.Hold(flow="?", batch=1, surge=1, updated=0, others=0)

@@ -11,11 +11,11 @@ import pytest
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.patches import json_patch
 from services.executor.guarded_write import guarded, have_same_guards
+from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
 from tests.simulation.cluster import merged
 
-Json = dict[str, Any]
 BODY: Json = {
     "metadata": {
         "annotations": {cs.SEQUENCE: "5", cs.HOLD: None, cs.REPLICAS: "4"},

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.executor.legacy_owners import LegacyOwners
+from shared.domain.json_types import Json
 from shared.kube.client import CLONESETS, CRDS, DEPLOYFLOWS, Client
 from shared.kube.clonesets import CloneSet
 from shared.kube.crd import crd
 from shared.kube.reflector import Reflector
-from tests.unit.parts import LABELS, Json, application
+from tests.unit.parts import LABELS, application
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from shared.domain.graceful_exit import (
     Drain,
     drain_of,
 )
+from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
 
-Json = dict[str, Any]
 FLOW = m.FlowRef(name="web-df", uid="flow-1")
 HEAD: Json = {"namespace": "default", "instance": "web", "sequence": 5, "flow": FLOW}
 

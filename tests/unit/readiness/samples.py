@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from shared.domain.deployflow import READINESS_GATE
+from shared.domain.json_types import Json
 from shared.kube.pods import Pod, gate_message
-from tests.unit.parts import LABELS, Json
+from tests.unit.parts import LABELS
 
 CREATED = "2026-01-01T00:00:00Z"
 AT = 1_767_225_600_000

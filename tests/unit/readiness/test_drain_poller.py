@@ -18,11 +18,12 @@ from services.readiness.gate_keeper import GateKeeper
 from services.readiness.pod_facts import fact_of
 from shared.domain import messages as m
 from shared.domain.graceful_exit import DRAIN_MAX_SECONDS, DRAIN_PATH, DRAIN_PORT, DRAINED
+from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from shared.kube.client import PODS, STRATEGIC, Client
 from shared.kube.pods import Pod
 from shared.kube.reflector import Reflector
-from tests.unit.parts import KEY, Json, Trouble, gated, record, refusal, until, until_it
+from tests.unit.parts import KEY, Trouble, gated, record, refusal, until, until_it
 from tests.unit.readiness.samples import AT, UP, pod
 
 NOW = datetime.fromtimestamp(AT / 1000, UTC)

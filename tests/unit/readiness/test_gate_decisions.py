@@ -10,11 +10,11 @@ import pytest
 
 from services.readiness.gate_decisions import gate_patch, is_unclaimed, needs_command, waits_for_gate
 from shared.domain.deployflow import READINESS_GATE
+from shared.domain.json_types import Json
 from shared.domain.messages import Hold
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
 from shared.kube.pods import Pod
-from tests.unit.parts import Json
 from tests.unit.readiness.samples import UP, conditions, pod
 
 DELETED: dict[str, Any] = {"deletionTimestamp": "2026-01-01T00:01:00Z"}

@@ -16,13 +16,14 @@ from services.readiness.gate_decisions import gate_patch
 from services.readiness.gate_keeper import GateKeeper
 from shared.domain import messages as m
 from shared.domain.deployflow import READINESS_GATE
+from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube import clonesets as cs
 from shared.kube.client import CLONESETS, PODS, STRATEGIC, Client
 from shared.kube.pods import Pod
 from shared.kube.reflector import Reflector
-from tests.unit.parts import KEY, LABELS, Json, Trouble, gated, record, refusal, until, until_it
+from tests.unit.parts import KEY, LABELS, Trouble, gated, record, refusal, until, until_it
 
 FLOW = m.FlowRef(name="web-df", uid="flow-1")
 HOLD = m.Hold(flow="flow-1", batch=1, surge=1, updated=0, others=2).model_dump_json()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from services.readiness.pod_facts import FAILED_WAITING, fact_of
+from shared.domain.json_types import Json
 from shared.domain.messages import Gate, PodFact, PodsSeen
-from tests.unit.parts import Json
 from tests.unit.readiness.samples import AT, UP, conditions, pod
 
 

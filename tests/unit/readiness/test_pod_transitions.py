@@ -8,9 +8,9 @@ import pytest
 
 from services.readiness.pod_transitions import RECENT_MS, transitions_between
 from shared.domain.deployflow import READINESS_GATE
+from shared.domain.json_types import Json
 from shared.domain.messages import Transition
 from shared.kube.pods import Pod
-from tests.unit.parts import Json
 from tests.unit.readiness.samples import AT, CREATED, conditions, pod
 
 LATER = "2026-01-01T00:00:05Z"

@@ -19,11 +19,12 @@ from services.readiness.trouble_details import (
     newest_event,
     run_of,
 )
+from shared.domain.json_types import Json
 from shared.domain.messages import ContainerLog, FlowRef
 from shared.errors import Unavailable
 from shared.kube import client as k8s
 from shared.kube.pods import Pod
-from tests.unit.parts import KEY, Json, until
+from tests.unit.parts import KEY, until
 from tests.unit.readiness.samples import AT, UP, conditions, pod
 
 SCALED_DOWN = 0.01

@@ -23,6 +23,7 @@ from services.planner.runtime.flow_cache import FlowCache
 from services.planner.runtime.instance_processor import InstanceProcessor
 from shared.domain import messages as m
 from shared.domain.deploy_commands import DeployCommand
+from shared.domain.json_types import Json
 from shared.domain.record import Record
 from shared.domain.replies import DeployCommandReply
 from shared.domain.topics import DEPLOYFLOW_EVENTS, Key
@@ -31,7 +32,6 @@ from shared.status_store import StatusStore, Stored
 from tests.simulation.cluster import INSTANCE, NAMESPACE
 from tests.simulation.world import RESEND_MS
 
-Json = dict[str, Any]
 STORED = Path(__file__).parents[2] / "upgrade" / "0.2.0"
 _LINES: list[Json] = [
     json.loads(line) for line in gzip.decompress((STORED / "histories.jsonl.gz").read_bytes()).splitlines()

@@ -19,10 +19,10 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
 from shared.domain import deployflow as df
+from shared.domain.json_types import Json
 from shared.kube.client import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client, Resource
 from shared.settings import Settings
 
-Json = dict[str, Any]
 LABELS = {"app": "12122", "group": "10010", **df.MANAGED_BY}
 TEMPLATE: Json = {"spec": {"containers": [{"name": "app", "image": "nginx:latest"}]}}
 

@@ -23,11 +23,11 @@ from services.planner.api.protos import application_pb2_grpc, deployflow_pb2_grp
 from services.planner.api.protos import deployflow_pb2 as df
 from services.planner.api.protos import pod_pb2 as pod
 from shared.domain.deployflow import REQUESTED_BY
+from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS
 from tests.unit.parts import until
 from tests.unit.planner.api.surroundings import Named, World, batch, served
 
-Json = dict[str, Any]
 NEVER = "0001-01-01T00:00:00Z"
 WEB: Json = {"namespace": "shop", "name": "web"}
 MINE: Json = {"namespace": "shop", "name": "web-aaaaa"}

@@ -13,10 +13,10 @@ from services.planner.api import grpc_messages
 from services.planner.api.grpc_server import start
 from services.planner.api.protos import deployflow_pb2 as df
 from services.planner.api.protos.deployflow_pb2_grpc import DeployFlowStub
+from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS
 from tests.unit.planner.api.surroundings import World, batch, served
 
-Json = dict[str, Any]
 MINE: Json = {"namespace": "shop", "name": "web-aaaaa"}
 ABOUT = df.DeployMetaRequest(deploy=MINE)
 SUCCESS: Json = {"phase": "Success", "finished": True}

@@ -23,10 +23,10 @@ from services.planner.api.access import (
 )
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.reviews import ReviewedAccess
+from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube.client import ApiError, Client, Resource
 
-Json = dict[str, Any]
 TOKEN = "eyJ.very-secret.token"
 JANE = {
     "username": "jane",

@@ -14,11 +14,11 @@ from typing import Any
 
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
+from shared.domain.json_types import Json
 from tests.simulation.cluster import OLD
 from tests.simulation.world import Told, World
 from tests.unit.planner.releases import NEW, create, press_next, starting, update
 
-Json = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -12,12 +11,12 @@ from services.planner.decision.decide import decide
 from services.planner.model.state import Instance
 from services.planner.model.stored_state import dump, load
 from shared.domain import messages as m
+from shared.domain.json_types import Json
 from shared.domain.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS
 from tests.simulation.cluster import INSTANCE, NAMESPACE
 from tests.simulation.world import RESEND_MS
 from tests.unit.planner.decision.record import GOLDEN, HISTORIES, as_json
 
-Json = dict[str, Any]
 NAMES = [history.__name__ for history in HISTORIES]
 _TOPIC_OF = {
     kind.model_fields["type"].default: topic

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from shared.domain.deployflow import FlowPhase, NonUpdateStrategy
+from shared.domain.json_types import Json
 from tests.simulation.strategies import DRAWN, drawn_values
 from tests.simulation.surroundings import TOPICS, Surroundings
 
-Json = dict[str, Any]
 SIZES = st.sampled_from(DRAWN["batchSize"])
 STRATEGIES = st.fixed_dictionaries(
     {field: st.sampled_from(values) for field, values in drawn_values().items()}

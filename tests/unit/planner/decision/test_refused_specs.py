@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from shared.domain import messages as m
+from shared.domain.json_types import Json
 from tests.simulation.cluster import HEAD, application
 from tests.simulation.world import World
 from tests.unit.planner.releases import NEW, message, reason, revisions, update
-
-Json = dict[str, Any]
 
 
 def _told(world: World, spec: Json, name: str = NEW) -> None:

@@ -16,8 +16,8 @@ from services.planner.decision.decide import decide
 from services.planner.model.state import Flow, Instance, Resync, StepCommand, Strategy
 from services.planner.model.stored_state import dump, encode, load
 from shared.domain import messages as m
+from shared.domain.json_types import Json
 
-Json = dict[str, Any]
 STORED: list[Json] = json.loads((Path(__file__).parent / "stored_states.json").read_text())
 TOPIC_OF = {kind.model_fields["type"].default: topic for kind, topic in m.TOPIC_OF.items()}
 

@@ -11,12 +11,12 @@ from services.planner.decision.apply_facts import make_flow
 from services.planner.recovery.rebuild import rebuild
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
+from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from tests.simulation.cluster import INSTANCE, NAMESPACE, OLD, SimulatedPod, application
 from tests.simulation.world import World
 from tests.unit.planner.releases import NEW, message, press_next, reason, revisions, sizes
 
-Json = dict[str, Any]
 KEY = Key(NAMESPACE, INSTANCE)
 UID = f"uid-{NEW}"
 

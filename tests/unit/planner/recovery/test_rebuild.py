@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -11,6 +11,7 @@ from services.planner.model.state import Instance
 from services.planner.model.stored_state import dump, load
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType, Target
+from shared.domain.json_types import Json
 from shared.domain.topics import PHASE_EVENTS
 from tests.simulation.cluster import HEAD
 from tests.simulation.surroundings import Surroundings
@@ -26,8 +27,6 @@ from tests.unit.planner.releases import (
     update,
     without_answer,
 )
-
-Json = dict[str, Any]
 
 
 class Road(NamedTuple):

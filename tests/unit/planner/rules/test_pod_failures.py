@@ -12,10 +12,10 @@ from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.pod_failures import describe_failure, failure_details
 from shared.domain import messages as m
 from shared.domain.deployflow import BatchPhase, DeployFlowStatus, PodPhase
+from shared.domain.json_types import Json
 from tests.simulation.world import World
 from tests.unit.planner.releases import NEW, batch, last, message, opening, starting, update
 
-Json = dict[str, Any]
 AT = 43_203_000
 """12:00:03Z of the first day."""
 

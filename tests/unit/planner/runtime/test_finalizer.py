@@ -14,6 +14,7 @@ from services.planner.runtime.command_replies import send
 from services.planner.runtime.finalizer import Finalizer, terminal_reply
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
 from shared.domain import deployflow as df
+from shared.domain.json_types import Json
 from shared.domain.replies import DeployCommandReply, Result
 from shared.errors import Unavailable
 from shared.kube.client import ApiError, Client
@@ -21,7 +22,6 @@ from shared.messaging.kafka import Kafka
 from shared.settings import Settings
 from tests.unit.parts import MemoryKafka, until
 
-Json = dict[str, Any]
 ASKED = {df.REPLY_TO: "paas.replies", df.REPLY_ID: "paas-1"}
 ENDED = {
     "finished": True,

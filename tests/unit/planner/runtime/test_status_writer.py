@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from services.planner.model.state import Instance
 from services.planner.runtime.flow_cache import FlowCache
 from services.planner.runtime.status_writer import StatusWriter
 from shared.domain.deploy_commands import CommandType
+from shared.domain.json_types import Json
 from shared.kube.client import ApiError, Client
 from shared.settings import Settings
 from tests.simulation.world import World
 from tests.unit.parts import MemoryKafka
 from tests.unit.planner.releases import NEW, opening, update
 
-Json = dict[str, Any]
 WITHIN_SECONDS = 5.0
 NEVER = 1e-6
 """Writes a second: nothing that can wait is ever written."""

@@ -20,13 +20,13 @@ from services.planner.model.state import Strategy
 from services.planner.model.strategy import NAMES, strategy_of
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import DeployCommand
+from shared.domain.json_types import Json
 from tests.docs.blocks import ROOT
 from tests.docs.field_tables import strategy_rows
 from tests.simulation.strategies import NOT_DRAWN, drawn_values, sample_of
 from tests.unit.planner.api.rest_surroundings import client_of
 from tests.unit.planner.api.surroundings import World
 
-Json = dict[str, Any]
 FIELDS = list(df.STRATEGY_FIELDS)
 IDENTITY = {"appID": 12122, "groupID": 10010, "appName": "hello", "instanceName": "web"}
 TEMPLATE = {"spec": {"containers": [{"name": "app", "image": "nginx:2"}]}}

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+from shared.domain.json_types import Json
 from shared.domain.messages import AppRef, ClusterEvent, FlowRef
 from shared.kube.client import EVENTS, Client
 from shared.kube.cluster_events import ClusterEvents, Involved, Subject
 from shared.messaging import background_publisher
-from tests.unit.parts import KEY, BackgroundPublisher, Json, until
+from tests.unit.parts import KEY, BackgroundPublisher, until
 
 FLOW = FlowRef(name="web-2", uid="flow-2", batch=1)
 APP = AppRef(name="shop", app_id=1, group_id=2)

@@ -13,10 +13,11 @@ import pytest
 from aiohttp import web
 
 from sandbox.kubernetes import Cluster
+from shared.domain.json_types import Json
 from shared.kube import reflector as module
 from shared.kube.client import PODS, Client, Resource
 from shared.kube.reflector import Meta, Reflector, int_or_percent, milliseconds
-from tests.unit.parts import Json, Trouble, connected, refusal, running_cluster, until
+from tests.unit.parts import Trouble, connected, refusal, running_cluster, until
 
 MAPS = Resource("/api/v1", "configmaps")
 SLOW = 30.0

@@ -10,12 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from shared.domain.deploy_commands import DeployCommand
+from shared.domain.json_types import Json
 from shared.domain.replies import DeployCommandReply
 from shared.messaging import asyncapi, json_schemas
 
 FOLDER = Path(__file__).parents[4] / "docs" / "schemas"
 KIND = jsonschema.Draft202012Validator
-Json = dict[str, Any]
 MESSAGES = asyncapi.document()["components"]["messages"]
 
 

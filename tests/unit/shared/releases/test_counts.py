@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from shared.domain.deploy_commands import Refusal
+from shared.domain.json_types import Json
 from shared.releases.history import identity, replicas_now, rollback
 
-Json = dict[str, Any]
 APPLICATION = {"appID": 7, "groupID": 8, "appName": "web", "instanceName": "web", "replicas": 6}
 HOLD = '{"flow": "f", "batch": 1, "surge": 2, "updated": 3, "others": 1}'
 

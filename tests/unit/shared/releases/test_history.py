@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from shared.domain.deploy_commands import Refusal
+from shared.domain.json_types import Json
 from shared.releases.history import last_good, replicas_now, rollback, rollback_to
-
-Json = dict[str, Any]
 
 
 def release(
