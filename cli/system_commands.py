@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -70,10 +69,8 @@ def sandbox(
 def _stack(*, real: bool) -> Stack:
     # the modules of the real parts are imported only for --real: the other start takes seconds
     if real:
-        from sandbox.real import prerequisites
         from sandbox.real.stack import RealStack
 
-        prerequisites.require(os.environ)
         return RealStack(note)
     from sandbox.embedded import EmbeddedStack
 

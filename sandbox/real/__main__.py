@@ -7,9 +7,9 @@ import asyncio
 import sys
 
 from sandbox.process import SandboxError
-from sandbox.real.cache import require_tools
+from sandbox.real import prerequisites
 from sandbox.real.cluster_build import provide
-from sandbox.real.java import ELASTICSEARCH_JAVA, elasticsearch, is_downloaded, java, kafka
+from sandbox.real.java import ELASTICSEARCH_JAVA, elasticsearch, java, kafka
 
 
 def _say(line: str) -> None:
@@ -17,7 +17,7 @@ def _say(line: str) -> None:
 
 
 async def _everything() -> None:
-    require_tools(["openssl", "redis-server", "kubectl", *([] if is_downloaded() else ["mvn"])])
+    prerequisites.require({})
     # downloads first: what is missing for them is known before ten minutes of building
     await java(ELASTICSEARCH_JAVA, _say)
     await kafka(_say)

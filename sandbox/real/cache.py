@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -122,14 +122,6 @@ def tool(name: str, how: str) -> Path:
         msg = f"{name} is missing: {how}"
         raise SandboxError(msg)
     return Path(found)
-
-
-def require_tools(names: Iterable[str]) -> None:
-    """Check for all programs at once, before anything is built; raises `SandboxError` that names every missing one."""
-    missing = [f"{name} ({_TOOLS[name]})" for name in names if shutil.which(name) is None]
-    if missing:
-        msg = f"missing: {', '.join(missing)}"
-        raise SandboxError(msg)
 
 
 def kubectl() -> Path:

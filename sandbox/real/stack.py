@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.process import Parts, Reached, SandboxError, free_port, listens
-from sandbox.real import versions
+from sandbox.real import prerequisites, versions
 from sandbox.real.accounts import give_accounts
-from sandbox.real.cache import Say, require_tools, run, tool
+from sandbox.real.cache import Say, run, tool
 from sandbox.real.cluster import Cluster
 from sandbox.real.cluster_build import KRUISE, KWOK
-from sandbox.real.java import ELASTICSEARCH_JAVA, KAFKA_JAVA, LEAN, elasticsearch, is_downloaded, java, kafka
+from sandbox.real.java import ELASTICSEARCH_JAVA, KAFKA_JAVA, LEAN, elasticsearch, java, kafka
 from sandbox.real.probes import answers
 
 _KAFKA_MEMORY: Final = ["-Xms128m", "-Xmx384m"]
@@ -35,9 +35,11 @@ class RealStack:
     """Kafka, Redis, Elasticsearch and a cluster; only the kubelets are played.
 
     A part that `given` (default: the environment) names by its setting is used as it is instead of started.
+    Raises `SandboxError` that names every program that is missing.
     """
 
     def __init__(self, say: Say, *, audit: bool = False, given: Mapping[str, str] = os.environ) -> None:
+        prerequisites.require(given)
         self._say = say
         self._audit = audit
         self._given = {
@@ -60,7 +62,6 @@ class RealStack:
 
     async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
         """Start them and wait until they can be used. Raises `SandboxError`."""
-        require_tools(_tools(self._given))
         folder = state / "real"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -113,19 +114,6 @@ class RealStack:
             # these two answer no such question
             told |= {"OpenKruise": f"{KRUISE} (as built)", "KWOK": f"{KWOK} (as built)"}
         return told
-
-
-def _tools(given: Mapping[str, object]) -> list[str]:
-    """Name the programs that must be installed for the parts that are not `given`."""
-    maven = [] if is_downloaded() else ["mvn"]
-    needed = {
-        "TRITON_KUBECONFIG": ["openssl", "kubectl"],
-        "TRITON_KAFKA_BOOTSTRAP": maven,
-        "TRITON_REDIS_URL": ["redis-server"],
-        "TRITON_EVENT_STORE": maven,
-    }
-    wanted = [program for part, programs in needed.items() if part not in given for program in programs]
-    return list(dict.fromkeys(wanted))
 
 
 async def start_kafka(parts: Parts, folder: Path, say: Say) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.process import SandboxError
 from sandbox.real import cache
-from sandbox.real.cache import made, require_tools, run
+from sandbox.real.cache import made, run
 
 BUILT = "program"
 
@@ -142,11 +142,3 @@ async def test_any_other_failure_is_reported_with_the_end_of_its_output(tmp_path
     script = "print('undefined: x'); raise SystemExit(2)"
     with pytest.raises(SandboxError, match=r"building etcd 1 failed \(exit code 2\):\nundefined: x"):
         await run("building etcd 1", [sys.executable, "-c", script], print, cwd=tmp_path)
-
-
-def test_every_missing_tool_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SandboxError) as raised:
-        require_tools(["mvn", "redis-server"])
-    message = str(raised.value)
-    assert message == "missing: mvn (apt-get install maven), redis-server (apt-get install redis-server)"

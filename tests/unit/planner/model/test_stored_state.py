@@ -44,6 +44,9 @@ def test_the_keys_in_redis_stay(stored: Json) -> None:
     if expected["active"].get("issued"):
         # a release that had been halted and then ends: only the command that ends it counts
         expected["active"].pop("halted", None)
+    if expected["active"]["strategy"].get("onFailure") == "pause":
+        # the code before wrote this default, and reads it where it is left out
+        expected["active"]["strategy"].pop("onFailure")
     assert json.loads(encode(load(_state(stored)))) == expected
 
 
