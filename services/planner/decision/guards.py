@@ -63,8 +63,7 @@ def next_move(instance: Instance, now: int, *, resend_ms: int) -> Move | None:
     if flow is None:
         return begin_next(instance, now)
     for guard in GUARDS:
-        move = guard(instance, flow, now, resend_ms)
-        if move is not None:
+        if (move := guard(instance, flow, now, resend_ms)) is not None:
             return None if move is WAIT else move
     return None
 
@@ -139,8 +138,7 @@ def _continue_without(instance: Instance, flow: Flow, now: int, _resend_ms: int)
 
 
 def _halt(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
-    writes = flow.step in {Step.SURGE, Step.RETIRE} and flow.issued
-    if not (flow.paused and writes):
+    if not flow.paused or not flow.issued or flow.step not in {Step.SURGE, Step.RETIRE}:
         return None
     return issue_command(set_flow(instance, flow, step_command=StepCommand.HALTED), command_factory.halt, now)
 

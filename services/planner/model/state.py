@@ -259,8 +259,9 @@ class Flow(Value, frozen=True):
     @property
     def open_batch(self) -> Batch | None:
         """The batch under way."""
-        last = self.batch
-        return last if last is not None and not last.finished_at else None
+        if not self.batches or self.batches[-1].finished_at:
+            return None
+        return self.batches[-1]
 
     @property
     def finished_batches(self) -> int:

@@ -38,8 +38,12 @@ class Restart(StrEnum):
 
 
 class Rule(NamedTuple):
-    """`starts_from`: the field of the batch with the start, by the step in which the clock runs."""
+    """`limit`: the field of the strategy with the seconds, None for no limit.
 
+    `starts_from`: the field of the batch with the start, by the step in which the clock runs.
+    """
+
+    limit: str
     starts_from: Mapping[Step, str]
     restarted_by: frozenset[Restart]
     runs_while_paused: bool
@@ -48,16 +52,25 @@ class Rule(NamedTuple):
 _EVERY: Final = frozenset(Restart)
 
 RULES: Final[Mapping[Clock, Rule]] = {
-    Clock.STARTUP: Rule({Step.SURGE: "surged_at", Step.SMOKED: "surged_at"}, _EVERY, runs_while_paused=False),
-    Clock.PULL_IN: Rule({Step.PULL_IN: "unready_since"}, _EVERY, runs_while_paused=False),
+    Clock.STARTUP: Rule(
+        "startup_timeout",
+        {Step.SURGE: "surged_at", Step.SMOKED: "surged_at"},
+        _EVERY,
+        runs_while_paused=False,
+    ),
+    Clock.PULL_IN: Rule("pull_in_timeout", {Step.PULL_IN: "unready_since"}, _EVERY, runs_while_paused=False),
     Clock.BAKE: Rule(
-        {Step.PULL_IN: "ready_since"}, frozenset({Restart.RETRY, Restart.REBUILD}), runs_while_paused=True
+        "bake",
+        {Step.PULL_IN: "ready_since"},
+        frozenset({Restart.RETRY, Restart.REBUILD}),
+        runs_while_paused=True,
     ),
     Clock.PULL_OUT: Rule(
-        {Step.PULL_OUT: "pulled_out_at"}, frozenset({Restart.REBUILD}), runs_while_paused=True
+        "pull_out", {Step.PULL_OUT: "pulled_out_at"}, frozenset({Restart.REBUILD}), runs_while_paused=True
     ),
-    Clock.INTERVAL: Rule({Step.BETWEEN: "finished_at"}, frozenset(), runs_while_paused=True),
+    Clock.INTERVAL: Rule("interval", {Step.BETWEEN: "finished_at"}, frozenset(), runs_while_paused=True),
     Clock.PROGRESS: Rule(
+        "progress_deadline",
         {
             Step.SURGE: "surged_at",
             Step.PULL_IN: "unready_since",
@@ -73,12 +86,14 @@ RULES: Final[Mapping[Clock, Rule]] = {
 def end_of(clock: Clock, flow: Flow) -> int | None:
     """Return when the clock expires; None while it does not run."""
     rule = RULES[clock]
-    batch = flow.batch if clock is Clock.INTERVAL else flow.open_batch
-    seconds = limit_seconds(clock, flow)
-    if batch is None or seconds is None or (flow.paused and not rule.runs_while_paused):
-        return None
     field = rule.starts_from.get(flow.step)
-    start: int = getattr(batch, field) if field is not None else 0
+    seconds = limit_seconds(clock, flow)
+    if field is None or seconds is None or (not rule.runs_while_paused and flow.paused):
+        return None
+    batch = flow.batch if clock is Clock.INTERVAL else flow.open_batch
+    if batch is None:
+        return None
+    start: int = getattr(batch, field)
     if clock is Clock.PROGRESS and flow.step in {Step.PULL_OUT, Step.RETIRE}:
         # the wait without traffic is part of the plan, not a lack of progress
         start = max(start, batch.pulled_out_at)
@@ -135,17 +150,5 @@ def restart_on_rebuild(batch: Batch, now: int) -> Batch:
 
 def limit_seconds(clock: Clock, flow: Flow) -> int | None:
     """Return the limit as the strategy has it; None where it sets none."""
-    strategy = flow.strategy
-    match clock:
-        case Clock.STARTUP:
-            return strategy.startup_timeout
-        case Clock.PULL_IN:
-            return strategy.pull_in_timeout
-        case Clock.BAKE:
-            return strategy.bake
-        case Clock.PULL_OUT:
-            return strategy.pull_out
-        case Clock.INTERVAL:
-            return strategy.interval
-        case Clock.PROGRESS:
-            return strategy.progress_deadline
+    seconds: int | None = getattr(flow.strategy, RULES[clock].limit)
+    return seconds

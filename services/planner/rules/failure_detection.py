@@ -129,8 +129,8 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
     bad, reason = _pods_failing_smoke(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
         return _make_failure(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
-    overdue = has_expired(Clock.STARTUP, flow, now)
-    if overdue and not bad and len(pods) < batch.surge and flow.step == Step.SURGE:
+    too_few = not bad and len(pods) < batch.surge and flow.step == Step.SURGE
+    if too_few and has_expired(Clock.STARTUP, flow, now):
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods were not made within {flow.strategy.startup_timeout} s"
         return Failure(BatchPhase.SMOKE_FAILED, FailureReason.STARTUP_TIMEOUT, text, missing, ())
