@@ -28,7 +28,7 @@ async def test_every_wrong_field_is_named_in_the_servers_words(kube: Kube, widge
     ].items()
 
 
-async def test_a_wrong_type_and_a_missing_field_are_told_apart(kube: Kube, widgets: str) -> None:
+async def test_a_wrong_type_and_a_missing_field_are_distinguished(kube: Kube, widgets: str) -> None:
     wrong = await kube.post(widgets, a_widget("one", size="big"))
     assert wrong.causes()["spec.size"] == (
         'Invalid value: "string": spec.size in body must be of type integer: "string"'
@@ -37,7 +37,7 @@ async def test_a_wrong_type_and_a_missing_field_are_told_apart(kube: Kube, widge
     assert missing.causes()["spec.size"] == "Required value"
 
 
-async def test_a_number_or_a_percentage_may_be_given(kube: Kube, widgets: str) -> None:
+async def test_a_number_or_a_percentage_is_accepted(kube: Kube, widgets: str) -> None:
     for called, share in (("one", 1), ("two", "20%")):
         assert (await kube.made(widgets, a_widget(called, share=share)))["spec"]["share"] == share
     assert (await kube.post(widgets, a_widget("three", share=True))).code == 422
@@ -106,7 +106,9 @@ async def test_scale_is_read_and_written_through_its_subresource(kube: Kube, wid
     assert (await kube.get(f"{widgets}/one")).body["spec"]["replicas"] == 3
 
 
-async def test_strict_writers_are_told_of_unknown_fields_and_others_warned(kube: Kube, widgets: str) -> None:
+async def test_strict_writers_get_an_error_for_unknown_fields_and_others_a_warning(
+    kube: Kube, widgets: str
+) -> None:
     strict = await kube.post(widgets, a_widget("one", typo=1), fieldValidation="Strict")
     assert (strict.code, 'unknown field "spec.typo"' in strict.message) == (400, True)
     warned = await kube.post(widgets, a_widget("one", typo=1), fieldValidation="Warn")

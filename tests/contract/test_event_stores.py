@@ -140,7 +140,7 @@ async def test_no_events_are_written_and_none_is_found(store: EventStore) -> Non
     await store.ping()
 
 
-async def test_an_event_told_again_is_there_once_as_it_was_told_first(store: EventStore) -> None:
+async def test_an_event_published_again_is_stored_once_as_it_was_first(store: EventStore) -> None:
     await store.write([event(1), event(2)])
     again = event(1, message="told differently")
     assert await store.write([again, event(3), event(3), event(4)]) == []

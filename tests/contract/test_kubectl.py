@@ -119,7 +119,7 @@ async def test_a_gate_is_opened_by_a_strategic_patch_of_status(kubectl: Run, kub
     await kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
 
 
-async def test_describe_tells_of_the_object_and_its_events(kubectl: Run, kube: Kube) -> None:
+async def test_describe_shows_the_object_and_its_events(kubectl: Run, kube: Kube) -> None:
     made = await kube.made(kube.path(PODS), a_pod("one"))
     await kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
     text = await kubectl("describe", "pod", "one")

@@ -85,7 +85,7 @@ async def test_a_continue_token_nobody_gave_is_refused(kube: Kube) -> None:
     assert (await kube.get(kube.path(CONFIGS), limit="2", **{"continue": "bm90IGEgdG9rZW4"})).code == 400
 
 
-async def test_a_watch_tells_what_happened_after_a_version(kube: Kube) -> None:
+async def test_a_watch_reports_what_happened_after_a_version(kube: Kube) -> None:
     version = (await kube.get(kube.path(CONFIGS))).body["metadata"]["resourceVersion"]
     await kube.made(kube.path(CONFIGS), a_config("one", labels={"w": "1"}))
     await kube.patch(kube.path(CONFIGS, "one"), {"data": {"a": "2"}})
@@ -138,7 +138,7 @@ async def test_a_quiet_watch_gets_bookmarks_that_move_on(kube: Kube) -> None:
         assert "data" not in bookmark["object"]
 
 
-async def test_a_watch_from_too_long_ago_says_gone_or_tells_all_since(kube: Kube) -> None:
+async def test_a_watch_from_too_long_ago_says_gone_or_reports_all_since(kube: Kube) -> None:
     await kube.made(kube.path(PODS), a_pod("one"))
     async with kube.watch(kube.path(PODS), resourceVersion="1") as watching:
         if watching.code == 410:

@@ -91,7 +91,7 @@ async def test_what_exists_cannot_be_created_and_what_does_not_cannot_be_read(ku
     assert (await kube.patch(kube.path(CONFIGS, "two"), {})).code == 404
 
 
-async def test_a_generated_name_starts_as_asked(kube: Kube) -> None:
+async def test_a_generated_name_has_the_requested_prefix(kube: Kube) -> None:
     body = {"metadata": {"generateName": "part-"}, "data": {}}
     names = {(await kube.made(kube.path(CONFIGS), body))["metadata"]["name"] for _ in range(3)}
     assert len(names) == 3

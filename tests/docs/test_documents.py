@@ -182,7 +182,7 @@ def test_the_texts_of_the_troubleshooting_are_in_the_code() -> None:
     assert not unknown
 
 
-def test_the_reasons_for_a_dead_letter_are_given_by_the_code() -> None:
+def test_the_reasons_for_a_dead_letter_are_those_of_the_code() -> None:
     texts_of_the_code = set(_texts_of_the_code().splitlines())
     # the API server's own words are not in our code
     assert not [reason for reason in _only("reasons").column() if reason not in texts_of_the_code]

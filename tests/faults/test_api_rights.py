@@ -345,7 +345,7 @@ async def test_an_account_without_a_role_reads_nothing(
                 assert response.status == 403, (path, await response.text())
 
 
-async def test_a_viewer_sees_and_cannot_change_and_is_told_what_is_missing(
+async def test_a_viewer_sees_and_cannot_change_and_learns_what_is_missing(
     planner: Planner, web: Releases, accounts: Accounts, login: ReviewedAccess
 ) -> None:
     token = await accounts.token(VIEWER)

@@ -25,7 +25,7 @@ async def test_a_release_goes_on_after_its_broker_was_killed(
         await sandbox.start("kafka")
 
 
-async def test_services_say_that_kafka_is_away_and_stop_when_they_are_told(
+async def test_services_say_that_kafka_is_away_and_stop_on_a_signal(
     sandbox: Sandbox, releases: Releases
 ) -> None:
     async with disturbed(sandbox, releases, "kafka-away", "Baking"):

@@ -96,7 +96,7 @@ async def test_services_wait_for_definitions_by_name_and_work_as_soon_as_they_ar
             assert await program.stops(signal.SIGTERM, STOP_SECONDS) == 0
 
 
-async def test_services_that_wait_for_definitions_stop_when_they_are_told(
+async def test_services_that_wait_for_definitions_stop_on_a_signal(
     sandbox: Sandbox, kubeconfig: Path
 ) -> None:
     environment = sandbox.environment | {"TRITON_KUBECONFIG": str(kubeconfig), "TRITON_PREFIX": "bare-too"}

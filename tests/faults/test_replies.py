@@ -43,7 +43,7 @@ async def test_a_topic_of_answers_that_is_missing_holds_up_nothing(
     await until("nothing holds its DeployFlow", is_released)
 
 
-async def test_the_example_in_java_publishes_a_deploy_and_is_told_its_end(
+async def test_the_example_in_java_publishes_a_deploy_and_receives_its_end(
     sandbox: Sandbox, releases: Releases
 ) -> None:
     await OtherSystem.makes_topic(sandbox.kafka_bootstrap)

@@ -118,7 +118,7 @@ async def test_a_maximum_ends_the_wait_and_the_hook_comes_all_the_same(
     assert [request.path for request in application.requests[-2:]] == ["/connections", HOOK]
 
 
-async def test_a_hook_that_does_not_end_is_over_with_the_grace_period(
+async def test_a_hook_that_does_not_end_is_stopped_with_the_grace_period(
     releases: Releases, application: Stopping
 ) -> None:
     uid = await replaced(releases, application, "stubborn", grace=1)

@@ -85,7 +85,7 @@ async def test_any_answer_will_do(kube: Kube, served: Served) -> None:
 
 
 @pytest.mark.parametrize("port", [1, "nobody"])
-async def test_a_hook_that_fails_is_told_and_the_pod_goes_all_the_same(kube: Kube, port: Any) -> None:
+async def test_a_hook_that_fails_is_reported_and_the_pod_goes_all_the_same(kube: Kube, port: Any) -> None:
     said = await ends(kube, stopping({"httpGet": {"path": "/", "port": port}}, pod_ip="127.0.0.1"))
     assert said["FailedPreStopHook"].startswith("PreStopHook failed: container main")
 
@@ -123,7 +123,7 @@ async def test_a_pod_deleted_without_grace_goes_in_the_middle_of_its_hook(kube: 
     [{"exec": {"command": ["/stop.sh"]}}, {"httpGet": {"path": "/", "port": 80}}],
     ids=["exec", "http"],
 )
-async def test_what_nothing_real_can_answer_is_only_told_of(kube: Kube, hook: Json) -> None:
+async def test_what_nothing_real_can_answer_is_only_reported(kube: Kube, hook: Json) -> None:
     said = await ends(kube, stopping(hook))
     assert said["PreStopHook"].startswith("container main runs no hook (simulated)")
 

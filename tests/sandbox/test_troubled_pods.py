@@ -40,7 +40,7 @@ async def test_a_log_has_what_an_annotation_says_and_the_end_of_a_container_that
     assert "fatal: exit code 1" in lines[-1]
 
 
-async def test_a_log_is_cut_as_asked_for(kube: Kube) -> None:
+async def test_a_log_is_cut_as_requested(kube: Kube) -> None:
     path = await crashed(kube)
     last = await text(kube, path, tailLines="2")
     assert last.startswith("no database\n")

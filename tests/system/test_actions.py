@@ -133,7 +133,7 @@ async def test_a_delete_without_a_terminal_needs_a_yes(releases: Releases, sandb
     assert await releases.names("staying") == ["staying-first"]
 
 
-async def test_retry_makes_the_failed_batch_anew_and_goes_on(releases: Releases, verb: Verb) -> None:
+async def test_retry_makes_the_failed_batch_again_and_continues(releases: Releases, verb: Verb) -> None:
     await releases.create("patient", 2)
     slow = {"sandbox.triton.io/start-seconds": "3"}
     await releases.apply(
@@ -250,7 +250,7 @@ async def test_volume_claims_and_the_type_of_the_application_reach_the_cloneset(
 # --- asked for over Kafka ---
 
 
-async def test_a_way_back_and_a_promotion_can_be_asked_for_over_kafka(
+async def test_a_rollback_and_a_promotion_can_be_requested_over_kafka(
     releases: Releases, paas: OtherSystem
 ) -> None:
     async def send(id: str, kind: str, **more: Any) -> str:

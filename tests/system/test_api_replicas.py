@@ -79,7 +79,7 @@ async def names(planners: Sandbox) -> AsyncIterator[list[str]]:
         yield made
 
 
-async def test_a_stream_on_one_tells_of_a_change_through_the_other(
+async def test_a_stream_on_one_reports_a_change_through_the_other(
     planners: Sandbox, names: list[str]
 ) -> None:
     url = f"/api/v2/namespaces/{NAMESPACE}/deployflows/{names[0]}"

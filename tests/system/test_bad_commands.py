@@ -163,7 +163,9 @@ async def test_a_deploy_under_a_name_that_is_taken_changes_nothing(
     await releases.finished("taken-1", "Success")
 
 
-async def test_a_command_to_a_release_that_is_over_is_refused(releases: Releases, paas: OtherSystem) -> None:
+async def test_a_command_to_a_release_that_is_finished_is_refused(
+    releases: Releases, paas: OtherSystem
+) -> None:
     await paas.ask("over", deploy("over-1", "over", replicas=0))
     (reply,) = await paas.replies("over-1")
     await releases.finished(reply["deployFlow"], "Success")

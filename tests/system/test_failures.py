@@ -87,7 +87,7 @@ def rows(status: Json) -> list[Json]:
     return pods
 
 
-async def test_a_crash_is_told_within_moments_with_pod_exit_code_since_when_and_last_event(
+async def test_a_crash_is_reported_within_moments_with_pod_exit_code_since_when_and_last_event(
     releases: Releases,
 ) -> None:
     async with failing(releases, "telling"):

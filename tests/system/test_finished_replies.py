@@ -11,7 +11,7 @@ from tests.system.releases import Releases, until
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 
-async def test_a_deploy_is_answered_again_when_its_release_is_over(
+async def test_a_deploy_is_answered_again_when_its_release_is_finished(
     releases: Releases, paas: OtherSystem
 ) -> None:
     await paas.ask("fin-ended", deploy("fin-ended-1", "fin-ended"))
@@ -40,7 +40,7 @@ async def test_a_deploy_is_answered_again_when_its_release_is_over(
     assert accepted.headers["ce_id"] == "fin-ended-1:accepted"
 
 
-async def test_a_release_that_is_canceled_ends_for_who_asked_for_it_not_for_who_canceled_it(
+async def test_a_canceled_release_is_answered_to_its_requester_not_to_who_canceled_it(
     releases: Releases, paas: OtherSystem
 ) -> None:
     await paas.ask("fin-halfway", deploy("fin-halfway-1", "fin-halfway", canary=1, replicas=2))
@@ -56,7 +56,7 @@ async def test_a_release_that_is_canceled_ends_for_who_asked_for_it_not_for_who_
     assert [reply["result"] for reply in await paas.replies("fin-halfway-2")] == ["accepted"]
 
 
-async def test_a_rollback_is_answered_when_it_is_over(releases: Releases, paas: OtherSystem) -> None:
+async def test_a_rollback_is_answered_when_it_is_finished(releases: Releases, paas: OtherSystem) -> None:
     await paas.ask("fin-wayback", deploy("fin-wayback-1", "fin-wayback"))
     await paas.replies("fin-wayback-1", 2)
     await paas.ask("fin-wayback", deploy("fin-wayback-2", "fin-wayback", image="web:2.0"))
@@ -67,7 +67,7 @@ async def test_a_rollback_is_answered_when_it_is_over(releases: Releases, paas: 
     assert finished["deployFlow"] == accepted["deployFlow"]
 
 
-async def test_a_release_that_is_deleted_does_not_go_before_its_end_is_told(
+async def test_a_release_that_is_deleted_does_not_go_before_its_end_is_reported(
     releases: Releases, paas: OtherSystem
 ) -> None:
     await paas.ask("fin-taken", deploy("fin-taken-1", "fin-taken", canary=1, replicas=2))
@@ -83,12 +83,12 @@ async def test_a_release_that_is_deleted_does_not_go_before_its_end_is_told(
     await until("its DeployFlow is gone", gone)
 
 
-async def test_a_release_that_is_over_as_soon_as_it_is_seen_is_answered(paas: OtherSystem) -> None:
+async def test_a_release_that_finishes_as_soon_as_it_is_seen_is_answered(paas: OtherSystem) -> None:
     await paas.ask("fin-hollow", deploy("fin-hollow-1", "fin-hollow", canceled=True))
     assert (await paas.end("fin-hollow-1"))["phase"] == "Canceled"
 
 
-async def test_an_end_while_no_planner_runs_is_told_by_the_next_one(
+async def test_an_end_while_no_planner_runs_is_reported_by_the_next_one(
     sandbox: Sandbox, releases: Releases, paas: OtherSystem
 ) -> None:
     await paas.ask("fin-orphan", deploy("fin-orphan-1", "fin-orphan", canary=1, replicas=2))

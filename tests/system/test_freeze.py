@@ -142,7 +142,7 @@ async def test_an_override_begins_at_once_and_stays_on_record(releases: Freezing
     assert record in warning
 
 
-async def test_an_override_that_is_given_later_lets_a_release_go_that_waits(releases: Freezing) -> None:
+async def test_an_override_that_is_set_later_starts_a_release_that_waits(releases: Freezing) -> None:
     await releases.create("later", 1)
     await releases.freeze(open_until(in_an_hour()))
     await releases.apply(deployflow("later-2", "later", image="nginx:2", replicas=1))
@@ -202,7 +202,7 @@ async def test_a_rollback_is_not_held_back(releases: Freezing) -> None:
     await releases.until_status("back-3", "held back", lambda s: s.get("reason") == "Frozen")
 
 
-async def test_a_window_that_can_not_be_read_holds_nothing_back_and_is_told(releases: Freezing) -> None:
+async def test_a_window_that_can_not_be_read_holds_nothing_back_and_is_reported(releases: Freezing) -> None:
     await releases.create("mistyped", 1)
     window = open_until(in_an_hour())
     await releases.annotate(json.dumps([{**window, "duration": "62 hours"}]), unread=1)

@@ -89,7 +89,7 @@ async def test_the_maximum_ends_it(releases: Releases, application: Application)
     assert application.requests_to("/connections")
 
 
-async def test_connections_are_asked_for_after_the_pull_out_wait(
+async def test_connections_are_queried_after_the_pull_out_wait(
     releases: Releases, application: Application
 ) -> None:
     application.connections = 0

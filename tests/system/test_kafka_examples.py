@@ -21,7 +21,7 @@ HEADERS: Final = {"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject
 
 @pytest.mark.parametrize("language", ["python", "go"])
 @pytest.mark.usefixtures("paas")  # who makes the topic of the answers
-async def test_an_example_publishes_a_deploy_and_is_told_its_end(
+async def test_an_example_publishes_a_deploy_and_receives_its_end(
     sandbox: Sandbox, releases: Releases, language: str
 ) -> None:
     program: list[str | Path] = (

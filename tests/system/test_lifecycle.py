@@ -244,7 +244,7 @@ async def test_an_update_may_change_the_replicas_too(releases: Releases) -> None
     assert len(await releases.pods("growing")) == 2
 
 
-async def test_an_update_to_what_already_runs_is_over_at_once(releases: Releases) -> None:
+async def test_an_update_to_what_already_runs_finishes_at_once(releases: Releases) -> None:
     await releases.create("same", 2)
     before = {pod["metadata"]["name"] for pod in await releases.pods("same")}
     await releases.apply(deployflow("same-2", "same", image="nginx:1", replicas=2, batchSize=1))

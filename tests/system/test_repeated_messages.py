@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180
 FLOW_TOPICS: Final = [name for name in topics.ALL if name != topics.DEAD_LETTERS]
 
 
-async def test_a_release_that_waits_or_is_over_or_is_forgotten_is_not_moved_by_its_own_messages(
+async def test_a_release_that_waits_or_is_finished_or_is_forgotten_is_not_moved_by_its_own_messages(
     sandbox: Sandbox, releases: Releases, paas: OtherSystem
 ) -> None:
     await releases.service("repeated")

@@ -65,7 +65,7 @@ async def story(
     raise AssertionError(f"cut off after {found}")
 
 
-async def test_a_story_is_told_from_its_beginning_and_goes_on_where_a_reader_left_it(
+async def test_a_stream_starts_at_the_beginning_and_continues_where_a_reader_left_it(
     releases: Releases, rest: httpx.AsyncClient
 ) -> None:
     await releases.apply(deployflow("web-1", "web", action="create", replicas=2, canary=1))

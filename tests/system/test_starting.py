@@ -47,7 +47,7 @@ async def test_a_service_that_is_there_before_kafka_waits_and_then_works(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_service_that_waits_for_kafka_stops_when_it_is_told(sandbox: Sandbox, service: str) -> None:
+async def test_a_service_that_waits_for_kafka_stops_on_a_signal(sandbox: Sandbox, service: str) -> None:
     port = free_port()
     environment = sandbox.environment_of(service) | {"TRITON_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}
     async with triton(service, environment=environment) as program:
@@ -100,7 +100,7 @@ async def test_a_cluster_that_is_away_is_waited_for(sandbox: Sandbox, tmp_path: 
         assert await executor.stops(signal.SIGTERM, STOP_SECONDS) == 0
 
 
-async def test_a_service_stops_when_it_is_told_though_the_cluster_never_answers(
+async def test_a_service_stops_on_a_signal_though_the_cluster_never_answers(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

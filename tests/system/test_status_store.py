@@ -29,7 +29,7 @@ async def test_as_many_instances_as_there_are_can_be_written_at_once(sandbox: Sa
         await store.close()
 
 
-async def test_a_deadline_that_has_passed_is_told_with_its_time_and_comes_again(sandbox: Sandbox) -> None:
+async def test_a_deadline_that_has_passed_is_reported_with_its_time_and_comes_again(sandbox: Sandbox) -> None:
     store = StatusStore(sandbox.redis_url, "deadlines")
     past, future = Key("default", "past"), Key("default", "future")
     try:

@@ -141,7 +141,7 @@ def test_a_server_that_is_not_there_is_named(triton: Callable[..., Any], tmp_pat
     assert result.err.count("\n") == 1
 
 
-def test_a_server_that_never_answers_is_given_up(
+def test_a_server_that_never_answers_is_abandoned(
     triton: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.connection.ANSWER_SECONDS", 0.2)

@@ -66,7 +66,7 @@ def server() -> Iterator[Server]:
             thread.join()
 
 
-def test_the_server_is_asked_in_the_name_of_the_token(
+def test_requests_to_the_server_carry_the_token(
     server: Server, triton: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = tmp_path / "token"

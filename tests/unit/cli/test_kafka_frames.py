@@ -24,7 +24,7 @@ def _fetch(max_wait: int, topics: list[Any]) -> bytes:
 PARTITION = (3, -1, 42, -1, 10**6)
 
 
-def test_a_fetch_is_asked_without_waiting_and_otherwise_as_it_was() -> None:
+def test_a_fetch_is_forwarded_without_waiting_and_otherwise_as_it_was() -> None:
     topics = [("a", [PARTITION, PARTITION]), ("b", [PARTITION])]
     fetch = read(_fetch(500, topics))
     assert isinstance(fetch, Fetch)
@@ -58,7 +58,7 @@ def test_a_produce_names_all_its_topics() -> None:
     assert read(_frame(0, 7, request.encode())) == Produce(frozenset({"a", "b"}), -1)
 
 
-def test_a_leaders_sync_is_told_from_a_followers() -> None:
+def test_a_leaders_sync_is_distinguished_from_a_followers() -> None:
     def sync(assignments: list[tuple[str, bytes]]) -> object:
         return read(_frame(14, 3, SyncGroupRequest_v3("group", 4, "member", None, assignments).encode()))
 

@@ -148,7 +148,7 @@ def test_a_pod_that_is_not_there_is_warned_of() -> None:
     assert lines[-1].startswith("warning: podsToDelete: 7-web has no pod z: the release would fail")
 
 
-def test_what_is_impossible_is_told_and_all_else_is_planned(
+def test_what_is_impossible_is_reported_and_all_else_is_planned(
     tmp_path: Path, triton: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = {"metadata": {}, "spec": {"replicas": 4}}

@@ -128,7 +128,7 @@ def test_a_release_that_nobody_has_looked_at_yet_can_be_shown(flow: Json) -> Non
     assert any(line.startswith("Phase:") and "Pending" in line for line in rendering.describe(flow, NOW))
 
 
-def test_describe_tells_images_times_and_each_pod(flow: Json) -> None:
+def test_describe_shows_images_times_and_each_pod(flow: Json) -> None:
     text = "\n".join(rendering.describe(_finished(flow), NOW))
     assert "Images:       web:1, proxy:1" in text
     assert "Canary 1, 1 pod: Baked, finished" in text
@@ -136,7 +136,7 @@ def test_describe_tells_images_times_and_each_pod(flow: Json) -> None:
     assert "7-web-aaaaa" in text
 
 
-def test_plain_lines_tell_only_what_changed(flow: Json) -> None:
+def test_plain_lines_report_only_what_changed(flow: Json) -> None:
     before, after = rendering.progress(flow), rendering.progress(_finished(flow))
     assert rendering.changes(before, before) == []
     assert rendering.changes(before, after) == [

@@ -110,7 +110,7 @@ def test_a_release_is_typed_and_keeps_what_a_newer_server_says(both: Both, serve
     assert (sent.method, str(sent.url)) == ("GET", f"{URL}/api/v2/namespaces/shop/deployflows/web-2")
 
 
-def test_what_is_asked_says_who_asks_and_what_it_must_still_be(both: Both, server: Server) -> None:
+def test_a_request_names_its_sender_and_the_version_that_it_expects(both: Both, server: Server) -> None:
     server.says(ok())
     both(
         lambda client: client.using(namespace="a", requested_by="jörg", request_id="42").cancel(
@@ -126,7 +126,7 @@ def test_what_is_asked_says_who_asks_and_what_it_must_still_be(both: Both, serve
     assert dict(sent.headers.raw)[b"X-Requested-By"] == "jörg".encode()
 
 
-def test_a_token_in_a_file_is_read_anew(both: Both, server: Server, tmp_path: Path) -> None:
+def test_a_token_in_a_file_is_read_again(both: Both, server: Server, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
     server.says(httpx.Response(503), ok())
@@ -141,7 +141,7 @@ def test_a_token_in_a_file_is_read_anew(both: Both, server: Server, tmp_path: Pa
     assert [sent.headers["Authorization"] for sent in server.requests] == ["Bearer first", "Bearer second"]
 
 
-def test_a_change_is_asked_for_again_as_the_same_one(both: Both, server: Server) -> None:
+def test_a_change_is_requested_again_as_the_same_one(both: Both, server: Server) -> None:
     server.says(
         problem(429, "TooManyRequests", "slow down", **{"Retry-After": "3"}),
         problem(503, "Unavailable", "Redis is away"),
@@ -168,7 +168,7 @@ def test_a_change_is_asked_for_again_as_the_same_one(both: Both, server: Server)
         (lambda: httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)"), 0, "UnknownIssuer", "(self-signed certificate)"),
     ],
 )  # fmt: skip
-def test_what_is_refused_is_not_asked_again(
+def test_what_is_refused_is_not_requested_again(
     answer: Callable[[], httpx.Response | Exception],
     status: int,
     reason: str,
@@ -183,7 +183,7 @@ def test_what_is_refused_is_not_asked_again(
     assert detail in caught.value.detail
 
 
-def test_a_server_that_stays_away_is_given_up(both: Both, server: Server) -> None:
+def test_a_server_that_stays_away_is_abandoned(both: Both, server: Server) -> None:
     server.says(*(httpx.ConnectError("refused") for _ in range(3)))
     with pytest.raises(
         TritonError, match=r"Triton at http://triton\.test does not answer: refused"
@@ -275,7 +275,7 @@ def test_a_release_that_is_deleted_meanwhile_ends_the_watch(both: Both, server: 
         both(lambda client: client.watch("web-2"))
 
 
-def test_a_stream_that_never_began_is_given_up(both: Both, server: Server) -> None:
+def test_a_stream_that_never_began_is_abandoned(both: Both, server: Server) -> None:
     server.says(*(httpx.ConnectError("refused") for _ in range(3)))
     with pytest.raises(TritonError, match="does not answer"):
         both(lambda client: client.events("web-2"), retries=2)

@@ -34,7 +34,7 @@ def test_compose_runs_triton_and_all_that_it_needs() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(CONTAINERS) - set(ONCE)))
-def test_what_keeps_running_tells_its_health(name: str) -> None:
+def test_what_keeps_running_reports_its_health(name: str) -> None:
     container = CONTAINERS[name]
     assert container["restart"] == "unless-stopped"
     check = container["healthcheck"]
@@ -115,9 +115,7 @@ def test_nothing_is_open_to_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_setting_given_is_one_that_the_services_take(
-    service: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_setting_is_one_that_the_services_take(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = CONTAINERS[service]["environment"]
     for name, value in environment.items():
         assert name.removeprefix("TRITON_").lower() in Settings.model_fields, name

@@ -129,7 +129,7 @@ def test_a_role_for_people_lets_them_do_what_its_name_says_and_no_more(role: str
         assert has[0] == role_for(right)
 
 
-def test_nobody_else_is_given_a_right() -> None:
+def test_nobody_else_has_a_right() -> None:
     rbac = rendered("deploy/rbac")
     subjects = [s["name"] for binding in of(rbac, "ClusterRoleBinding") for s in binding["subjects"]]
     assert sorted(subjects) == ["triton-executor", "triton-planner", "triton-readiness"]
@@ -241,7 +241,7 @@ def test_settings_come_from_one_config_map_and_an_optional_secret(
     ]
 
 
-def test_every_setting_given_is_one_that_the_services_take(
+def test_every_setting_is_one_that_the_services_take(
     manifests: list[Json], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (settings,) = of(manifests, "ConfigMap")

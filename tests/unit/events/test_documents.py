@@ -91,7 +91,7 @@ def test_the_outcome_of_a_release_event(phase: FlowPhase, batch_phase: BatchPhas
     assert only(flow_event(phase=phase, batch_phase=batch_phase)).source["event"]["outcome"] == outcome
 
 
-def test_what_somebody_asked_for_is_no_failure_though_the_batch_has_failed() -> None:
+def test_what_somebody_requested_is_no_failure_though_the_batch_has_failed() -> None:
     requested = flow_event(batch_phase=BatchPhase.SMOKE_FAILED, command="cancel", reason="CancelRequested")
     event = only(requested).source["event"]
     assert (event["outcome"], event["type"]) == ("unknown", ["change"])
@@ -149,7 +149,7 @@ def test_a_pod_says_which_release_batch_application_and_person_it_is_about() -> 
     assert wanted.items() <= source["triton"].items()
 
 
-def test_what_a_pod_came_to_while_no_release_was_under_way_names_none() -> None:
+def test_what_happened_to_a_pod_while_no_release_was_under_way_names_none() -> None:
     source = only(pods_seen(pod(flow=None))).source
     assert "deployflow" not in source["triton"]
     assert source["triton"]["application"] == "deploy-demo-hello"
@@ -163,7 +163,7 @@ def test_why_a_pod_failed_is_part_of_the_sentence_and_can_be_searched() -> None:
     assert (source["event"]["reason"], source["event"]["outcome"]) == ("CrashLoopBackOff", "failure")
 
 
-def test_a_pod_event_tells_when_it_happened_and_how_long_it_took() -> None:
+def test_a_pod_event_reports_when_it_happened_and_how_long_it_took() -> None:
     source = only(pods_seen(pod(transitions=[came(since=START + 100)]), at=START + 900)).source
     assert source["@timestamp"] == "2025-11-21T10:13:20.812Z"
     assert source["event"]["created"] == "2025-11-21T10:13:20.900Z"
@@ -207,7 +207,7 @@ def test_a_pod_whose_last_state_is_not_known_is_gone_all_the_same() -> None:
     assert (document.id, document.source["message"]) == ("uid-web-c:gone", "pod web-c is gone")
 
 
-def test_a_transition_told_again_after_a_rebalance_has_the_same_id_and_another_one_has_not() -> None:
+def test_a_transition_reported_again_after_a_rebalance_has_the_same_id_and_another_one_has_not() -> None:
     first = only(pods_seen(pod(), at=START + 900))
     again = only(pods_seen(pod(ip="10.1.2.3"), at=START + 60_000, complete=True))
     other = only(pods_seen(pod(transitions=[came(id="started:2")])))

@@ -216,7 +216,7 @@ async def test_something_else_at_the_address_is_said(elastic: EventStore, fake: 
         await elastic.ping()
 
 
-async def test_a_password_in_the_address_is_never_told() -> None:
+async def test_a_password_in_the_address_is_never_shown() -> None:
     store = open_store(Settings(event_store="http://deployer:secret@127.0.0.1:9"))
     with pytest.raises(Unavailable) as caught:
         await store.ping()

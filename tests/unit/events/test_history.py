@@ -61,7 +61,7 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda *arguments: CliRunner().invoke(app, arguments)
 
 
-def test_a_release_tells_how_it_went_and_who_asked_for_what() -> None:
+def test_a_release_shows_how_it_went_and_who_requested_what() -> None:
     found = past_releases([d.source for n, message in enumerate(releases()) for d in documents(message, n)])
     first, second = found
     assert (first.name, first.by, first.phase, first.took) == ("web-kvn6b", "deployer", "Aborted", 80.0)
@@ -80,7 +80,7 @@ def test_the_releases_are_a_table_oldest_first(settings: Settings, run: Any) -> 
     assert second.startswith("web-zzzzz")
 
 
-def test_who_asked_for_anything_of_a_release_is_found(settings: Settings, run: Any) -> None:
+def test_a_release_is_found_by_who_requested_anything_of_it(settings: Settings, run: Any) -> None:
     stored(settings, *releases())
     found = json.loads(run("-n", "shop", "--by", "release-manager", "-o", "json").output)
     assert [one["name"] for one in found] == ["web-kvn6b"]
@@ -98,6 +98,6 @@ def test_an_empty_history_says_so_and_is_no_failure(settings: Settings, run: Any
     assert "has no releases of web in namespace shop" in result.output
 
 
-def test_the_server_is_asked_for_one_instance(run: Any) -> None:
+def test_the_server_is_queried_for_one_instance(run: Any) -> None:
     result = run("--server", "http://127.0.0.1:1")
     assert "name it" in str(result.exception)

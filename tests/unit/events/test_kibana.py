@@ -199,7 +199,7 @@ def test_two_objects_of_one_id_are_not_written() -> None:
         lines([made, made])
 
 
-def test_every_panel_search_and_control_comes_to_a_request() -> None:
+def test_every_panel_search_and_control_becomes_a_request() -> None:
     names = [request.name for request in requests(OBJECTS)]
     assert len(names) == len(set(names))
     panels = sum(len(made["attributes"].get("panelsJSON", ())) for made in OBJECTS)

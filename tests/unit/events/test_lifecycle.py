@@ -161,7 +161,7 @@ async def test_from_data_streams_to_ilm_and_back_old_streams_have_one_of_them(
     assert fake.settings == {key: {"index.lifecycle.name": None} for key in STREAMS}
 
 
-async def test_nobody_ends_the_life_of_events_when_none_is_asked_for(fake: FakeElasticsearch) -> None:
+async def test_no_lifecycle_policy_is_made_when_none_is_requested(fake: FakeElasticsearch) -> None:
     await start(fake)
     await start(fake, lifecycle="none")
     assert template(fake) == {}

@@ -106,7 +106,7 @@ def log_lines(*messages: Message) -> list[str]:
     return lines + [line.text for line in story.end()]
 
 
-def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> None:
+def test_a_release_is_shown_line_by_line_with_the_seconds_since_its_start() -> None:
     assert log_lines(
         *release(),
         finished(),
@@ -127,7 +127,7 @@ def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> No
     ]
 
 
-def test_documents_of_an_older_version_are_told_too() -> None:
+def test_documents_of_an_older_version_are_shown_too() -> None:
     story = LogText(UTC)
     older = documents_of(flow_event(1, app_id=0, group_id=0, app_name=""), *release()[2:4])
     for document in older:
@@ -231,7 +231,7 @@ def test_pods_of_other_times_and_of_other_releases_do_not_belong_to_the_story(
     assert "web-later" in run("web", "-n", "shop").output
 
 
-def test_what_only_repeats_other_facts_is_told_on_request(settings: Settings, run: Any) -> None:
+def test_what_only_repeats_other_facts_is_shown_on_request(settings: Settings, run: Any) -> None:
     normal = cluster_event(warning=False, reason="Pulled", message="Container image", id="event-2:1")
     stored(settings, flow_event(1), cloneset_event(), cluster_event(), normal, container_log(), finished())
     story = run("web-kvn6b", "-n", "shop").output
@@ -244,7 +244,7 @@ def test_what_only_repeats_other_facts_is_told_on_request(settings: Settings, ru
     assert "CloneSet web: SpecChanged: replicas 3 → 4" in everything
 
 
-def test_a_cloneset_that_somebody_else_changed_is_told(settings: Settings, run: Any) -> None:
+def test_a_cloneset_that_somebody_else_changed_is_shown(settings: Settings, run: Any) -> None:
     stored(settings, flow_event(1), cloneset_event(message="replicas 9, partition 0 by somebody else"))
     assert "replicas 9, partition 0 by somebody else" in run("web-kvn6b", "-n", "shop").output
 
@@ -266,7 +266,7 @@ def test_who_let_a_pod_into_traffic_stands_with_it() -> None:
     ],
     ids=lambda case: case[0] if isinstance(case, list) else None,
 )
-def test_only_what_was_asked_for_is_shown(
+def test_only_what_was_requested_is_shown(
     settings: Settings, run: Any, option: list[str], shown: str, not_shown: str
 ) -> None:
     crash = came("failed", at=START + 9000, reason="CrashLoopBackOff")
@@ -304,7 +304,7 @@ def test_the_documents_themselves_for_programs(settings: Settings, run: Any, for
     assert [item["event"]["id"] for item in parsed][:2] == ["flow-1:0", "flow-1:1"]
 
 
-def test_follow_ends_when_the_release_is_over(settings: Settings, run: Any) -> None:
+def test_follow_ends_when_the_release_is_finished(settings: Settings, run: Any) -> None:
     stored(settings, *release(), finished())
     result = run("web-kvn6b", "-n", "shop", "--follow")
     assert result.exit_code == 0

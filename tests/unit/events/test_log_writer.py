@@ -134,7 +134,7 @@ async def test_while_the_store_is_away_nothing_is_put_aside_and_afterwards_every
     assert metric("triton_events_oldest_waiting_seconds") == 0
 
 
-async def test_what_is_told_of_a_release_is_stored_in_order_though_the_first_has_to_wait(
+async def test_events_of_a_release_are_stored_in_order_though_the_first_has_to_wait(
     store: EventStore, letters: Letters
 ) -> None:
     stored: list[str] = []

@@ -55,7 +55,7 @@ async def ids(store: EventStore) -> list[str]:
     return [document["event"]["id"] for document in await store.search(Query())]
 
 
-async def test_what_the_others_publish_is_in_the_log_once_however_often_it_is_told(
+async def test_what_the_others_publish_is_in_the_log_once_however_often_it_is_published(
     kafka_settings: Settings, store: EventStore, producer: AIOKafkaProducer
 ) -> None:
     with events_service(kafka_settings) as service:

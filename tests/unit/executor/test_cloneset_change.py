@@ -150,7 +150,7 @@ def test_a_command_for_a_cloneset_that_does_not_exist_is_refused_by_name(command
 
 
 @pytest.mark.parametrize("command", WRITING)
-def test_a_lower_sequence_is_never_done_and_is_told_the_higher_one(command: Any) -> None:
+def test_a_lower_sequence_is_never_done_and_is_answered_with_the_higher_one(command: Any) -> None:
     said = answer(command(5), cloneset(sequence=6))
     assert isinstance(said, m.Superseded)
     assert (said.sequence, said.current) == (5, 6)
@@ -192,7 +192,7 @@ def test_done_twice_is_done_once(command: Any) -> None:
 # --- observe ---
 
 
-def test_observe_tells_all_pods_and_the_cloneset_whatever_its_sequence() -> None:
+def test_observe_reports_all_pods_and_the_cloneset_whatever_its_sequence() -> None:
     said = answer(observe(2), cloneset(sequence=6, hold=HOLD))
     assert (said.cloneset.sequence, said.cloneset.hold, len(said.pods)) == (6, HOLD, 3)
 
@@ -202,7 +202,7 @@ def test_observe_of_nothing_says_that_nothing_exists() -> None:
     assert (said.cloneset.exists, said.pods) == (False, [])
 
 
-def test_a_percentage_in_the_partition_is_told_as_a_count_rounded_up() -> None:
+def test_a_percentage_in_the_partition_is_reported_as_a_count_rounded_up() -> None:
     said = answer(observe(), cloneset(replicas=5, strategy={"partition": "50%"}))
     assert said.cloneset.partition == 3
 
@@ -220,7 +220,7 @@ def test_victims_that_are_gone_stop_the_write_and_are_named(command: Any) -> Non
 
 
 @pytest.mark.parametrize("command", [surge, retire])
-def test_replicas_that_somebody_else_set_stop_the_write_and_are_told(command: Any) -> None:
+def test_replicas_that_somebody_else_set_stop_the_write_and_are_reported(command: Any) -> None:
     said = answer(command(), cloneset(replicas=8))
     assert isinstance(said, m.ReplicasChanged)
     assert said.replicas == 8
@@ -257,7 +257,7 @@ def test_a_surge_that_retires_the_last_batch_too_is_one_write() -> None:
     assert after(surge(retire=["uid-b"]), cloneset()).spec.scale_strategy == {"podsToDelete": ["b"]}
 
 
-def test_names_given_before_stay_named_while_their_pods_live() -> None:
+def test_names_passed_before_stay_named_while_their_pods_live() -> None:
     live = cloneset(named=["a", "long-gone"])
     assert after(surge(retire=["uid-c"]), live).spec.scale_strategy == {"podsToDelete": ["a", "c"]}
     assert after(retire(5, "uid-c"), live).spec.scale_strategy == {"podsToDelete": ["a", "c"]}
@@ -352,7 +352,7 @@ OWN = pod("mine", "new", m.Gate.CLOSED)
         ),
     ],
 )
-def test_a_surge_repeated_after_a_crash_tells_its_own_pods_apart(
+def test_a_surge_repeated_after_a_crash_distinguishes_its_own_pods(
     sequence: int, batch: int, state: Json, pods: list[m.PodRef], before: list[str]
 ) -> None:
     hold = HOLD.model_copy(update={"batch": batch})
@@ -491,7 +491,7 @@ def test_a_canceled_first_create_has_no_template_to_go_back_to_and_keeps_its_own
     assert (over.spec.replicas, over.spec.update_strategy["partition"]) == (1, 0)
 
 
-def test_a_cancel_forgets_the_names_that_were_given_before() -> None:
+def test_a_cancel_forgets_the_names_that_were_passed_before() -> None:
     assert after(cancel(), cloneset(named=["a"])).spec.scale_strategy == {"podsToDelete": []}
 
 

@@ -185,7 +185,7 @@ async def test_a_command_that_comes_twice_is_written_once_and_answered_twice(
     assert len(kafka.of(m.Done)) == 2
 
 
-async def test_an_answer_that_kafka_did_not_take_is_given_when_the_command_comes_again(
+async def test_an_answer_that_kafka_did_not_take_is_sent_when_the_command_comes_again(
     executor: Executor, kafka: MemoryKafka, flow: m.FlowRef
 ) -> None:
     kafka.away = True

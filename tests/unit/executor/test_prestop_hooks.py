@@ -145,7 +145,7 @@ def test_what_is_no_template_is_left_to_those_who_refuse_it(original: Any) -> No
     assert graceful(original, by_setting=True) == original
 
 
-def test_where_connections_are_told_of() -> None:
+def test_where_connections_are_reported() -> None:
     assert drain_of({}, [80]) is None
     assert drain_of({DRAIN_PATH: "/connections"}, [80, 81]) == Drain("/connections", 80, 300)
     original = {DRAIN_PATH: "/left?kind=ws", DRAIN_PORT: "9000", DRAIN_MAX_SECONDS: "60"}

@@ -79,7 +79,7 @@ def test_nobody_waits_for_what_nobody_can_know(one: Pod) -> None:
     assert fact_of(one).drained
 
 
-def test_it_is_polled_until_the_maximum_is_over() -> None:
+def test_it_is_polled_until_the_maximum_has_passed() -> None:
     one = closed(reporting(**{DRAIN_MAX_SECONDS: "20"}))
     assert [when(one, s) for s in (0, 19.9, 20)] == [
         DrainStep.POLL,

@@ -72,7 +72,7 @@ async def test_instances_never_share_a_message() -> None:
     assert sorted((message.instance, *names(message)) for message in messages) == [("api", "b"), ("web", "a")]
 
 
-async def test_of_several_changes_within_the_window_the_last_one_is_told() -> None:
+async def test_of_several_changes_within_the_window_the_last_one_is_reported() -> None:
     published = Publication()
     for status in ({}, UP, READY):
         published.publisher.pod_changed(None, pod("a", status))
@@ -80,7 +80,7 @@ async def test_of_several_changes_within_the_window_the_last_one_is_told() -> No
     assert [str(fact.phase) for fact in message.pods] == ["Ready"]
 
 
-async def test_a_pod_that_changed_in_nothing_that_counts_is_not_told_again() -> None:
+async def test_a_pod_that_changed_in_nothing_that_counts_is_not_reported_again() -> None:
     published = Publication()
     published.publisher.pod_changed(None, pod("a", UP))
     await published.next()
@@ -90,7 +90,9 @@ async def test_a_pod_that_changed_in_nothing_that_counts_is_not_told_again() -> 
     assert names(messages[1]) == ["b"]
 
 
-async def test_a_pod_that_is_gone_is_told_by_its_uid_also_when_it_came_and_went_within_the_window() -> None:
+async def test_a_pod_that_is_gone_is_reported_by_its_uid_also_when_it_came_and_went_within_the_window() -> (
+    None
+):
     published = Publication()
     published.publisher.pod_changed(None, pod("a"))
     published.publisher.pod_changed(pod("a"), None)
@@ -98,7 +100,7 @@ async def test_a_pod_that_is_gone_is_told_by_its_uid_also_when_it_came_and_went_
     assert (message.pods, [pod.uid for pod in message.gone]) == ([], ["uid-a"])
 
 
-async def test_a_pod_that_comes_back_after_it_was_gone_is_told_again() -> None:
+async def test_a_pod_that_comes_back_after_it_was_gone_is_reported_again() -> None:
     published = Publication()
     published.publisher.pod_changed(None, pod("a"))
     await published.next()
@@ -108,7 +110,7 @@ async def test_a_pod_that_comes_back_after_it_was_gone_is_told_again() -> None:
     assert names((await published.next(3))[2]) == ["a"]
 
 
-async def test_nothing_is_told_of_other_replicas_instances_or_of_pods_without_one() -> None:
+async def test_nothing_is_reported_of_other_replicas_instances_or_of_pods_without_one() -> None:
     published = Publication()
     published.publisher.pod_changed(None, pod("a", instance="api"))
     published.publisher.pod_changed(None, pod("b", instance=""))
@@ -117,7 +119,9 @@ async def test_nothing_is_told_of_other_replicas_instances_or_of_pods_without_on
     assert names(message) == ["c"]
 
 
-async def test_a_newly_given_partition_is_told_completely_though_all_of_it_was_told_before() -> None:
+async def test_a_newly_assigned_partition_is_reported_completely_though_all_of_it_was_reported_before() -> (
+    None
+):
     published = Publication()
     published.publisher.pod_changed(None, pod("a"))
     await published.next()
@@ -127,7 +131,7 @@ async def test_a_newly_given_partition_is_told_completely_though_all_of_it_was_t
     assert len(published.messages) == 2
 
 
-async def test_after_a_complete_telling_only_changes_follow() -> None:
+async def test_after_a_complete_report_only_changes_follow() -> None:
     published = Publication()
     published.publisher.publish_all([pod("a")])
     published.publisher.pod_changed(pod("a"), pod("a", resourceVersion="2"))
@@ -147,7 +151,7 @@ async def test_what_is_more_than_one_message_holds_is_split_and_never_called_com
     assert not any(message.complete for message in published.messages)
 
 
-async def test_a_window_of_no_time_tells_at_once() -> None:
+async def test_a_window_of_no_time_reports_at_once() -> None:
     published = Publication(window_ms=0)
     published.publisher.pod_changed(None, pod("a"))
     async with asyncio.timeout(1):
@@ -155,7 +159,7 @@ async def test_a_window_of_no_time_tells_at_once() -> None:
     assert names(published.messages[0]) == ["a"]
 
 
-async def test_a_fact_has_the_version_of_its_pod_and_a_new_version_alone_is_not_told() -> None:
+async def test_a_fact_has_the_version_of_its_pod_and_a_new_version_alone_is_not_reported() -> None:
     published = Publication()
     published.publisher.pod_changed(None, pod("a", resourceVersion="7"))
     published.publisher.publish_all([pod("b", resourceVersion="8")])
@@ -175,7 +179,7 @@ def came(fact: PodFact | None) -> list[str]:
     return [transition.name for transition in fact.transitions]
 
 
-async def test_all_that_a_pod_came_to_within_the_window_is_told_with_the_release_that_it_belongs_to() -> None:
+async def test_all_transitions_of_a_pod_within_the_window_are_reported_with_their_release() -> None:
     published = Publication()
     published.publisher.pod_changed(None, pod("a", creationTimestamp=now()))
     published.publisher.pod_changed(pod("a"), pod("a", UP))
@@ -185,7 +189,7 @@ async def test_all_that_a_pod_came_to_within_the_window_is_told_with_the_release
     assert (fact.flow, message.app) == (FLOW, AppRef(name="shop", app_id=1, group_id=2))
 
 
-async def test_what_was_told_is_not_told_again_with_the_next_change() -> None:
+async def test_what_was_reported_is_not_reported_again_with_the_next_change() -> None:
     published = Publication()
     published.publisher.pod_changed(None, pod("a", creationTimestamp=now()))
     await published.next()
@@ -193,7 +197,7 @@ async def test_what_was_told_is_not_told_again_with_the_next_change() -> None:
     assert came((await published.next(2))[1].pods[0]) == ["started", "containers-ready"]
 
 
-async def test_a_pod_that_came_and_went_within_the_window_is_told_whole() -> None:
+async def test_a_pod_that_came_and_went_within_the_window_is_reported_whole() -> None:
     published = Publication()
     published.publisher.pod_changed(None, pod("a", creationTimestamp=now()))
     published.publisher.pod_changed(pod("a"), pod("a", deletionTimestamp=now()))
@@ -206,7 +210,7 @@ async def test_a_pod_that_came_and_went_within_the_window_is_told_whole() -> Non
     assert 0 < gone.since <= gone.at
 
 
-async def test_after_a_rebalance_what_is_long_ago_is_not_told_again() -> None:
+async def test_after_a_rebalance_what_is_long_ago_is_not_reported_again() -> None:
     published = Publication()
     scheduled = {"conditions": conditions(PodScheduled=True)}
     published.publisher.publish_all([pod("old", scheduled), pod("new", creationTimestamp=now())])
@@ -228,7 +232,7 @@ async def test_an_instance_of_young_pods_is_complete_in_one_message_all_the_same
     assert [names(message) for message in ways] == [["a"], ["b"], ["c"]]
 
 
-async def test_a_pod_that_went_while_nobody_had_its_partition_is_told_by_who_gets_it() -> None:
+async def test_a_pod_that_went_while_nobody_had_its_partition_is_reported_by_who_gets_it() -> None:
     published = Publication()
     published.owned = set()
     published.publisher.pod_changed(None, pod("a"))
@@ -243,7 +247,7 @@ async def test_a_pod_that_went_while_nobody_had_its_partition_is_told_by_who_get
     assert [gone.name for gone in message.gone] == ["a"]
 
 
-async def test_what_has_much_to_tell_travels_in_more_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_facts_travel_in_several_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST", 4)
     published = Publication()
     for name in ("a", "b"):

@@ -222,7 +222,7 @@ async def test_pods_that_are_gone_are_skipped_and_the_others_opened(
     assert await gates(api) == ["True"]
 
 
-async def test_a_pod_of_the_same_name_made_anew_is_not_opened_in_its_place(
+async def test_a_pod_of_the_same_name_made_again_is_not_opened_in_its_place(
     readiness: Readiness, api: Client, trouble: Trouble
 ) -> None:
     (uid,) = await bare(api, "one")

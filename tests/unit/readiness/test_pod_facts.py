@@ -130,7 +130,7 @@ CASES: list[Any] = [
 
 
 @pytest.mark.parametrize(("status", "phase", "reason", "message"), CASES)
-def test_a_pods_status_comes_to_one_phase_with_its_reason(
+def test_a_pods_status_results_in_one_phase_with_its_reason(
     status: Json, phase: str, reason: str, message: str
 ) -> None:
     fact = fact_of(pod(status=status))
@@ -199,7 +199,7 @@ def test_a_pod_that_is_being_deleted_serves_no_more_whatever_its_conditions_say(
     assert (fact.deleting, fact.ready, fact.containers_ready) == (True, False, False)
 
 
-def test_a_deleted_pod_left_when_it_was_deleted_not_when_its_grace_is_over() -> None:
+def test_a_deleted_pod_left_when_it_was_deleted_not_when_its_grace_has_passed() -> None:
     fact = fact_of(pod(deletionTimestamp="2026-01-01T00:01:00Z", deletionGracePeriodSeconds=45))
     assert fact.at == AT + 15_000
 

@@ -58,7 +58,7 @@ def story(*states: tuple[int, Pod]) -> list[Transition]:
     return found
 
 
-def test_the_whole_way_of_a_pod_into_traffic_and_out_of_it_is_told_in_order_with_its_times() -> None:
+def test_the_whole_way_of_a_pod_into_traffic_and_out_of_it_is_reported_in_order_with_its_times() -> None:
     found = story(
         (20, pod()),
         (50, pod(status=SCHEDULED)),
@@ -79,7 +79,7 @@ def test_the_whole_way_of_a_pod_into_traffic_and_out_of_it_is_told_in_order_with
     ]
 
 
-def test_the_same_state_seen_again_tells_nothing() -> None:
+def test_the_same_state_seen_again_reports_nothing() -> None:
     state = pod(status=up(gate=CREATED, Ready=CREATED))
     assert transitions_between(state, state, AT + 5, {}) == []
 
@@ -100,14 +100,14 @@ def test_of_a_pod_seen_late_the_times_are_its_own_and_never_in_the_future() -> N
     assert created.at == AT + 40
 
 
-def test_of_a_pod_seen_for_the_first_time_what_is_long_ago_is_not_told() -> None:
+def test_of_a_pod_seen_for_the_first_time_what_is_long_ago_is_not_reported() -> None:
     state = pod(status=up(gate="2026-01-01T09:00:00Z", Ready="2026-01-01T09:00:00Z"))
     nine = 9 * 3600 * 1000
     assert names(transitions_between(None, state, AT + nine + 100, {})) == ["pulled-in", "ready"]
     assert transitions_between(None, state, AT + nine + RECENT_MS + 2000, {}) == []
 
 
-def test_a_pod_that_loses_ready_and_gets_it_back_is_told_each_time() -> None:
+def test_a_pod_that_loses_ready_and_gets_it_back_is_reported_each_time() -> None:
     ready = pod(status=up(gate=CREATED, Ready=CREATED))
     lost = pod(status=up(gate=CREATED, Ready=False))
     back = pod(status=up(gate=CREATED, Ready=LATER))
@@ -149,14 +149,14 @@ def test_a_gate_that_nobody_has_touched_yet_is_no_pull_out() -> None:
     ],
     ids=["as every pod", "one attempt failed", "the same", "failed", "nowhere to run"],
 )
-def test_what_is_in_the_way_is_told_when_it_is_new(
+def test_what_is_in_the_way_is_reported_when_it_is_new(
     before: Json, after: Json, found: list[tuple[str, str, str]]
 ) -> None:
     came = transitions_between(pod(status=before), pod(status=after), AT + 800, {})
     assert [(t.name, t.reason, t.message) for t in came] == found
 
 
-def test_each_crash_is_told_with_the_start_before_it() -> None:
+def test_each_crash_is_reported_with_the_start_before_it() -> None:
     end = {"terminated": {"exitCode": 1, "reason": "Error"}}
     first = waiting("CrashLoopBackOff", restarts=1)
     first["containerStatuses"][0]["lastState"] = end
@@ -183,7 +183,7 @@ def test_the_end_is_dated_to_the_order_and_not_to_the_end_of_the_grace_period() 
     assert (found.name, found.at) == ("terminating", AT + 999)
 
 
-def test_nothing_stands_before_what_was_told_before_it() -> None:
+def test_nothing_stands_before_what_was_reported_before_it() -> None:
     """The node's clock is behind."""
     found = transitions_between(pod(), pod(status=SCHEDULED), AT + 5000, {"created": AT + 4000})
     assert [t.at for t in found] == [AT + 4000]
@@ -195,7 +195,7 @@ def test_a_pod_without_our_gate_comes_into_traffic_with_its_containers() -> None
     assert READINESS_GATE not in str(found)
 
 
-def test_a_pod_that_restarted_long_ago_is_not_told_of_as_if_it_had_just_come() -> None:
+def test_a_pod_that_restarted_long_ago_is_not_reported_as_if_it_had_just_come() -> None:
     end = {"lastState": {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": CREATED}}}
     state = pod(
         status=running(restarts=1, **end) | {"conditions": up(gate=CREATED, Ready=CREATED)["conditions"]}

@@ -81,7 +81,7 @@ def test_a_pod_is_in_trouble_when_it_is_not_as_it_should_be(status: Json, gate: 
         ),
     ],
 )
-def test_the_log_asked_for_is_that_of_the_container_and_the_run_that_failed(
+def test_the_requested_log_is_that_of_the_container_and_the_run_that_failed(
     statuses: list[Json], requested: tuple[str, str | None] | None
 ) -> None:
     run = run_of(pod(status={"containerStatuses": statuses}))
@@ -272,7 +272,7 @@ async def test_what_comes_later_is_published_too_and_what_is_gone_by_then_is_kep
     assert ward.details.find(crashed()).log == "panic"
 
 
-async def test_of_many_failing_pods_a_few_of_each_revision_are_asked_about_a_few_at_a_time() -> None:
+async def test_of_many_failing_pods_a_few_of_each_revision_are_queried_a_few_at_a_time() -> None:
     ward = Ward()
     for n in range(50):
         ward.put(crashed(f"new-{n:02}"))
@@ -323,7 +323,7 @@ async def test_a_pod_that_has_recovered_has_no_details_any_more() -> None:
     assert ward.details.find(pod(status=UP)) == Detail()
 
 
-async def test_pods_of_other_replicas_are_not_asked_about() -> None:
+async def test_pods_of_other_replicas_are_not_queried() -> None:
     ward = Ward()
     ward.put(crashed("mine"))
     ward.owned = False

@@ -49,7 +49,7 @@ def test_without_a_login_another_address_stops_the_start(host: str, monkeypatch:
     )
 
 
-def test_a_login_that_there_is_not_is_told_as_such_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_login_is_the_only_problem_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refused(monkeypatch, API_AUTH="oidc", API_HOST="10.1.2.3")
     assert said.startswith("TRITON_API_AUTH: ")
     assert "TRITON_API_HOST" not in said

@@ -146,7 +146,7 @@ async def test_next_goes_by_what_callers_see_not_by_what_is_written_later() -> N
     assert (strategy["batches"], strategy["stage"]) == (1, "Baking")
 
 
-async def test_a_rollback_asked_for_again_says_again_where_it_goes() -> None:
+async def test_a_rollback_requested_again_says_again_where_it_goes() -> None:
     world = World()
     world.cloneset()
     world.flow("web-one", status={**RUNS, "phase": "Success", "finished": True})

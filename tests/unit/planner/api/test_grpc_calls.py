@@ -251,7 +251,7 @@ async def test_continue_needs_a_target_that_there_is(world: World, api: Any, tar
     assert words.startswith("target")
 
 
-async def test_a_release_that_is_over_can_be_deleted_and_is_gone_then(world: World, api: Any) -> None:
+async def test_a_release_that_is_finished_can_be_deleted_and_is_gone_then(world: World, api: Any) -> None:
     world.flow("web-aaaaa", status=SUCCESS)
     assert await api.flows.Delete(df.DeployMetaRequest(deploy=RELEASE)) == df.EmptyReply()
     assert not world.cluster.objects
@@ -362,7 +362,7 @@ async def test_a_strategy_that_does_not_fit(world: World, api: Any, fields: Json
     assert f"nonUpdateStrategy.{next(iter(fields))}" in words
 
 
-async def test_a_rollback_tells_where_it_goes(world: World, api: Any) -> None:
+async def test_a_rollback_says_where_it_goes(world: World, api: Any) -> None:
     world.flow("web-aaaaa", status=SUCCESS)
     world.cloneset()
     reply = await api.applications.Rollback(
@@ -418,7 +418,7 @@ async def test_a_pod_and_those_that_fit(world: World, api: Any) -> None:
     assert (await refused(api.pods.Get(foreign)))[0] == StatusCode.NOT_FOUND
 
 
-async def test_who_has_no_token_is_nobody_and_who_has_no_right_is_told_which() -> None:
+async def test_who_has_no_token_is_nobody_and_who_has_no_right_learns_which() -> None:
     world = World(Named(access.GET))
     world.flow("web-aaaaa", status={"conditions": [batch(1, "Baked")], "finishedBatches": 1})
     about = df.DeployMetaRequest(deploy=RELEASE)
@@ -439,7 +439,7 @@ async def test_who_has_no_token_is_nobody_and_who_has_no_right_is_told_which() -
         assert (await api.health.Check(health_pb2.HealthCheckRequest())).status == 1
 
 
-async def test_who_asks_too_often_is_told_when_to_come_again(world: World) -> None:
+async def test_who_calls_too_often_learns_when_to_come_again(world: World) -> None:
     callers: list[str] = []
 
     class Limits:
@@ -489,7 +489,7 @@ async def test_the_health_is_that_of_the_planner(world: World) -> None:
         assert kind.Name((await unknown.read()).status) == "SERVICE_UNKNOWN"
 
 
-async def test_what_nobody_has_foreseen_is_told_without_its_insides(
+async def test_an_unexpected_error_is_reported_without_its_details(
     world: World, api: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: Any) -> None:

@@ -61,7 +61,7 @@ async def ended(world: World, stream: Any) -> None:
         ("Pause", "paused", True, {}, SUCCESS),
     ],
 )
-async def test_a_command_tells_what_comes_of_it(
+async def test_a_command_streams_its_results(
     world: World, flows: Any, command: str, field: str, value: bool, before: Json, after: Json
 ) -> None:
     world.flow("web-aaaaa", status={"phase": "BatchStarted", **before})
@@ -75,7 +75,7 @@ async def test_a_command_tells_what_comes_of_it(
     await ended(world, stream)
 
 
-async def test_what_is_so_already_is_told_once(world: World, flows: Any) -> None:
+async def test_what_is_so_already_is_reported_once(world: World, flows: Any) -> None:
     world.flow("web-aaaaa", status={"phase": "BatchStarted", "paused": True})
     stream = flows.Pause(ABOUT)
     assert await phase(stream) == "BatchStarted"

@@ -108,7 +108,7 @@ async def test_an_account_without_uid_groups_and_extra(cluster: Cluster) -> None
 
 
 @pytest.mark.parametrize("token", [None, ""])
-async def test_without_a_token_nobody_is_asked(cluster: Cluster, token: str | None) -> None:
+async def test_without_a_token_the_cluster_is_not_queried(cluster: Cluster, token: str | None) -> None:
     problem = await refused(cluster.login().caller(token, claimed="admin"), Kind.UNAUTHENTICATED, "NoToken")
     assert "kubectl create token" in str(problem)
     assert cluster.reviews == []
@@ -125,7 +125,7 @@ async def test_a_token_that_is_none_is_not_even_sent(cluster: Cluster) -> None:
     assert cluster.reviews == []
 
 
-async def test_the_cluster_is_asked_for_the_right_of_kubectl(cluster: Cluster) -> None:
+async def test_the_cluster_is_queried_for_the_right_of_kubectl(cluster: Cluster) -> None:
     cluster.allowed.add(("create", "promote", "shop", "web-df"))
     await cluster.login().allow(CALLER, PROMOTE, "shop", "web-df")
     ((resource, body),) = cluster.reviews
@@ -162,7 +162,7 @@ async def test_the_cluster_is_asked_for_the_right_of_kubectl(cluster: Cluster) -
         (LIST, "", "", 'is forbidden: User "jane" cannot list resource "deployflows"'),
     ],
 )
-async def test_who_may_not_is_told_what_is_missing_and_who_has_it(
+async def test_who_may_not_learns_what_is_missing_and_who_has_it(
     cluster: Cluster, right: Right, namespace: str, name: str, words: str
 ) -> None:
     call = cluster.login().allow(CALLER, right, namespace, name)
@@ -193,7 +193,7 @@ async def test_what_is_denied_is_not_allowed(cluster: Cluster, monkeypatch: pyte
     await refused(cluster.login().allow(CALLER, GET, "shop"), Kind.FORBIDDEN, "Forbidden")
 
 
-async def test_an_answer_is_believed_for_a_time_and_then_asked_anew(
+async def test_an_answer_is_cached_for_a_time_and_then_requested_again(
     cluster: Cluster, clock: Callable[[float], None]
 ) -> None:
     login = cluster.login(seconds=10)
@@ -225,7 +225,7 @@ async def test_a_refusal_is_believed_for_a_shorter_time(
     await login.allow(CALLER, GET, "shop")
 
 
-async def test_with_no_seconds_it_is_asked_each_time(cluster: Cluster) -> None:
+async def test_with_no_seconds_it_is_requested_each_time(cluster: Cluster) -> None:
     login = cluster.login(seconds=0)
     for _ in range(3):
         await login.caller(TOKEN)

@@ -31,7 +31,7 @@ def test_a_burst_of_a_second_is_let_through_and_then_the_rate(rate: float) -> No
     assert str(refused(limits, "jane", now)).startswith(f"more than {rate} requests a second")
 
 
-def test_who_was_refused_waits_no_longer_for_having_asked() -> None:
+def test_a_refused_call_does_not_prolong_the_wait() -> None:
     limits = RateLimits(1)
     limits.take("jane", 0)
     for _ in range(100):

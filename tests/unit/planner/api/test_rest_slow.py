@@ -40,7 +40,7 @@ async def test_a_body_that_comes_byte_by_byte_holds_up_nobody_and_is_read() -> N
         writer.close()
 
 
-async def test_a_body_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_never_comes_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.planner.api.request_guard.BODY_SECONDS", 0.05)
     async with listening(World()) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

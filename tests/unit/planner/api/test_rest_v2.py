@@ -42,7 +42,7 @@ def problem(answer: httpx.Response, status: int) -> str:
     return str(body["reason"])
 
 
-async def test_a_release_is_made_and_told_where_it_is(world: World, rest: httpx.AsyncClient) -> None:
+async def test_a_release_is_made_and_its_location_returned(world: World, rest: httpx.AsyncClient) -> None:
     made = await rest.post("/deployflows", json={"spec": SPEC, "name": "web-new"})
     assert made.status_code == 201
     assert made.headers["Location"] == "/api/v2/namespaces/shop/deployflows/web-new"
@@ -174,7 +174,7 @@ async def test_pages_show_everything_once_however_it_changes_meanwhile(
     assert seen == ["web-4", "web-3", "web-2", "web-1", "web-0"]
 
 
-async def test_the_list_is_of_those_that_are_asked_for(world: World, rest: httpx.AsyncClient) -> None:
+async def test_the_list_is_of_those_that_are_requested(world: World, rest: httpx.AsyncClient) -> None:
     world.flow("web-1", status=DONE)
     world.flow("web-2", action="restart")
 
@@ -241,7 +241,9 @@ async def test_a_plan_starts_nothing(world: World, rest: httpx.AsyncClient) -> N
     assert problem(await rest.post("/plans", json={"spec": spec}), 422) == "NoPlan"
 
 
-async def test_a_watch_of_what_is_over_tells_it_and_ends(world: World, rest: httpx.AsyncClient) -> None:
+async def test_a_watch_of_a_finished_release_reports_it_and_ends(
+    world: World, rest: httpx.AsyncClient
+) -> None:
     world.flow("web-1", status=DONE)
     answer = await rest.get("/deployflows/web-1/watch")
     assert answer.headers["Content-Type"].startswith("text/event-stream")
@@ -257,7 +259,7 @@ async def test_names_that_are_none_do_not_reach_the_cluster(rest: httpx.AsyncCli
         assert problem(await rest.get(f"/instances/{name}"), 400) == "Invalid"
 
 
-async def test_rights_are_asked_for_by_what_is_done() -> None:
+async def test_rights_are_checked_by_what_is_done() -> None:
     world = World(Named(access.GET, access.PATCH))
     world.flow("web-1", status={"phase": "BatchStarted"})
     async with client_of(world) as rest:

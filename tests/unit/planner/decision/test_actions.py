@@ -164,7 +164,7 @@ def test_a_scale_that_contradicts_itself_says_so_before_anything_moves(
     assert names(world) == OLD
 
 
-def test_who_opens_the_gates_goes_on_doing_it() -> None:
+def test_who_opens_the_gates_continues_to_do_it() -> None:
     world = World(2)
     world.apply("new", {"mode": "auto", "noPullIn": True})
     world.start(*world.pods)
@@ -305,7 +305,7 @@ def test_a_rollback_replaces_what_was_baked_already() -> None:
 # --- batches of a failed release ---
 
 
-def test_a_retry_makes_the_failed_batch_anew() -> None:
+def test_a_retry_makes_the_failed_batch_again() -> None:
     world = World(4)
     world.containers_start = False
     world.apply("new", {"mode": "auto", "batchSize": 2})
@@ -427,7 +427,7 @@ def test_a_pod_that_fails_while_baking_loses_its_traffic_and_the_batch_goes_on()
     assert (revisions(world), world.cluster.serving()) == ({"new": 4}, 4)
 
 
-def test_a_step_without_progress_fails_the_batch_when_its_time_is_over() -> None:
+def test_a_step_without_progress_fails_the_batch_when_its_time_has_passed() -> None:
     world = World(4)
     world.containers_start = False
     world.apply("new", {"mode": "auto", "progressDeadlineSeconds": 30})
@@ -449,7 +449,7 @@ def test_waiting_for_a_person_is_no_lack_of_progress() -> None:
     assert not world.flow("new").failed
 
 
-def test_old_pods_that_never_go_are_told_and_nothing_baked_is_taken_back() -> None:
+def test_old_pods_that_never_go_are_reported_and_nothing_baked_is_taken_back() -> None:
     world = World(4)
     world.silent.add("retire")
     world.apply("new", {"mode": "auto", "progressDeadlineSeconds": 30})

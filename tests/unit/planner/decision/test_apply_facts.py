@@ -31,7 +31,7 @@ KINDS = ["observe", "surge", "retire", "finish"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_unanswered_command_is_given_again_with_the_same_sequence(kind: str) -> None:
+def test_an_unanswered_command_is_sent_again_with_the_same_sequence(kind: str) -> None:
     world = without_answer(kind)
     for _ in range(200):
         if world.kinds[-1] == kind:
@@ -53,7 +53,7 @@ def test_an_unanswered_command_is_given_again_with_the_same_sequence(kind: str) 
     assert world.where(NEW) == "Success 5 Baked"
 
 
-def test_gates_that_nobody_opens_are_asked_for_again_with_the_same_sequence() -> None:
+def test_gates_that_nobody_opens_are_requested_again_with_the_same_sequence() -> None:
     world = opening(4)
     world.wait(RESEND_MS)
     first, second = [command for command in world.commands if isinstance(command, m.PullIn)]
@@ -61,7 +61,7 @@ def test_gates_that_nobody_opens_are_asked_for_again_with_the_same_sequence() ->
     assert message(world).startswith("readiness has not changed the gates for pull_in (command ")
 
 
-def test_a_command_that_is_answered_is_not_given_again() -> None:
+def test_a_command_that_is_answered_is_not_sent_again() -> None:
     world = update(4, batchSize=2, bakeSeconds=500)
     issued = len(world.commands)
     for _ in range(20):
@@ -224,7 +224,7 @@ def test_a_cancel_that_is_refused_ends_the_release_all_the_same() -> None:
 # --- twice is once ---------------------------------------------------------------------------------------
 
 
-def test_told_twice_every_fact_of_a_release_is_told_once() -> None:
+def test_every_fact_of_a_release_counts_once_when_it_is_repeated() -> None:
     world = update(4, batchSize=2, canary=1, bakeSeconds=1)
     world.after_each = lambda: _no_news(world)
     for _ in range(3):
@@ -245,7 +245,7 @@ def _no_news(world: World) -> None:
 # --- what comes late -------------------------------------------------------------------------------------
 
 
-def test_a_cancel_of_a_failed_release_is_given_again_too() -> None:
+def test_a_cancel_of_a_failed_release_is_sent_again_too() -> None:
     world = update(4, canary=1)
     world.fail()
     world.silent.add("cancel")
@@ -256,7 +256,7 @@ def test_a_cancel_of_a_failed_release_is_given_again_too() -> None:
     assert world.where(NEW) == "Canceled 1 SmokeFailed"
 
 
-def test_a_pod_whose_end_is_told_before_an_answer_that_still_lists_it_stays_gone() -> None:
+def test_a_pod_whose_end_is_reported_before_an_answer_that_still_lists_it_stays_gone() -> None:
     world = without_answer("observe", 4, canary=1)
     listed = [pod.ref() for pod in world.pods]
     answer = m.Done(**HEAD, sequence=world.commands[-1].sequence, cloneset=world.facts, pods=listed)
@@ -267,7 +267,7 @@ def test_a_pod_whose_end_is_told_before_an_answer_that_still_lists_it_stays_gone
     assert "uid-old-0" not in world.instance.pods
 
 
-def test_an_old_record_of_a_release_that_is_over_does_not_begin_it_again() -> None:
+def test_an_old_record_of_a_release_that_is_finished_does_not_begin_it_again() -> None:
     world = update(4)
     first = world.history[0].fact
     world.handle(world.observed(NEW, {"finished": True}))
@@ -277,7 +277,7 @@ def test_an_old_record_of_a_release_that_is_over_does_not_begin_it_again() -> No
     assert world.instance.waiting == ()
 
 
-def test_a_change_of_a_release_that_is_over_does_not_begin_it_again() -> None:
+def test_a_change_of_a_release_that_is_finished_does_not_begin_it_again() -> None:
     world = update(4)
     issued = len(world.commands)
     world.change(NEW, {"paused": True})

@@ -175,7 +175,7 @@ def test_on_failure_cancel_keeps_what_was_baked() -> None:
     assert revisions(world) == {"old": 4, NEW: 2}
 
 
-def test_a_failed_batch_is_told_once_more_only_when_it_is_over() -> None:
+def test_a_failed_batch_is_reported_once_more_only_when_it_is_finished() -> None:
     world = starting(4)
     world.fail()
     events = [event for event in world.events if event.reason == "BatchSmokeFailed"]
@@ -245,7 +245,7 @@ TIMES: list[tuple[str, int, Callable[[], World]]] = [
 
 
 @pytest.mark.parametrize(("of", "milliseconds", "build"), TIMES, ids=[row[0] for row in TIMES])
-def test_the_planner_looks_again_when_a_time_is_over(
+def test_the_planner_checks_again_when_a_time_has_passed(
     of: str, milliseconds: int, build: Callable[[], World]
 ) -> None:
     world = build()

@@ -54,7 +54,7 @@ def test_the_planner_decides_as_it_did(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_history_told_in_one_go_comes_to_the_same(name: str) -> None:
+def test_a_history_handled_at_once_has_the_same_result(name: str) -> None:
     """Several facts that were waiting are decided on one after another."""
     instance = Instance(namespace=NAMESPACE, name=INSTANCE)
     history = _history(name)

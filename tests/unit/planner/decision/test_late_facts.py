@@ -26,7 +26,7 @@ def test_only_what_is_no_older_than_what_is_known_is_believed(version: int, beli
     assert world.instance.pods[pod.uid].containers_ready is not believed
 
 
-def test_a_canary_goes_on_though_its_past_was_told_last() -> None:
+def test_a_canary_continues_though_its_past_was_reported_last() -> None:
     world = update(2, canary=1)
     (pod,) = world.cluster.of(NEW)
     now = pod.fact().model_copy(update={"version": 9})

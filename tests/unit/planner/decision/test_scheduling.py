@@ -23,7 +23,7 @@ def test_a_second_release_waits_and_says_behind_which() -> None:
     assert world.where(NEW) == "BatchStarted 1 Smoked", "the first is not disturbed"
 
 
-def test_the_second_begins_when_the_first_is_over() -> None:
+def test_the_second_begins_when_the_first_is_finished() -> None:
     world = update(4, batchSize=2, mode="manual")
     world.apply("second", AUTO)
     assert press_next(world) == "Success 2 Baked"
@@ -147,7 +147,7 @@ def test_a_release_whose_end_is_written_is_forgotten() -> None:
     assert world.instance.finished == ()
 
 
-def test_a_release_that_is_over_is_not_taken_for_a_new_one() -> None:
+def test_a_release_that_is_finished_is_not_taken_for_a_new_one() -> None:
     world = update(4)
     world.handle(world.observed(NEW, {"finished": True}))
     issued = len(world.commands)

@@ -157,7 +157,7 @@ def test_a_deleted_release_is_canceled_first(place: Place) -> None:
     assert revisions(world) == place.after_cancel
 
 
-def test_a_pause_while_containers_start_tells_the_cloneset_to_stop() -> None:
+def test_a_pause_while_containers_start_stops_the_cloneset() -> None:
     world = starting(4)
     world.steer(NEW, CommandType.PAUSE)
     assert world.kinds[-1] == "halt"
@@ -175,7 +175,7 @@ def test_a_release_that_is_born_paused_waits_before_its_first_batch() -> None:
     assert world.where(NEW) == "Success 2 Baked"
 
 
-def test_the_startup_time_begins_anew_with_resume() -> None:
+def test_the_startup_time_begins_again_with_resume() -> None:
     world = starting(4, startupTimeoutSeconds=100)
     world.wait(90_000)
     world.steer(NEW, CommandType.PAUSE)
@@ -389,7 +389,7 @@ def test_after_a_cancel_the_next_release_replaces_the_pods_of_both() -> None:
     assert revisions(world) == {"next": 4}
 
 
-def test_the_canceled_release_given_once_more_does_only_what_is_left() -> None:
+def test_the_canceled_release_applied_once_more_does_only_what_is_left() -> None:
     world = update(4, batchSize=2, mode="manual")
     world.steer(NEW, CommandType.CANCEL)
     world.apply("once-more", {"mode": "auto", "batchSize": 2}, revision=NEW)

@@ -158,7 +158,7 @@ def test_old_pods_go_only_when_every_pod_of_the_batch_serves() -> None:
     assert world.where(NEW) == "Success 2 Baked"
 
 
-def test_a_batch_bakes_for_as_long_as_asked() -> None:
+def test_a_batch_bakes_for_as_long_as_requested() -> None:
     world = update(4, batchSize=2, bakeSeconds=30)
     world.wait(29_999)
     assert world.where(NEW) == "BatchStarted 1 Baking"
@@ -166,7 +166,7 @@ def test_a_batch_bakes_for_as_long_as_asked() -> None:
     assert world.where(NEW) == "BatchStarted 2 Baking"
 
 
-def test_the_bake_begins_anew_when_a_pod_was_not_ready_meanwhile() -> None:
+def test_the_bake_begins_again_when_a_pod_was_not_ready_meanwhile() -> None:
     world = update(4, batchSize=2, bakeSeconds=30)
     world.wait(20_000)
     pod = world.cluster.of(NEW)[0]

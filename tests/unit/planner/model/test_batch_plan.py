@@ -147,7 +147,7 @@ def test_a_canary_that_is_none_says_so() -> None:
     ],
     ids=["auto", "manual", "auto with canary", "manual with canary", "auto with a canary that is none"],
 )
-def test_the_plan_shows_where_a_person_is_asked(strategy: dict[str, Any], gates: list[Any]) -> None:
+def test_the_plan_shows_where_approval_is_needed(strategy: dict[str, Any], gates: list[Any]) -> None:
     made = planned(6, there=6, batchSize=2, **strategy)
     assert [batch.gates for batch in made.batches] == gates
 

@@ -371,7 +371,7 @@ def test_what_this_version_cannot_carry_on_is_said_and_left_as_it_stands() -> No
     assert revisions(world) == {"next": 3}
 
 
-def test_a_release_whose_template_somebody_replaced_is_over() -> None:
+def test_a_release_whose_template_somebody_replaced_is_finished() -> None:
     legacy = Legacy()
     legacy.cloneset(8, 6)
     legacy.condition(2, "Baked")

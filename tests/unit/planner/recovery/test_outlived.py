@@ -51,7 +51,7 @@ def _flow(**status: Any) -> DeployFlow:
 
 
 @pytest.mark.parametrize(("status", "begins"), [({}, True), ({"finished": True, "version": 9}, False)])
-async def test_a_release_that_is_over_does_not_begin_anew(status: dict[str, Any], begins: bool) -> None:
+async def test_a_release_that_is_finished_does_not_begin_again(status: dict[str, Any], begins: bool) -> None:
     parts: Any = Parts(_flow(**status))
     instances = InstanceProcessor(
         cast("StatusStore", parts),

@@ -188,7 +188,7 @@ def test_a_paused_release_stays_paused() -> None:
     assert world.where(NEW) == "BatchFinished 1 Baked"
 
 
-def test_the_pull_in_time_begins_anew_and_is_kept() -> None:
+def test_the_pull_in_time_begins_again_and_is_kept() -> None:
     world = opening(4, pullInTimeoutSeconds=60)
     world.wait(50_000)
     _lost(world)
@@ -198,7 +198,7 @@ def test_the_pull_in_time_begins_anew_and_is_kept() -> None:
     assert world.where(NEW) == "BatchStarted 1 BakeFailed"
 
 
-def test_the_startup_time_begins_anew_so_that_an_outage_fails_no_batch() -> None:
+def test_the_startup_time_begins_again_so_that_an_outage_fails_no_batch() -> None:
     world = starting(4, startupTimeoutSeconds=60)
     world.now += 3_600_000  # Redis is away for an hour, and comes back empty
     _lost(world)
@@ -257,7 +257,7 @@ def test_the_look_is_repeated_until_the_clonesets_controller_has_caught_up() -> 
     assert world.cluster.serving() == 4
 
 
-def test_a_pod_told_of_before_an_older_list_of_pods_came_is_not_forgotten() -> None:
+def test_a_pod_reported_before_an_older_list_of_pods_came_is_not_forgotten() -> None:
     around = Surroundings(0)
     around.apply({"mode": "auto", "batchSize": 1, "canary": 1}, 2)
     around.settles()

@@ -168,7 +168,7 @@ def test_an_override_begins_at_once_and_says_who_and_why(later: bool) -> None:
     assert len(messages_of(world, "Frozen")) == later
 
 
-def test_who_overrides_is_who_asked_for_it_not_who_made_the_release() -> None:
+def test_who_overrides_is_who_requested_it_not_who_made_the_release() -> None:
     world = weekend()
     world.apply(NEW, AUTO)
     fact = world.observed(NEW)
@@ -260,7 +260,7 @@ def test_a_rollback_is_not_held_back() -> None:
     assert reason(world, "third") == "Frozen"
 
 
-def test_windows_that_can_not_be_read_hold_nothing_back_and_are_told_with_the_release() -> None:
+def test_windows_that_can_not_be_read_hold_nothing_back_and_are_reported_with_the_release() -> None:
     world = under_way()
     world.windows = windows(unread="annotation … can't be read")
     world.apply("second", AUTO)

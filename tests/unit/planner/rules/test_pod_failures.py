@@ -72,14 +72,14 @@ def test_a_pod_that_has_recovered_says_nothing_of_it_any_more() -> None:
     assert (known.since, known.log) == (0, "")
 
 
-def test_only_the_first_pods_are_told_in_full_those_first_of_which_most_is_known() -> None:
+def test_only_the_first_pods_are_reported_in_full_those_first_of_which_most_is_known() -> None:
     pods = [(f"uid-{n}", pod(f"web-{n:03}", log="a" * 500 if n > 497 else "")) for n in range(500)]
     found = failure_details(Batch(1, 500, phase=BatchPhase.SMOKE_FAILED, reason="CrashLoopBackOff"), pods)
     assert list(found) == ["uid-498", "uid-499", "uid-0", "uid-1", "uid-2"]
 
 
 @pytest.mark.parametrize("why", ["StartupTimeout", "PullInFailed", "CrashLoopBackOff"])
-def test_healthy_pods_of_a_failed_batch_are_told_as_ever(why: str) -> None:
+def test_healthy_pods_of_a_failed_batch_are_reported_as_ever(why: str) -> None:
     well = pod(phase=PodPhase.READY, ready=True, containers_ready=True, reason="", message="")
     assert failure_details(Batch(1, 2, reason=why), [("one", well), ("two", pod())]).keys() == {"two"}
 
@@ -106,7 +106,7 @@ def test_a_pod_that_is_not_ready_in_time_is_marked_pull_in_failed_also_after_it_
     )
 
 
-def test_what_becomes_known_of_a_pod_after_it_was_pulled_out_is_told_too() -> None:
+def test_what_becomes_known_of_a_pod_after_it_was_pulled_out_is_reported_too() -> None:
     world = update(4, batchSize=2, bakeSeconds=600, pullInTimeoutSeconds=60)
     sick, _ = world.cluster.of(NEW)
     sick.containers_ready = False
@@ -142,7 +142,7 @@ def test_a_pull_out_that_was_not_carried_out_is_part_of_the_next_one() -> None:
     assert last(world, m.PullOut).uids == [first.uid, second.uid]
 
 
-def test_a_pull_out_is_not_given_again_once_the_gates_are_closed() -> None:
+def test_a_pull_out_is_not_sent_again_once_the_gates_are_closed() -> None:
     world = update(4, batchSize=2, bakeSeconds=600)
     world.crash(world.cluster.of(NEW)[0])
     issued = len(world.commands)
@@ -151,7 +151,7 @@ def test_a_pull_out_is_not_given_again_once_the_gates_are_closed() -> None:
     assert world.kinds[issued:] == []
 
 
-def test_what_was_told_of_a_pod_survives_the_loss_of_redis() -> None:
+def test_what_was_reported_of_a_pod_survives_the_loss_of_redis() -> None:
     world = update(4, batchSize=2, bakeSeconds=600, pullInTimeoutSeconds=60)
     sick = world.cluster.of(NEW)[0]
     sick.containers_ready = False

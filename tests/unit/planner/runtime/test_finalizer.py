@@ -46,7 +46,7 @@ def read(body: Json) -> DeployFlow:
     return msgspec.convert(body, DeployFlow)
 
 
-def test_the_end_is_told_as_the_status_says_it() -> None:
+def test_the_end_is_answered_as_the_status_says_it() -> None:
     found = terminal_reply(read(flow(REPLY_WANTED)))
     assert found is not None
     assert (found.topic, found.at) == ("paas.replies", ENDED["finishedAt"])
@@ -65,7 +65,7 @@ def test_the_end_is_told_as_the_status_says_it() -> None:
     [{}, {df.REPLY_TO: "paas.replies"}, {df.REPLY_ID: "1"}, REPLY_WANTED | {df.REPLY_TO: "no topic!"}],
     ids=["nobody asked", "no command", "no topic", "no name of a topic"],
 )
-def test_nothing_is_told_where_nobody_can_be(annotations: Json) -> None:
+def test_nothing_is_answered_where_nobody_waits(annotations: Json) -> None:
     assert terminal_reply(read(flow(annotations))) is None
 
 
@@ -120,7 +120,7 @@ class Surroundings:
             looking.cancel()
 
 
-async def test_what_an_earlier_planner_left_is_found_and_told_before_it_is_let_go() -> None:
+async def test_what_an_earlier_planner_left_is_found_and_answered_before_it_is_released() -> None:
     there = Surroundings(REPLY_WANTED)
     await there.until_looked(there.ends(), lambda: there.finalizers == ["others.example/keep"])
     ((topic, key, body, headers),) = there.replies
@@ -134,7 +134,7 @@ async def test_what_an_earlier_planner_left_is_found_and_told_before_it_is_let_g
     }
 
 
-async def test_while_kafka_is_away_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_kafka_is_away_nothing_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.planner.runtime.finalizer.CHECK_SECONDS", 0.01)
     there = Surroundings(REPLY_WANTED)
     there.away = True
@@ -147,7 +147,7 @@ async def test_while_kafka_is_away_nothing_is_let_go(monkeypatch: pytest.MonkeyP
     assert len(there.replies) == 1
 
 
-async def test_a_change_by_somebody_else_meanwhile_is_no_reason_to_tell_it_twice() -> None:
+async def test_a_change_by_somebody_else_meanwhile_is_no_reason_to_answer_twice() -> None:
     there = Surroundings(REPLY_WANTED)
     ends = there.ends()
     ends.begin(read(flow(REPLY_WANTED)))

@@ -74,7 +74,7 @@ async def test_windows_come_and_go_with_the_annotation_and_waiting_releases_are_
         assert flows.looked == ["shop", "shop"]
 
 
-async def test_what_can_not_be_read_is_told_by_namespace_and_window(
+async def test_what_can_not_be_read_is_reported_by_namespace_and_window(
     client: Client, api: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     await api.create(NAMESPACES, None, {"metadata": {"name": "shop"}})

@@ -36,12 +36,12 @@ def failing(**strategy: Any) -> World:
     return world
 
 
-def test_a_batch_that_fails_is_told_with_its_reason() -> None:
+def test_a_batch_that_fails_is_reported_with_its_reason() -> None:
     assert where(failing()) == AlertState(True, "SmokeFailed", "CrashLoopBackOff")
 
 
 @pytest.mark.parametrize("decided", [CommandType.CANCEL, CommandType.RETRY])
-def test_it_is_over_as_soon_as_somebody_has_decided(decided: CommandType) -> None:
+def test_it_ends_as_soon_as_somebody_has_decided(decided: CommandType) -> None:
     world = failing()
     world.silent |= {"surge", "cancel"}
     world.steer(NEW, decided)
@@ -57,7 +57,7 @@ def test_what_ends_by_itself_waits_for_nobody() -> None:
     assert where(world) == NO_ALERT
 
 
-def test_a_batch_past_its_progress_deadline_is_told_apart() -> None:
+def test_a_batch_past_its_progress_deadline_is_distinguished() -> None:
     world = starting(4, progressDeadlineSeconds=30)
     world.wait(31_000)
     assert where(world) == AlertState(True, "SmokeFailed", "ProgressDeadlineExceeded", overdue=True)
@@ -170,14 +170,14 @@ def test_a_release_has_one_series_by_its_labels() -> None:
     assert found.of("triton_flow_batches_finished") == [0]
 
 
-def test_only_the_replica_that_has_the_partition_tells() -> None:
+def test_only_the_replica_that_has_the_partition_reports() -> None:
     found = scraped(failing())
     found.cache.owned = False
     assert found.of(FAILED) == []
     assert set(found.of("triton_flows")) == {0.0}
 
 
-def test_what_may_have_gone_on_elsewhere_is_not_told_before_it_is_read_anew() -> None:
+def test_what_may_have_gone_on_elsewhere_is_not_reported_before_it_is_read_again() -> None:
     found = scraped(failing())
     assert found.of(FAILED) == [1]
     found.overview.forget()
@@ -186,7 +186,7 @@ def test_what_may_have_gone_on_elsewhere_is_not_told_before_it_is_read_anew() ->
     assert found.of(FAILED) == [1]
 
 
-def test_a_release_that_is_over_is_0_for_a_while_and_then_nothing() -> None:
+def test_a_release_that_is_finished_is_0_for_a_while_and_then_nothing() -> None:
     found = scraped(failing())
     assert found.of(FAILED) == [1]
     found.world.steer(NEW, CommandType.CANCEL)

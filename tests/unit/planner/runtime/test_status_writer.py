@@ -142,7 +142,7 @@ async def test_what_is_in_passing_is_written_too() -> None:
     await server.until(lambda: server.phases[-1] == "Baking")
 
 
-async def test_an_api_server_that_does_not_know_our_rights_yet_is_asked_again() -> None:
+async def test_a_request_is_repeated_while_the_api_server_does_not_know_our_rights() -> None:
     server, world = Server(), update()
     words = (
         'deployflows.apps.triton.io "new" is forbidden: User "planner" cannot patch resource "deployflows"'

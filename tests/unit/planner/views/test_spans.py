@@ -49,7 +49,7 @@ def heard() -> Iterator[list[Span]]:
     tracing.stop()
 
 
-def test_a_release_is_told_at_its_end_and_each_batch_at_its_own() -> None:
+def test_a_release_is_recorded_at_its_end_and_each_batch_at_its_own() -> None:
     world = update(4, batchSize=2, bakeSeconds=10, batchIntervalSeconds=30)
     world.run_until(lambda: world.flow(NEW).phase.finished)
     flow, spans = world.flow(NEW), spans_of(world)
@@ -81,7 +81,7 @@ def test_a_person_that_lets_a_canary_go_on_is_seen() -> None:
     assert canary.end - canary.start >= 600_000
 
 
-def test_a_batch_that_failed_is_told_with_the_end_of_its_release_and_says_why() -> None:
+def test_a_batch_that_failed_is_reported_with_the_end_of_its_release_and_says_why() -> None:
     world = starting(4)
     world.fail()
     assert not named(spans_of(world), "batch")
@@ -125,7 +125,7 @@ async def ask(changes: Made, headers: dict[str, str]) -> None:
     await CommandConsumer(cast("FlowMutations", changes), MemoryKafka().kafka).handle("shop/web", [record])
 
 
-async def test_a_command_is_told_in_its_senders_trace_and_in_the_releases(heard: list[Span]) -> None:
+async def test_a_command_is_reported_in_its_senders_trace_and_in_the_releases(heard: list[Span]) -> None:
     await ask(Made(), {"traceparent": SENDER.traceparent})
     ours, senders = heard
     release = tracing.release(UID)
@@ -141,13 +141,13 @@ async def test_a_command_is_told_in_its_senders_trace_and_in_the_releases(heard:
     assert [span.at for span in heard] == [ours.at, senders.at] * 2
 
 
-async def test_the_command_of_a_sender_without_traces_is_told_in_the_releases(heard: list[Span]) -> None:
+async def test_the_command_of_a_sender_without_traces_is_reported_in_the_releases(heard: list[Span]) -> None:
     await ask(Made(), {"traceparent": "nonsense"})
     (ours,) = heard
     assert (ours.parent, ours.link) == (tracing.release(UID), None)
 
 
-async def test_a_refused_command_is_told_to_its_sender(heard: list[Span]) -> None:
+async def test_a_refused_command_is_reported_to_its_sender(heard: list[Span]) -> None:
     with pytest.raises(Poison):
         await ask(Made(Refusal("Finished", "it is over")), {"traceparent": SENDER.traceparent})
     (senders,) = heard

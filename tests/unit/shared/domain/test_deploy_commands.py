@@ -182,7 +182,7 @@ def test_pause_resume_and_cancel_are_absolute(kind: str, fields: dict[str, Any])
 
 
 @pytest.mark.parametrize("kind", ["pause", "resume", "cancel", "next"])
-def test_a_release_that_is_over_takes_no_commands(kind: str) -> None:
+def test_a_release_that_is_finished_takes_no_commands(kind: str) -> None:
     with pytest.raises(Refusal) as refused:
         change(OVER, command(kind))
     assert refused.value.reason == "Finished"
@@ -225,7 +225,7 @@ def test_a_deployflow_remembers_its_last_requests() -> None:
 @pytest.mark.parametrize(
     "annotation", ["", "r1,r2", "7", "{}"], ids=["empty", "no JSON", "a number", "an object"]
 )
-def test_a_memory_of_requests_that_somebody_broke_starts_anew(annotation: str) -> None:
+def test_a_memory_of_requests_that_somebody_broke_starts_again(annotation: str) -> None:
     assert requests_of({"apps.triton.io/requests": annotation, "apps.triton.io/last-request": "r3"}) == ["r3"]
 
 

@@ -68,7 +68,7 @@ async def watching(client: Client) -> AsyncIterator[Watcher]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_is_there_and_what_comes_is_told_with_what_it_is_about(client: Client) -> None:
+async def test_what_is_there_and_what_comes_is_reported_with_what_it_is_about(client: Client) -> None:
     async with watching(client) as watcher:
         await client.create(EVENTS, "default", event("one"))
         watcher.events.assigned()
@@ -82,7 +82,7 @@ async def test_what_is_there_and_what_comes_is_told_with_what_it_is_about(client
         assert (two.reason, two.warning) == ("Killing", False)
 
 
-async def test_an_event_that_is_seen_again_is_told_again_and_no_other(client: Client) -> None:
+async def test_an_event_that_is_seen_again_is_reported_again_and_no_other(client: Client) -> None:
     async with watching(client) as watcher:
         watcher.events.assigned()
         await client.create(EVENTS, "default", event("one"))
@@ -106,7 +106,7 @@ async def test_an_event_may_come_before_its_pod_is_known_and_others_are_not_ours
         assert [message.name for message in watcher.messages] == ["web-1", "web-2"]
 
 
-async def test_what_was_another_replicas_is_told_when_it_becomes_ours_with_the_same_ids(
+async def test_what_was_another_replicas_is_reported_when_it_becomes_ours_with_the_same_ids(
     client: Client,
 ) -> None:
     async with watching(client) as watcher:

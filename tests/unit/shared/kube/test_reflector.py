@@ -92,7 +92,7 @@ async def value(api: Client, name: str, value: str) -> None:
 # --- the everyday ---
 
 
-async def test_what_is_there_is_listed_and_what_happens_is_told(client: Client, api: Client) -> None:
+async def test_what_is_there_is_listed_and_what_happens_is_reported(client: Client, api: Client) -> None:
     await api.create(MAPS, "default", a_map("one"))
     async with following(client) as picture:
         assert picture.reported == ["new one 1"]
@@ -107,7 +107,7 @@ async def test_what_is_there_is_listed_and_what_happens_is_told(client: Client, 
         assert picture.reflector.get("default", "two") is None
 
 
-async def test_only_the_labels_and_namespaces_asked_for_are_shown(client: Client, api: Client) -> None:
+async def test_only_the_requested_labels_and_namespaces_are_shown(client: Client, api: Client) -> None:
     for namespace in ("default", "kube-public", "kube-system"):
         await api.create(MAPS, namespace, a_map(f"mine-{namespace}", by="us"))
         await api.create(MAPS, namespace, a_map(f"other-{namespace}"))
@@ -126,7 +126,7 @@ async def test_without_namespaces_all_are_shown(client: Client, api: Client) -> 
         assert sorted(picture.reported) == ["new in-default 1", "new in-kube-public 1"]
 
 
-async def test_what_keeps_the_picture_from_being_true_is_told_until_it_is(
+async def test_what_keeps_the_picture_from_being_true_is_reported_until_it_is(
     client: Client, trouble: Trouble
 ) -> None:
     reported: list[str] = []
@@ -164,7 +164,7 @@ async def test_long_lists_come_in_pages(
     assert len([one for one in trouble.requests if "continue=" in one]) == 2
 
 
-async def test_an_object_made_anew_under_the_same_name_is_another_one(client: Client, api: Client) -> None:
+async def test_an_object_made_again_under_the_same_name_is_another_one(client: Client, api: Client) -> None:
     await api.create(MAPS, "default", a_map("one"))
     async with following(client) as picture:
         first = picture.reflector.get("default", "one")
@@ -276,7 +276,7 @@ async def test_a_history_that_the_server_has_forgotten_loses_nothing(tmp_path: A
             assert "gone goes" in picture.reported
 
 
-async def test_silence_counts_as_a_dead_watch_and_the_picture_is_made_anew(
+async def test_silence_counts_as_a_dead_watch_and_the_picture_is_made_again(
     client: Client, api: Client, trouble: Trouble
 ) -> None:
     await api.create(MAPS, "default", a_map("one"))
@@ -409,7 +409,7 @@ async def test_what_the_cluster_lacks_is_said_with_what_to_do(
 # --- own writes ---
 
 
-async def test_an_own_write_is_visible_at_once_and_told_once(client: Client, api: Client) -> None:
+async def test_an_own_write_is_visible_at_once_and_reported_once(client: Client, api: Client) -> None:
     async with following(client) as picture:
         made = await api.create(MAPS, "default", a_map("one"))
         picture.reflector.put(made)

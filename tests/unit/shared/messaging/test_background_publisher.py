@@ -32,7 +32,7 @@ async def test_messages_are_sent_in_their_order(kafka: MemoryKafka) -> None:
     assert await sent(kafka, outgoing, 3) == ["a", "b", "c"]
 
 
-async def test_where_not_all_have_room_the_oldest_are_given_up(kafka: MemoryKafka) -> None:
+async def test_where_not_all_have_room_the_oldest_are_dropped(kafka: MemoryKafka) -> None:
     outgoing = BackgroundPublisher(cast("Kafka", kafka), most=2)
     for name in "abcd":
         outgoing.put(due(name))

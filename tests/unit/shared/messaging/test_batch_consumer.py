@@ -114,7 +114,7 @@ async def test_a_record_at_fault_is_put_aside_and_the_others_are_written(work: W
     assert work.commits() == {P0: 3}
 
 
-async def test_what_was_given_away_is_not_committed_when_it_ends_later(work: Work) -> None:
+async def test_what_was_revoked_is_not_committed_when_it_ends_later(work: Work) -> None:
     work.may.clear()
     await work.batches.put([record(5), record(7, partition=1)])
     await until(lambda: bool(work.begun))

@@ -88,7 +88,7 @@ async def test_a_mark_while_the_work_fails_is_not_lost() -> None:
     await until(lambda: tries == 2, seconds=2)
 
 
-async def test_draining_waits_no_longer_than_it_is_told_and_not_at_all_for_nothing() -> None:
+async def test_draining_waits_no_longer_than_its_limit_and_not_at_all_for_nothing() -> None:
     work = Work()
     await work.marks.drain(60)
     work.marks.mark(KEY)

@@ -31,7 +31,7 @@ def test_what_is_done_counts_no_more_whatever_the_order() -> None:
     assert behind([FACTS], {(FACTS, 0): (3, 3)}, offsets, 5.0) == {FACTS: NOTHING}
 
 
-def test_a_partition_that_was_given_away_counts_no_more() -> None:
+def test_a_partition_that_was_revoked_counts_no_more() -> None:
     offsets = Offsets()
     offsets.took((FACTS, 0), 0, 1_000)
     offsets.forget([(FACTS, 0)])

@@ -61,7 +61,7 @@ def parent_of(span: ReadableSpan) -> int:
     return span.parent.span_id
 
 
-def test_nothing_is_loaded_told_or_sent_by_default() -> None:
+def test_nothing_is_loaded_recorded_or_sent_by_default() -> None:
     assert Settings().traces == ""
     tracing.export(SPAN)
     assert tracing.headers(COMMAND.model_dump_json().encode()) == {}
@@ -96,13 +96,13 @@ def test_the_trace_of_a_release_is_that_of_the_release_log() -> None:
 
 
 @pytest.mark.parametrize("uid", ["flow-1", "0" * 32, ""])
-def test_an_uid_that_is_no_trace_id_comes_to_one_all_the_same(uid: str) -> None:
+def test_an_uid_that_is_no_trace_id_becomes_one_all_the_same(uid: str) -> None:
     place = tracing.release(uid)
     assert 0 < place.trace < 1 << 128
     assert place == tracing.release(uid) != tracing.release(f"{uid}-")
 
 
-def test_what_is_told_twice_is_the_same_span_and_all_others_are_others() -> None:
+def test_what_is_recorded_twice_is_the_same_span_and_all_others_are_others() -> None:
     first, again, *others = exported(
         tracing.command_span(COMMAND, "halt", RECORD, "executor"),
         tracing.command_span(COMMAND, "halt", RECORD, "executor"),
