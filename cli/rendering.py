@@ -144,7 +144,7 @@ def _back(flow: Json) -> str:
 
 
 def heading(view: Progress) -> str:
-    """`web-a update: BatchStarted, 2 of 5 batches, 4 of 10 pods`"""
+    """Return `web-a (update of web): BatchStarted, 2 of 5 batches, 4 of 10 pods`."""
     text = f"{view.name} ({view.action} of {view.instance}): {view.phase}"
     if view.total:
         text += f", {view.finished_batches} of {view.total} batches"

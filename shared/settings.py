@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     prefix: str = Field("triton", pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Begins every topic, consumer group, Redis key and index name."""
     namespaces: Annotated[list[str], NoDecode] = Field(default_factory=list)
-    """What Triton looks after, comma-separated; empty: every namespace."""
+    """The namespaces that Triton manages, comma-separated; empty: every namespace."""
     cluster_name: str = ""
     """What the release log says of where it happened; for several clusters in one Elasticsearch."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     graceful_shutdown: bool = False
     """Containers without a `preStop` get one that calls `/gracefully_shutdown`, where the template says nothing of it."""
     resend_seconds: float = Field(10, gt=0)
-    """How long the planner waits for an answer before it gives the same command again."""
+    """How long the planner waits for an answer before it sends the same command again."""
     freeze_windows: Annotated[tuple[FreezeWindow, ...], NoDecode] = ()
     """When new releases are held back, beside what the annotations of Namespaces say: a JSON list."""
 
@@ -156,8 +156,8 @@ def _on_this_machine(host: str) -> bool:
 
 
 def unfit(error: ValidationError) -> str:
-    """What does not fit, by the names that the environment has."""
+    """Describe what does not fit, by the names that the environment has."""
     return "; ".join(
-        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"
+        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')} (received: {item['input']!r})"
         for item in error.errors(include_url=False)
     )

@@ -29,7 +29,10 @@ class Answer(Protocol):
 
 
 async def prepare_lifecycle(client: AsyncElasticsearch, settings: Settings, answer: Answer) -> None:
-    """Raises `Unavailable` when it can't be done now, or when the policy of the settings does not exist."""
+    """Bring how long events are kept to Elasticsearch.
+
+    Raises `Unavailable` when it can't be done now, or when the policy of the settings does not exist.
+    """
     wanted = templates.lifecycle_template(settings)
     found = await _found(client, answer)
     if settings.elasticsearch_lifecycle == "ilm" and found.get("version", 0) <= templates.VERSION:
@@ -78,7 +81,7 @@ async def _prepare_policy(client: AsyncElasticsearch, settings: Settings, answer
 
 
 async def _apply(client: AsyncElasticsearch, settings: Settings, answer: Answer, *, before: str) -> None:
-    """To the data streams that are there; new ones have it by the template."""
+    """Apply the lifecycle to the existing data streams; new ones have it by the template."""
     wanted = templates.lifecycle_template(settings)["template"]
     for stream in Stream:
         (name,) = templates.index_template(stream)["index_patterns"]

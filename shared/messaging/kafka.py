@@ -241,7 +241,7 @@ class Consumer:
 
 
 async def _unread(record: Any) -> StreamMessage[Any]:
-    """FastStream's own parser fails on headers that are no text, and takes one as an address to answer to."""
+    """Wrap a record unread: FastStream's own parser fails on headers that are no text, and takes one as a reply address."""
     return KafkaMessage(record, b"", consumer=FAKE_CONSUMER)
 
 
@@ -420,7 +420,7 @@ class _as_unavailable:  # noqa: N801 - reads as a statement
 
 
 def _for_broker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """FastStream takes security as an object of its own."""
+    """Convert the arguments: FastStream takes security as an object of its own."""
     from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
     protocol = arguments["security_protocol"]

@@ -51,7 +51,7 @@ class FlowStream:
             self._news.set()
 
     def gone(self, uid: str) -> None:
-        """That release is deleted."""
+        """Record that the release is deleted."""
         self._sent.pop(uid, None)
         if uid == self.uid:
             self._deleted = True

@@ -52,7 +52,7 @@ def terminal_reply(flow: DeployFlow) -> TerminalReply | None:
 
 
 class Finalizer:
-    """Handles each DeployFlow by itself: one whose reply can't be sent delays no other."""
+    """Handles each DeployFlow on its own: one whose reply can't be sent delays no other."""
 
     def __init__(self, client: Client, kafka: Kafka, flows: FlowCache) -> None:
         self._client = client

@@ -34,7 +34,7 @@ class DeployFlow(msgspec.Struct, frozen=True):
 
     @property
     def held(self) -> bool:
-        """Whether our finalizer keeps it from being deleted."""
+        """Return whether Triton's finalizer keeps it from being deleted."""
         return df.FINALIZER in self.metadata.finalizers
 
     @property

@@ -70,7 +70,7 @@ class StatusWriter:
         self._written: dict[Key, dict[str, Written]] = {}
         """By the flow's uid."""
         self._hurry: dict[Key, asyncio.Event] = {}
-        """Of the instances whose change waits: set when one comes that must not wait."""
+        """The instances whose change waits: set when one comes that must not wait."""
         self._stopping = False
 
     def mark(self, instance: Instance) -> None:
@@ -157,7 +157,7 @@ class StatusWriter:
             written[flow.uid] = Written(fingerprint, _awaited(instance, flow), time.monotonic())
 
     async def _keep(self, item: DeployFlow, flow: Flow) -> DeployFlow | None:
-        """The finalizer and the labels, where they are missing."""
+        """Set the finalizer and the labels, where they are missing."""
         meta = item.metadata
         wanted = {
             "app": str(flow.app_id),
