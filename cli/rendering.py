@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     to_process: int
     counters: tuple[tuple[str, int], ...]
     waits: str
-    """What it waits for and the command that continues it; empty while it waits for nothing."""
+    """The reason that it waits and the command that continues it; empty while it waits for nothing."""
 
 
 def status_of(flow: Json) -> Json:

@@ -207,7 +207,7 @@ class LabelSelector(Wire):
 
 
 class Application(Wire):
-    """What runs: the identity of the instance and, for a create, update or rollback, its pod template."""
+    """The application: the identity of the instance and, for a create, update or rollback, its pod template."""
 
     app_id: Annotated[int, Field(alias="appID", ge=0, le=2**31 - 1)]
     group_id: Annotated[int, Field(alias="groupID", ge=0, le=2**31 - 1)]
@@ -233,7 +233,7 @@ class Application(Wire):
 
 
 class InheritedBy(StrEnum):
-    """Which later releases of an instance take a strategy field over from the last successful one."""
+    """The later releases of an instance that take a strategy field over from the last successful one."""
 
     NONE = "none"
     """It says where this release stands: a new one starts from its default."""
@@ -244,7 +244,7 @@ class InheritedBy(StrEnum):
 
 
 class Strategy(Wire):
-    """How the batches go: what both strategies have. Seconds are whole seconds.
+    """The fields that both strategies have. Seconds are whole seconds.
 
     A field is declared here and nowhere else: its description goes to the CRD, the OpenAPI document and the table of
     docs/deployflow.md. `tests/unit/shared/domain/test_strategy_fields.py` names each place that a new one has to go to.
@@ -488,7 +488,7 @@ class Condition(Wire):
 
 
 class DeployFlowStatus(Wire):
-    """What the planner says of the release; also the memory that Redis is rebuilt from.
+    """The state of the release, written by the planner; Redis is rebuilt from it.
 
     `version` rises with every change; `sequence` is the last command issued for the instance.
     """

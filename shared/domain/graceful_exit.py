@@ -1,4 +1,4 @@
-"""What a pod template says of the end of its pods: annotations, read in one way by whoever acts on them."""
+"""The annotations of a pod template about the end of its pods, parsed in one place."""
 
 from __future__ import annotations
 

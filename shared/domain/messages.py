@@ -1,6 +1,6 @@
-"""What the services say to each other: one discriminated union a topic, versioned, made for Kafka.
+"""The messages between the services: one discriminated union a topic, versioned, made for Kafka.
 
-Commands are what somebody shall do (`triton.batch-commands`), facts and events what has happened. Readers
+Commands are what a service shall do (`triton.batch-commands`), facts and events what has happened. Readers
 ignore fields that they do not know, so that services of two versions can run side by side. Times are
 milliseconds since 1970 (UTC); counts are pods.
 """
@@ -545,7 +545,7 @@ ADAPTERS: dict[str, TypeAdapter[Any]] = {
     CLONESET_EVENTS: TypeAdapter(CloneSetEvent),
     CLUSTER_EVENTS: TypeAdapter(ClusterMessage),
 }
-"""How the value of each topic is read; deploy commands are read by `shared.domain.deploy_commands`."""
+"""The parser of the values of each topic; deploy commands are read by `shared.domain.deploy_commands`."""
 
 TOPIC_OF: dict[type[Message], str] = {
     Observe: BATCH_COMMANDS,

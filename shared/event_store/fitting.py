@@ -1,4 +1,4 @@
-"""Whether a document fits the mapping, decided as Elasticsearch does: for a store that has no mapping of its own."""
+"""Check that a document fits the mapping, as Elasticsearch does: for a store that has no mapping of its own."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Query(NamedTuple):
     instance: str = ""
     deployflow: str = ""
     uid: str = ""
-    """Of the DeployFlow."""
+    """The uid of the DeployFlow."""
     since: datetime | None = None
     until: datetime | None = None
     """Both inclusive."""

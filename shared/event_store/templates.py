@@ -73,7 +73,7 @@ EVERY: Final[dict[str, Json]] = {
     "triton.revision": KEYWORD,
     "triton.age_ms": LONG,
 }
-"""Of all three streams. `event.duration` is nanoseconds, as the Elastic Common Schema has it: how long it took to
+"""Fields of all three streams. `event.duration` is nanoseconds, as the Elastic Common Schema has it: how long it took to
 happen. `triton.age_ms` counts from the start of the release, or the making of the pod.
 """
 
@@ -144,7 +144,7 @@ LIFECYCLE: Final = "triton-events-lifecycle"
 CUSTOM: Final = "triton-events@custom"
 """Nobody's but the administrator's: what it says goes before the two above."""
 POLICY: Final = "triton-events"
-"""Of ILM, our own."""
+"""Triton's own policy of ILM."""
 
 
 def component_template() -> Json:

@@ -62,7 +62,7 @@ class FlowQueries:
         self._flows = flows
         self._client = client
         self._redis_retry_at = 0.0
-        """When the next request may go to Redis (monotonic seconds); 0 while it answers."""
+        """The time of the next request to Redis (monotonic seconds); 0 while it answers."""
 
     async def flow(self, namespace: str, name: str) -> Json:
         """Return one by its name; raise `Problem` where there is none."""

@@ -1,4 +1,4 @@
-"""From the strategy of a spec to the planner's own.
+"""Conversion of a spec's strategy to the planner's own.
 
 The planner keeps a strategy in Redis under shorter names than the resource has. They follow from the resource's by
 one rule, so that a field of the model finds its place without a mapping of its own.

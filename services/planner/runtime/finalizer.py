@@ -59,7 +59,7 @@ class Finalizer:
         self._kafka = kafka
         self._flows = flows
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        """By the flow's uid."""
+        """Keyed by the flow's uid."""
         self._kafka_is_stopped = False
 
     def begin(self, flow: DeployFlow) -> None:

@@ -138,7 +138,7 @@ class ReleaseGauges(Collector):
         self._now = now
         self._latest: dict[Key, Instance] = {}
         self._shown: dict[Release, float] = {}
-        """When something other than zeros was last reported of a release."""
+        """The time at which something other than zeros was last reported of a release."""
 
     def changed(self, instance: Instance) -> None:
         if instance.active is None and not instance.waiting:

@@ -64,11 +64,11 @@ class StatusWriter:
         self._finished = finished
         self._gap = 1 / rate
         self._next_write_at = 0.0
-        """When the next write may be (monotonic seconds)."""
+        """The time from which the next write may be made (monotonic seconds)."""
         self._latest: dict[Key, Instance] = {}
         self._marks = CoalescingQueue(self._work)
         self._written: dict[Key, dict[str, Written]] = {}
-        """By the flow's uid."""
+        """Keyed by the flow's uid."""
         self._hurry: dict[Key, asyncio.Event] = {}
         """The instances whose change waits: set when one comes that must not wait."""
         self._stopping = False
