@@ -42,7 +42,7 @@ from services.planner.model.state import Instance
 from services.planner.model.stored_state import dump, encode, load
 from shared.domain.messages import ADAPTERS, TOPIC_OF
 from tests.simulation.cluster import INSTANCE, NAMESPACE
-from tests.simulation.world import RESEND_MS, Told, World
+from tests.simulation.world import RESEND_MS, HandledFact, World
 
 PODS: Final = 20
 BATCH: Final = 5
@@ -82,10 +82,10 @@ def waiting() -> Instance:
     return world.instance
 
 
-def _decide_all(history: list[Told]) -> None:
+def _decide_all(history: list[HandledFact]) -> None:
     instance = Instance(namespace=NAMESPACE, name=INSTANCE)
-    for told in history:
-        instance = decide(instance, [told.fact], told.now, resend_ms=RESEND_MS).instance
+    for entry in history:
+        instance = decide(instance, [entry.fact], entry.now, resend_ms=RESEND_MS).instance
     if instance.active is not None:
         msg = "the release did not come to its end: what was measured is not what was meant"
         raise BenchError(msg)
@@ -151,7 +151,7 @@ def _patient() -> Any:
 def measure(runs: int) -> Measured:
     world = release()
     history = world.history
-    records = [(ADAPTERS[TOPIC_OF[type(told.fact)]], told.fact.model_dump_json()) for told in history]
+    records = [(ADAPTERS[TOPIC_OF[type(entry.fact)]], entry.fact.model_dump_json()) for entry in history]
 
     def read_all() -> None:
         for adapter, record in records:
@@ -163,13 +163,13 @@ def measure(runs: int) -> Measured:
         read.append(_rate(read_all, len(history)))
         say(f"run {run + 1} of {runs}: {decided[-1]:,.0f} facts/s decided on, {read[-1]:,.0f} read")
     idle = as_in_kubernetes(encode(waiting()))
-    over = as_in_kubernetes(encode(_told_to_everybody(world)))
+    over = as_in_kubernetes(encode(_published(world)))
     return Measured(decided, read, *_redis_bytes([idle, over]))
 
 
-def _told_to_everybody(world: World) -> Instance:
+def _published(world: World) -> Instance:
     """Once `.status` has a release's end, the planner keeps only that it was."""
-    world.tell(world.observed("new", {"finished": True}))
+    world.handle(world.observed("new", {"finished": True}))
     return world.instance
 
 
@@ -180,7 +180,7 @@ def lines(found: Measured) -> list[str]:
         f"facts decided on, a second, one core: {decided:,.0f} ({spread}; aim: {AIM_FACTS:,})",
         f"the same facts read from JSON, a second: {read:,.0f}; deciding takes {read / decided:.1f} times as long",
         f"Redis, a release of {PODS} pods that waits for a person: {found.waiting_bytes:,} bytes (aim: {AIM_BYTES:,})",
-        f"Redis, an instance whose release is over and told: {found.finished_bytes:,} bytes",
+        f"Redis, an instance whose release is finished and published: {found.finished_bytes:,} bytes",
     ]
 
 
@@ -192,14 +192,14 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=5, help="how often each is measured (default: 5)")
     parser.add_argument("-o", "--output", choices=["json"], help="print JSON")
-    given = parser.parse_args()
-    if given.runs < 1:
+    arguments = parser.parse_args()
+    if arguments.runs < 1:
         parser.error("--runs: at least 1")
     try:
-        found = measure(given.runs)
+        found = measure(arguments.runs)
     except BenchError as error:
         sys.exit(f"error: {error}")
-    if given.output:
+    if arguments.output:
         print(json.dumps(found._asdict()))
     else:
         print(*lines(found), sep="\n")

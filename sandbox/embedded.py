@@ -38,7 +38,7 @@ class EmbeddedStack:
         return Reached(settings)
 
     async def versions(self) -> dict[str, str]:
-        """None: they are as old as Triton itself."""
+        """Return nothing: the parts are as old as Triton itself."""
         return {}
 
 

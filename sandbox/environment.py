@@ -140,7 +140,7 @@ class Sandbox:
         return self.state / "sandbox.env"
 
     def environment_of(self, service: str) -> dict[str, str]:
-        """The same settings, but with the rights of that service."""
+        """Return the same settings, but with the rights of that service."""
         own = _kubeconfig(self._kubeconfigs.get(service, self.kubeconfig))
         return {**self.environment, **own, **self._settings}
 
@@ -165,7 +165,7 @@ class Sandbox:
         return frozenset(self._parts)
 
     def pid(self, name: str) -> int | None:
-        """The process id of a part that runs; None while it does not."""
+        """Return the process id of a part; None while it does not run."""
         return self._part(name).pid
 
     def log(self, name: str) -> Path:
@@ -323,7 +323,7 @@ class Sandbox:
         return self._parts[name]
 
     def _of(self, name: str) -> list[Part]:
-        """The process of that name, or all replicas of the service of that name."""
+        """Return the process of that name, or all replicas of the service of that name."""
         return [self._part(replica) for replica in self._replicas.get(name) or [name]]
 
 
@@ -332,7 +332,7 @@ def _kubeconfig(path: Path) -> dict[str, str]:
 
 
 def _inherited() -> dict[str, str]:
-    """The environment for the parts: settings meant for a real cluster must not reach into the sandbox."""
+    """Return the environment for the parts, without settings meant for a real cluster."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -90,7 +90,7 @@ class MockBroker:
                 )
 
     def make_topic(self, name: str, partitions: int) -> int:
-        """Returns Kafka's error code: 0, or 36 for a topic that is there."""
+        """Make a topic and return Kafka's error code: 0, or 36 for a topic that exists."""
         with _knocking(self.port):
             return self._make(name, partitions)
 

@@ -53,7 +53,7 @@ class Sync(NamedTuple):
 
 
 def read(frame: bytes) -> Produce | Fetch | Sync | None:
-    """The request, where it is one that the proxy must act on."""
+    """Return the request if the proxy must act on it, else None."""
     api, version = struct.unpack_from(">hh", frame)
     if api == _FETCH and version == _FETCH_VERSION:
         return _read_fetch(frame)

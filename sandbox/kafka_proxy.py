@@ -46,7 +46,7 @@ class KafkaProxy:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
-        """Returns the port."""
+        """Start the proxy and return its port."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_BUFFER_BYTES)
         port: int = self._server.sockets[0].getsockname()[1]
         return port

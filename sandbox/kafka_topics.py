@@ -33,7 +33,7 @@ class NewTopic(NamedTuple):
 
     @property
     def fault(self) -> int:
-        """Kafka's error code for a topic that one broker does not make; 0 when it does."""
+        """Kafka's error code for a topic that a single broker refuses; 0 for one that it makes."""
         if not _LEGAL.fullmatch(self.name):
             return _INVALID_TOPIC
         if self.partitions < 1:
@@ -42,7 +42,7 @@ class NewTopic(NamedTuple):
 
 
 def wanted(frame: bytes) -> list[NewTopic]:
-    """The topics that a request asks for; empty when it asks for something else."""
+    """Return the topics that a CreateTopics request names; empty for any other request."""
     if struct.unpack_from(">hh", frame) != _CREATE_TOPICS:
         return []
     _, at = text(frame, 8)
@@ -62,7 +62,7 @@ def wanted(frame: bytes) -> list[NewTopic]:
 
 
 def answer(frame: bytes, topics: Sequence[NewTopic], codes: Sequence[int]) -> bytes:
-    """To a request for these topics, with an error code for each."""
+    """Return the response to a request for these topics, with an error code for each."""
     parts = [frame[4:8], struct.pack(">ii", 0, len(topics))]
     for topic, code in zip(topics, codes, strict=True):
         name = topic.name.encode()
@@ -71,7 +71,7 @@ def answer(frame: bytes, topics: Sequence[NewTopic], codes: Sequence[int]) -> by
 
 
 def mended(frame: bytes, answered: bytes) -> bytes:
-    """The mock's answer to a request, changed so that a client creates topics: it lists the request and names a controller.
+    """Return the mock's response changed so that a client creates topics: it lists the request and names a controller.
 
     Clients see no version that the proxy does not read.
     """
@@ -93,7 +93,7 @@ def mended(frame: bytes, answered: bytes) -> bytes:
 
 
 def _versions(answered: bytes) -> bytes:
-    """The mock's answer to the question for its versions: error, (api, first, last) of each, perhaps more."""
+    """Return the mock's ApiVersions response (error; api, first, last of each; perhaps more) with our versions."""
     count = number(answered, 6)
     end = 10 + _VERSIONS.size * count
     versions = [

@@ -206,7 +206,7 @@ class Part:
             await self._spawn()
 
     async def first_line(self) -> dict[str, Any]:
-        """The JSON line that a part with `reads_stdout` prints when it is ready."""
+        """Return the JSON line that a part with `reads_stdout` prints when it is ready."""
         if self._process is None or self._process.stdout is None:
             raise self.error("prints nothing to read")
         line = await self._process.stdout.readline()
@@ -265,7 +265,7 @@ def free_port(wanted: int = 0) -> int:
 
 
 def listens(port: int) -> Probe:
-    """Ready when it takes connections on that port of 127.0.0.1."""
+    """Return a probe that passes when 127.0.0.1 accepts connections on that port."""
 
     async def probe(_: Part) -> None:
         while True:

@@ -130,7 +130,7 @@ class Api:
         return self._strategies.get(resource.key, _PLAIN)
 
     def _checked(self, resource: Resource, new: Json, old: Json | None, options: Options) -> Json:
-        """The object as it would be stored, or an Invalid error with every field that is wrong."""
+        """Return the object as it would be stored; raise Invalid with every field that is wrong."""
         name = new["metadata"]["name"]
         causes = metadata_causes(new["metadata"])
         if resource.schema is not None:
@@ -154,7 +154,7 @@ class Api:
         options: Options | None = None,
         subresource: str = "",
     ) -> Record:
-        """PUT: replaces the object, or with `status` only its status."""
+        """Replace the object (PUT); with `status` replace only its status."""
         check_kind(resource, body)
         metadata = body.get("metadata") or {}
         if metadata.get("name", name) != name:
@@ -188,7 +188,7 @@ class Api:
         options: Options | None = None,
         subresource: str = "",
     ) -> Record:
-        """Writes what `change` makes of the live object; unchanged objects keep their version."""
+        """Write what `change` makes of the live object; unchanged objects keep their version."""
         options = options or Options()
         live = self.get(resource, namespace, name)
         wanted = change(live.obj)
@@ -219,7 +219,7 @@ class Api:
             raise errors.invalid(resource, name, [Cause("metadata.uid", "FieldValueInvalid", text)])
 
     def _merged(self, resource: Resource, live: Json, wanted: Json, subresource: str) -> Json:
-        """The parts of a written object that this path may change, on top of the live one's others."""
+        """Put the parts of a written object that this path may change on top of the live one's others."""
         if subresource == "status":
             metadata = live["metadata"]
             if not resource.custom:
@@ -253,7 +253,7 @@ class Api:
     def delete(
         self, resource: Resource, namespace: str, name: str, body: Json | None = None, dry_run: bool = False
     ) -> tuple[Record, bool]:
-        """Takes an object away, or marks it for that; the second answer says whether it is gone."""
+        """Delete an object or mark it for deletion; return it and whether it is gone."""
         body = body or {}
         live = self.get(resource, namespace, name)
         self._check_delete_preconditions(resource, name, live.obj, body.get("preconditions") or {})
@@ -298,7 +298,7 @@ class Api:
             )
 
     def finish_delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """The end of a graceful deletion: the grace period is over or nothing runs any more."""
+        """Finish a graceful deletion: the grace period has passed or nothing runs any more."""
         live = self.store.get(resource.key, namespace, name)
         if live is None or live.obj["metadata"]["uid"] != uid:
             return
@@ -310,7 +310,7 @@ class Api:
 
 
 def metadata_causes(metadata: Json) -> list[Cause]:
-    """Labels and annotations have to be strings; the rest of their grammar is left to the real server."""
+    """Return the labels and annotations that are not strings; the rest of their grammar is left to the real server."""
     causes: list[Cause] = []
     for part in ("labels", "annotations"):
         entries = metadata.get(part)
@@ -327,7 +327,7 @@ def metadata_causes(metadata: Json) -> list[Cause]:
 
 
 def may_go(obj: Json) -> bool:
-    """Marked for deletion, and nothing holds it: no finalizer and no grace period."""
+    """Return whether an object is marked for deletion with neither finalizer nor grace period left."""
     metadata = obj["metadata"]
     return (
         is_terminating(obj)
@@ -355,7 +355,7 @@ def _finalizers(live: Json, body: Json) -> list[str]:
 
 
 def _grace(resource: Resource, live: Json, body: Json) -> int:
-    """Seconds a pod has to stop in; only pods that are on a node have any."""
+    """Return the seconds in which a pod has to stop; 0 for pods without a node."""
     if resource.key != "pods" or not live.get("spec", {}).get("nodeName"):
         return 0
     if (live.get("status") or {}).get("phase") in ("Failed", "Succeeded"):

@@ -47,7 +47,7 @@ class Span(NamedTuple):
 
 
 def parse_span(text: str) -> Span:
-    """`0.2-1.2` or `3`; raises ValueError for anything else."""
+    """Parse `0.2-1.2` or `3` (seconds); raise ValueError for anything else."""
     least, _, most = text.partition("-")
     span = Span(float(least), float(most or least))
     if not 0 <= span.least <= span.most:
@@ -66,7 +66,7 @@ class Behaviour(NamedTuple):
 
 
 def behaviour_of(pod: Json, start: Span, stop: Span) -> Behaviour:
-    """The pod's own wishes where it has readable ones, else the cluster's defaults."""
+    """Return the behaviour that the pod's annotations request, with the cluster's defaults for the rest."""
     notes = annotations_of(pod)
     kind = notes.get(BEHAVIOUR) or _by_image(pod)
     return Behaviour(

@@ -52,7 +52,7 @@ class Steps:
 
 
 def scaled(value: IntOrPercent, total: int, round_up: bool = True) -> int:
-    """`3` or `"20%"` of a total; raises ValueError for other text."""
+    """Return `3` or `"20%"` of a total as a number; raise ValueError for other text."""
     if isinstance(value, int):
         return value
     if not value.endswith("%"):
@@ -115,7 +115,7 @@ def _surge(
     unavailable: int,
     max_unavailable: int,
 ) -> tuple[int, int]:
-    """Pods to have above the wanted number for a while, and how many of them of the old revision."""
+    """Return how many pods to have above the wanted number for a while, and how many of them old."""
     if limit <= 0:
         return 0, 0
     for_named = for_named_old = 0

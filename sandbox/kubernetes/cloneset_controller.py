@@ -148,7 +148,7 @@ class CloneSetController:
     def _scale(
         self, cloneset: Json, current: str, update: str, pods: list[Json], views: list[PodView], todo: Steps
     ) -> bool:
-        """Makes or deletes pods; True when something was done, which puts updating off."""
+        """Create or delete pods; return True when something was done, which postpones updating."""
         if todo.create > 0:
             old = min(todo.create, todo.create_old)
             revisions = [current] * old + [update] * (todo.create - old)
@@ -182,7 +182,7 @@ class CloneSetController:
             )
 
     def _delete(self, cloneset: Json, chosen: list[tuple[Json, PodView]], ready_limit: int) -> bool:
-        """Deletes pods; of the Ready ones only as many as may be missed."""
+        """Delete pods; of the Ready ones at most `ready_limit`."""
         deleted = 0
         for pod, view in chosen:
             if view.ready:
@@ -200,7 +200,7 @@ class CloneSetController:
         return deleted > 0
 
     def _update(self, pods: list[Json], views: list[PodView], todo: Steps) -> None:
-        """Marks old pods for deletion, as an update by recreating begins."""
+        """Mark old pods for deletion, as an update by recreating begins."""
         waiting = deletion_order([pair for pair in zip(pods, views, strict=True) if not pair[1].updated])
         not_ready = sum(not view.ready for view in views)
         for pod, view in waiting[: todo.update]:
@@ -228,7 +228,7 @@ class CloneSetController:
             self._api.store.put(place.resource, {**record.obj, "status": status})
 
     def _forget_dead_names(self, place: ObjectKey, pods: list[Json], named: set[str]) -> None:
-        """Takes names of pods that are no longer live out of podsToDelete."""
+        """Remove names of pods that are no longer live from podsToDelete."""
         live = {name_of(pod) for pod in pods}
         record = self._api.store.at(place)
         if record is None or named <= live:

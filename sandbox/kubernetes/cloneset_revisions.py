@@ -25,7 +25,7 @@ _sorted_json = msgspec.json.Encoder(order="deterministic").encode
 
 
 def template_hash(template: Json) -> str:
-    """Ten letters or fewer that say which template this is, in the alphabet of generated names."""
+    """Return at most ten letters that identify a template, in the alphabet of generated names."""
     digits = str(zlib.crc32(_sorted_json(template)))
     return "".join(SUFFIX_ALPHABET[int(digit)] for digit in digits)
 
@@ -48,12 +48,12 @@ class Revisions:
         self._api = api
 
     def of(self, cloneset: Json) -> list[Record]:
-        """A CloneSet's revisions, oldest first."""
+        """Return a CloneSet's revisions, oldest first."""
         found = self._api.store.dependents(uid_of(cloneset), CONTROLLER_REVISIONS.key)
         return sorted(found, key=lambda record: record.obj["revision"])
 
     def update_revision(self, cloneset: Json) -> str:
-        """The revision of the CloneSet's template now, made or brought to the front where needed."""
+        """Return the revision of the CloneSet's current template; make it or bring it to the front where needed."""
         template = cloneset["spec"]["template"]
         name = f"{name_of(cloneset)}-{template_hash(template)}"
         known = self.of(cloneset)
@@ -77,7 +77,7 @@ class Revisions:
         return name
 
     def template(self, cloneset: Json, revision: str) -> Json:
-        """The template behind a revision; the CloneSet's own where that is no longer known."""
+        """Return the template of a revision; the CloneSet's own when the revision is no longer known."""
         record = self._api.store.get(CONTROLLER_REVISIONS.key, namespace_of(cloneset), revision)
         if record is None:
             return dict(cloneset["spec"]["template"])
@@ -85,7 +85,7 @@ class Revisions:
         return {key: value for key, value in kept.items() if key != "$patch"}
 
     def truncate(self, cloneset: Json, live: set[str]) -> None:
-        """Forgets the oldest revisions that no pod has, beyond the history limit."""
+        """Forget the oldest revisions that no pod has, beyond the history limit."""
         limit = cloneset["spec"].get("revisionHistoryLimit", DEFAULT_HISTORY)
         unused = [record for record in self.of(cloneset) if name_of(record.obj) not in live]
         for record in unused[: max(len(unused) - limit, 0)]:

@@ -135,7 +135,7 @@ class Cluster:
 
 
 def _furnish(api: Api, nodes: list[str]) -> None:
-    """Namespaces, their service accounts and a few ready nodes; new namespaces get a service account too."""
+    """Create namespaces, ready nodes, and a service account for each namespace, later ones included."""
 
     def account(event: Event) -> None:
         if event.kind == "ADDED":

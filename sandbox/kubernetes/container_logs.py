@@ -17,7 +17,9 @@ LOG = "sandbox.triton.io/log"
 
 
 def log_text(pod: Json, query: Mapping[str, str]) -> str:
-    """As `query` asks for it: container, previous, tailLines, limitBytes; raises a 400 where there is none."""
+    """Return the log that `query` selects (container, previous, tailLines, limitBytes); raise a 400 where
+    there is none.
+    """
     containers = [entry["name"] for entry in pod["spec"]["containers"]]
     name = query.get("container") or containers[0]
     if name not in containers:

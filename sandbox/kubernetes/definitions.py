@@ -23,7 +23,7 @@ _STATUS_VERBS = ("get", "patch", "update")
 
 
 def resource_of(definition: Json) -> Resource:
-    """The resource that a checked definition describes."""
+    """Return the resource that a checked definition describes."""
     spec = definition["spec"]
     names = spec["names"]
     version = next(version for version in spec["versions"] if version.get("storage"))
@@ -92,14 +92,14 @@ class Definitions:
             self._api.store.remove(resource.key, metadata.get("namespace", ""), metadata["name"])
 
     def load(self, path: Path) -> None:
-        """Creates the definitions of a YAML file; other kinds in it are left alone."""
+        """Create the definitions of a YAML file; leave other kinds in it alone."""
         for document in yaml.safe_load_all(path.read_text()):
             if isinstance(document, dict) and document.get("kind") == DEFINITIONS.kind:
                 self._api.create(DEFINITIONS, "", plain(document))
 
 
 def plain(value: Any) -> Any:
-    """YAML turns bare timestamps into datetimes; JSON has only their text."""
+    """Turn the datetimes that YAML makes of bare timestamps back into text, as JSON has it."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -96,7 +96,7 @@ def resource_list(registry: Registry, group_name: str, version: str) -> Json:
 
 
 def aggregated(registry: Registry, core: bool) -> Json:
-    """Everything about all groups in one answer (apidiscovery.k8s.io/v2)."""
+    """Return everything about all groups in one document (apidiscovery.k8s.io/v2)."""
     items = []
     for name, versions in registry.versions().items():
         if bool(name) is core:
@@ -145,7 +145,7 @@ def openapi_index(registry: Registry) -> Json:
 
 
 def openapi(registry: Registry, group_name: str, version: str) -> Json:
-    """An OpenAPI v3 document of one group and version."""
+    """Return the OpenAPI v3 document of one group and version."""
     resources = registry.of_version(group_name, version)
     root = f"/apis/{group_name}/{version}" if group_name else f"/api/{version}"
     paths: Json = {}

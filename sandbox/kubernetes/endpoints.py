@@ -129,7 +129,7 @@ class EndpointsController:
             surplus += 1
 
     def _put(self, resource: Any, namespace: str, body: Json) -> None:
-        """Writes only what has changed."""
+        """Create the object, or update it only if it has changed."""
         name = body["metadata"]["name"]
         before: Record | None = self._api.store.get(resource.key, namespace, name)
         if before is None:
@@ -142,7 +142,7 @@ class EndpointsController:
 
 
 def _face(pod: Json) -> tuple[Any, ...]:
-    """The part of a pod that Services depend on."""
+    """Return the parts of a pod on which Services depend."""
     status = pod.get("status") or {}
     ready = condition_of(pod, "Ready") or {}
     return labels_of(pod), status.get("podIP"), ready.get("status"), is_terminating(pod)
@@ -181,7 +181,7 @@ def _ports(service: Json, pod: Json, slices: bool) -> list[Json]:
 
 
 def _number(target: int | str, pod: Json) -> int | None:
-    """A target port's number; a named one is looked up in the pod's containers."""
+    """Return a target port's number; look up a named one in the pod's containers."""
     if isinstance(target, int):
         return target
     return next(

@@ -33,7 +33,7 @@ class GarbageCollector:
         self.listen()
 
     def listen(self) -> None:
-        """Also to resources that have been added since."""
+        """Listen to every resource, those added since the last call included."""
         for resource in self._api.registry:
             if resource.key not in self._listening:
                 self._listening.add(resource.key)
@@ -102,12 +102,12 @@ class GarbageCollector:
             self._api.delete(resource, namespace_of(record.obj), name_of(record.obj), body)
 
     def _drop(self, record: Record) -> None:
-        """Deletes a dependent, unless another of its owners is still there."""
+        """Delete a dependent, unless another of its owners still exists."""
         if not any(owner in self._api.store.places for owner in owner_uids(record.obj)):
             self._delete(record)
 
     def _release(self, uid: str) -> None:
-        """Lets an owner go whose deletion waited for its dependents, or only for them to be set free."""
+        """Finish the deletion of an owner that waited for its dependents to be deleted or set free."""
         place = self._api.store.places.get(uid)
         owner = self._api.store.at(place) if place else None
         if place is None or owner is None or not is_terminating(owner.obj):
@@ -140,7 +140,7 @@ class GarbageCollector:
         self._api.store.put(place.resource, with_metadata(record.obj, ownerReferences=others or None))
 
     def _empty(self, namespace: str) -> None:
-        """Deletes what is in a namespace that is going, and then the namespace."""
+        """Delete the contents of a terminating namespace, and then the namespace."""
         space = self._api.store.get(NAMESPACES.key, "", namespace)
         if space is None or not is_terminating(space.obj):
             return

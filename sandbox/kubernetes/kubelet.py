@@ -103,7 +103,7 @@ class Kubelet:
         return record.obj if record else None
 
     def _step(self, pod: Json) -> None:
-        """One look at one pod, after it has changed."""
+        """Act on one pod after it has changed."""
         known = self._pods.get(uid_of(pod))
         if known is None:
             behaviour = behaviour_of(pod, self._timing.start, self._timing.stop)
@@ -137,7 +137,7 @@ class Kubelet:
         self._later(uid_of(pod), "start", known.behaviour.start.draw(), self._start)
 
     def _pick_node(self) -> str:
-        """The next node in turn that is not cordoned; any when all are."""
+        """Return the next node in turn that is not cordoned; any node when all are."""
         self._turn += 1
         order = [self._nodes[(self._turn + n) % len(self._nodes)] for n in range(len(self._nodes))]
         return next((name for name in order if not self._is_cordoned(name)), order[0])
@@ -204,7 +204,7 @@ class Kubelet:
             self._later(uid_of(pod), "fail", after, self._lose_ready)
 
     def _end(self, pod: Json, known: _Pod) -> None:
-        """Ready goes at once, the pod itself after its hooks and its stopping time, or its grace period, whichever
+        """Take Ready away at once, and the pod after its hooks and stop time or its grace period, whichever
         is shorter.
         """
         if not pod["metadata"].get("deletionGracePeriodSeconds"):
@@ -222,7 +222,7 @@ class Kubelet:
                 self._write(changed)
 
     async def _run_hooks(self, pod: Json, known: _Pod, found: list[hooks.Hook], grace: float) -> None:
-        """All at once, as for containers that stop side by side; a failure is reported and changes nothing else."""
+        """Run all hooks at once, as containers stop side by side; report a failure and go ahead all the same."""
         end = self._loop.time() + grace
 
         async def one(hook: hooks.Hook) -> None:
@@ -252,7 +252,7 @@ class Kubelet:
         self._api.store.put(PODS.key, pod)
 
     def _later(self, uid: str, what: str, seconds: float, action: Callable[[Json, _Pod], None]) -> None:
-        """Does something to a pod as it will be then, unless it is gone."""
+        """Schedule an action on a pod in its state at that time; skip it if the pod is gone."""
 
         def due() -> None:
             known, pod = self._pods.get(uid), self._live(uid)

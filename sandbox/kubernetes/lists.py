@@ -83,7 +83,7 @@ class Lists:
 
 
 def list_body(resource: Resource, page: Page) -> bytes:
-    """The list object, put together from the bytes its items already have."""
+    """Build the list object from the bytes that its items already have."""
     metadata = encode(list_metadata(page))
     head = encode({"kind": f"{resource.kind}List", "apiVersion": resource.api_version})[:-1]
     items = b",".join([record.data for record in page.records])

@@ -26,7 +26,7 @@ def timestamp(at: datetime | None = None) -> str:
 
 
 def parsed_time(text: str) -> datetime:
-    """An RFC 3339 time; raises ValueError for anything else, times without a zone included."""
+    """Parse an RFC 3339 time; raise ValueError for anything else, times without a zone included."""
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         msg = f"no time zone: {text!r}"
@@ -39,7 +39,7 @@ def random_suffix(length: int = 5) -> str:
 
 
 def copied(value: Any) -> Any:
-    """A deep copy of JSON, several times faster than copy.deepcopy because it has only trees to deal with."""
+    """Copy JSON deeply, several times faster than copy.deepcopy because it handles only trees."""
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -83,13 +83,13 @@ def controller_of(obj: Json) -> Json | None:
 
 
 def with_metadata(obj: Json, **changes: Any) -> Json:
-    """The same object with some metadata fields replaced; a value of None takes the field away."""
+    """Return the object with some metadata fields replaced; a value of None removes the field."""
     metadata = {**obj["metadata"], **changes}
     return {**obj, "metadata": {key: value for key, value in metadata.items() if value is not None}}
 
 
 def lookup(obj: Any, path: Iterable[str]) -> Any:
-    """The value at a path of field names, or None where any part of it is missing."""
+    """Return the value at a path of field names, or None where any part of it is missing."""
     for part in path:
         if not isinstance(obj, dict):
             return None
@@ -110,7 +110,7 @@ def is_true(obj: Json, kind: str) -> bool:
 
 
 def with_condition(conditions: list[Json], kind: str, status: bool, **more: str) -> list[Json]:
-    """The list with one condition set; its lastTransitionTime moves only when the status does."""
+    """Return the list with one condition set; its lastTransitionTime changes only when the status does."""
     wanted = "True" if status else "False"
     before = next((entry for entry in conditions if entry.get("type") == kind), None)
     moved = before is None or before.get("status") != wanted

@@ -42,7 +42,7 @@ PRIMITIVE_SETS = frozenset({"finalizers"})
 
 
 def merge(target: Any, patch: Any) -> Any:
-    """RFC 7386: objects merge, null takes away, everything else replaces."""
+    """Apply a merge patch (RFC 7386): objects merge, null removes, everything else replaces."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -55,7 +55,7 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def strategic(target: Any, patch: Any) -> Any:
-    """Strategic merge: like merge, but keyed lists merge item by item and `$patch` directives are obeyed."""
+    """Apply a strategic merge patch: as `merge`, but keyed lists merge item by item and `$patch` directives apply."""
     if not isinstance(patch, dict):
         return patch
     if patch.get("$patch") == "replace":
@@ -117,7 +117,7 @@ def _merge_key(field: str, patch: list[Any]) -> str | None:
 
 
 def json_patch(target: Json, operations: Any) -> Json:
-    """RFC 6902; a failing `test` or a path that does not exist refuses the whole patch (422)."""
+    """Apply a JSON patch (RFC 6902); raise a 422 for a failing `test` or a path that does not exist."""
     if not isinstance(operations, list):
         raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     result: Any = copied(target)

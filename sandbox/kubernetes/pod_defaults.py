@@ -55,13 +55,13 @@ def _container(container: Json) -> Json:
 
 
 def _handler(handler: Json) -> Json:
-    """A probe or hook; an HTTP request has defaults of its own."""
+    """Return a probe or hook with defaults, those of an HTTP request included."""
     get = handler.get("httpGet")
     return {**handler, "httpGet": {**_HTTP_GET, **get}} if isinstance(get, dict) else handler
 
 
 def pod_spec(spec: Json) -> Json:
-    """A pod's or template's spec with the API server's defaults."""
+    """Return a pod's or template's spec with the API server's defaults."""
     result = {**_POD_SPEC, **spec}
     for field in ("containers", "initContainers"):
         if isinstance(spec.get(field), list):
@@ -72,15 +72,13 @@ def pod_spec(spec: Json) -> Json:
 
 
 def pod_template(template: Json) -> Json:
-    """A template with defaults; the real server also writes the null creationTimestamp of its Go type."""
+    """Return a template with defaults and the null creationTimestamp that the real server writes too."""
     metadata = {"creationTimestamp": None, **(template.get("metadata") or {})}
     return {**template, "metadata": metadata, "spec": pod_spec(template.get("spec") or {})}
 
 
 def template_causes(template: Json, path: str) -> list[Cause]:
-    """What is wrong with a pod spec, as far as the sandbox looks: containers, their names, images and
-    ports.
-    """
+    """Return what is wrong with the containers of a pod spec: their names, images and ports."""
     spec = template.get("spec") or {}
     containers = spec.get("containers")
     if not isinstance(containers, list) or not containers:
@@ -118,7 +116,7 @@ def _container_causes(container: Json, where: str) -> list[Cause]:
 
 
 def forbidden_changes(new: Json, old: Json) -> list[Cause]:
-    """A pod's spec is fixed once it is made, but for images and a few numbers."""
+    """Return the refusal of a changed pod spec: only images and a few numbers may change."""
 
     def fixed(spec: Json) -> Json:
         kept = {key: value for key, value in spec.items() if key not in _CHANGEABLE}

@@ -18,8 +18,8 @@ Ranked = tuple[Json, PodView]
 
 
 def deletion_order(pods: list[Ranked]) -> list[Ranked]:
-    """Unscheduled, pending and unready pods first; then low cost, crowded nodes, shortest Ready, most
-    restarts, newest.
+    """Sort pods, first to delete first: unscheduled, pending, unready; low cost, crowded nodes, shortest
+    Ready, most restarts, newest.
     """
     crowd: Counter[str] = Counter()
     ranks: dict[str, int] = {}
@@ -52,7 +52,7 @@ def _key(pod: Json, rank: int) -> tuple[int, int, int, int, int]:
 
 
 def _ready_since(pod: Json) -> tuple[str, int]:
-    """Later is nearer to deletion; then more restarts."""
+    """Return since when a pod is Ready ("~" if it is not) and how often it restarted."""
     condition = condition_of(pod, "Ready") or {}
     restarts = max(
         (entry.get("restartCount", 0) for entry in (pod.get("status") or {}).get("containerStatuses") or ()),

@@ -24,7 +24,7 @@ def closed_gates(pod: Json) -> list[str]:
 
 
 def scheduled(pod: Json, node: str) -> Json:
-    """The pod with a node: what the scheduler's binding makes of it."""
+    """Return the pod bound to a node, as the scheduler leaves it."""
     status = pod.get("status") or {}
     conditions = with_condition(status.get("conditions") or [], "PodScheduled", True)
     return {**pod, "spec": {**pod["spec"], "nodeName": node}, "status": {**status, "conditions": conditions}}
@@ -96,7 +96,7 @@ def _without_reason(conditions: list[Json], kind: str) -> list[Json]:
 
 
 def running(pod: Json, address: str, ready: bool) -> Json:
-    """All containers run; `ready` is what their own probes would say."""
+    """Return the pod with all containers running; `ready` is the result of their own probes."""
     now = timestamp()
     containers = [
         _container(pod, c, {"running": {"startedAt": now}}, ready, 0, None) for c in pod["spec"]["containers"]
@@ -115,13 +115,13 @@ def running(pod: Json, address: str, ready: bool) -> Json:
 
 
 def unready(pod: Json) -> Json:
-    """Its containers go on running, but their probes fail from now on."""
+    """Return the pod with its containers running but their probes failing."""
     containers = [{**entry, "ready": False} for entry in pod["status"]["containerStatuses"]]
     return _with_containers(pod, containers, False)
 
 
 def crashed(pod: Json, address: str, restarts: int, exit_code: int = 1) -> Json:
-    """In CrashLoopBackOff after so many restarts, the last end of the container in lastState."""
+    """Return the pod in CrashLoopBackOff after so many restarts, the last exit of the container in lastState."""
     now = timestamp()
     waiting: Json = {
         "waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}
@@ -154,7 +154,7 @@ def crashed(pod: Json, address: str, restarts: int, exit_code: int = 1) -> Json:
 
 
 def image_missing(pod: Json, reason: str) -> Json:
-    """ErrImagePull at first, ImagePullBackOff after: the pod stays Pending."""
+    """Return the Pending pod in ErrImagePull at first, in ImagePullBackOff later."""
     containers = []
     for container in pod["spec"]["containers"]:
         image = container.get("image", "")
@@ -170,9 +170,7 @@ def image_missing(pod: Json, reason: str) -> Json:
 
 
 def with_readiness(pod: Json) -> Json:
-    """The pod with the Ready that follows from its containers and its gates; the same object when that is
-    unchanged.
-    """
+    """Return the pod with the Ready that follows from its containers and gates; the same object when unchanged."""
     contained = is_true(pod, "ContainersReady")
     ready = contained and gates_open(pod) and not is_terminating(pod)
     before = condition_of(pod, "Ready")

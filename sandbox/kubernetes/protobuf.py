@@ -81,7 +81,7 @@ def _object(kind: str, names: dict[int, str], data: bytes) -> Json:
 
 
 def decode(data: bytes) -> Json:
-    """The object in a Kubernetes protobuf body; raises a 415 for kinds that are not among the few."""
+    """Decode the object in a Kubernetes protobuf body; raise a 415 for kinds other than the few supported."""
     if not data.startswith(MAGIC):
         raise unsupported_media_type("the body is not Kubernetes protobuf")
     envelope = dict(_fields(data[len(MAGIC) :]))

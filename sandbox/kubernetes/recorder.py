@@ -28,7 +28,7 @@ class Recorder:
     def about(
         self, obj: Json, reason: str, message: str, kind: str = "Normal", component: str = "kubelet"
     ) -> None:
-        """Notes something about an object; does nothing at all when no events are kept."""
+        """Record an event about an object; do nothing when no events are kept."""
         if not self._kept:
             return
         metadata = obj["metadata"]

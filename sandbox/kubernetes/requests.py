@@ -23,7 +23,7 @@ class Target:
 
 
 def parse_target(registry: Registry, path: str) -> Target:
-    """`/api/v1/…` or `/apis/<group>/<version>/…`; raises a 404 for anything that is not served."""
+    """Parse `/api/v1/…` or `/apis/<group>/<version>/…`; raise a 404 for anything that is not served."""
     parts = [part for part in path.split("/") if part]
     if parts[:1] == ["api"] and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]

@@ -59,7 +59,7 @@ class Resource:
 
     @property
     def key(self) -> str:
-        """`pods`, `clonesets.apps.kruise.io`: how messages and the store name it."""
+        """`pods`, `clonesets.apps.kruise.io`: the name in messages and in the store."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
@@ -108,7 +108,7 @@ class Registry:
         return [resource for resource in self if (resource.group, resource.version) == (group, version)]
 
     def versions(self) -> dict[str, list[str]]:
-        """Group → its versions, in the order they were added."""
+        """Return the versions of each group, in the order in which they were added."""
         found: dict[str, list[str]] = {}
         for resource in self:
             versions = found.setdefault(resource.group, [])

@@ -44,7 +44,7 @@ class Rule:
         self._message_program = _program(expression) if expression else None
 
     def judge(self, value: Any, old: Any, path: str) -> Cause | None:
-        """None when the value may be; else what is wrong with it."""
+        """Return None when the rule allows the value, else what is wrong with it."""
         if self.is_transition and old is None:
             return None
         bindings = {"self": json_to_cel(value)}
@@ -74,7 +74,7 @@ def _program(text: str) -> celpy.Runner:
 
 
 def type_name(value: Any) -> str:
-    """The name a schema has for a value's type; messages of rules show it in place of the value."""
+    """Return the schema's name for a value's type; messages of rules show it in place of the value."""
     match value:
         case None:
             return "null"

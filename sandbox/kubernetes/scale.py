@@ -37,7 +37,7 @@ def read_scale(resource: Resource, obj: Json) -> Json:
 
 
 def with_replicas(resource: Resource, live: Json, scale: Json) -> Json:
-    """The object with the number a Scale asks for, under that Scale's resourceVersion if it has one."""
+    """Return the object with the replicas of a Scale, under that Scale's resourceVersion if it has one."""
     replicas = lookup(scale, ("spec", "replicas")) or 0
     if not isinstance(replicas, int) or replicas < 0:
         raise invalid(

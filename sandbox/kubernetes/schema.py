@@ -53,7 +53,7 @@ def _fits(value: Any, kind: str) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value inside a message: scalars as JSON, anything bigger by its type."""
+    """Format a value for a message: scalars as JSON, anything bigger by its type."""
     if isinstance(value, (dict, list)):
         return f'"{type_name(value)}"'
     return encode(value).decode()
@@ -89,7 +89,7 @@ class Schema:
         self.excluded = Schema(source["not"]) if "not" in source else None
 
     def prune(self, value: Any, path: str = "") -> tuple[Any, list[str]]:
-        """The value without the fields the schema does not know, and the paths of those."""
+        """Return the value without the fields that the schema does not know, and the paths of those."""
         dropped: list[str] = []
         return self._pruned(value, path, dropped), dropped
 
@@ -115,7 +115,7 @@ class Schema:
         return result
 
     def default(self, value: Any) -> Any:
-        """The value with defaults where fields are missing (or null where that is not allowed)."""
+        """Fill in defaults where fields are missing (or null where that is not allowed)."""
         if isinstance(value, list) and self.items is not None:
             return [self.items.default(item) for item in value]
         if not isinstance(value, dict):
@@ -269,7 +269,7 @@ class Schema:
             seen.append(identity)
 
     def _rules(self, value: Any, path: str, old: Any) -> Iterator[Cause]:
-        """CEL, parents first; what has not changed passed before and is not judged again."""
+        """Check the CEL rules, parents first; skip what has not changed, since it passed before."""
         if value is None or value == old:
             return
         for rule in self.rules:
@@ -286,7 +286,7 @@ class Schema:
                 yield from self.items._rules(item, f"{path}[{n}]", self._correlated(item, old))
 
     def _correlated(self, item: Any, old: Any) -> Any:
-        """The earlier version of a list's item: known only for lists that are maps, as in Kubernetes."""
+        """Return the earlier version of a list's item; None for lists that are not maps, as in Kubernetes."""
         keys = self.source.get("x-kubernetes-list-map-keys")
         if not isinstance(old, list) or not keys or not isinstance(item, dict):
             return None

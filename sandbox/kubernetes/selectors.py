@@ -49,12 +49,12 @@ def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
 
 
 def _split(text: str) -> list[str]:
-    """Splits at commas, but not at those inside the parentheses of `in (a, b)`."""
+    """Split at commas, but not at those inside the parentheses of `in (a, b)`."""
     return [part.strip() for part in re.split(r",(?![^(]*\))", text)]
 
 
 def parse_labels(text: str) -> Selector:
-    """`a=b,c!=d,e,!f,g in (h,i),j notin (k)`; raises a 400 for anything else."""
+    """Parse `a=b,c!=d,e,!f,g in (h,i),j notin (k)`; raise a 400 for anything else."""
     if not text.strip():
         return ()
     return tuple(_parse_label(part) for part in _split(text))
@@ -82,7 +82,7 @@ def _parse_label(part: str) -> Requirement:
 
 
 def from_spec(spec: Json | None) -> Selector:
-    """A LabelSelector object (matchLabels and matchExpressions)."""
+    """Parse a LabelSelector object (matchLabels and matchExpressions)."""
     spec = spec or {}
     exact = [
         Requirement(key, "in", frozenset({value})) for key, value in (spec.get("matchLabels") or {}).items()
@@ -100,7 +100,7 @@ def from_labels(labels: Mapping[str, str]) -> Selector:
 
 
 def as_text(selector: Selector) -> str:
-    """The text form, keys in order, as a scale subresource and a CloneSet's status show it."""
+    """Return the text form, keys in order, as a scale subresource and a CloneSet's status show it."""
     return ",".join(sorted(_requirement_text(requirement) for requirement in selector))
 
 
@@ -131,8 +131,8 @@ def _field_text(value: object) -> str:
 
 
 def parse_fields(text: str, known: frozenset[str]) -> FieldSelector:
-    """`metadata.name=x,status.phase!=y`; a field the resource does not index is refused, as the real server
-    does.
+    """Parse `metadata.name=x,status.phase!=y`; refuse a field that the resource does not index, as the real
+    server does.
     """
     if not text.strip():
         return ()

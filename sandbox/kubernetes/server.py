@@ -73,7 +73,7 @@ class Server:
         self.lists = Lists(api.store)
 
     def end_watches(self) -> None:
-        """Ends every open watch in good order, as a server does that is about to stop."""
+        """End every open watch in good order, as a server does before it stops."""
         for watch in list(self._watches):
             watch.stop()
 
@@ -103,7 +103,7 @@ class Server:
         return response
 
     def _target(self, path: str) -> Target | None:
-        """None for the discovery paths, which have a group and a version but no resource."""
+        """Return the target of a path; None for discovery paths, which have a group and a version but no resource."""
         if path.startswith("/apis/") and len([part for part in path.split("/") if part]) <= 3:
             return None
         if path.rstrip("/") == "/api/v1":
@@ -224,7 +224,7 @@ class Server:
         return web.Response(body=list_body(target.resource, page), content_type="application/json")
 
     def _about(self, request: web.BaseRequest) -> web.Response:
-        """Health, versions, metrics and discovery."""
+        """Serve health, versions, metrics and discovery."""
         path = request.path.rstrip("/") or "/"
         accept = request.headers.get("Accept", "")
         registry = self.api.registry
@@ -280,7 +280,7 @@ def _object(
     status: int = 200,
     options: Options | None = None,
 ) -> web.Response:
-    """One object, as itself or as a table of one row, with the warnings of the write that made it."""
+    """Answer with one object, as itself or as a table of one row, with the warnings of the write."""
     if wants_table(request.headers.get("Accept", "")):
         metadata = {"resourceVersion": record.obj["metadata"].get("resourceVersion", "")}
         response = _json(

@@ -60,9 +60,7 @@ class Event:
         self._lines: dict[str, bytes] = {}
 
     def line(self, kind: str) -> bytes:
-        """The event's line in a watch; `kind` differs from the event's own where a selector hides one side of
-        it.
-        """
+        """Return the event's line in a watch; `kind` differs from the event's own where a selector hides one side."""
         line = self._lines.get(kind)
         if line is None:
             line = self._lines[kind] = b'{"type":"%b","object":%b}\n' % (
@@ -72,7 +70,7 @@ class Event:
         return line
 
     def seen_as(self, kind: str) -> Record:
-        """An object that left a selector is shown as it last was inside it, under the new version."""
+        """Return the record to show: for an object that left a selector its last state inside, under the new version."""
         if kind == "DELETED" and self.kind != "DELETED" and self.before is not None:
             return Record(
                 with_metadata(self.before.obj, resourceVersion=str(self.record.version)), self.record.version
@@ -105,7 +103,7 @@ class Collection:
         return self.namespaces.get(namespace, {}).get(name)
 
     def records(self, namespace: str = "") -> Iterator[Record]:
-        """In no particular order; of all namespaces when none is named."""
+        """Return the records of a namespace, or of all when none is named, in no particular order."""
         if namespace:
             return iter(list(self.namespaces.get(namespace, {}).values()))
         return (record for names in list(self.namespaces.values()) for record in list(names.values()))
@@ -116,7 +114,7 @@ class Collection:
         return [record for scope in scopes for _, record in sorted(self.namespaces.get(scope, {}).items())]
 
     def since(self, version: int) -> Iterable[Event] | None:
-        """The events after a version, or None when some of them are forgotten."""
+        """Return the events after a version, or None when some of them are forgotten."""
         if version < self.forgotten:
             return None
         return [event for event in self.history if event.record.version > version]
@@ -152,17 +150,17 @@ class Store:
         return self.collection(place.resource).get(place.namespace, place.name)
 
     def listen(self, key: str, listener: Listener) -> None:
-        """Calls back inside each write: a listener only notes what to do later."""
+        """Call back inside each write: a listener only notes what to do later."""
         self.collection(key).listeners.append(listener)
 
     def dependents(self, uid: str, key: str | None = None) -> list[Record]:
-        """The objects that name this uid as an owner."""
+        """Return the objects that name this uid as an owner."""
         places = self._dependents.get(uid, {}).values()
         found = [self.at(place) for place in list(places) if key is None or place.resource == key]
         return [record for record in found if record is not None]
 
     def put(self, key: str, obj: Json) -> Record:
-        """Writes an object, new or changed, under the next version."""
+        """Write an object, new or changed, under the next version."""
         self.version += 1
         metadata = {**obj["metadata"], "resourceVersion": str(self.version)}
         record = Record({**obj, "metadata": metadata}, self.version)
@@ -176,7 +174,7 @@ class Store:
         return record
 
     def remove(self, key: str, namespace: str, name: str) -> Record | None:
-        """Takes an object away; the answer is its last state under the version of its deletion."""
+        """Remove an object and return its last state under the version of its deletion."""
         collection = self.collection(key)
         before = collection.namespaces.get(namespace, {}).pop(name, None)
         if before is None:

@@ -35,7 +35,7 @@ class Strategy:
         return []
 
     def admit(self, new: Json, old: Json | None) -> None:
-        """Called last, dry runs included."""
+        """Refuse a write by an error as the last check, dry runs included."""
 
 
 class PodStrategy(Strategy):
@@ -54,9 +54,7 @@ class PodStrategy(Strategy):
 
 
 def _first_status(spec: Json) -> Json:
-    """Pending, with OpenKruise's own gates open where the pod has them, as its controllers do within a
-    moment.
-    """
+    """Return the status Pending, with OpenKruise's own gates open, as its controllers do within a moment."""
     gates = {gate.get("conditionType") for gate in spec.get("readinessGates") or ()}
     now = timestamp()
     opened = [
@@ -214,7 +212,7 @@ def _schema_causes(schema: Json, where: str) -> list[Cause]:
 
 
 def check_kind(resource: Resource, obj: Json) -> None:
-    """The body has to be of the kind that the path is about; both are filled in where they are missing."""
+    """Check that the body is of the path's version and kind; fill in either where it is missing."""
     if obj.get("apiVersion", resource.api_version) != resource.api_version:
         raise bad_request(
             f"the API version in the data ({obj.get('apiVersion')}) does not match the expected API "

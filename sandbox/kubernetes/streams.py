@@ -27,7 +27,7 @@ RESTS_SECONDS = 0.002
 async def stream_watch(
     request: web.BaseRequest, target: Target, store: Store, bookmark_seconds: float, open_watches: set[Watch]
 ) -> web.StreamResponse:
-    """The watch as a chunked response of one JSON object a line."""
+    """Stream the watch as a chunked response of one JSON object a line."""
     query = request.query
     scope = scope_of(target, query)
     if target.name:

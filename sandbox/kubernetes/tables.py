@@ -1,6 +1,6 @@
 """Tables: what `kubectl get` prints, computed by the server as the real one does.
 
-kubectl asks for `as=Table` and prints what it gets, in watches too, so columns of custom resources and the
+kubectl requests `as=Table` and prints what it gets, in watches too, so columns of custom resources and the
 STATUS of a pod are the server's business.
 """
 
@@ -24,7 +24,7 @@ _AGE = Column("Age", ".metadata.creationTimestamp", "date")
 
 
 def age(since: str | None, now: datetime | None = None) -> str:
-    """`42s`, `5m3s`, `3h12m`, `2d`: as Kubernetes writes durations for people."""
+    """Format an age as Kubernetes does for people: `42s`, `5m3s`, `3h12m`, `2d`."""
     if not since:
         return "<unknown>"
     try:
@@ -48,8 +48,8 @@ def age(since: str | None, now: datetime | None = None) -> str:
 
 
 def json_path(obj: Any, path: str) -> Any:
-    r"""`.a.b`, `.a.items[0].b`, `.a[*].b` and `.metadata.labels.x\\.y`: what printer columns use of
-    JSONPath.
+    r"""Return the values at a JSONPath of printer columns: `.a.b`, `.a.items[0].b`, `.a[*].b`,
+    `.metadata.labels.x\\.y`.
     """
     found = [obj]
     for step in _steps(path):
@@ -164,7 +164,7 @@ def _age_of(obj: Json) -> str:
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """`A B wide:C`: names with `_` for spaces, and the wide ones marked."""
+    """Parse `A B wide:C`: names with `_` for spaces, and the wide ones marked."""
     names = [
         (word.removeprefix("wide:").replace("_", " "), int(word.startswith("wide:"))) for word in text.split()
     ]
@@ -257,7 +257,7 @@ class Table:
         return row
 
     def of(self, records: Iterable[Record], metadata: Json, include: str = "Metadata") -> Json:
-        """A Table object; `include` is how much of each object goes with its row (None, Metadata, Object)."""
+        """Return a Table object; `include` is how much of each object its row has (None, Metadata, Object)."""
         definitions = [
             {
                 "name": column.name,

@@ -72,9 +72,7 @@ class Watch:
         self.closed = False
 
     def start(self, version: int | None) -> None:
-        """From the events after a version, or, with None, from the objects as they are now (as ADDED
-        events).
-        """
+        """Start from the events after a version, or, with None, from the current objects (as ADDED events)."""
         if version is None:
             for record in self._collection.ordered(self._scope.namespace):
                 if self._scope.includes(record.obj):
@@ -106,7 +104,7 @@ class Watch:
             self.stop()
 
     def bookmark(self, kind: str, api_version: str, initial_end: bool = False) -> None:
-        """Tells the reader which version it has reached, also where nothing of its own has happened."""
+        """Report to the reader the version reached, also when none of its own objects changed."""
         metadata: Json = {"resourceVersion": str(self._store.version), "creationTimestamp": None}
         if initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}

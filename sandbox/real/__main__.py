@@ -26,7 +26,7 @@ async def _everything() -> None:
 
 
 def main() -> int:
-    """Exit code 1 when something is missing or fails."""
+    """Run the command; return exit code 1 when something is missing or fails."""
     argparse.ArgumentParser(prog="python -m sandbox.real", description=__doc__).parse_args()
     try:
         asyncio.run(_everything())

@@ -46,7 +46,7 @@ class Cluster:
         self.url = self.etcd_url = ""
 
     async def start(self) -> None:
-        """Raises `SandboxError`."""
+        """Start the cluster; raise `SandboxError`."""
         kubectl = cache.kubectl()
         binaries = await self.start_bare()
         await self._controllers(binaries)
@@ -55,7 +55,7 @@ class Cluster:
         await self._apply(kubectl, "the DeployFlow CRD", self._crds)
 
     async def start_bare(self) -> Binaries:
-        """An API server alone, which knows nothing that Kubernetes does not; raises `SandboxError`."""
+        """Start an API server without OpenKruise and nodes; raise `SandboxError`."""
         binaries = await provide(self._say)
         self._pki.mkdir(parents=True)
         await self._keys()

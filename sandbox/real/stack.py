@@ -22,30 +22,30 @@ _KAFKA_MEMORY: Final = ["-Xms128m", "-Xmx384m"]
 _ELASTICSEARCH_MEMORY: Final = ["-Xms256m", "-Xmx512m"]
 
 
-GIVEN: Final = {
+EXTERNAL_PARTS: Final = {
     "TRITON_KUBECONFIG": ("TRITON_KUBECONFIG", "KUBECONFIG"),
     "TRITON_KAFKA_BOOTSTRAP": ("TRITON_KAFKA_",),
     "TRITON_REDIS_URL": ("TRITON_REDIS_URL",),
     "TRITON_EVENT_STORE": ("TRITON_EVENT_STORE", "TRITON_ELASTICSEARCH_"),
 }
-"""A part that is named by this setting is used and not started; with it go the settings that begin so."""
+"""The setting that names an external part, and the prefixes of the settings that belong to it."""
 
 
 class RealStack:
     """Kafka, Redis, Elasticsearch and a cluster; only the kubelets are played.
 
-    A part that `given` (default: the environment) names by its setting is used as it is instead of started.
+    A part that `settings` (default: the environment) name is used as it is instead of started.
     Raises `SandboxError` that names every program that is missing.
     """
 
-    def __init__(self, say: Say, *, audit: bool = False, given: Mapping[str, str] = os.environ) -> None:
-        prerequisites.require(given)
+    def __init__(self, say: Say, *, audit: bool = False, settings: Mapping[str, str] = os.environ) -> None:
+        prerequisites.require(settings)
         self._say = say
         self._audit = audit
-        self._given = {
-            name: {key: value for key, value in given.items() if key.startswith(prefixes)}
-            for name, prefixes in GIVEN.items()
-            if given.get(name)
+        self._external = {
+            name: {key: value for key, value in settings.items() if key.startswith(prefixes)}
+            for name, prefixes in EXTERNAL_PARTS.items()
+            if settings.get(name)
         }
         self._cluster: Cluster | None = None
         self._reached: dict[str, str] = {}
@@ -53,12 +53,12 @@ class RealStack:
 
     @property
     def played(self) -> str:
-        """What is not real about it, for people."""
-        given = ", ".join(self._given)
+        """The parts that are not real, in words for people."""
+        external = ", ".join(self._external)
         kubelets = "its pods run no containers: KWOK plays the kubelets"
-        if "TRITON_KUBECONFIG" in self._given:
-            kubelets = "the cluster is a given one"
-        return f"{kubelets}; given by settings: {given}" if given else kubelets
+        if "TRITON_KUBECONFIG" in self._external:
+            kubelets = "the cluster is an external one"
+        return f"{kubelets}; named by settings: {external}" if external else kubelets
 
     async def start(self, parts: Parts, state: Path, kubeconfig: Path) -> Reached:
         """Start them and wait until they can be used. Raises `SandboxError`."""
@@ -72,10 +72,10 @@ class RealStack:
             "TRITON_REDIS_URL": lambda: _redis(parts, folder / "redis"),
             "TRITON_EVENT_STORE": lambda: start_elasticsearch(parts, folder / "elasticsearch", self._say),
         }
-        started = {name: start() for name, start in starts.items() if name not in self._given}
+        started = {name: start() for name, start in starts.items() if name not in self._external}
         addresses = dict(zip(started, await asyncio.gather(*started.values()), strict=True))
         for name in starts:
-            addresses |= self._given.get(name, {})
+            addresses |= self._external.get(name, {})
         self._reached, self._kubeconfig = addresses, kubeconfig
         if self._cluster is None:
             return Reached(addresses)
@@ -84,40 +84,40 @@ class RealStack:
     async def _start_cluster(self, parts: Parts, folder: Path, kubeconfig: Path) -> None:
         from shared.kube.crd import crd
 
-        given = self._given.get("TRITON_KUBECONFIG")
-        if given is None:
+        external = self._external.get("TRITON_KUBECONFIG")
+        if external is None:
             self._cluster = Cluster(parts, folder, kubeconfig, [crd()], self._say, audit=self._audit)
             await self._cluster.start()
             return
         try:
-            shutil.copyfile(given["TRITON_KUBECONFIG"], kubeconfig)
+            shutil.copyfile(external["TRITON_KUBECONFIG"], kubeconfig)
         except OSError as error:
             msg = f"TRITON_KUBECONFIG names no file that can be read: {error}"
             raise SandboxError(msg) from error
 
     async def versions(self) -> dict[str, str]:
-        """What each server answers when it is asked for its version; raises `SandboxError`."""
-        asked = {
+        """Return the version that each server reports; raise `SandboxError`."""
+        requests = {
             "Kubernetes": versions.kubernetes(self._kubeconfig, self._say),
             "Kafka": versions.kafka(self._reached["TRITON_KAFKA_BOOTSTRAP"]),
             "Redis": versions.redis(self._reached["TRITON_REDIS_URL"]),
             "Elasticsearch": versions.elasticsearch(self._reached["TRITON_EVENT_STORE"]),
         }
         if self._cluster is not None:
-            asked["etcd"] = versions.etcd(self._cluster.etcd_url)
-        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
-        told = {
+            requests["etcd"] = versions.etcd(self._cluster.etcd_url)
+        answers = await asyncio.gather(*requests.values(), return_exceptions=True)
+        reported = {
             name: f"not known ({answer})" if isinstance(answer, BaseException) else answer
-            for name, answer in zip(asked, answers, strict=True)
+            for name, answer in zip(requests, answers, strict=True)
         }
         if self._cluster is not None:
-            # these two answer no such question
-            told |= {"OpenKruise": f"{KRUISE} (as built)", "KWOK": f"{KWOK} (as built)"}
-        return told
+            # these two do not report a version
+            reported |= {"OpenKruise": f"{KRUISE} (as built)", "KWOK": f"{KWOK} (as built)"}
+        return reported
 
 
 async def start_kafka(parts: Parts, folder: Path, say: Say) -> str:
-    """A broker with its files in that folder; its address. Raises `SandboxError`."""
+    """Start a broker with its files in that folder and return its address; raise `SandboxError`."""
     jars, program = await kafka(say), await java(KAFKA_JAVA, say)
     (folder / "data").mkdir(parents=True)
     port, controller = free_port(), free_port()
@@ -182,7 +182,7 @@ async def _redis(parts: Parts, folder: Path) -> str:
 
 
 async def start_elasticsearch(parts: Parts, folder: Path, say: Say) -> str:
-    """A node with its files in that folder; its URL. Raises `SandboxError`."""
+    """Start a node with its files in that folder and return its URL; raise `SandboxError`."""
     home, program = await elasticsearch(say), await java(ELASTICSEARCH_JAVA, say)
     port = free_port()
     for name in ("config", "data", "logs", "tmp"):

@@ -22,7 +22,7 @@ _KAFKA_RELEASES: Final = {25: "4.0", 27: "4.1", 29: "4.2", 30: "4.3"}
 
 
 async def kafka(bootstrap: str) -> str:
-    """The release whose metadata the broker writes at most (ApiVersions 3; it does not report its own)."""
+    """Return the newest release whose metadata the broker can write (by ApiVersions 3; it does not report its own)."""
     host, _, port = bootstrap.split(",", maxsplit=1)[0].rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -41,13 +41,13 @@ async def kafka(bootstrap: str) -> str:
 
 
 async def redis(url: str) -> str:
-    """INFO's `redis_version`."""
+    """Return `redis_version` of INFO."""
     async with Redis.from_url(url) as client:
         return str((await client.info("server"))["redis_version"])
 
 
 async def elasticsearch(url: str) -> str:
-    """That of the node that answers; `GET /` would do, but a node without its REST root module has none."""
+    """Return the node's version, by `_nodes/_local`: without its REST root module a node has none at `GET /`."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/_nodes/_local") as answer:
         nodes = (await answer.json())["nodes"].values()
         return ", ".join(sorted({str(node["version"]) for node in nodes}))
@@ -60,10 +60,10 @@ async def etcd(url: str) -> str:
 
 
 async def kubernetes(kubeconfig: Path, say: Say) -> str:
-    """`gitVersion` of the API server; raises `SandboxError`."""
+    """Return `gitVersion` of the API server; raise `SandboxError`."""
     command: list[str | Path] = [kubectl(), "get", "--raw", "/version"]
     said = await run(
-        "asking the cluster for its version",
+        "reading the cluster's version",
         command,
         say,
         cwd=kubeconfig.parent,

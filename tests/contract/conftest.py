@@ -48,12 +48,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[st
 @pytest.fixture
 def settings(environment: Mapping[str, str]) -> Settings:
     """Settings of a service, with a prefix of the test's own: nobody else has its topics, groups and indices."""
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         name.removeprefix("TRITON_").lower(): value
         for name, value in environment.items()
         if name.startswith("TRITON_")
     }
-    return Settings(**given, prefix=f"contract-{secrets.token_hex(4)}")
+    return Settings(**fields, prefix=f"contract-{secrets.token_hex(4)}")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ def command(kubeconfig: Path, namespace: str, cache: Path, *words: str) -> list[
 def kubectl_of(kubeconfig: Path, namespace: str, cache: Path) -> Run:
     """What runs a command in that namespace: it has to succeed, silently on standard error."""
 
-    async def run(*words: str, given: object = None) -> str:
+    async def run(*words: str, body: object = None) -> str:
         process = await asyncio.create_subprocess_exec(
             *command(kubeconfig, namespace, cache, *words),
             stdin=asyncio.subprocess.PIPE,
@@ -30,7 +30,7 @@ def kubectl_of(kubeconfig: Path, namespace: str, cache: Path) -> Run:
             stderr=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(30):
-            out, error = await process.communicate(json.dumps(given).encode() if given else b"")
+            out, error = await process.communicate(json.dumps(body).encode() if body else b"")
         assert (process.returncode, error.decode()) == (0, ""), error.decode()
         return out.decode()
 

@@ -201,9 +201,9 @@ async def test_the_records_of_a_key_are_in_order_in_the_partition_that_we_expect
     async with _consumer(settings, topic) as consumer:
         records = await _read(consumer, 5 * len(keys))
     for key in keys:
-        mine = [record for record in records if record.key == key.encode()]
-        assert [record.value for record in mine] == [b"0", b"1", b"2", b"3", b"4"]
-        assert {record.partition for record in mine} == {partition_of(key, PARTITIONS)}
+        of_key = [record for record in records if record.key == key.encode()]
+        assert [record.value for record in of_key] == [b"0", b"1", b"2", b"3", b"4"]
+        assert {record.partition for record in of_key} == {partition_of(key, PARTITIONS)}
     assert {record.partition for record in records} == set(range(PARTITIONS))
 
 

@@ -12,15 +12,14 @@ from .widgets import a_widget
 
 async def test_apply_creates_changes_and_leaves_alone(kubectl: Run, widgets: str) -> None:
     assert (
-        await kubectl("apply", "-f", "-", given=a_widget("one")) == "widget.contract.triton.io/one created\n"
+        await kubectl("apply", "-f", "-", body=a_widget("one")) == "widget.contract.triton.io/one created\n"
     )
     assert (
-        await kubectl("apply", "-f", "-", given=a_widget("one"))
-        == "widget.contract.triton.io/one unchanged\n"
+        await kubectl("apply", "-f", "-", body=a_widget("one")) == "widget.contract.triton.io/one unchanged\n"
     )
     changed = a_widget("one", color="red")
-    assert await kubectl("apply", "-f", "-", given=changed) == "widget.contract.triton.io/one configured\n"
-    assert "serverside" not in await kubectl("apply", "--dry-run=server", "-f", "-", given=changed)
+    assert await kubectl("apply", "-f", "-", body=changed) == "widget.contract.triton.io/one configured\n"
+    assert "serverside" not in await kubectl("apply", "--dry-run=server", "-f", "-", body=changed)
 
 
 async def test_apply_works_for_pods_services_and_clonesets(kubectl: Run) -> None:
@@ -31,9 +30,9 @@ async def test_apply_works_for_pods_services_and_clonesets(kubectl: Run) -> None
         "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
     }
     for body in (a_cloneset("web", 1), service, a_pod("one")):
-        assert (await kubectl("apply", "-f", "-", given=body)).endswith(" created\n")
+        assert (await kubectl("apply", "-f", "-", body=body)).endswith(" created\n")
     service["spec"] = {"selector": {"app": "web"}, "ports": [{"port": 81}]}
-    assert await kubectl("apply", "-f", "-", given=service) == "service/web configured\n"
+    assert await kubectl("apply", "-f", "-", body=service) == "service/web configured\n"
     assert await kubectl("get", "svc", "web", "-o", "jsonpath={.spec.ports[*].port}") == "81"
 
 

@@ -125,10 +125,10 @@ def _effect(world: World, act: Callable[[], None]) -> str:
     # nothing answers, so that what is seen is this command's own doing
     world.gates_move = False
     world.silent = {"observe", "surge", "retire", "halt", "cancel", "finish"}
-    given, before = len(world.given), world.flow(RELEASE)
+    issued, before = len(world.commands), world.flow(RELEASE)
     act()
     after = world.flow(RELEASE)
-    effects = [f"`{command.model_dump()['type']}`" for command in world.given[given:]]
+    effects = [f"`{command.model_dump()['type']}`" for command in world.commands[issued:]]
     if after.batch and (
         not before.batch
         or after.batch.phase != before.batch.phase
@@ -138,7 +138,7 @@ def _effect(world: World, act: Callable[[], None]) -> str:
     if after.phase.finished and not before.phase.finished:
         effects.append(after.phase)
     elif "`cancel`" in effects:
-        world.go_on()
+        world.catch_up()
         effects.append(f"{world.flow(RELEASE).phase}")
     if not effects:
         raised = (after.strategy.batches, after.strategy.mode) != (
@@ -191,7 +191,7 @@ def _scaled(state: State) -> str:
 
 def _retried(world: World) -> Flow:
     """Run the release to its end; retry a batch that has failed."""
-    world.go_on()
+    world.catch_up()
     if world.flow(RELEASE).failed:
         world.steer(RELEASE, CommandType.RETRY)
     return _finish(world)
@@ -240,7 +240,7 @@ def _deleted(state: State) -> str:
 
 def _finish(world: World) -> Flow:
     """Let the release go on for as long as something moves it; a failed one stays, and is canceled."""
-    world.go_on()
+    world.catch_up()
     for _ in range(FINISH_SECONDS):
         flow = world.flow(RELEASE)
         if flow.phase.finished:

@@ -170,9 +170,9 @@ def _tables() -> list[Json]:
 
 @pytest.mark.parametrize("panel", _tables(), ids=lambda panel: panel["title"])
 def test_a_table_speaks_of_columns_that_it_has(panel: Json) -> None:
-    asked = queries("", panel)
-    values = {f"Value #{query.where[-1]}" for query in asked} if len(asked) > 1 else {"Value"}
-    columns = {"Time", *values}.union(*(query.grouped for query in asked))
+    expressions = queries("", panel)
+    values = {f"Value #{query.where[-1]}" for query in expressions} if len(expressions) > 1 else {"Value"}
+    columns = {"Time", *values}.union(*(query.grouped for query in expressions))
     change = panel["transformations"][-1]["options"]
     assert {*change["excludeByName"], *change["indexByName"]} == columns
     assert set(change["renameByName"]) <= columns
@@ -190,9 +190,9 @@ def test_links_lead_to_dashboards_and_their_variables() -> None:
     assert found
     for url in found:
         target = by_uid[urlsplit(url).path.removeprefix("/d/")]
-        given = {name.removeprefix("var-") for name, _ in parse_qsl(urlsplit(url).query)}
-        assert given == {"datasource", "namespace", "deployflow"}
-        assert given <= set(target.variables)
+        variables = {name.removeprefix("var-") for name, _ in parse_qsl(urlsplit(url).query)}
+        assert variables == {"datasource", "namespace", "deployflow"}
+        assert variables <= set(target.variables)
     for dashboard in DASHBOARDS:
         (among,) = (link for link in dashboard.body["links"] if link["type"] == "dashboards")
         assert set(among["tags"]) <= set(dashboard.body["tags"])

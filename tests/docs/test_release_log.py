@@ -31,7 +31,7 @@ def test_the_table_of_the_fields_is_as_the_code_has_it() -> None:
     assert fields_table() in TEXT, f"the rows have to be:\n{fields_table()}"
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.asked)
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.text)
 def test_a_search_uses_fields_of_its_data_view_only(question: Question) -> None:
     used = set(kql.fields(question.kql))
     assert used

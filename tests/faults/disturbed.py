@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 
 from sandbox.environment import Sandbox
-from tests.faults.told import each_event_once
+from tests.faults.published_events import each_event_once
 from tests.system.history import recorded
 from tests.system.releases import Releases
 from tests.system.undisturbed import begin, whole

@@ -64,10 +64,10 @@ class Watched:
         return alert
 
     async def resolved(self) -> None:
-        async def is_over() -> bool:
+        async def is_resolved() -> bool:
             return await self.active() is None
 
-        await until(f"the alert of {self._name} is resolved", is_over)
+        await until(f"the alert of {self._name} is resolved", is_resolved)
 
     async def times(self) -> float:
         """How often it began to fire, for as long as the server has run."""
@@ -140,7 +140,7 @@ async def test_what_a_planner_has_not_worked_on_is_its_lag(
     await until("the planner is not behind any more", lambda: server.query(f"{late} + {waiting} == 0"))
 
 
-async def _killed_and_back(sandbox: Sandbox, server: Prometheus, told: str) -> None:
+async def _killed_and_back(sandbox: Sandbox, server: Prometheus, query: str) -> None:
     """The planner dies, which Prometheus sees, and tells the same again."""
     target = urlsplit(sandbox.health_urls["planner"]).netloc
     sandbox.kill("planner")
@@ -150,4 +150,4 @@ async def _killed_and_back(sandbox: Sandbox, server: Prometheus, told: str) -> N
 
     await until("Prometheus sees that the planner is away", seen)
     await sandbox.ready("planner")
-    await until("the planner tells it again", lambda: server.query(told))
+    await until("the planner tells it again", lambda: server.query(query))

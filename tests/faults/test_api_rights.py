@@ -263,8 +263,8 @@ class Planner:
             try:
                 await call.read()
             except grpc.aio.AioRpcError as error:
-                told = dict(error.trailing_metadata() or ())
-                return Said(error.code(), error.details() or "", str(told.get("triton-reason", "")))
+                trailers = dict(error.trailing_metadata() or ())
+                return Said(error.code(), error.details() or "", str(trailers.get("triton-reason", "")))
             return Said(grpc.StatusCode.OK)
 
 
@@ -314,14 +314,14 @@ async def test_without_a_token_or_with_a_bad_one_no_call_is_answered(
     async with planner.session(token) as session:
         async with session.get("/openapi.json") as response:
             paths = (await response.json())["paths"]
-        asked = 0
+        requests = 0
         for path, methods in paths.items():
             for method in methods.keys() & {"get", "post", "put", "patch", "delete"}:
                 async with session.request(method, re.sub(r"{\w+}", "web", path), json={}) as response:
                     assert response.status == 401, (method, path, await response.text())
                     assert response.headers["WWW-Authenticate"] == "Bearer"
-                asked += 1
-    assert asked > len(CHANGES)
+                requests += 1
+    assert requests > len(CHANGES)
     for proto in (flows, apps, pods):
         for service in proto.DESCRIPTOR.services_by_name.values():
             for called in service.methods:

@@ -16,10 +16,10 @@ DEPLOY = ROOT / "deploy"
 NAMESPACE = "triton-system"
 
 
-def kubectl(sandbox: Sandbox, *words: str, given: Json | None = None) -> subprocess.CompletedProcess[str]:
+def kubectl(sandbox: Sandbox, *words: str, body: Json | None = None) -> subprocess.CompletedProcess[str]:
     command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), *words]
     return subprocess.run(
-        command, input=json.dumps(given or {}), check=False, capture_output=True, text=True, timeout=60
+        command, input=json.dumps(body or {}), check=False, capture_output=True, text=True, timeout=60
     )
 
 
@@ -54,9 +54,9 @@ def test_the_namespace_lets_the_pods_of_a_service_in_and_no_freer_ones(
     metadata = {**template["metadata"], "name": f"tried-{service}", "namespace": NAMESPACE}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
     words = ("create", "--dry-run=server", "--filename", "-")
-    done = kubectl(sandbox, *words, given=pod)
+    done = kubectl(sandbox, *words, body=pod)
     assert done.returncode == 0, done.stderr
     freer = {**pod, "spec": {**pod["spec"], "hostNetwork": True}}
-    done = kubectl(sandbox, *words, given=freer)
+    done = kubectl(sandbox, *words, body=freer)
     assert done.returncode != 0
     assert 'violates PodSecurity "restricted' in done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.environment import SERVICES, Sandbox
 from tests.faults.disturbed import disturbed, missing
-from tests.faults.told import all_told_once, each_event_once
+from tests.faults.published_events import all_published_once, each_event_once
 from tests.system.history import recorded
 from tests.system.programs import triton
 from tests.system.releases import Releases, deployflow, until
@@ -91,7 +91,7 @@ async def test_elasticsearch_away_for_a_minute_amid_twenty_releases_costs_no_eve
         await sandbox.start("elasticsearch")
     await sandbox.ready("events")
     for instance in instances:
-        await all_told_once(sandbox, instance)
+        await all_published_once(sandbox, instance)
 
 
 async def _misses_the_store(sandbox: Sandbox) -> bool:

@@ -144,9 +144,9 @@ async def test_a_query_that_may_be_without_data_is_answered(shown: Shown, where:
 
 
 async def test_every_metric_is_exported(shown: Shown) -> None:
-    asked = set[str]().union(*(query.metrics for query in QUERIES.values())) - {"ALERTS", "up"}
+    queried = set[str]().union(*(query.metrics for query in QUERIES.values())) - {"ALERTS", "up"}
     exported = await shown.server.families()
-    assert {name.removesuffix("_total") for name in asked} <= exported
+    assert {name.removesuffix("_total") for name in queried} <= exported
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ async def test_a_failure_is_shown_with_its_reason_until_somebody_has_decided(
     await printed("rollback", "shown", "--namespace", NAMESPACE, environment=sandbox.environment)
     await releases.finished(FAILS, "Aborted")
 
-    async def is_over() -> bool:
+    async def is_resolved() -> bool:
         return await shown.value("overview.json: Stand still: A") == stood_still - 1
 
-    await until("one release less stands still", is_over)
+    await until("one release less stands still", is_resolved)
     assert not await shown.data(QUERIES["release.json: Failed: A"], FAILS)

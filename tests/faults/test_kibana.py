@@ -40,8 +40,8 @@ async def elasticsearch(sandbox: Sandbox) -> AsyncIterator[AsyncElasticsearch]:
     store = open_store(settings)
     try:
         await store.prepare()
-        told = messages(int(time.time() * 1000) - AN_HOUR)
-        for offset, message in enumerate(told):
+        published = messages(int(time.time() * 1000) - AN_HOUR)
+        for offset, message in enumerate(published):
             assert await store.write(documents(message, offset)) == []
     finally:
         await store.close()
@@ -87,7 +87,7 @@ async def test_elasticsearch_knows_the_fields_of_a_data_view(
     assert {name for name in fields(attributes) if len(known[name]) > 1} == set()
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.asked)
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.text)
 async def test_the_searches_of_the_documentation_find_what_they_say(
     elasticsearch: AsyncElasticsearch, question: Question
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sandbox.environment import Sandbox
 from shared.domain.json_types import Json
 from tests.faults.disturbed import disturbed, saying
-from tests.faults.told import each_event_once
+from tests.faults.published_events import each_event_once
 from tests.system.history import History, recorded
 from tests.system.releases import Releases, deployflow, until
 

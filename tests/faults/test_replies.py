@@ -37,10 +37,10 @@ async def test_a_topic_of_answers_that_is_missing_holds_up_nothing(
     await releases.apply(deployflow("unheard-2", "unheard") | update)
     await releases.finished("unheard-2", "Success")
 
-    async def let_go() -> bool:
+    async def is_released() -> bool:
         return not (await releases.flow(name))["metadata"].get("finalizers")
 
-    await until("nothing holds its DeployFlow", let_go)
+    await until("nothing holds its DeployFlow", is_released)
 
 
 async def test_the_example_in_java_publishes_a_deploy_and_is_told_its_end(

@@ -141,13 +141,13 @@ async def test_it_is_let_do_what_it_needs_and_refused_all_else_that_there_is(
 ) -> None:
     async with _as(read_kubeconfig(sandbox.kubeconfig)) as admin:
         questions = await _questions(admin)
-    asked: Rights = {}
+    requested: Rights = {}
     for question in questions:
-        asked.setdefault(question.resource, set()).add(question.verb)
+        requested.setdefault(question.resource, set()).add(question.verb)
     assert not {
         resource: missing
         for resource, verbs in WORTH_MOST.items()
-        if (missing := verbs - asked.get(resource, set()))
+        if (missing := verbs - requested.get(resource, set()))
     }
 
     async with _as(await _account(sandbox, service)) as kube:

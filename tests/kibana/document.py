@@ -16,11 +16,9 @@ def rows(mark: str) -> list[list[str]]:
 
 
 class Question(NamedTuple):
-    asked: str
+    text: str
     view: str
     kql: str
 
 
-QUESTIONS: Final = [
-    Question(asked, view, condition.strip("`")) for asked, view, condition in rows("questions")
-]
+QUESTIONS: Final = [Question(text, view, condition.strip("`")) for text, view, condition in rows("questions")]

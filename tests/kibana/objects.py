@@ -64,10 +64,10 @@ class Request(NamedTuple):
     def unanswered(self, answer: Mapping[str, Any]) -> set[str]:
         """What of the wanted has no value anywhere in the answer; a count of none is no value."""
         if self.columns:
-            told = set(_told(answer["aggregations"], self.columns))
+            filled = set(_columns_with_values(answer["aggregations"], self.columns))
         else:
-            told = {name for hit in answer["hits"]["hits"] for name in hit.get("fields", {})}
-        return set(self.wanted) - told
+            filled = {name for hit in answer["hits"]["hits"] for name in hit.get("fields", {})}
+        return set(self.wanted) - filled
 
 
 def requests(objects: Sequence[Json]) -> Iterator[Request]:
@@ -201,14 +201,14 @@ def _metric(id_: str, column: Json) -> Json | None:
     return filtered | ({"aggs": {id_: made}} if made else {})
 
 
-def _told(answer: Mapping[str, Any], columns: Mapping[str, Json]) -> Iterator[str]:
+def _columns_with_values(answer: Mapping[str, Any], columns: Mapping[str, Json]) -> Iterator[str]:
     """Which columns have a value in some row."""
     for id_, column in columns.items():
         here = answer.get(id_)
         if column["isBucketed"]:
             for bucket in here["buckets"] if here else ():
                 yield id_
-                yield from _told(bucket, columns)
+                yield from _columns_with_values(bucket, columns)
         elif column["operationType"] == "count":
             if (here or answer.get("all") or answer).get("doc_count"):
                 yield id_

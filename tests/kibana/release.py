@@ -52,7 +52,7 @@ def messages(start: int) -> list[Message]:
 
 
 def _flow(name: str, what: str, at: int, reason: str, phase: FlowPhase, **fields: Any) -> FlowEvent:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "id": f"{name}:{what}",
         "at": at,
         "flow": FlowRef(name=name, uid=f"uid-{name}"),
@@ -65,11 +65,11 @@ def _flow(name: str, what: str, at: int, reason: str, phase: FlowPhase, **fields
         "requested_by": DEPLOYER,
         "revision": f"{name}-6d5f",
     }
-    return FlowEvent(**_HERE | given | fields)
+    return FlowEvent(**_HERE | defaults | fields)
 
 
 def _batch(name: str, number: int, at: int, began: int, **fields: Any) -> FlowEvent:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "batch": number,
         "batches": 2,
         "batch_size": 1,
@@ -78,7 +78,7 @@ def _batch(name: str, number: int, at: int, began: int, **fields: Any) -> FlowEv
         "message": f"batch {number} of 2 is {fields.get('batch_phase', 'finished')}",
     }
     what = f"{number}:{fields.get('reason')}"
-    return _flow(name, what, at, phase=FlowPhase.BATCH_STARTED, **given | fields)
+    return _flow(name, what, at, phase=FlowPhase.BATCH_STARTED, **defaults | fields)
 
 
 def _good(start: int) -> Iterator[Message]:
@@ -225,7 +225,7 @@ def _came(name: PodTransition, at: int, since: int = 0, reason: str = "", messag
 
 
 def _pod(name: str, made: int, flow: FlowRef, phase: PodPhase, *came: Transition, **fields: Any) -> PodFact:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "uid": f"uid-{name}",
         "name": name,
         "transitions": [step.model_copy(update={"age": step.at - made}) for step in came],
@@ -241,7 +241,7 @@ def _pod(name: str, made: int, flow: FlowRef, phase: PodPhase, *came: Transition
         "at": made,
         "flow": flow,
     }
-    return PodFact(**given | fields)
+    return PodFact(**defaults | fields)
 
 
 def _pods(*pods: PodFact, at: int) -> PodsSeen:

@@ -34,11 +34,11 @@ async def test_describe_shows_exit_code_last_event_and_last_lines_of_the_log(rel
     )
     await releases.batch_is("shown-2", 1, "SmokeFailed")
 
-    async def told() -> str:
+    async def shown() -> str:
         text = await _described(releases, "shown-2")
         return text if "last lines of its log" in text and "last event" in text else ""
 
-    text = await until("describe shows event and log", told)
+    text = await until("describe shows event and log", shown)
     assert (
         "CrashLoopBackOff: container main: back-off restarting failed container (exit code 1, Error)" in text
     )
@@ -58,12 +58,12 @@ async def test_the_log_has_the_clusters_warnings_and_the_last_lines_of_the_run_t
     )
     await releases.batch_is("logged-2", 1, "SmokeFailed")
 
-    async def told() -> list[dict[str, Any]]:
+    async def shown() -> list[dict[str, Any]]:
         found = await releases.logged("logged-2")
         actions = {document["event"]["action"] for document in found}
         return found if {"pod-log", "pod-failed", "back-off"} <= actions else []
 
-    found = await until("log and warning are there", told)
+    found = await until("log and warning are there", shown)
     log = next(document for document in found if document["event"]["action"] == "pod-log")
     assert "no database at db:5432" in log["triton"]["log"]
     assert log["triton"]["log_previous"] is True
@@ -91,10 +91,10 @@ async def test_pods_that_never_get_ready_are_shown_with_their_probes_warning(rel
     )
     await releases.batch_is("probed-2", 1, "BakeFailed")
 
-    async def told() -> str:
+    async def shown() -> str:
         text = await _described(releases, "probed-2")
         return text if "Unhealthy" in text else ""
 
-    text = await until("describe shows the probe's event", told, seconds=60)
+    text = await until("describe shows the probe's event", shown, seconds=60)
     assert "PullInFailed" in text
     assert "    last event: Unhealthy: Readiness probe failed" in text

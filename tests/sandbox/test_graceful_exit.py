@@ -87,15 +87,15 @@ async def test_first_the_traffic_then_the_connections_then_the_hook_then_the_pod
     releases: Releases, application: Stopping
 ) -> None:
     uid = await replaced(releases, application, "orderly", drain_path="/connections")
-    await until("it is asked for its connections", lambda: application.asked("/connections") > 2)
+    await until("it is asked for its connections", lambda: application.requests_to("/connections") > 2)
     found = await pod(releases, uid)
     assert found is not None
     assert gate(found) == "False"
     assert "deletionTimestamp" not in found["metadata"]
-    assert not application.asked(HOOK)
+    assert not application.requests_to(HOOK)
 
     application.connections = 0
-    await until("it is asked to shut down", lambda: application.asked(HOOK))
+    await until("it is asked to shut down", lambda: application.requests_to(HOOK))
     found = await pod(releases, uid)
     assert found is not None, "the pod stays until its hook has ended"
     assert gate(found) == "False"
@@ -104,7 +104,7 @@ async def test_first_the_traffic_then_the_connections_then_the_hook_then_the_pod
     application.let_go.set()
     await gone(releases, uid)
     await releases.finished("orderly-2", "Success")
-    assert application.asked(HOOK) == 1
+    assert application.requests_to(HOOK) == 1
 
 
 async def test_a_maximum_ends_the_wait_and_the_hook_comes_all_the_same(
@@ -124,7 +124,7 @@ async def test_a_hook_that_does_not_end_is_over_with_the_grace_period(
     uid = await replaced(releases, application, "stubborn", grace=1)
     await gone(releases, uid)
     await releases.finished("stubborn-2", "Success")
-    assert application.asked(HOOK) == 1
+    assert application.requests_to(HOOK) == 1
     assert not application.let_go.is_set()
 
 
@@ -132,4 +132,4 @@ async def test_a_template_may_say_no_to_the_setting(releases: Releases, applicat
     uid = await replaced(releases, application, "declined", graceful_shutdown="false")
     await gone(releases, uid)
     await releases.finished("declined-2", "Success")
-    assert not application.asked(HOOK)
+    assert not application.requests_to(HOOK)

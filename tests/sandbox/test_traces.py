@@ -193,9 +193,13 @@ async def test_one_trace_from_the_command_to_the_gate(
     assert not any(span.failed for span in spans)
 
     # the sender's own trace knows of it, and each of the two leads to the other
-    (asked,) = collector.trace(SENDER_TRACE)
-    assert (asked.name, asked.parent, asked.links) == ("deploy command", SENDER_SPAN, [(trace, root.id)])
-    assert asked.attributes["messaging.destination.name"] == "triton.deploy-commands"
+    (command_span,) = collector.trace(SENDER_TRACE)
+    assert (command_span.name, command_span.parent, command_span.links) == (
+        "deploy command",
+        SENDER_SPAN,
+        [(trace, root.id)],
+    )
+    assert command_span.attributes["messaging.destination.name"] == "triton.deploy-commands"
     (ours,) = (span for span in spans if span.name == "deploy command")
     assert ours.links == [(SENDER_TRACE, SENDER_SPAN)]
 

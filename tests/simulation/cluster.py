@@ -26,8 +26,8 @@ OLD = "old"
 
 @dataclasses.dataclass
 class SimulatedPod:
-    """`troubled`: something that no release did keeps it from serving, or made it. `connections`: None where it tells
-    nothing of them.
+    """`troubled`: something that no release did keeps it from serving, or made it. `connections`: None where it reports
+    none.
     """
 
     name: str
@@ -122,11 +122,11 @@ class Cluster:
         self.refusals: dict[str, str] = {}
         self.containers_start = True
         self.disturbed = False
-        """Pods went by themselves: what a command did can't be told from that any more."""
+        """Pods went by themselves: what a command did can't be distinguished from that any more."""
         self._made = 0
         self._target = self._before = OLD
         """The revision of the template, and the one before it: what pods beyond the partition are made of."""
-        self._told: dict[str, m.PodFact] = {}
+        self._reported: dict[str, m.PodFact] = {}
         if replicas is not None:
             self.body = _at_rest(replicas)
             self.pods = [
@@ -134,7 +134,7 @@ class Cluster:
                 for n in range(replicas)
             ]
         self._known = {pod.uid: pod.name for pod in self.pods}
-        """The pods whose end is still to be told."""
+        """The pods whose end is still to be reported."""
 
     @property
     def cloneset(self) -> CloneSet | None:
@@ -192,7 +192,7 @@ class Cluster:
     # --- OpenKruise ---
 
     def reconcile(self) -> m.CloneSetSeen | None:
-        """The CloneSet's controller catches up; what the executor tells of it."""
+        """The CloneSet's controller catches up; what the executor reports of it."""
         live = self.cloneset
         if self.body is None or live is None:
             return None
@@ -253,19 +253,19 @@ class Cluster:
                 pod.open = True
 
     def news(self) -> m.PodsSeen | None:
-        """What has changed among the pods since it was told last."""
+        """What has changed among the pods since the last report."""
         now_is = {pod.uid: pod.fact() for pod in self.pods}
-        changed = [fact for uid, fact in now_is.items() if self._told.get(uid) != fact]
+        changed = [fact for uid, fact in now_is.items() if self._reported.get(uid) != fact]
         gone = [m.PodGone(uid=uid, name=name) for uid, name in self._known.items() if uid not in now_is]
-        self._told = now_is
+        self._reported = now_is
         self._known = {uid: fact.name for uid, fact in now_is.items()}
         return m.PodsSeen(**HEAD, pods=changed, gone=gone, at=self.now) if changed or gone else None
 
     def everything(self) -> m.PodsSeen:
         """All pods there are, as after a rebalance."""
-        self._told = {pod.uid: pod.fact() for pod in self.pods}
+        self._reported = {pod.uid: pod.fact() for pod in self.pods}
         self._known = {pod.uid: pod.name for pod in self.pods}
-        return m.PodsSeen(**HEAD, pods=list(self._told.values()), complete=True, at=self.now)
+        return m.PodsSeen(**HEAD, pods=list(self._reported.values()), complete=True, at=self.now)
 
     # --- what can be seen ---
 

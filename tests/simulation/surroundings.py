@@ -43,7 +43,7 @@ class Surroundings:
         self.executor: deque[m.ExecutorCommand] = deque()
         self.readiness: deque[m.GateCommand] = deque()
         self.refused: set[str] = set()
-        self._given: dict[int, m.Command] = {}
+        self._issued: dict[int, m.Command] = {}
         self._highest = 0
         self._batches: dict[str, int] = {}
         self._floor: dict[str, int] = {}
@@ -90,9 +90,9 @@ class Surroundings:
         return m.SpecObserved(**HEAD, flow=ref, status=status or {}, **self.flows[name])
 
     @property
-    def given(self) -> list[m.Command]:
-        """The commands so far, each once."""
-        return list(self._given.values())
+    def commands(self) -> list[m.Command]:
+        """The commands issued so far, each once."""
+        return list(self._issued.values())
 
     def unfinished(self) -> list[str]:
         return [name for name in self.flows if not self.written.get(name, {}).get("finished")]
@@ -113,7 +113,7 @@ class Surroundings:
         self._publish(result)
 
     def _begins(self, flow: m.FlowRef) -> None:
-        """How many pods serve when a release begins: it never makes them fewer than that, or than are wanted."""
+        """Record how many pods serve when a release begins: it leaves at least so many, or as many as are wanted."""
         spec = self.flows[flow.name]["spec"]
         wanted = spec["application"]["replicas"]
         there = self._capacity()
@@ -127,11 +127,11 @@ class Surroundings:
         if seen is not None and seen != self._last_seen:
             self._last_seen = seen
             self._publish(seen)
-        self.tell_pods()
+        self.report_pods()
 
     def pods_go(self) -> None:
         self.cluster.terminate()
-        self.tell_pods()
+        self.report_pods()
 
     def readiness_works(self) -> None:
         if self.readiness:
@@ -139,9 +139,9 @@ class Surroundings:
             self.cluster.move_gates(self.readiness.popleft())
             self._held(before, "gates close by command")
         self.cluster.open_unclaimed()
-        self.tell_pods()
+        self.report_pods()
 
-    def tell_pods(self) -> None:
+    def report_pods(self) -> None:
         for pod in self.cluster.pods:
             pod.troubled = pod.troubled and not pod.ready
         news = self.cluster.news()
@@ -149,11 +149,11 @@ class Surroundings:
             self._publish(news)
 
     def _capacity(self) -> int:
-        """Pods that serve, and those that would if nothing had happened to them."""
+        """Count the pods that serve, and those that would if nothing had happened to them."""
         return sum(pod.ready or pod.troubled for pod in self.cluster.live)
 
     def _held(self, before: int, what: str) -> None:
-        """The promise: the planner's commands leave as many serving as are wanted, or as there were."""
+        """Check that the planner's commands leave as many serving as are wanted, or as there were."""
         after = self._capacity()
         flow = self.instance.active or (self.instance.finished[-1] if self.instance.finished else None)
         if after < before and flow is not None and not self.cluster.disturbed:
@@ -164,23 +164,23 @@ class Surroundings:
 
     def crash(self, pod: SimulatedPod) -> None:
         pod.failed, pod.troubled = True, pod.troubled or pod.ready
-        self.tell_pods()
+        self.report_pods()
 
     def stumble(self, pod: SimulatedPod) -> None:
-        """Its containers are not ready for a while."""
+        """Make its containers unready for a while."""
         pod.troubled = pod.troubled or pod.ready
         pod.containers_ready = False
-        self.tell_pods()
+        self.report_pods()
 
     def start(self, pod: SimulatedPod) -> None:
         pod.containers_ready, pod.failed = True, False
-        self.tell_pods()
+        self.report_pods()
 
     def vanish(self, pod: SimulatedPod) -> None:
         self.cluster.pods.remove(pod)
-        # what a command does meanwhile can't be told any more from what happened to the pod
+        # from now on the effect of a command can't be distinguished from what happened to the pod
         self.cluster.disturbed = True
-        self.tell_pods()
+        self.report_pods()
 
     # --- the planner ---
 
@@ -188,14 +188,14 @@ class Surroundings:
         self.facts[m.TOPIC_OF[type(fact)]].append(fact)
 
     def takes(self, topic: str) -> None:
-        """The planner takes the next fact of a topic."""
+        """Have the planner take the next fact of a topic."""
         if self.facts[topic]:
             fact = self.facts[topic].popleft()
             self.taken[topic].append(fact)
             self.decides(fact)
 
     def takes_again(self, topic: str) -> None:
-        """Records that were worked on already come once more, in their order, as after a rebalance."""
+        """Deliver the last records once more, in their order, as after a rebalance."""
         for fact in list(self.taken[topic]):
             self.decides(fact)
 
@@ -225,9 +225,9 @@ class Surroundings:
             self._publish(self.observed(flow.name, {"finished": True}))
 
     def lose_redis(self, *, behind: bool) -> None:
-        """All that Redis had is gone; `.status` may lack the last decision.
+        """Rebuild the state after the loss of Redis; `.status` may lack the last decision.
 
-        Not where the CloneSet can't tell what was under way: a cancel or a pull-out that no status tells of, a
+        Not where the CloneSet doesn't show what was under way: a cancel or a pull-out that is in no status, a
         batch that only removes.
         """
         active = self.instance.active
@@ -251,7 +251,7 @@ class Surroundings:
         )
         self.written = dict(written)
         self._highest = 0
-        self._given = {}
+        self._issued = {}
         self._batches = {}
         self.decides(m.Due(**HEAD))
 
@@ -263,9 +263,9 @@ class Surroundings:
         assert new.version == old.version + changed
         assert changed or not (decision.commands or decision.events)
         again = decide(new, [fact], self.cluster.now, resend_ms=RESEND_MS)
-        assert not (again.commands or again.events), f"told twice, it moves something: {fact}"
+        assert not (again.commands or again.events), f"a repeated fact changes something: {fact}"
         # pods that a release has ended with are news to the next one
-        assert again.instance is new or isinstance(fact, m.PodsSeen), f"told twice, it is news: {fact}"
+        assert again.instance is new or isinstance(fact, m.PodsSeen), f"a repeated fact is news: {fact}"
         for command in decision.commands:
             self._check_command(new, command)
         assert all(flow.phase.finished for flow in new.finished)
@@ -277,12 +277,12 @@ class Surroundings:
             self._check_batches(flow)
 
     def _check_command(self, new: Instance, command: m.Command) -> None:
-        if command.sequence in self._given:
-            assert command == self._given[command.sequence], "given again, a command is the same"
+        if command.sequence in self._issued:
+            assert command == self._issued[command.sequence], "a command that is sent again is the same"
             return
         assert command.sequence > self._highest, "sequences rise"
         self._highest = command.sequence
-        self._given[command.sequence] = command
+        self._issued[command.sequence] = command
         if isinstance(command, m.PullIn):
             pods = [(uid, pod) for uid, pod in new.pods.items() if not pod.deleting]
             # one from before has had traffic
@@ -301,7 +301,7 @@ class Surroundings:
     # --- to the end ---
 
     def settles(self, rounds: int = 500) -> None:
-        """Everybody does all there is to do, until nothing moves any more."""
+        """Let everybody work until nothing changes any more."""
         quiet = 0
         for _ in range(rounds):
             for pod in self.cluster.live:
@@ -318,7 +318,7 @@ class Surroundings:
         return [self.executor_works, self.kruise_works, *takes]
 
     def ends(self, rounds: int = 200) -> None:
-        """Pods are healthy, people let every release go on and cancel one that failed: all come to their end."""
+        """Heal the pods, approve every release, cancel those that failed, and wait for the end of all."""
         for pod in self.cluster.live:
             self.start(pod)
         for _ in range(rounds):
@@ -326,11 +326,11 @@ class Surroundings:
             if not self.unfinished():
                 return
             for name in self.unfinished():
-                self._let_go(name)
+                self._approve(name)
             self.time_passes(15_000)
         raise AssertionError(f"{self.unfinished()} never end: {self.instance}")
 
-    def _let_go(self, name: str) -> None:
+    def _approve(self, name: str) -> None:
         flow = next((flow for flow in self.instance.flows if flow.name == name), None)
         if flow is None:
             return

@@ -28,8 +28,8 @@ def _field(action: str) -> str:
     return "updateStrategy" if action in UPDATING else "nonUpdateStrategy"
 
 
-class Told(NamedTuple):
-    """A fact that the planner was told, and what it decided then."""
+class HandledFact(NamedTuple):
+    """A fact that the planner handled, its time in milliseconds, and the decision on it."""
 
     now: int
     fact: Fact
@@ -37,7 +37,7 @@ class Told(NamedTuple):
 
 
 class World:
-    """`flows` are the DeployFlows by name as the API server would have them, `given` the commands so far."""
+    """`flows`: the DeployFlows by name as the API server would have them; `commands`: those issued so far."""
 
     def __init__(self, replicas: int | None) -> None:
         self.cluster = Cluster(replicas)
@@ -48,10 +48,10 @@ class World:
         self.instance = Instance(namespace=NAMESPACE, name=INSTANCE)
         self.windows = NO_WINDOWS
         self.flows: dict[str, Json] = {}
-        self.given: list[m.Command] = []
-        self.history: list[Told] = []
+        self.commands: list[m.Command] = []
+        self.history: list[HandledFact] = []
         self.after_each: Callable[[], None] = lambda: None
-        """Is done after every decision."""
+        """Called after every decision."""
         self._ended: dict[str, Flow] = {}
         self._unanswered: list[m.Command] = []
 
@@ -68,7 +68,7 @@ class World:
         override: str = "",
         **spec: Any,
     ) -> None:
-        """A new DeployFlow; to as many pods as before and a revision of its own, unless it says otherwise."""
+        """Create a DeployFlow; by default of as many pods as before and of a revision of its own."""
         if replicas is None:
             last = next(reversed(self.flows), "")
             replicas = self.spec(last).application.replicas if last else self.facts.replicas
@@ -82,33 +82,33 @@ class World:
                 **spec,
             },
         }
-        self.tell(self.observed(name))
+        self.handle(self.observed(name))
 
     def change(self, name: str, fields: Json) -> None:
-        """A patch of the strategy."""
+        """Patch the strategy."""
         flow = self.flows[name]
         field = _field(flow["spec"]["action"])
         flow["spec"] = {**flow["spec"], field: {**flow["spec"][field], **fields}}
         flow["metadata"]["generation"] += 1
-        self.tell(self.observed(name))
+        self.handle(self.observed(name))
 
     def override_freeze(self, name: str, why: str) -> None:
-        """The annotation, put on later or taken away."""
+        """Set the override annotation, or remove it with an empty text."""
         self.flows[name]["metadata"]["override"] = why
-        self.tell(self.observed(name))
+        self.handle(self.observed(name))
 
     def delete(self, name: str) -> None:
         self.flows[name]["metadata"]["deletionTimestamp"] = "now"
-        self.tell(self.observed(name))
+        self.handle(self.observed(name))
 
     def scale(self, by: int) -> None:
-        """Somebody else, an HPA perhaps, adds to the CloneSet's replicas; the executor's watch tells it."""
+        """Scale as somebody else, an HPA perhaps, would: add to the CloneSet's replicas; the executor's watch reports it."""
         self.now += 1
         self.cluster.scale(by)
-        self._tell_all(self._settled())
+        self._handle_all(self._settled())
 
     def steer(self, name: str, kind: CommandType, **fields: Any) -> None:
-        """A command of a person; raises `Refusal`. One that has no effect any more changes nothing."""
+        """Apply the command of a person; raise `Refusal`. One that has no effect any more changes nothing."""
         command = DeployCommand(id="1", type=kind, namespace=NAMESPACE, deploy_flow=name, **fields)
         changed = change(self.seen(name), command)
         if changed is not None:
@@ -132,32 +132,32 @@ class World:
     def crash(self, *pods: SimulatedPod) -> None:
         for pod in pods:
             pod.crash()
-        self.tell_pods()
+        self.report_pods()
 
     def fail(self) -> None:
-        """Every pod that was made since the start crashes."""
+        """Crash every pod that was made since the start."""
         self.crash(*(pod for pod in self.pods if pod.revision != OLD))
 
     def vanish(self, *pods: SimulatedPod) -> None:
-        """Pods go by themselves, a drained node perhaps; OpenKruise makes others."""
+        """Remove pods as the drain of a node would; OpenKruise makes others."""
         self.cluster.pods = [pod for pod in self.pods if pod not in pods]
-        self._tell_all(self._settled())
+        self._handle_all(self._settled())
 
     def delete_cloneset(self) -> None:
-        """Somebody deletes the CloneSet, and its pods with it; the executor's watch tells it."""
+        """Delete the CloneSet and its pods, as a person would; the executor's watch reports it."""
         sequence = self.facts.sequence
         self.cluster.body, self.cluster.pods = None, []
         if sequence:
             gone = m.CloneSetFacts(exists=False)
-            self.tell(m.CloneSetSeen(**HEAD, sequence=sequence, cloneset=gone))
-        self.tell_pods()
+            self.handle(m.CloneSetSeen(**HEAD, sequence=sequence, cloneset=gone))
+        self.report_pods()
 
     def statuses(self) -> dict[str, Json]:
-        """The `.status` of every DeployFlow, as it would be written now."""
+        """Return the `.status` of every DeployFlow, as it would be written now."""
         return {name: status_of(self.instance, self.flow(name)) for name in self.flows}
 
     def lose_redis(self, statuses: dict[str, Json] | None = None) -> None:
-        """The state is rebuilt from what `.status` says now, or said before."""
+        """Rebuild the state from what `.status` says now, or said before."""
         said = self.statuses() if statuses is None else statuses
         specs = [
             self.observed(name, {"finished": True} if status["finished"] else status)
@@ -193,16 +193,16 @@ class World:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of the commands given so far."""
-        return [command.model_dump(include={"type"})["type"] for command in self.given]
+        """The kinds of the commands issued so far."""
+        return [command.model_dump(include={"type"})["type"] for command in self.commands]
 
     @property
     def events(self) -> list[m.FlowEvent]:
-        """What the log says."""
-        return [event for told in self.history for event in told.decision.events]
+        """The events published so far."""
+        return [event for entry in self.history for event in entry.decision.events]
 
     def where(self, name: str) -> str:
-        """Where a release stands: its phase, and its last batch with its phase."""
+        """Return the phase of a release and its last batch with its phase."""
         flow = self.flow(name)
         batch = f" {flow.batch.number} {flow.batch.phase}" if flow.batch else ""
         return f"{flow.phase}{batch}"
@@ -211,7 +211,7 @@ class World:
         return next((flow for flow in self.instance.flows if flow.name == name), None) or self._ended[name]
 
     def seen(self, name: str) -> Json:
-        """The DeployFlow with its status."""
+        """Return the DeployFlow with its status."""
         return {**self.flows[name], "status": self.status(name)}
 
     def status(self, name: str) -> Json:
@@ -229,7 +229,7 @@ class World:
 
     def wait(self, milliseconds: int) -> None:
         self.now += milliseconds
-        self.tell(m.Due(**HEAD))
+        self.handle(m.Due(**HEAD))
 
     def run_until(self, what: Callable[[], bool], seconds: int = 3600) -> None:
         for _ in range(seconds):
@@ -238,7 +238,7 @@ class World:
             self.wait(1000)
         raise AssertionError(f"never came: {self.instance}")
 
-    def tell(self, fact: Fact) -> None:
+    def handle(self, fact: Fact) -> None:
         """Decide on a fact, and on all that follows from it."""
         facts: list[Fact] = [fact]
         while facts:
@@ -246,36 +246,36 @@ class World:
             decision = decide(self.instance, [fact], self.now, resend_ms=RESEND_MS, windows=self.windows)
             self.instance = decision.instance
             self._ended |= {flow.name: flow for flow in self.instance.finished}
-            self.history.append(Told(self.now, fact, decision))
+            self.history.append(HandledFact(self.now, fact, decision))
             for command in decision.commands:
-                self.given.append(command)
+                self.commands.append(command)
                 facts += self._carry_out(command)
             self.after_each()
 
-    def go_on(self) -> None:
-        """Let everything happen that was held back."""
+    def catch_up(self) -> None:
+        """Carry out everything that was held back."""
         self.containers_start = self.gates_move = True
         self.silent = set()
         unanswered, self._unanswered = self._unanswered, []
         for command in unanswered:
-            self._tell_all(self._carry_out(command))
+            self._handle_all(self._carry_out(command))
         for pod in self.pods:
             pod.containers_ready = True
-        self.tell_pods()
+        self.report_pods()
 
     def start(self, *pods: SimulatedPod) -> None:
-        """The containers of these pods become ready."""
+        """Make the containers of these pods ready."""
         for pod in pods:
             pod.containers_ready = True
-        self.tell_pods()
+        self.report_pods()
 
-    def tell_pods(self) -> None:
+    def report_pods(self) -> None:
         self.cluster.open_unclaimed()
-        self._tell_all(self._look())
+        self._handle_all(self._observe())
 
-    def _tell_all(self, facts: list[Fact]) -> None:
+    def _handle_all(self, facts: list[Fact]) -> None:
         for fact in facts:
-            self.tell(fact)
+            self.handle(fact)
 
     def _carry_out(self, command: m.Command) -> list[Fact]:
         if isinstance(command, (m.PullIn, m.PullOut)):
@@ -283,7 +283,7 @@ class World:
                 self._unanswered.append(command)
                 return []
             self.cluster.move_gates(command)
-            return self._look()
+            return self._observe()
         assert isinstance(command, m.ExecutorCommand)
         if command.type in self.silent:
             self._unanswered.append(command)
@@ -296,12 +296,12 @@ class World:
         return [result] if isinstance(command, m.Observe) else [result, *self._settled()]
 
     def _settled(self) -> list[Fact]:
-        """OpenKruise has caught up, pods that go are gone."""
+        """Reconcile the CloneSet, remove the pods that go, and return what is observed then."""
         seen = self.cluster.reconcile()
         self.cluster.terminate()
         self.cluster.open_unclaimed()
-        return [*([seen] if seen else []), *self._look()]
+        return [*([seen] if seen else []), *self._observe()]
 
-    def _look(self) -> list[Fact]:
+    def _observe(self) -> list[Fact]:
         news = self.cluster.news()
         return [news] if news else []

@@ -46,7 +46,7 @@ class Application:
             return web.Response(status=503)
         return web.Response(text=str(self.connections))
 
-    def asked(self, path: str) -> int:
+    def requests_to(self, path: str) -> int:
         return sum(request.path == path for request in self.requests)
 
     def in_pods(self, flow: Json, **annotations: str) -> Json:

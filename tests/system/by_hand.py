@@ -62,7 +62,7 @@ class Hand:
                     version = pod["metadata"]["resourceVersion"]
                     if (
                         event["type"] in {"ADDED", "MODIFIED"}
-                        and _is_mine(pod)
+                        and _is_owned(pod)
                         and pod["metadata"]["uid"] not in begun
                     ):
                         begun.add(pod["metadata"]["uid"])
@@ -81,7 +81,7 @@ class Hand:
                 self._waiting[pod["metadata"]["uid"]] = pod
 
 
-def _is_mine(pod: Json) -> bool:
+def _is_owned(pod: Json) -> bool:
     notes = pod["metadata"].get("annotations") or {}
     return (
         BY_HAND.items() <= notes.items()

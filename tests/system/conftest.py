@@ -16,10 +16,10 @@ import pytest_asyncio
 from sandbox.embedded import EmbeddedStack
 from sandbox.environment import SERVICES, Sandbox, Stack
 from sandbox.real.stack import RealStack
+from tests.system.log_report import add_logs
 from tests.system.matrix import TALLY
 from tests.system.other_system import OtherSystem
 from tests.system.releases import Releases
-from tests.system.said import add_logs
 
 pytest.register_assert_rewrite("tests.system.whole_releases", "tests.system.history")
 

@@ -53,7 +53,7 @@ class Program:
         """The code and body of its health, once it listens."""
         answer: tuple[int, Json] | None = None
 
-        async def asked() -> bool:
+        async def answered() -> bool:
             nonlocal answer
             with suppress(aiohttp.ClientError):
                 async with session.get(self._health + path) as response:
@@ -61,7 +61,7 @@ class Program:
             return answer is not None
 
         async with aiohttp.ClientSession() as session:
-            await until(f"{path} is answered", asked, START_SECONDS)
+            await until(f"{path} is answered", answered, START_SECONDS)
         assert answer is not None
         return answer
 

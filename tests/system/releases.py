@@ -203,12 +203,12 @@ class Releases:
     async def events(self, deployflow: str) -> list[Json]:
         """The story of a release as the log has it, once its end is in it."""
 
-        async def told() -> list[Json]:
+        async def log_entries() -> list[Json]:
             found = await self._store.search(
                 Query([Stream.DEPLOYFLOW], namespace=self.namespace, deployflow=deployflow, limit=5000)
             )
             ends = {"Success", "Failed", "Canceled", "Aborted"}
             return found if any(e["event"]["reason"] in ends for e in found) else []
 
-        story: list[Json] = await until(f"the end of {deployflow} in the log", told)
+        story: list[Json] = await until(f"the end of {deployflow} in the log", log_entries)
         return story

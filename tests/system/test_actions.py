@@ -162,12 +162,12 @@ async def test_after_a_retry_that_fails_again_a_rollback_brings_success(
         first = {pod["name"] for pod in status["conditions"][0]["pods"]}
         await verb("retry", "sorry")
 
-        def failed_anew(status: Json) -> bool:
+        def failed_again(status: Json) -> bool:
             batch = status["conditions"][0]
             pods = {pod["name"] for pod in batch["pods"]}
             return batch["phase"] == "SmokeFailed" and len(pods) == 2 and not pods & first
 
-        await releases.until_status(broken, "the second attempt fails", failed_anew)
+        await releases.until_status(broken, "the second attempt fails", failed_again)
         back = await verb("rollback", "sorry")
         await releases.finished(broken, "Aborted")
         await releases.finished(back, "Success")
@@ -253,7 +253,7 @@ async def test_volume_claims_and_the_type_of_the_application_reach_the_cloneset(
 async def test_a_way_back_and_a_promotion_can_be_asked_for_over_kafka(
     releases: Releases, paas: OtherSystem
 ) -> None:
-    async def asked(id: str, kind: str, **more: Any) -> str:
+    async def send(id: str, kind: str, **more: Any) -> str:
         await paas.ask("bus", press(id, kind, "bus", requestedBy="paas", **more))
         (reply,) = await paas.replies(id)
         assert reply["result"] == "accepted", reply
@@ -264,9 +264,9 @@ async def test_a_way_back_and_a_promotion_can_be_asked_for_over_kafka(
         deployflow("bus-2", "bus", image="nginx:2", replicas=2, canary=1, batchSize=1, mode="manual")
     )
     await releases.batch_is("bus-2", 1, "Smoked")
-    assert await asked("bus-3", "promote") == "bus-2"
+    assert await send("bus-3", "promote") == "bus-2"
     await releases.finished("bus-2", "Success")
-    back = await asked("bus-4", "rollback", deployFlow="bus-first")
+    back = await send("bus-4", "rollback", deployFlow="bus-first")
     status = await releases.finished(back, "Success")
     assert status["requestedBy"] == "paas"
     assert {pod["spec"]["containers"][0]["image"] for pod in await releases.pods("bus")} == {"nginx:1"}

@@ -122,11 +122,11 @@ async def test_the_same_by_grpc(planners: Sandbox, names: list[str]) -> None:
         watching = DeployFlowStub(one).Watch(pb.WatchRequest(deploy=about, target=pb.TargetState(batches=9)))
         states = aiter(watching)
         assert (await anext(states)).deploy.phase == "BatchStarted"
-        told = [
+        received = [
             reply.deploy.phase
             async for reply in DeployFlowStub(other).Cancel(pb.DeployMetaRequest(deploy=about))
         ]
-        assert told[-1] == "Canceled"
+        assert received[-1] == "Canceled"
         seen = [reply.deploy.phase async for reply in states]
         assert seen[-1] == "Canceled"
     assert set(balancer.went_to[:2]) == set(planners.grpc_addresses.values())

@@ -33,8 +33,8 @@ async def _run(*command: str, **environment: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told, _ = await asyncio.wait_for(process.communicate(), SECONDS)
-    output = told.decode()
+    received, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+    output = received.decode()
     assert process.returncode == 0, f"{command}\n{output}"
     return output
 
@@ -77,6 +77,6 @@ async def test_a_client_that_watches_outlives_the_planner(sandbox: Sandbox) -> N
         async for flow in states:
             last = flow
         assert last.status.phase == "Success"
-        told = [event async for event in events]
-        assert told[-1].value["reason"] == "Success"
-        assert len({event.id for event in told}) == len(told)
+        received = [event async for event in events]
+        assert received[-1].value["reason"] == "Success"
+        assert len({event.id for event in received}) == len(received)

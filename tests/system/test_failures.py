@@ -92,7 +92,7 @@ async def test_a_crash_is_told_within_moments_with_pod_exit_code_since_when_and_
 ) -> None:
     async with failing(releases, "telling"):
         crashed = asyncio.create_task(_first_seen(releases, k8s.PODS, lambda pod: _crashes(pod, "telling")))
-        told = asyncio.create_task(
+        reported = asyncio.create_task(
             _first_seen(
                 releases,
                 k8s.DEPLOYFLOWS,
@@ -106,7 +106,7 @@ async def test_a_crash_is_told_within_moments_with_pod_exit_code_since_when_and_
             deployflow("telling-2", "telling", image="nginx:crash", replicas=OLD, batchSize=2)
         )
         async with asyncio.timeout(60):
-            took = await told - await crashed
+            took = await reported - await crashed
         print(f"\nfrom the first pod's crash report to SmokeFailed in .status: {took * 1000:.0f} ms")
         status = await releases.until_status("telling-2", "both counted", lambda s: s["failedReplicas"] == 2)
         assert status["conditions"][0]["reason"] == "CrashLoopBackOff"

@@ -24,7 +24,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from sandbox.environment import Sandbox
 from shared.domain.deploy_commands import deployflow_name
 from shared.domain.json_types import Json
-from tests.faults.told import each_event_once
+from tests.faults.published_events import each_event_once
 from tests.system.conftest import REAL
 from tests.system.crashing import ARMED, CODE, Point
 from tests.system.history import History, is_ready, recorded
@@ -68,7 +68,7 @@ class Expected(NamedTuple):
     served: bool = True
     """Never did fewer pods serve than wanted."""
     exists: bool = True
-    told: frozenset[str] = GROWN
+    logged: frozenset[str] = GROWN
     """Reasons that the log has of every batch."""
     twice: frozenset[str] = frozenset()
     """Reasons that the log has more than once of one batch."""
@@ -127,7 +127,7 @@ async def deploy(ground: Ground) -> tuple[str, Ended]:
     gone = tuple(await ground.pods())
     spec = deployflow("", ground.instance, image="nginx:2", replicas=THERE, batchSize=2)["spec"]
     command = {"id": f"{ground.instance}-d", "type": "deploy", "replyTo": REPLIES, "spec": spec}
-    return await _asked(ground, command, Expected(gone=gone))
+    return await _requested(ground, command, Expected(gone=gone))
 
 
 async def rollback(ground: Ground) -> tuple[str, Ended]:
@@ -135,18 +135,18 @@ async def rollback(ground: Ground) -> tuple[str, Ended]:
     await ground.releases.finished(await _apply(ground, image="nginx:2", batchSize="100%"), "Success")
     gone = tuple(await ground.pods())
     command = press(f"{ground.instance}-r", "rollback", ground.instance)
-    return await _asked(ground, command, Expected(image="nginx:1", gone=gone, batches=1, releases=3))
+    return await _requested(ground, command, Expected(image="nginx:1", gone=gone, batches=1, releases=3))
 
 
-async def _asked(ground: Ground, command: Json, expected: Expected) -> tuple[str, Ended]:
+async def _requested(ground: Ground, command: Json, expected: Expected) -> tuple[str, Ended]:
     name = deployflow_name(ground.instance, command["id"])
 
     async def ended() -> Expected:
         end = await ground.paas.end(command["id"])
         assert (end["deployFlow"], end["phase"]) == (name, expected.phase)
         replies = await ground.paas.replies(command["id"], 2)
-        told = {(reply["result"], reply["deployFlow"]) for reply in replies}
-        assert told == {("accepted", name), ("finished", name)}
+        logged = {(reply["result"], reply["deployFlow"]) for reply in replies}
+        assert logged == {("accepted", name), ("finished", name)}
         return expected
 
     await ground.paas.ask(ground.instance, command)
@@ -180,7 +180,7 @@ async def retry(ground: Ground) -> tuple[str, Ended]:
             batches=1,
             kept=tuple(there),
             gone=tuple(first),
-            told=failures,
+            logged=failures,
             twice=failures,
         )
 
@@ -197,9 +197,9 @@ class Case(NamedTuple):
 WAITING: Final = update(batchIntervalSeconds=1)
 PULLING_OUT: Final = update(pullOutSeconds=1)
 RESTART: Final = act("restart", named=2, batches=1)
-SCALE_IN: Final = act("scale_in", replicas=1, named=2, pods=1, batches=1, served=False, told=SHRUNK)
-STOP: Final = act("stop", pods=0, served=False, told=SHRUNK)
-DELETE: Final = act("delete", pods=0, served=False, exists=False, told=SHRUNK)
+SCALE_IN: Final = act("scale_in", replicas=1, named=2, pods=1, batches=1, served=False, logged=SHRUNK)
+STOP: Final = act("stop", pods=0, served=False, logged=SHRUNK)
+DELETE: Final = act("delete", pods=0, served=False, exists=False, logged=SHRUNK)
 
 SURGE: Final = r'^patch clonesets .*1hold", "value": "\{'
 RETIRE: Final = r'^patch clonesets .*1hold", "value": "".*"podsToDelete": \["'
@@ -217,14 +217,14 @@ CASES: Final = [
     Case("surge-published-its-event-not", "planner", Point("messages", "amid", '"type":"surge"')),
     Case("pull-in-published-not-noted", "planner", Point("messages", "after", '"type":"pull_in"')),
     Case("retire-decided-not-published", "planner", Point("state", "after", '"type":"retire"')),
-    Case("over-and-told-not-noted", "planner", Point("published", "before")),
+    Case("over-and-reported-not-noted", "planner", Point("published", "before")),
     Case("adopted-no-status-yet", "planner", Point("objects", "before", STATUS)),
     Case("over-no-last-status-yet", "planner", Point("objects", "before", OVER)),
     Case("deadline-passed-not-published", "planner", Point("messages", "before", '"type":"due"'), WAITING),
     Case("deploy-made-not-answered", "planner", Point("objects", "after", "^create deployflows"), deploy),
     Case("deploy-answered-not-committed", "planner", Point("reply", "after"), deploy),
-    Case("over-who-asked-not-told", "planner", Point("objects", "after", OVER), deploy),
-    Case("end-told-still-held", "planner", Point("reply", "after", '"result":"finished"'), deploy),
+    Case("over-reply-not-sent", "planner", Point("objects", "after", OVER), deploy),
+    Case("end-reported-still-held", "planner", Point("reply", "after", '"result":"finished"'), deploy),
     Case("rollback-made-not-answered", "planner", Point("objects", "after", "^create deployflows"), rollback),
     Case("retry-written-not-answered", "planner", Point("objects", "after", '^patch .*"retries"'), retry),
     # the executor: the CloneSet, the answer, the offset of the command
@@ -240,9 +240,9 @@ CASES: Final = [
     Case("retry-s-surge-written", "executor", Point("objects", "after", SURGE, 2), retry),
     # readiness: the gates, what it tells of pods, the offset of the command
     Case("one-of-two-gates-open", "readiness", Point("objects", "after", OPENED)),
-    Case("both-gates-open-not-told", "readiness", Point("objects", "after", OPENED, 2)),
+    Case("both-gates-open-not-reported", "readiness", Point("objects", "after", OPENED, 2)),
     Case("one-of-two-gates-closed", "readiness", Point("objects", "after", CLOSED), PULLING_OUT),
-    Case("pods-can-serve-not-told", "readiness", Point("messages", "before", CAN_SERVE)),
+    Case("pods-can-serve-not-reported", "readiness", Point("messages", "before", CAN_SERVE)),
     Case("pull-in-done-not-committed", "readiness", Point("offsets", "before", '"type":"pull_in"')),
     # events: the documents, the offsets of what they are made of
     Case("half-of-the-documents-stored", "events", Point("documents", "amid", "BatchSmoked")),
@@ -378,15 +378,15 @@ async def _whole(ground: Ground, name: str, history: History, expected: Expected
         assert not cloneset["spec"]["updateStrategy"].get("paused")
         assert "apps.triton.io/hold" not in cloneset["metadata"]["annotations"]
     assert len(await releases.names(instance)) == expected.releases
-    await until("its finalizer is gone", lambda: _let_go(releases, name))
-    told = Counter(
+    await until("its finalizer is gone", lambda: _is_released(releases, name))
+    logged = Counter(
         (event["triton"].get("batch", 0), event["event"]["reason"]) for event in await releases.events(name)
     )
-    assert {reason for (_, reason), count in told.items() if count > 1} <= expected.twice, told
-    assert told[0, expected.phase] == 1
+    assert {reason for (_, reason), count in logged.items() if count > 1} <= expected.twice, logged
+    assert logged[0, expected.phase] == 1
     numbers = range(1, expected.batches + 1)
-    assert {(number, reason) for number in numbers for reason in expected.told} <= set(told), told
+    assert {(number, reason) for number in numbers for reason in expected.logged} <= set(logged), logged
 
 
-async def _let_go(releases: Releases, name: str) -> bool:
+async def _is_released(releases: Releases, name: str) -> bool:
     return not (await releases.flow(name))["metadata"].get("finalizers")

@@ -134,12 +134,12 @@ async def test_an_override_begins_at_once_and_stays_on_record(releases: Freezing
         f"freeze window weekend (nobody is there) until {stamp(end)}, overridden by kubectl: the shop is down"
     )
     assert status["freezeOverride"] == record
-    (told,) = [
+    (warning,) = [
         event["message"]
         for event in await releases.events("urgent-2")
         if event["event"]["reason"] == "FreezeOverridden"
     ]
-    assert record in told
+    assert record in warning
 
 
 async def test_an_override_that_is_given_later_lets_a_release_go_that_waits(releases: Freezing) -> None:

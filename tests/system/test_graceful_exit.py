@@ -67,7 +67,7 @@ async def test_old_pods_stay_until_they_have_no_connections(
     pods = await out_of_traffic(releases, "drained", uids, 2)
     assert {conditions(pod)[DRAINED][0] for pod in pods} == {"False"}
 
-    await until("they are asked again and again", lambda: application.asked("/connections") > 6)
+    await until("they are asked again and again", lambda: application.requests_to("/connections") > 6)
     assert len(await old(releases, "drained", uids)) == 3
     application.connections = 0
     await releases.finished("drained-2", "Success")
@@ -86,7 +86,7 @@ async def test_the_maximum_ends_it(releases: Releases, application: Application)
 
     assert await until("it may go", said) in {("True", "MaximumReached"), "gone"}
     await releases.finished("endless-2", "Success")
-    assert application.asked("/connections")
+    assert application.requests_to("/connections")
 
 
 async def test_connections_are_asked_for_after_the_pull_out_wait(
@@ -116,16 +116,16 @@ async def test_a_cancel_waits_for_no_connections(releases: Releases, application
 async def test_readiness_goes_on_asking_after_it_was_killed(
     sandbox: Sandbox, releases: Releases, application: Application
 ) -> None:
-    uids = await runs(releases, application, "asked", 1)
-    await releases.apply(deployflow("asked-2", "asked", image="nginx:2", replicas=1))
-    await out_of_traffic(releases, "asked", uids, 1)
-    await until("it is asked", lambda: application.asked("/connections"))
+    uids = await runs(releases, application, "queried", 1)
+    await releases.apply(deployflow("queried-2", "queried", image="nginx:2", replicas=1))
+    await out_of_traffic(releases, "queried", uids, 1)
+    await until("it is asked", lambda: application.requests_to("/connections"))
     sandbox.kill("readiness")
-    before = application.asked("/connections")
-    await until("it is asked again", lambda: application.asked("/connections") > before + 2)
-    assert len(await old(releases, "asked", uids)) == 1
+    before = application.requests_to("/connections")
+    await until("it is asked again", lambda: application.requests_to("/connections") > before + 2)
+    assert len(await old(releases, "queried", uids)) == 1
     application.connections = 0
-    await releases.finished("asked-2", "Success")
+    await releases.finished("queried-2", "Success")
 
 
 async def test_a_container_without_a_hook_gets_one_by_annotation(

@@ -27,8 +27,8 @@ async def runs(sandbox: Sandbox, request: pytest.FixtureRequest) -> AsyncIterato
         async with limit:
             await run(sandbox, cell)
 
-    asked = [getattr(item, "callspec", None) for item in request.session.items]
-    cells = [call.params["cell"] for call in asked if call is not None and "cell" in call.params]
+    requested = [getattr(item, "callspec", None) for item in request.session.items]
+    cells = [call.params["cell"] for call in requested if call is not None and "cell" in call.params]
     begun = {cell: asyncio.create_task(one(cell)) for cell in cells}
     yield begun
     for task in begun.values():

@@ -186,12 +186,12 @@ async def test_a_pod_that_comes_outside_any_release_gets_its_traffic_and_the_log
     store = open_store(Settings(event_store=sandbox.event_store))
     query = Query(streams=[Stream.POD], namespace=releases.namespace, instance=INSTANCE)
 
-    async def told() -> list[str]:
+    async def log_entries() -> list[str]:
         found = [event for event in await store.search(query) if event["event"].get("reason") == "Unclaimed"]
         return [event["orchestrator"]["resource"]["name"] for event in found]
 
     try:
-        assert await until("the log says that nobody claims it", told) == [new["metadata"]["name"]]
+        assert await until("the log says that nobody claims it", log_entries) == [new["metadata"]["name"]]
     finally:
         await store.close()
 

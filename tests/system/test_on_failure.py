@@ -47,10 +47,10 @@ async def test_on_failure_rollback_takes_back_what_was_baked_and_every_wanted_po
             failed = await releases.finished("undone-2", "Failed")
             assert failed["failedReplicas"] >= 1
 
-            async def asked() -> list[str]:
+            async def requested() -> list[str]:
                 return [n for n in await releases.names(instance) if n not in {"undone-first", "undone-2"}]
 
-            (back,) = await until("a rollback is asked for", asked)
+            (back,) = await until("a rollback is asked for", requested)
             status = await releases.finished(back, "Success")
         assert status["requestedBy"] == "onFailure of undone-2"
         assert (await releases.flow(back))["spec"]["action"] == "rollback"

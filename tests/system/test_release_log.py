@@ -74,7 +74,7 @@ async def test_the_log_of_a_release_has_each_fact_once_and_says_who_let_it_go_on
     assert Counter(d["event"]["action"] for d in scheduled) == {"scheduled": PODS}
     assert {d["triton"]["application"] for d in found} == {"shop"}
 
-    await _the_commands_tell_it(sandbox)
+    await _the_commands_show_it(sandbox)
 
 
 async def _release(sandbox: Sandbox, releases: Releases) -> None:
@@ -88,11 +88,11 @@ async def _release(sandbox: Sandbox, releases: Releases) -> None:
             await releases.until_status(NAME, "waits", lambda s: s["reason"] == "WaitingForNext")
             before = await releases.status(NAME)
             await paas.ask(INSTANCE, press(f"{NAME}-{who}", "next", INSTANCE, requestedBy=who))
-            await _goes_on(releases, before)
+            await _continues(releases, before)
     await releases.finished(NAME, "Success")
 
 
-async def _goes_on(releases: Releases, before: Json) -> None:
+async def _continues(releases: Releases, before: Json) -> None:
     def newer(status: Json) -> bool:
         return bool(status["version"] > before["version"])
 
@@ -105,11 +105,11 @@ async def _complete(sandbox: Sandbox) -> list[Json]:
     await until("all is worked on", lambda: all_read(sandbox.kafka_bootstrap, key))
     settings = Settings()
     topics = {settings.topic(name): name for name in TOPICS}
-    told: set[tuple[Stream, str]] = set()
+    published: set[tuple[Stream, str]] = set()
     for record in await read(sandbox.kafka_bootstrap, key, TOPICS):
         message = ADAPTERS[topics[record.topic]].validate_json(record.value)
-        told |= {(document.stream, document.id) for document in documents(message, record.offset)}
-    wanted = Counter(f"triton.{stream}" for stream, _ in told)
+        published |= {(document.stream, document.id) for document in documents(message, record.offset)}
+    wanted = Counter(f"triton.{stream}" for stream, _ in published)
     store = open_store(Settings(event_store=sandbox.event_store))
     found: list[Json] = []
 
@@ -146,7 +146,7 @@ def _every_pods_story(found: list[Json]) -> None:
     assert sorted(batches) == [1, 2, 3]
 
 
-async def _the_commands_tell_it(sandbox: Sandbox) -> None:
+async def _the_commands_show_it(sandbox: Sandbox) -> None:
     where = ("-n", NAMESPACE)
     story = (await printed("log", NAME, *where, environment=sandbox.environment)).splitlines()
     assert story[0].startswith(f"{NAME}: create of {NAMESPACE}/{INSTANCE} (shop, app 7, group 8)")

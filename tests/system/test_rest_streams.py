@@ -74,10 +74,10 @@ async def test_a_story_is_told_from_its_beginning_and_goes_on_where_a_reader_lef
 
     # live from here on: one who goes on, and one who begins anew
     going_on = asyncio.create_task(story(rest, "web-1", begun[-1].id))
-    anew = asyncio.create_task(story(rest, "web-1"))
+    from_start = asyncio.create_task(story(rest, "web-1"))
     await asyncio.sleep(0)
     assert (await rest.post(f"{FLOWS}/web-1/promote")).status_code == 200
-    rest_of_it, all_of_it = await going_on, await anew
+    rest_of_it, all_of_it = await going_on, await from_start
     assert begun + rest_of_it == all_of_it
     assert all_of_it[-1].reason == "Success"
     assert [event.id for event in all_of_it] == sorted({event.id for event in all_of_it})
@@ -97,8 +97,8 @@ async def test_a_story_is_told_from_its_beginning_and_goes_on_where_a_reader_lef
 async def test_a_watch_shows_a_release_to_its_end(releases: Releases, rest: httpx.AsyncClient) -> None:
     await releases.apply(deployflow("shop-1", "shop", action="create", replicas=2))
     async with asyncio.timeout(SECONDS):
-        told = (await rest.get(f"{FLOWS}/shop-1/watch")).text
-    states = [line.removeprefix("data: ") for line in told.splitlines() if '"apiVersion"' in line]
+        received = (await rest.get(f"{FLOWS}/shop-1/watch")).text
+    states = [line.removeprefix("data: ") for line in received.splitlines() if '"apiVersion"' in line]
     phases = [json.loads(state)["status"]["phase"] for state in states]
     assert phases[-1] == "Success"
     assert "Success" not in phases[:-1]

@@ -35,7 +35,7 @@ async def whole(releases: Releases, instance: str, history: History, *, endpoint
     cloneset = await releases.cloneset(instance)
     assert not cloneset["spec"]["updateStrategy"].get("paused")
     assert "apps.triton.io/hold" not in cloneset["metadata"]["annotations"]
-    told = Counter(
+    logged = Counter(
         (event["triton"].get("batch", 0), event["event"]["reason"])
         for event in await releases.events(name)
         if event["event"]["reason"]
@@ -44,5 +44,5 @@ async def whole(releases: Releases, instance: str, history: History, *, endpoint
     expected = {
         (n, r) for n in (1, 2, 3) for r in ("BatchStarted", "BatchSmoked", "BatchBaked", "BatchFinished")
     }
-    assert set(told) == expected | {(0, "Success")}, "the log lacks or doubles something"
-    assert set(told.values()) == {1}, told
+    assert set(logged) == expected | {(0, "Success")}, "the log lacks or doubles something"
+    assert set(logged.values()) == {1}, logged

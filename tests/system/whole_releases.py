@@ -174,7 +174,7 @@ class Scene:
             # without a stage to wait at: paused while its containers start
             await self.hand.shall(Do.WAIT)
             await self.begin()
-            await self.releases.until_status(RUN, "its pod is told", _told)
+            await self.releases.until_status(RUN, "its pod is told", _has_reported_pods)
             await self.steer(paused=True)
             await self.releases.until_status(RUN, "paused", lambda s: s.get("reason") == "Paused")
             await self.hand.shall(Do.START)
@@ -266,7 +266,7 @@ async def stands(releases: Releases, number: int, *, image: str = "") -> None:
     await until(f"{number} pods {image} are all that there is, and serve", stand)
 
 
-def _told(status: Json) -> bool:
+def _has_reported_pods(status: Json) -> bool:
     return any(condition["pods"] for condition in status.get("conditions") or [])
 
 

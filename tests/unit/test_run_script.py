@@ -64,7 +64,7 @@ class Machine:
         does = f'echo "$@" >>{self.folder}/apt; case "$*" in *install*) {touch if installs else "exit 100"};; esac'
         self.has("apt-get", does)
 
-    def asked_of_apt(self) -> list[str]:
+    def apt_calls(self) -> list[str]:
         return (self.folder / "apt").read_text().splitlines()
 
     def run(self, *arguments: str) -> tuple[int, list[str]]:
@@ -117,7 +117,7 @@ def test_root_and_who_has_sudo_get_the_packages_installed(machine: Machine, user
     code, lines = machine.run()
     assert lines == [f"== installing {PACKAGES} by apt-get (a minute or two)", ".venv would be made"]
     assert code == 1
-    update, install = machine.asked_of_apt()
+    update, install = machine.apt_calls()
     assert update == "-qq update"
     assert install == f"-qq install --yes --no-install-recommends {PACKAGES}"
 

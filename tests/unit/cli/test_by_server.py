@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
         self.status = 200
         self.body: Any = {"items": [], "continue": None}
         self.kind = "application/json"
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
 
     @property
     def address(self) -> str:
@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, Server)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        server.asked.append((self.command, self.path, dict(self.headers)))
+        server.requests.append((self.command, self.path, dict(self.headers)))
         body = server.body if isinstance(server.body, bytes) else json.dumps(server.body).encode()
         self.send_response(server.status)
         self.send_header("Content-Type", server.kind)
@@ -74,7 +74,7 @@ def test_the_server_is_asked_in_the_name_of_the_token(
     monkeypatch.setenv("TRITON_TOKEN_FILE", str(token))
     monkeypatch.setenv("TRITON_SERVER", f"http://{server.address}")
     assert triton("get", "-n", "shop").err.startswith("no releases in this namespace")
-    ((method, path, headers),) = server.asked
+    ((method, path, headers),) = server.requests
     assert (method, path.partition("?")[0]) == ("GET", "/api/v2/namespaces/shop/deployflows")
     assert headers["Authorization"] == "Bearer secret"
 
@@ -86,7 +86,7 @@ def test_a_kubeconfig_that_is_named_goes_before_the_environment(
     assert "kubeconfig nowhere does not exist" in triton("get", "--kubeconfig", "nowhere").err
     both = triton("get", "--kubeconfig", "nowhere", "--server", "http://127.0.0.1")
     assert (both.code, both.err) == (2, "error: --server and --kubeconfig: use only one of them\n")
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_token_file_that_is_not_there_is_named(
 ) -> None:
     monkeypatch.setenv("TRITON_TOKEN_FILE", "nowhere")
     result = triton("get", "--server", f"http://{server.address}")
-    assert (result.code, result.err.count("\n"), server.asked) == (2, 1, [])
+    assert (result.code, result.err.count("\n"), server.requests) == (2, 1, [])
     assert "token file nowhere can't be read" in result.err
 
 
@@ -172,7 +172,7 @@ def test_a_certificate_counts_once_its_issuer_is_named(
     server.socket = tls.wrap_socket(server.socket, server_side=True)
     url = f"https://{server.address}"
     result = triton("get", "--server", url)
-    assert (result.code, result.err.count("\n"), server.asked) == (1, 1, [])
+    assert (result.code, result.err.count("\n"), server.requests) == (1, 1, [])
     assert f"the certificate of {url} is not trusted (self-signed certificate)" in result.err
     assert "--ca-file" in result.err
     assert triton("get", "--server", url, "--ca-file", str(chain)).code == 0
@@ -214,7 +214,7 @@ def test_what_can_not_go_by_a_server_is_said_before_anything_is_sent(
     file = tmp_path / "two.yaml"
     file.write_text(f"{json.dumps(FLOW)}\n---\n{json.dumps(other)}")
     result = triton("apply", "-f", str(file), "--server", f"http://{server.address}")
-    assert (result.code, result.err.count("\n"), server.asked) == (2, 1, [])
+    assert (result.code, result.err.count("\n"), server.requests) == (2, 1, [])
     assert f"{file}, document 2" in result.err
     assert said in result.err
 
@@ -228,7 +228,7 @@ def test_a_release_that_there_is_takes_another_strategy_alone(
     result = triton("apply", "-f", str(file), "--server", f"http://{server.address}")
     assert result.code == 2
     assert "spec.action: web-1 exists already, and this field can't change" in result.err
-    assert [method for method, *_ in server.asked] == ["GET"]
+    assert [method for method, *_ in server.requests] == ["GET"]
 
 
 def test_the_definition_is_not_put_into_another_cluster_than_the_servers(

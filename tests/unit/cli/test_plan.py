@@ -83,7 +83,7 @@ def _pods(*names: str, sick: str = "") -> list[Json]:
     ]
 
 
-def _told(spec: DeployFlowSpec, replicas: int = 4, *pods: Json, **annotations: str) -> list[str]:
+def _plan(spec: DeployFlowSpec, replicas: int = 4, *pods: Json, **annotations: str) -> list[str]:
     marks = {f"apps.triton.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
     cloneset = {"metadata": {"annotations": marks}, "spec": {"replicas": replicas}}
     assumption = assume(spec, cloneset, pods)
@@ -92,7 +92,7 @@ def _told(spec: DeployFlowSpec, replicas: int = 4, *pods: Json, **annotations: s
 
 def test_of_the_named_pods_those_that_do_not_serve_go_first_and_then_the_oldest() -> None:
     pods = _pods("a", "b", "c", "d", sick="c")
-    lines = _told(_action("restart", 4, podsToDelete=["d", "a", "c"], batchSize=2), 4, *pods)
+    lines = _plan(_action("restart", 4, podsToDelete=["d", "a", "c"], batchSize=2), 4, *pods)
     assert lines[0] == "restart of 7-web, 4 replicas: 3 pods in 2 batches, mode auto"
     assert [line.split()[-2:] for line in lines[-2:]] == [["c,", "a"], ["-", "d"]]
 
@@ -123,28 +123,28 @@ def test_of_the_named_pods_those_that_do_not_serve_go_first_and_then_the_oldest(
 def test_each_action_shows_what_comes_and_what_goes(
     spec: DeployFlowSpec, heading: list[str], batches: list[str]
 ) -> None:
-    lines = _told(spec)
+    lines = _plan(spec)
     assert re.split(r"\s{3,}", lines[3]) == heading
     assert [" ".join(line.split()) for line in lines[4 : 4 + len(batches)]] == batches
 
 
 def test_a_delete_says_that_the_cloneset_goes_and_a_stop_what_comes_back() -> None:
-    assert _told(_action("delete", 4))[-1] == "then the CloneSet 7-web is removed"
-    assert _told(_action("delete", 4), 0)[-2:] == [
+    assert _plan(_action("delete", 4))[-1] == "then the CloneSet 7-web is removed"
+    assert _plan(_action("delete", 4), 0)[-2:] == [
         "starts from: CloneSet 7-web: 0 replicas",
         "then the CloneSet 7-web is removed",
     ]
-    assert _told(_action("stop", 4))[-1] == "`triton start` brings 4 back"
+    assert _plan(_action("stop", 4))[-1] == "`triton start` brings 4 back"
 
 
 def test_a_start_goes_back_to_what_was_stopped() -> None:
-    lines = _told(_action("start", 1), 0, stopped_replicas="6")
+    lines = _plan(_action("start", 1), 0, stopped_replicas="6")
     assert lines[0] == "start of 7-web to 6 replicas: 6 pods in 1 batch, mode auto"
     assert lines[1] == "starts from: CloneSet 7-web: 0 replicas, 6 before it was stopped"
 
 
 def test_a_pod_that_is_not_there_is_warned_of() -> None:
-    lines = _told(_action("scale_in", 3, podsToDelete=["z"]), 4, *_pods("a", "b", "c", "d"))
+    lines = _plan(_action("scale_in", 3, podsToDelete=["z"]), 4, *_pods("a", "b", "c", "d"))
     assert lines[-1].startswith("warning: podsToDelete: 7-web has no pod z: the release would fail")
 
 

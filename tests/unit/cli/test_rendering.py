@@ -157,10 +157,10 @@ def test_a_plain_screen_says_nothing_twice(flow: Json) -> None:
     lines: list[str] = []
     screen = PlainScreen(lines.append)
     screen.show(rendering.progress(flow))
-    told = len(lines)
+    count = len(lines)
     screen.show(rendering.progress(flow))
-    assert told > 0
-    assert len(lines) == told
+    assert count > 0
+    assert len(lines) == count
 
 
 def _drawn(flow: Json) -> str:

@@ -32,10 +32,10 @@ class Server:
 
     def __init__(self) -> None:
         self.answers: list[httpx.Response | Exception] = []
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -106,8 +106,8 @@ def test_a_release_is_typed_and_keeps_what_a_newer_server_says(both: Both, serve
     assert (flow.name, flow.instance, flow.etag) == ("web-2", "web", '"7"')
     assert (flow.status.phase, flow.spec.action) == ("Pending", "restart")
     assert flow.resource["status"]["newInTheNextVersion"] is True
-    (asked,) = server.asked
-    assert (asked.method, str(asked.url)) == ("GET", f"{URL}/api/v2/namespaces/shop/deployflows/web-2")
+    (sent,) = server.requests
+    assert (sent.method, str(sent.url)) == ("GET", f"{URL}/api/v2/namespaces/shop/deployflows/web-2")
 
 
 def test_what_is_asked_says_who_asks_and_what_it_must_still_be(both: Both, server: Server) -> None:
@@ -118,12 +118,12 @@ def test_what_is_asked_says_who_asks_and_what_it_must_still_be(both: Both, serve
         ),
         token="secret",
     )
-    (asked,) = server.asked
-    assert asked.url.raw_path == b"/api/v2/namespaces/a/deployflows/web%2F2/cancel"
-    assert asked.headers["Authorization"] == "Bearer secret"
-    assert asked.headers["If-Match"] == '"7"'
-    assert asked.headers["Idempotency-Key"] == "42"
-    assert dict(asked.headers.raw)[b"X-Requested-By"] == "jörg".encode()
+    (sent,) = server.requests
+    assert sent.url.raw_path == b"/api/v2/namespaces/a/deployflows/web%2F2/cancel"
+    assert sent.headers["Authorization"] == "Bearer secret"
+    assert sent.headers["If-Match"] == '"7"'
+    assert sent.headers["Idempotency-Key"] == "42"
+    assert dict(sent.headers.raw)[b"X-Requested-By"] == "jörg".encode()
 
 
 def test_a_token_in_a_file_is_read_anew(both: Both, server: Server, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_token_in_a_file_is_read_anew(both: Both, server: Server, tmp_path: Pa
 
     both._server = exchanged  # type: ignore[assignment]
     both(lambda client: client.deployflow("web-2"), token_file=file)
-    assert [asked.headers["Authorization"] for asked in server.asked] == ["Bearer first", "Bearer second"]
+    assert [sent.headers["Authorization"] for sent in server.requests] == ["Bearer first", "Bearer second"]
 
 
 def test_a_change_is_asked_for_again_as_the_same_one(both: Both, server: Server) -> None:
@@ -149,12 +149,12 @@ def test_a_change_is_asked_for_again_as_the_same_one(both: Both, server: Server)
         ok(),
     )
     both(lambda client: client.pause("web-2"))
-    keys = {asked.headers["Idempotency-Key"] for asked in server.asked}
-    assert (len(server.asked), len(keys)) == (4, 1)
+    keys = {sent.headers["Idempotency-Key"] for sent in server.requests}
+    assert (len(server.requests), len(keys)) == (4, 1)
     assert both.slept == [3, 0.4, 0.8]
     server.says(ok())
     both(lambda client: client.pause("web-2"))
-    assert server.asked[-1].headers["Idempotency-Key"] not in keys
+    assert server.requests[-1].headers["Idempotency-Key"] not in keys
 
 
 @pytest.mark.parametrize(
@@ -245,13 +245,13 @@ def test_events_go_on_behind_the_last_one_however_often_it_breaks(both: Both, se
         Event("4", {"n": 1}),
         Event("6", {"n": "a\u2028b"}),
     ]
-    assert [asked.headers.get("Last-Event-ID") for asked in server.asked] == [None, "4", "4", "4", "6"]
+    assert [sent.headers.get("Last-Event-ID") for sent in server.requests] == [None, "4", "4", "4", "6"]
 
 
 def test_events_can_be_resumed_by_another_program(both: Both, server: Server) -> None:
     server.says(stream(END))
     assert both(lambda client: client.events("web-2", after="41")) == []
-    assert server.asked[0].headers["Last-Event-ID"] == "41"
+    assert server.requests[0].headers["Last-Event-ID"] == "41"
 
 
 def test_a_watch_that_breaks_shows_each_state_once(both: Both, server: Server) -> None:

@@ -92,8 +92,8 @@ def test_the_outcome_of_a_release_event(phase: FlowPhase, batch_phase: BatchPhas
 
 
 def test_what_somebody_asked_for_is_no_failure_though_the_batch_has_failed() -> None:
-    asked = flow_event(batch_phase=BatchPhase.SMOKE_FAILED, command="cancel", reason="CancelRequested")
-    event = only(asked).source["event"]
+    requested = flow_event(batch_phase=BatchPhase.SMOKE_FAILED, command="cancel", reason="CancelRequested")
+    event = only(requested).source["event"]
     assert (event["outcome"], event["type"]) == ("unknown", ["change"])
 
 

@@ -329,9 +329,9 @@ async def test_search_asks_for_exactly_what_was_wanted_and_gives_the_order_of_ti
         [Stream.POD], namespace="shop", instance="web", deployflow="web-1", uid="u", since=since, until=since
     )
     assert [item["message"] for item in await elastic.search(query)] == ["event 1", "event 2", "event 3"]
-    (asked,) = fake.searches
-    assert asked["indices"] == ["logs-triton.pod-team_a"]
-    assert asked["query"]["bool"]["filter"] == [
+    (search,) = fake.searches
+    assert search["indices"] == ["logs-triton.pod-team_a"]
+    assert search["query"]["bool"]["filter"] == [
         {"term": {"kubernetes.namespace": "shop"}},
         {"term": {"triton.instance": "web"}},
         {"term": {"triton.deployflow": "web-1"}},

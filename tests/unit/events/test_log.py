@@ -100,14 +100,14 @@ def documents_of(*messages: Message) -> list[Document]:
     return [document for number, message in enumerate(messages) for document in documents(message, number)]
 
 
-def told(*messages: Message) -> list[str]:
+def log_lines(*messages: Message) -> list[str]:
     story = LogText(UTC)
     lines = [line.text for document in documents_of(*messages) for line in story.add(document.source)]
     return lines + [line.text for line in story.end()]
 
 
 def test_a_release_is_told_line_by_line_with_the_seconds_since_its_start() -> None:
-    assert told(
+    assert log_lines(
         *release(),
         finished(),
         pods_seen(gone=[PodGone(uid="uid-web-x7k2p", name="web-x7k2p")], at=START + 60_500),
@@ -138,7 +138,7 @@ def test_documents_of_an_older_version_are_told_too() -> None:
 
 
 def test_a_release_that_goes_on_says_so_at_the_end() -> None:
-    assert told(*release())[-1].startswith(
+    assert log_lines(*release())[-1].startswith(
         "web-kvn6b: BatchFinished, not finished after 3.5 s; 1 of 2 batches finished"
     )
 
@@ -153,14 +153,14 @@ def test_a_failure_names_its_reason_and_counts_its_pods() -> None:
         reason="CrashLoopBackOff",
         message="1 pod failed",
     )
-    lines = told(flow_event(1), pods_seen(crashed), failed)
+    lines = log_lines(flow_event(1), pods_seen(crashed), failed)
     assert lines[2].endswith("pod web-x7k2p failed: CrashLoopBackOff: exit code 1 (0.9 s after its creation)")
     assert lines[3].endswith("CrashLoopBackOff: 1 pod failed")
     assert lines[-1].endswith("1 pod failed")
 
 
 def test_the_next_release_of_an_instance_begins_after_the_summary_of_the_last() -> None:
-    lines = told(flow_event(1), finished(), flow_event(60, flow=NEWER, at=START + 90_000, id="flow-2:1"))
+    lines = log_lines(flow_event(1), finished(), flow_event(60, flow=NEWER, at=START + 90_000, id="flow-2:1"))
     assert [line.split(":")[0] for line in lines if line.startswith("web-")] == [
         "web-kvn6b",
         "web-kvn6b",
@@ -223,8 +223,8 @@ def test_pods_of_other_times_and_of_other_releases_do_not_belong_to_the_story(
         some_pod("web-later", START + 70_000),
         some_pod("web-next", START + 60_100, NEWER),
     ]
-    mine = [some_pod("web-mine", START + 65_000, pod().flow), some_pod("web-nobodys", START + 3_000)]
-    stored(settings, *others, *release(), finished(), *mine)
+    wanted = [some_pod("web-mine", START + 65_000, pod().flow), some_pod("web-nobodys", START + 3_000)]
+    stored(settings, *others, *release(), finished(), *wanted)
     story = run("web-kvn6b", "-n", "shop").output
     assert [name for name in ("early", "later", "next") if f"web-{name}" in story] == []
     assert [name for name in ("mine", "nobodys") if f"web-{name}" in story] == ["mine", "nobodys"]
@@ -251,7 +251,7 @@ def test_a_cloneset_that_somebody_else_changed_is_told(settings: Settings, run: 
 
 def test_who_let_a_pod_into_traffic_stands_with_it() -> None:
     let = pod(transitions=[came("pulled-in")])
-    assert told(flow_event(1), pods_seen(let))[2].endswith(
+    assert log_lines(flow_event(1), pods_seen(let))[2].endswith(
         "pod web-x7k2p is pulled in (batch 1, approved by deployer)"
     )
 
@@ -264,7 +264,7 @@ def test_who_let_a_pod_into_traffic_stands_with_it() -> None:
         (["--pod", "web-other"], "canary 1 of 2 is Smoked", "pod web-x7k2p"),
         (["--batch", "2"], "batch 2 began", "canary 1 of 2"),
     ],
-    ids=lambda given: given[0] if isinstance(given, list) else None,
+    ids=lambda case: case[0] if isinstance(case, list) else None,
 )
 def test_only_what_was_asked_for_is_shown(
     settings: Settings, run: Any, option: list[str], shown: str, not_shown: str

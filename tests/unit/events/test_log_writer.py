@@ -116,18 +116,18 @@ async def test_while_the_store_is_away_nothing_is_put_aside_and_afterwards_every
 ) -> None:
     picky = Picky(store)
     picky.away = True
-    told: list[str] = []
+    reported: list[str] = []
     ago = int(time.time() * 1000) - 60_000
     batch = [one._replace(timestamp_ms=ago) for one in (record(flow_event(1)), broken(b"{"))]
-    writing = asyncio.create_task(LogWriter(picky, letters.put, told.append).write(batch))
-    await until(lambda: _is(len(told) >= 3))
+    writing = asyncio.create_task(LogWriter(picky, letters.put, reported.append).write(batch))
+    await until(lambda: _is(len(reported) >= 3))
     assert letters == []
-    assert set(told) == {"the store is away"}
+    assert set(reported) == {"the store is away"}
     assert metric("triton_events_waiting_documents") == 1
     assert 60 <= metric("triton_events_oldest_waiting_seconds") < 90
     picky.away = False
     await writing
-    assert told[-1] == ""
+    assert reported[-1] == ""
     assert len(letters) == 1
     assert await ids(store) == ["flow-1:1"]
     assert metric("triton_events_waiting_documents") == 0

@@ -47,8 +47,8 @@ def events_service(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 
 async def publish(producer: AIOKafkaProducer, *messages: Message) -> None:
     for message in messages:
-        told = record(message)
-        await producer.send_and_wait(f"triton.{told.topic}", told.value, key=told.key.encode())
+        published = record(message)
+        await producer.send_and_wait(f"triton.{published.topic}", published.value, key=published.key.encode())
 
 
 async def ids(store: EventStore) -> list[str]:

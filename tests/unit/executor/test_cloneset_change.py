@@ -527,12 +527,12 @@ def test_a_create_makes_a_complete_cloneset() -> None:
 
 def test_a_create_takes_the_owners_selector_volumes_labels_and_gate_wish() -> None:
     claims = [{"metadata": {"name": "data"}, "spec": {}}]
-    given = application(
+    extras = application(
         selector={"matchLabels": {"app": "1"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]},
         volumeClaimTemplates=claims,
         applicationLabel={"team": "blue"},
     )
-    body = created(application=given, no_pull_in=True)
+    body = created(application=extras, no_pull_in=True)
     assert body["spec"]["selector"] == {
         "matchLabels": {"app": "1"},
         "matchExpressions": [{"key": "x", "operator": "Exists"}],

@@ -44,16 +44,16 @@ def lifecycles(found: Json) -> list[Json | None]:
 
 
 def test_without_annotation_and_setting_a_template_stays_as_it_is() -> None:
-    given = template(container("main", 80))
-    assert graceful(given, by_setting=False) is given
+    original = template(container("main", 80))
+    assert graceful(original, by_setting=False) is original
 
 
 @pytest.mark.parametrize("by_setting", [False, True])
 def test_true_asks_each_container_that_has_a_port_at_its_first(by_setting: bool) -> None:
-    given = template(
+    original = template(
         container("main", 8080, 9090), container("side"), container("proxy", 15), graceful_shutdown="true"
     )
-    assert lifecycles(graceful(given, by_setting=by_setting)) == [hook(8080), None, hook(15)]
+    assert lifecycles(graceful(original, by_setting=by_setting)) == [hook(8080), None, hook(15)]
 
 
 def test_a_port_asks_the_container_that_has_it_and_else_the_first() -> None:
@@ -79,18 +79,18 @@ def test_the_setting_asks_where_the_template_says_nothing() -> None:
 def test_a_hook_that_is_there_is_left_alone_and_so_is_what_stands_beside_it() -> None:
     theirs = {"preStop": {"exec": {"command": ["sleep", "5"]}}}
     start = {"postStart": {"exec": {"command": ["true"]}}}
-    given = template(
+    original = template(
         container("main", 80, lifecycle=theirs),
         container("side", 81, lifecycle=start),
         graceful_shutdown="true",
     )
-    assert lifecycles(graceful(given, by_setting=True)) == [theirs, {**start, **hook(81)}]
+    assert lifecycles(graceful(original, by_setting=True)) == [theirs, {**start, **hook(81)}]
 
 
 def test_init_containers_and_ports_that_are_no_tcp_get_none() -> None:
-    given = template({"name": "dns", "ports": [{"containerPort": 53, "protocol": "UDP"}]})
-    given["spec"]["initContainers"] = [container("init", 80)]
-    assert graceful(given, by_setting=True) is given
+    original = template({"name": "dns", "ports": [{"containerPort": 53, "protocol": "UDP"}]})
+    original["spec"]["initContainers"] = [container("init", 80)]
+    assert graceful(original, by_setting=True) is original
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_port_has_to_be_known(annotations: Json, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "original",
     [
         "nothing",
         {"spec": []},
@@ -141,23 +141,23 @@ def test_a_port_has_to_be_known(annotations: Json, text: str) -> None:
         {"spec": {"containers": [container("main", 80, lifecycle="x")]}},
     ],
 )
-def test_what_is_no_template_is_left_to_those_who_refuse_it(given: Any) -> None:
-    assert graceful(given, by_setting=True) == given
+def test_what_is_no_template_is_left_to_those_who_refuse_it(original: Any) -> None:
+    assert graceful(original, by_setting=True) == original
 
 
 def test_where_connections_are_told_of() -> None:
     assert drain_of({}, [80]) is None
     assert drain_of({DRAIN_PATH: "/connections"}, [80, 81]) == Drain("/connections", 80, 300)
-    given = {DRAIN_PATH: "/left?kind=ws", DRAIN_PORT: "9000", DRAIN_MAX_SECONDS: "60"}
-    assert drain_of(given, []) == Drain("/left?kind=ws", 9000, 60)
+    original = {DRAIN_PATH: "/left?kind=ws", DRAIN_PORT: "9000", DRAIN_MAX_SECONDS: "60"}
+    assert drain_of(original, []) == Drain("/left?kind=ws", 9000, 60)
 
 
 # --- a template that is there already ---
 
 
-def surge(batch: int, given: Json) -> m.Surge:
+def surge(batch: int, original: Json) -> m.Surge:
     hold = m.Hold(flow=FLOW.uid, batch=batch, surge=1, updated=0, others=1)
-    return m.Surge(**HEAD, replicas=2, partition=1, hold=hold, application={"template": given})
+    return m.Surge(**HEAD, replicas=2, partition=1, hold=hold, application={"template": original})
 
 
 def live(written: Json, hold: m.Hold | None = None) -> CloneSet:
@@ -173,21 +173,21 @@ def hooked(command: m.ExecutorCommand, there: CloneSet | None, *, by_setting: bo
 
 @pytest.mark.parametrize("then", [False, True])
 def test_a_setting_that_changes_in_the_middle_of_a_release_makes_no_other_template(then: bool) -> None:
-    given = template(container("main", 80))
-    written = graceful(given, by_setting=then)
-    assert hooked(surge(1, given), live(template()), by_setting=then) == then
-    assert hooked(surge(2, given), live(written), by_setting=not then) == then
-    held = live(written, surge(1, given).hold)
-    assert hooked(surge(1, given), held, by_setting=not then) == then
-    look = m.Observe(**HEAD, application={"template": given})
-    assert hooked(look, held, by_setting=not then) == then
+    original = template(container("main", 80))
+    written = graceful(original, by_setting=then)
+    assert hooked(surge(1, original), live(template()), by_setting=then) == then
+    assert hooked(surge(2, original), live(written), by_setting=not then) == then
+    held = live(written, surge(1, original).hold)
+    assert hooked(surge(1, original), held, by_setting=not then) == then
+    observe = m.Observe(**HEAD, application={"template": original})
+    assert hooked(observe, held, by_setting=not then) == then
     # the next release has the setting as it is now
-    assert hooked(look, live(written), by_setting=not then) != then
+    assert hooked(observe, live(written), by_setting=not then) != then
 
 
 def test_an_owner_who_writes_our_hook_for_one_container_gets_it_for_no_other() -> None:
-    given = template(container("main", 80, lifecycle=hook(80)), container("side", 81))
-    found: Any = with_hooks(surge(2, given), live(given), by_setting=True)
+    original = template(container("main", 80, lifecycle=hook(80)), container("side", 81))
+    found: Any = with_hooks(surge(2, original), live(original), by_setting=True)
     assert lifecycles(found.application["template"]) == [hook(80), None]
 
 

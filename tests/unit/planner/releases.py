@@ -68,7 +68,7 @@ def press_next(world: World, name: str = NEW) -> str:
 
 def last(world: World, kind: type[m.Command]) -> Any:
     """The last command of a kind."""
-    return next(command for command in reversed(world.given) if isinstance(command, kind))
+    return next(command for command in reversed(world.commands) if isinstance(command, kind))
 
 
 def reason(world: World, name: str = NEW) -> str:

@@ -27,13 +27,13 @@ from tests.unit.parts import KEY, Trouble, gated, record, refusal, until, until_
 from tests.unit.readiness.samples import AT, UP, pod
 
 NOW = datetime.fromtimestamp(AT / 1000, UTC)
-TELLS = {DRAIN_PATH: "/connections"}
+REPORTS_CONNECTIONS = {DRAIN_PATH: "/connections"}
 RUNS = {"containerStatuses": [{"name": "main", "state": {"running": {}}}]}
 
 
 def reporting(gate: str = "open", **annotations: str) -> Pod:
     """A pod that runs and reports its connections."""
-    return pod(status={**UP, **RUNS}, gate=gate, annotations={**TELLS, **annotations})
+    return pod(status={**UP, **RUNS}, gate=gate, annotations={**REPORTS_CONNECTIONS, **annotations})
 
 
 def closed(one: Pod, drain_after: int = 0) -> Pod:
@@ -62,8 +62,8 @@ def test_a_pod_drains_from_the_closing_of_its_gate_on() -> None:
     [
         pod(status=UP, gate="open"),
         closed(pod(status=UP, gate="open")),
-        pod(status=UP, gate="closed", annotations=TELLS),
-        pod(status=UP, gate=None, annotations=TELLS),
+        pod(status=UP, gate="closed", annotations=REPORTS_CONNECTIONS),
+        pod(status=UP, gate=None, annotations=REPORTS_CONNECTIONS),
         closed(reporting(**{DRAIN_PORT: "http"})),
     ],
     ids=[
@@ -104,7 +104,10 @@ def test_it_is_polled_after_the_pull_out_wait_which_is_not_part_of_the_maximum()
 )
 def test_a_pod_of_which_nothing_runs_has_no_connections(state: Json) -> None:
     status = {**UP, "containerStatuses": [{"name": "main", "state": state}]}
-    assert when(closed(pod(status=status, gate="open", annotations=TELLS)), 0) == DrainStep.NO_CONNECTIONS
+    assert (
+        when(closed(pod(status=status, gate="open", annotations=REPORTS_CONNECTIONS)), 0)
+        == DrainStep.NO_CONNECTIONS
+    )
 
 
 def test_what_was_said_of_an_earlier_time_out_of_traffic_does_not_count() -> None:
@@ -154,12 +157,12 @@ async def application() -> AsyncIterator[Application]:
 
 class Readiness:
     def __init__(self, client: Client) -> None:
-        self.mine = True
+        self.owned = True
         self.pods = Reflector(client, PODS, Pod, self._changed, namespaces=["default"])
         self.drains = DrainPoller(client, self.pods, self._owns)
 
     def _owns(self, key: Key) -> bool:
-        return self.mine and key == KEY
+        return self.owned and key == KEY
 
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
         self.drains.changed(old, new)
@@ -280,14 +283,14 @@ async def test_a_write_that_fails_is_tried_again(
 async def test_the_replica_that_has_the_instance_goes_on(
     readiness: Readiness, api: Client, application: Application
 ) -> None:
-    readiness.mine = False
+    readiness.owned = False
     await out(api, "one", application.port)
     await until(lambda: any(is_draining(one) for one in readiness.pods.items.values()))
     assert not readiness.drains._draining
-    readiness.mine = True
+    readiness.owned = True
     readiness.drains.check_all()
     await until(lambda: application.polled)
-    readiness.mine = False
+    readiness.owned = False
     await until(lambda: not readiness.drains._draining)
 
 

@@ -228,14 +228,14 @@ async def test_a_pod_of_the_same_name_made_anew_is_not_opened_in_its_place(
     (uid,) = await bare(api, "one")
     await contained(readiness, 1)
 
-    async def make_anew(request: web.Request) -> None:
+    async def make_again(request: web.Request) -> None:
         if request.method == "PATCH":
             trouble.meddle = None
             await api.delete(PODS, "default", "one")
             await until(lambda: uid not in readiness.pods.items)
             await bare(api, "one")
 
-    trouble.meddle = make_anew
+    trouble.meddle = make_again
     await readiness.handle(pull(m.PullIn, 5, uid))
     assert await gates(api) == [""]
 

@@ -189,13 +189,13 @@ class Ward:
     def __init__(self) -> None:
         self.cluster = Cluster()
         self.pods: dict[str, Pod] = {}
-        self.mine = True
+        self.owned = True
         self.republished: list[str] = []
         self.logs: list[ContainerLog] = []
         self.details = TroubleDetails(
             cast("k8s.Client", self.cluster),
             self.pods.get,
-            lambda _: self.mine,
+            lambda _: self.owned,
             lambda p: self.republished.append(p.metadata.name),
             self.logs.append,
             lambda _: FlowRef(name="web-2", uid="flow-2", batch=1),
@@ -326,7 +326,7 @@ async def test_a_pod_that_has_recovered_has_no_details_any_more() -> None:
 async def test_pods_of_other_replicas_are_not_asked_about() -> None:
     ward = Ward()
     ward.put(crashed("mine"))
-    ward.mine = False
+    ward.owned = False
     ward.put(crashed("theirs"))
     await until(lambda: not ward.details._timers)
     await ward.details._checks.drain(5)

@@ -55,9 +55,9 @@ def test_a_login_that_there_is_not_is_told_as_such_alone(monkeypatch: pytest.Mon
     assert "TRITON_API_HOST" not in said
 
 
-@pytest.mark.parametrize("given", ["API_TLS_CERT_FILE", "API_TLS_KEY_FILE"])
-def test_certificate_and_key_go_together(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = refused(monkeypatch, **{given: "/tls/file"})
+@pytest.mark.parametrize("setting", ["API_TLS_CERT_FILE", "API_TLS_KEY_FILE"])
+def test_certificate_and_key_go_together(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refused(monkeypatch, **{setting: "/tls/file"})
     assert said.startswith("TRITON_API_TLS_KEY_FILE: certificate and key go together")
 
 

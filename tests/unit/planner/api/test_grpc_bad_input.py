@@ -28,7 +28,7 @@ METHODS = [
 SOUND = deployflow_pb2.DeployMetaRequest(
     deploy={"namespace": "shop", "name": "web-aaaaa"}
 ).SerializeToString()
-TOLD = {
+EXPECTED = {
     StatusCode.OK,
     StatusCode.INVALID_ARGUMENT,
     StatusCode.NOT_FOUND,
@@ -89,9 +89,9 @@ async def test_nonsense_is_answered_by_every_call(
         cases = [nonsense(dice) for _ in range(60)]
         codes = await asyncio.gather(*(send(channel, method, raw) for raw in cases))
         for raw, code in zip(cases, codes, strict=True):
-            assert code in TOLD, f"{method} {raw!r}"
+            assert code in EXPECTED, f"{method} {raw!r}"
         met |= set(codes)
-    assert met == TOLD
+    assert met == EXPECTED
     assert "Traceback" not in caplog.text
     assert await send(channel, "/deployflow.DeployFlow/Get", SOUND) == StatusCode.OK
 

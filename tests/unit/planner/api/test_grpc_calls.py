@@ -30,7 +30,7 @@ from tests.unit.planner.api.surroundings import Named, World, batch, served
 
 NEVER = "0001-01-01T00:00:00Z"
 WEB: Json = {"namespace": "shop", "name": "web"}
-MINE: Json = {"namespace": "shop", "name": "web-aaaaa"}
+RELEASE: Json = {"namespace": "shop", "name": "web-aaaaa"}
 GONE: Json = {"namespace": "shop", "name": "gone"}
 SUCCESS: Json = {"phase": "Success", "finished": True}
 
@@ -99,7 +99,7 @@ async def test_a_release_with_all_that_is_known_of_it(world: World, api: Any) ->
             ],
         },
     )
-    reply = await api.flows.Get(df.DeployMetaRequest(deploy=MINE))
+    reply = await api.flows.Get(df.DeployMetaRequest(deploy=RELEASE))
     assert shown(reply) == {
         "deploy": {
             "namespace": "shop",
@@ -148,7 +148,7 @@ async def test_a_release_with_all_that_is_known_of_it(world: World, api: Any) ->
 
 async def test_what_is_not_known_of_a_release_is_a_zero_value(world: World, api: Any) -> None:
     world.flow("web-aaaaa", action="restart")
-    deploy = (await api.flows.Get(df.DeployMetaRequest(deploy=MINE))).deploy
+    deploy = (await api.flows.Get(df.DeployMetaRequest(deploy=RELEASE))).deploy
     assert deploy.startedAt.seconds == deploy.finishedAt.seconds == deploy.updatedAt.seconds == -62135596800
     assert (deploy.phase, deploy.mode, deploy.batchSize, deploy.timeoutSeconds) == (
         "Pending",
@@ -167,8 +167,8 @@ async def test_lists_come_in_pages_and_filtered(world: World, api: Any) -> None:
             name, updatedAt=f"2026-01-02T03:{number:02}:00Z", startedAt=f"2026-01-02T03:{number:02}:00Z"
         )
 
-    async def names(**given: Any) -> list[str]:
-        reply = await api.flows.Gets(df.DeploysRequest(filter=given))
+    async def names(**fields: Any) -> list[str]:
+        reply = await api.flows.Gets(df.DeploysRequest(filter=fields))
         return [deploy.name[-2:] for deploy in reply.deploys]
 
     assert await names() == ["11", "10", "09", "08", "07", "06", "05", "04", "03", "02"]
@@ -182,7 +182,7 @@ async def test_lists_come_in_pages_and_filtered(world: World, api: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("fields", "field"),
     [
         ({"start": -1}, "filter.start"),
         ({"pageSize": -1}, "filter.pageSize"),
@@ -192,8 +192,8 @@ async def test_lists_come_in_pages_and_filtered(world: World, api: Any) -> None:
         ({"after": {"nanos": -1}}, "filter.after"),
     ],
 )
-async def test_a_filter_that_means_nothing(api: Any, given: Json, field: str) -> None:
-    code, reason, words = await refused(api.flows.Gets(df.DeploysRequest(filter=given)))
+async def test_a_filter_that_means_nothing(api: Any, fields: Json, field: str) -> None:
+    code, reason, words = await refused(api.flows.Gets(df.DeploysRequest(filter=fields)))
     assert (code, reason) == (StatusCode.INVALID_ARGUMENT, "Invalid")
     assert words.startswith(f"{field}: ")
 
@@ -201,7 +201,7 @@ async def test_a_filter_that_means_nothing(api: Any, given: Json, field: str) ->
 async def test_next_lets_it_go_on_from_its_gate(world: World, api: Any) -> None:
     waiting = {"phase": "BatchStarted", "conditions": [batch(1, "Smoked", canary=True)]}
     world.flow("web-aaaaa", canary=1, status=waiting)
-    reply = await api.flows.Next(df.NextRequest(deploy=MINE), metadata=(("x-requested-by", "operator"),))
+    reply = await api.flows.Next(df.NextRequest(deploy=RELEASE), metadata=(("x-requested-by", "operator"),))
     assert reply.deploy.name == "web-aaaaa"
     assert strategy_of(world) == {"canary": 1, "batches": 1, "stage": "Baking"}
     annotations = world.cluster.objects[DEPLOYFLOWS, "shop", "web-aaaaa"]["metadata"]["annotations"]
@@ -211,32 +211,32 @@ async def test_next_lets_it_go_on_from_its_gate(world: World, api: Any) -> None:
 async def test_one_idempotency_key_is_one_step(world: World, api: Any) -> None:
     world.flow("web-aaaaa", status={"conditions": [batch(1, "Baked")], "finishedBatches": 1})
     for _ in range(2):
-        await api.flows.Next(df.NextRequest(deploy=MINE), metadata=(("idempotency-key", "k"),))
+        await api.flows.Next(df.NextRequest(deploy=RELEASE), metadata=(("idempotency-key", "k"),))
         assert strategy_of(world)["batches"] == 2
         world.says("web-aaaaa", conditions=[batch(2, "Baked")], finishedBatches=2)
 
 
 async def test_continue_lets_it_go_as_far_as_said(world: World, api: Any) -> None:
     world.flow("web-aaaaa", status={"conditions": [batch(1, "Baked")]})
-    await api.flows.Continue(df.ContinueRequest(deploy=MINE, target={"batches": 3, "stage": "Smoked"}))
+    await api.flows.Continue(df.ContinueRequest(deploy=RELEASE, target={"batches": 3, "stage": "Smoked"}))
     assert strategy_of(world) == {"batches": 3, "stage": "Smoked"}
 
 
 async def test_what_can_not_be_done_now_is_a_failed_precondition(world: World, api: Any) -> None:
     world.flow("web-aaaaa", status={"conditions": [batch(1, "Smoking")]})
-    assert (await refused(api.flows.Next(df.NextRequest(deploy=MINE))))[:2] == (
+    assert (await refused(api.flows.Next(df.NextRequest(deploy=RELEASE))))[:2] == (
         StatusCode.FAILED_PRECONDITION,
         "NotWaiting",
     )
-    assert (await refused(api.flows.Delete(df.DeployMetaRequest(deploy=MINE))))[:2] == (
+    assert (await refused(api.flows.Delete(df.DeployMetaRequest(deploy=RELEASE))))[:2] == (
         StatusCode.FAILED_PRECONDITION,
         "InProgress",
     )
     world.says("web-aaaaa", **SUCCESS)
-    about = df.DeployMetaRequest(deploy=MINE)
-    continuing = df.ContinueRequest(deploy=MINE, target={"batches": 2})
+    about = df.DeployMetaRequest(deploy=RELEASE)
+    continuing = df.ContinueRequest(deploy=RELEASE, target={"batches": 2})
     for call in (
-        api.flows.Next(df.NextRequest(deploy=MINE)),
+        api.flows.Next(df.NextRequest(deploy=RELEASE)),
         api.flows.Continue(continuing),
         *(method(about).read() for method in (api.flows.Pause, api.flows.Resume, api.flows.Cancel)),
     ):
@@ -246,19 +246,19 @@ async def test_what_can_not_be_done_now_is_a_failed_precondition(world: World, a
 @pytest.mark.parametrize("target", [{}, {"stage": "Nowhere"}, {"stage": "Smoking"}, {"batches": -1}])
 async def test_continue_needs_a_target_that_there_is(world: World, api: Any, target: Json) -> None:
     world.flow("web-aaaaa")
-    code, _, words = await refused(api.flows.Continue(df.ContinueRequest(deploy=MINE, target=target)))
+    code, _, words = await refused(api.flows.Continue(df.ContinueRequest(deploy=RELEASE, target=target)))
     assert code == StatusCode.INVALID_ARGUMENT
     assert words.startswith("target")
 
 
 async def test_a_release_that_is_over_can_be_deleted_and_is_gone_then(world: World, api: Any) -> None:
     world.flow("web-aaaaa", status=SUCCESS)
-    assert await api.flows.Delete(df.DeployMetaRequest(deploy=MINE)) == df.EmptyReply()
+    assert await api.flows.Delete(df.DeployMetaRequest(deploy=RELEASE)) == df.EmptyReply()
     assert not world.cluster.objects
     # again, before the watch has told it and after
-    assert await api.flows.Delete(df.DeployMetaRequest(deploy=MINE)) == df.EmptyReply()
+    assert await api.flows.Delete(df.DeployMetaRequest(deploy=RELEASE)) == df.EmptyReply()
     world.gone("web-aaaaa")
-    assert await api.flows.Delete(df.DeployMetaRequest(deploy=MINE)) == df.EmptyReply()
+    assert await api.flows.Delete(df.DeployMetaRequest(deploy=RELEASE)) == df.EmptyReply()
 
 
 async def test_what_does_not_exist_is_not_found(api: Any) -> None:
@@ -349,13 +349,17 @@ async def test_a_restart_with_nothing_set_takes_the_defaults(world: World, api: 
     assert running[:2] == (StatusCode.FAILED_PRECONDITION, "InProgress")
 
 
-@pytest.mark.parametrize("given", [{"batchSize": "0"}, {"batchSize": "x"}, {"batches": -1}, {"mode": "fast"}])
-async def test_a_strategy_that_does_not_fit(world: World, api: Any, given: Json) -> None:
+@pytest.mark.parametrize(
+    "fields", [{"batchSize": "0"}, {"batchSize": "x"}, {"batches": -1}, {"mode": "fast"}]
+)
+async def test_a_strategy_that_does_not_fit(world: World, api: Any, fields: Json) -> None:
     world.flow("web-aaaaa", status=SUCCESS)
     world.cloneset()
-    code, _, words = await refused(api.applications.Restart(app.RestartRequest(instance=WEB, strategy=given)))
+    code, _, words = await refused(
+        api.applications.Restart(app.RestartRequest(instance=WEB, strategy=fields))
+    )
     assert code == StatusCode.INVALID_ARGUMENT
-    assert f"nonUpdateStrategy.{next(iter(given))}" in words
+    assert f"nonUpdateStrategy.{next(iter(fields))}" in words
 
 
 async def test_a_rollback_tells_where_it_goes(world: World, api: Any) -> None:
@@ -404,8 +408,8 @@ async def test_a_pod_and_those_that_fit(world: World, api: Any) -> None:
         "creationTimestamp": "2026-01-02T03:04:05Z",
     }
 
-    async def names(**given: Any) -> list[str]:
-        return [each.name for each in (await api.pods.Gets(pod.GetsRequest(filter=given))).pods]
+    async def names(**fields: Any) -> list[str]:
+        return [each.name for each in (await api.pods.Gets(pod.GetsRequest(filter=fields))).pods]
 
     assert await names() == await names(namespace="shop", instanceName="web") == ["web-1", "web-2"]
     assert await names(ip="10.0.0.2") == ["web-2"]
@@ -417,7 +421,7 @@ async def test_a_pod_and_those_that_fit(world: World, api: Any) -> None:
 async def test_who_has_no_token_is_nobody_and_who_has_no_right_is_told_which() -> None:
     world = World(Named(access.GET))
     world.flow("web-aaaaa", status={"conditions": [batch(1, "Baked")], "finishedBatches": 1})
-    about = df.DeployMetaRequest(deploy=MINE)
+    about = df.DeployMetaRequest(deploy=RELEASE)
     async with served(world) as channel:
         api = stubs(channel)
         for call in (
@@ -427,21 +431,21 @@ async def test_who_has_no_token_is_nobody_and_who_has_no_right_is_told_which() -
             assert (await refused(call))[:2] == (StatusCode.UNAUTHENTICATED, "Unauthenticated")
         token = (("authorization", "Bearer secret"),)
         assert (await api.flows.Get(about, metadata=token)).deploy.name == "web-aaaaa"
-        code, _, words = await refused(api.flows.Next(df.NextRequest(deploy=MINE), metadata=token))
+        code, _, words = await refused(api.flows.Next(df.NextRequest(deploy=RELEASE), metadata=token))
         assert (code, words) == (StatusCode.PERMISSION_DENIED, "ada may not create")
-        stream = api.flows.Watch(df.WatchRequest(deploy=MINE), metadata=token)
+        stream = api.flows.Watch(df.WatchRequest(deploy=RELEASE), metadata=token)
         assert (await refused(stream.read()))[0] == StatusCode.PERMISSION_DENIED
         # who asks for the health has no token
         assert (await api.health.Check(health_pb2.HealthCheckRequest())).status == 1
 
 
 async def test_who_asks_too_often_is_told_when_to_come_again(world: World) -> None:
-    asked: list[str] = []
+    callers: list[str] = []
 
     class Limits:
         def take(self, who: str, now: float) -> None:
-            asked.append(who)
-            if len(asked) > 2:
+            callers.append(who)
+            if len(callers) > 2:
                 raise Problem(Kind.TOO_MANY, "TooManyRequests", "later", retry_after=1.5)
 
     async with served(world, limits=Limits()) as channel:
@@ -452,7 +456,7 @@ async def test_who_asks_too_often_is_told_when_to_come_again(world: World) -> No
             await api.flows.Gets(df.DeploysRequest())
     assert error.value.code() == StatusCode.RESOURCE_EXHAUSTED
     assert dict(error.value.trailing_metadata() or ())["retry-after"] == "1.500"
-    assert asked == ["ipv4:127.0.0.1", "operator", "ipv4:127.0.0.1"]
+    assert callers == ["ipv4:127.0.0.1", "operator", "ipv4:127.0.0.1"]
 
 
 async def test_words_of_any_length_and_script_arrive(world: World, api: Any) -> None:
@@ -515,13 +519,13 @@ async def test_a_port_has_one_server(world: World) -> None:
 async def test_a_client_that_knows_nothing_asks_for_what_there_is(world: World) -> None:
     server, port = await start(world.calls, host="127.0.0.1", port=0, body_bytes=1000)
 
-    def asked() -> tuple[list[str], list[str]]:
+    def read() -> tuple[list[str], list[str]]:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            told = ProtoReflectionDescriptorDatabase(channel)
-            file = told.FindFileContainingSymbol("application.Application")
-            return list(told.get_services()), [file.name, *file.dependency]
+            database = ProtoReflectionDescriptorDatabase(channel)
+            file = database.FindFileContainingSymbol("application.Application")
+            return list(database.get_services()), [file.name, *file.dependency]
 
-    services, files = await asyncio.to_thread(asked)
+    services, files = await asyncio.to_thread(read)
     assert {"application.Application", "deployflow.DeployFlow", "pod.Pod"} <= set(services)
     assert files == ["application.proto", "deployflow.proto"]
     await server.stop(0)

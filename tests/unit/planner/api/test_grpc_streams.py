@@ -17,8 +17,8 @@ from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS
 from tests.unit.planner.api.surroundings import World, batch, served
 
-MINE: Json = {"namespace": "shop", "name": "web-aaaaa"}
-ABOUT = df.DeployMetaRequest(deploy=MINE)
+RELEASE: Json = {"namespace": "shop", "name": "web-aaaaa"}
+ABOUT = df.DeployMetaRequest(deploy=RELEASE)
 SUCCESS: Json = {"phase": "Success", "finished": True}
 
 
@@ -98,7 +98,7 @@ async def test_a_watch_ends_at_its_target(
 ) -> None:
     started = {"phase": "BatchStarted", "batches": 3}
     world.flow("web-aaaaa", status={**started, "conditions": [batch(1, "Pending")]}, **strategy)
-    stream = flows.Watch(df.WatchRequest(deploy=MINE, target=target))
+    stream = flows.Watch(df.WatchRequest(deploy=RELEASE, target=target))
     await stream.read()
     for condition in (short_of_it, there):
         world.says("web-aaaaa", conditions=[condition])
@@ -111,7 +111,7 @@ async def test_a_watch_ends_at_its_target(
 async def test_a_watch_to_the_end_ends_there(world: World, flows: Any, target: Json) -> None:
     started = {"phase": "BatchStarted", "batches": 3, "conditions": [batch(3, "Baked")]}
     world.flow("web-aaaaa", status=started, mode="auto")
-    stream = flows.Watch(df.WatchRequest(deploy=MINE, target=target))
+    stream = flows.Watch(df.WatchRequest(deploy=RELEASE, target=target))
     assert await phase(stream) == "BatchStarted"
     world.says("web-aaaaa", phase="BatchFinished")
     assert await phase(stream) == "BatchFinished"
@@ -122,7 +122,7 @@ async def test_a_watch_to_the_end_ends_there(world: World, flows: Any, target: J
 
 async def test_a_watch_ends_when_the_release_is_deleted(world: World, flows: Any) -> None:
     world.flow("web-aaaaa", status={"phase": "Pending"})
-    stream = flows.Watch(df.WatchRequest(deploy=MINE))
+    stream = flows.Watch(df.WatchRequest(deploy=RELEASE))
     assert await phase(stream) == "Pending"
     world.gone("web-aaaaa")
     await ended(world, stream)
@@ -152,13 +152,13 @@ async def test_the_list_comes_first_and_then_each_that_changes(world: World, flo
 async def test_a_watch_to_nowhere(world: World, flows: Any, target: Json) -> None:
     world.flow("web-aaaaa")
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await flows.Watch(df.WatchRequest(deploy=MINE, target=target)).read()
+        await flows.Watch(df.WatchRequest(deploy=RELEASE, target=target)).read()
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_500_idle_streams_on_one_connection_are_in_nobodys_way(world: World, flows: Any) -> None:
     world.flow("web-aaaaa", status={"phase": "Pending"})
-    idle = [flows.Watch(df.WatchRequest(deploy=MINE)) for _ in range(500)]
+    idle = [flows.Watch(df.WatchRequest(deploy=RELEASE)) for _ in range(500)]
     assert set(await asyncio.gather(*map(phase, idle))) == {"Pending"}
     assert len(world.streams) == 500
     assert (await flows.Get(ABOUT)).deploy.phase == "Pending"
@@ -184,16 +184,16 @@ async def test_who_never_reads_holds_up_nobody_and_costs_little(
     large = [batch(1, "Smoking", pods=[{"name": f"{number:01000}"} for number in range(100)])]
     world.flow("web-aaaaa", status={"phase": "Pending", "conditions": large})
     world.flow("web-bbbbb", status={"phase": "Pending"})
-    deaf = flows.Watch(df.WatchRequest(deploy=MINE))
+    deaf = flows.Watch(df.WatchRequest(deploy=RELEASE))
     await eventually(lambda: len(world.streams) == 1)
-    other = flows.Watch(df.WatchRequest(deploy={**MINE, "name": "web-bbbbb"}))
+    other = flows.Watch(df.WatchRequest(deploy={**RELEASE, "name": "web-bbbbb"}))
     assert await phase(other) == "Pending"
     for number in range(300):
         world.says("web-aaaaa", finishedReplicas=number)
         world.says("web-bbbbb", phase=f"Pending{number}")
         assert await phase(other) == f"Pending{number}"
     assert (
-        await flows.Get(df.DeployMetaRequest(deploy={**MINE, "name": "web-bbbbb"}))
+        await flows.Get(df.DeployMetaRequest(deploy={**RELEASE, "name": "web-bbbbb"}))
     ).deploy.finished is False
     assert made < 100, "of 300 changes of 100 kB each so many were sent to who does not read"
     # whenever it reads on, it comes to the last
@@ -208,7 +208,7 @@ async def test_who_never_reads_holds_up_nobody_and_costs_little(
 async def test_who_is_cut_off_while_it_does_not_read_leaves_nothing_behind(world: World, flows: Any) -> None:
     large = [batch(1, "Smoking", pods=[{"name": f"{number:01000}"} for number in range(1000)])]
     world.flow("web-aaaaa", status={"phase": "Pending", "conditions": large})
-    deaf = flows.Watch(df.WatchRequest(deploy=MINE))
+    deaf = flows.Watch(df.WatchRequest(deploy=RELEASE))
     await eventually(lambda: len(world.streams) == 1)
     deaf.cancel()
     await eventually(lambda: not len(world.streams))
@@ -218,7 +218,7 @@ async def test_a_server_that_stops_ends_its_streams(world: World) -> None:
     world.flow("web-aaaaa", status={"phase": "Pending"})
     server, port = await start(world.calls, host="127.0.0.1", port=0, body_bytes=1000)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stream = DeployFlowStub(channel).Watch(df.WatchRequest(deploy=MINE))
+        stream = DeployFlowStub(channel).Watch(df.WatchRequest(deploy=RELEASE))
         assert await phase(stream) == "Pending"
         await server.stop(0)
         with pytest.raises(grpc.aio.AioRpcError) as error:

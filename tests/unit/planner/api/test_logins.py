@@ -41,7 +41,7 @@ class Cluster:
     """Takes the place of the API server: knows one token, and the rights that it is told."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Resource, Json]] = []
+        self.reviews: list[tuple[Resource, Json]] = []
         self.tokens: dict[str, Json] = {TOKEN: JANE}
         self.allowed: set[tuple[str, str, str, str]] = set()
         self.trouble: Exception | None = None
@@ -50,7 +50,7 @@ class Cluster:
 
     async def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
         assert namespace is None
-        self.asked.append((resource, body))
+        self.reviews.append((resource, body))
         await self.go.wait()
         if self.trouble:
             raise self.trouble
@@ -93,7 +93,7 @@ async def refused(call: Any, kind: Kind, reason: str) -> Problem:
 
 async def test_a_token_is_reviewed_and_what_the_cluster_says_of_its_account_is_kept(cluster: Cluster) -> None:
     assert await cluster.login().caller(TOKEN, claimed="admin") == CALLER
-    ((resource, body),) = cluster.asked
+    ((resource, body),) = cluster.reviews
     assert resource.path() == "/apis/authentication.k8s.io/v1/tokenreviews"
     assert body == {
         "apiVersion": "authentication.k8s.io/v1",
@@ -111,7 +111,7 @@ async def test_an_account_without_uid_groups_and_extra(cluster: Cluster) -> None
 async def test_without_a_token_nobody_is_asked(cluster: Cluster, token: str | None) -> None:
     problem = await refused(cluster.login().caller(token, claimed="admin"), Kind.UNAUTHENTICATED, "NoToken")
     assert "kubectl create token" in str(problem)
-    assert cluster.asked == []
+    assert cluster.reviews == []
 
 
 @pytest.mark.parametrize("token", ["another", "\udc80", "ü"])
@@ -122,13 +122,13 @@ async def test_a_token_that_the_cluster_does_not_know(cluster: Cluster, token: s
 
 async def test_a_token_that_is_none_is_not_even_sent(cluster: Cluster) -> None:
     await refused(cluster.login().caller("x" * 20_000), Kind.UNAUTHENTICATED, "BadToken")
-    assert cluster.asked == []
+    assert cluster.reviews == []
 
 
 async def test_the_cluster_is_asked_for_the_right_of_kubectl(cluster: Cluster) -> None:
     cluster.allowed.add(("create", "promote", "shop", "web-df"))
     await cluster.login().allow(CALLER, PROMOTE, "shop", "web-df")
-    ((resource, body),) = cluster.asked
+    ((resource, body),) = cluster.reviews
     assert resource.path() == "/apis/authorization.k8s.io/v1/subjectaccessreviews"
     assert (body["apiVersion"], body["kind"]) == ("authorization.k8s.io/v1", "SubjectAccessReview")
     assert body["spec"] == {
@@ -200,7 +200,7 @@ async def test_an_answer_is_believed_for_a_time_and_then_asked_anew(
     cluster.allowed.add(("get", "", "shop", ""))
     for _ in range(3):
         await login.allow(await login.caller(TOKEN), GET, "shop")
-    assert len(cluster.asked) == 2
+    assert len(cluster.reviews) == 2
     clock(9.9)
     cluster.tokens.clear()
     cluster.allowed.clear()
@@ -217,7 +217,7 @@ async def test_a_refusal_is_believed_for_a_shorter_time(
     for _ in range(3):
         await refused(login.caller("new"), Kind.UNAUTHENTICATED, "BadToken")
         await refused(login.allow(CALLER, GET, "shop"), Kind.FORBIDDEN, "Forbidden")
-    assert len(cluster.asked) == 2
+    assert len(cluster.reviews) == 2
     cluster.tokens["new"] = JANE
     cluster.allowed.add(("get", "", "shop", ""))
     clock(2.1)
@@ -229,7 +229,7 @@ async def test_with_no_seconds_it_is_asked_each_time(cluster: Cluster) -> None:
     login = cluster.login(seconds=0)
     for _ in range(3):
         await login.caller(TOKEN)
-    assert len(cluster.asked) == 3
+    assert len(cluster.reviews) == 3
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ async def test_the_answer_to_one_question_is_none_to_another(cluster: Cluster, o
         await login.allow(*other)
     except Problem as problem:
         assert problem.kind is Kind.FORBIDDEN
-    assert len(cluster.asked) == 2
+    assert len(cluster.reviews) == 2
 
 
 async def test_many_who_ask_the_same_at_once_are_one_question(cluster: Cluster) -> None:
@@ -272,7 +272,7 @@ async def test_many_who_ask_the_same_at_once_are_one_question(cluster: Cluster) 
     cluster.go.set()
     assert await asyncio.gather(*callers[1:]) == [CALLER] * 49
     await asyncio.gather(*rights[1:])
-    assert len(cluster.asked) == 2
+    assert len(cluster.reviews) == 2
 
 
 LACKING = (
@@ -330,7 +330,7 @@ async def test_a_flood_of_tokens_is_bounded_in_questions_and_in_memory(
     flood = [asyncio.create_task(login.caller(f"t{number}")) for number in range(100)]
     for _ in range(5):
         await asyncio.sleep(0)
-    assert len(cluster.asked) == 10
+    assert len(cluster.reviews) == 10
     cluster.go.set()
     problems = await asyncio.gather(*flood, return_exceptions=True)
     kinds = [problem.kind for problem in problems if isinstance(problem, Problem)]

@@ -63,17 +63,17 @@ def _world(path: str) -> tuple[World, str]:
 
 
 def _checked(operation: Any, answer: httpx.Response) -> None:
-    told = operation["responses"][str(answer.status_code)]
-    assert set(told.get("headers", {})) - {"Retry-After"} <= {
+    documented = operation["responses"][str(answer.status_code)]
+    assert set(documented.get("headers", {})) - {"Retry-After"} <= {
         name.title().replace("Etag", "ETag") for name in answer.headers
     }
-    if not (content := told.get("content")):
+    if not (content := documented.get("content")):
         assert not answer.content
         return
     kind = answer.headers["Content-Type"].partition(";")[0]
     schema = {**content[kind]["schema"], "components": DOCUMENT["components"]}
-    given = answer.json() if kind.endswith("json") else {"data": answer.text}
-    Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(given)
+    received = answer.json() if kind.endswith("json") else {"data": answer.text}
+    Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(received)
 
 
 def test_the_document_in_the_repository_is_the_one_that_is_made() -> None:

@@ -106,7 +106,9 @@ async def test_a_reader_of_events_that_falls_behind_is_cut_off_where_it_is(
     async def not_over() -> bool:
         return False
 
-    heard = [told.id async for told in release_event_streams._follow(live, "u", 0, not_over, 1) if told]
+    heard = [
+        streamed.id async for streamed in release_event_streams._follow(live, "u", 0, not_over, 1) if streamed
+    ]
     assert heard == [1, 2], "what it has already is not told again, and what is missing it has to ask for"
 
 

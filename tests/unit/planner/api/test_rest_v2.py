@@ -125,9 +125,9 @@ async def test_two_callers_keys_have_nothing_to_do_with_each_other(
     world.cloneset()
     world.flow("web-1", status=DONE)
     body = {"image": "nginx:2"}
-    mine = {b"Idempotency-Key": b"one", b"X-Requested-By": "jörg".encode()}
+    own_headers = {b"Idempotency-Key": b"one", b"X-Requested-By": "jörg".encode()}
     yours = {"Idempotency-Key": "one", "X-Requested-By": "operator"}
-    made = await rest.post("/instances/web/updates", json=body, headers=mine)
+    made = await rest.post("/instances/web/updates", json=body, headers=own_headers)
     assert made.json()["metadata"]["annotations"]["apps.triton.io/requested-by"] == "jörg"
     assert problem(await rest.post("/instances/web/updates", json=body, headers=yours), 409) == "InProgress"
 
@@ -144,8 +144,8 @@ async def test_an_update_needs_the_image_alone(world: World, rest: httpx.AsyncCl
 
 
 async def test_what_is_read_to_the_letter(world: World, rest: httpx.AsyncClient) -> None:
-    told = (await rest.post("/deployflows", json={"spec": {**SPEC, "acton": "x"}})).json()["detail"]
-    assert "acton" in told
+    detail = (await rest.post("/deployflows", json={"spec": {**SPEC, "acton": "x"}})).json()["detail"]
+    assert "acton" in detail
     as_text = {**SPEC, "application": {**SPEC["application"], "replicas": "3"}}
     assert problem(await rest.post("/deployflows", json={"spec": as_text}), 400) == "Invalid"
     whole = {**SPEC, "application": {**SPEC["application"], "replicas": 3.0}}

@@ -51,7 +51,7 @@ def test_a_place_is_reached(conditions: list[Any], place: Place | None, there: b
 
 
 @pytest.mark.parametrize(
-    ("given", "place"),
+    ("strategy_fields", "place"),
     [
         (flow(), Place(1, BatchPhase.BAKED)),
         (flow(batches=2), Place(2, BatchPhase.BAKED)),
@@ -66,8 +66,8 @@ def test_a_place_is_reached(conditions: list[Any], place: Place | None, there: b
         (flow(action="restart", batches=2), Place(2, BatchPhase.BAKED)),
     ],
 )
-def test_a_strategy_lets_it_go_so_far(given: Any, place: Place | None) -> None:
-    assert approved_place(given) == place
+def test_a_strategy_lets_it_go_so_far(strategy_fields: Any, place: Place | None) -> None:
+    assert approved_place(strategy_fields) == place
 
 
 def test_the_batch_that_it_is_at() -> None:

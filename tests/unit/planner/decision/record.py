@@ -16,7 +16,7 @@ from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
 from shared.domain.json_types import Json
 from tests.simulation.cluster import OLD
-from tests.simulation.world import Told, World
+from tests.simulation.world import HandledFact, World
 from tests.unit.planner.releases import NEW, create, press_next, starting, update
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -55,7 +55,7 @@ def pause_and_resume() -> World:
     world.steer(NEW, CommandType.PAUSE)
     world.wait(3_600_000)
     world.steer(NEW, CommandType.RESUME)
-    world.go_on()
+    world.catch_up()
     return world
 
 
@@ -151,18 +151,18 @@ def as_json(message: m.Message) -> Json:
     return {"type": message.model_dump(include={"type"})["type"], **body}
 
 
-def told_as_json(told: Told) -> Json:
+def entry_as_json(entry: HandledFact) -> Json:
     return {
-        "now": told.now,
-        "fact": as_json(told.fact),
-        "commands": [as_json(command) for command in told.decision.commands],
-        "events": [as_json(event) for event in told.decision.events],
+        "now": entry.now,
+        "fact": as_json(entry.fact),
+        "commands": [as_json(command) for command in entry.decision.commands],
+        "events": [as_json(event) for event in entry.decision.events],
     }
 
 
 def text_of(world: World) -> str:
     """A line a fact."""
-    lines = [told_as_json(told) for told in world.history]
+    lines = [entry_as_json(entry) for entry in world.history]
     return "[\n" + ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n]\n"
 
 

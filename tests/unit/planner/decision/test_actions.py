@@ -58,7 +58,7 @@ def test_a_restart_of_named_pods_takes_these_alone_and_only_after_fresh_ones_ser
 
 def test_a_restart_writes_no_template() -> None:
     world = act("restart")
-    assert all(command.application is None for command in world.given if isinstance(command, m.Surge))
+    assert all(command.application is None for command in world.commands if isinstance(command, m.Surge))
 
 
 def test_a_fresh_pod_that_crashes_stops_the_restart_and_every_old_pod_serves() -> None:
@@ -170,7 +170,7 @@ def test_who_opens_the_gates_goes_on_doing_it() -> None:
     world.start(*world.pods)
     for pod in world.cluster.live:
         pod.open = True
-    world.tell_pods()
+    world.report_pods()
     assert world.where("new") == "Success 1 Baked"
     pulled_in = world.kinds.count("pull_in")
     world.apply(RUN, {"mode": "auto"}, replicas=3, action="scale_out")
@@ -245,7 +245,7 @@ def test_what_is_scaled_up_while_it_is_deleted_goes_too() -> None:
     world.silent.add("remove")
     world.apply(RUN, {"mode": "auto"}, action="delete")
     world.scale(2)
-    world.go_on()
+    world.catch_up()
     world.wait(10_000)
     assert (world.flow(RUN).phase, world.facts.exists) == ("Success", False)
 
@@ -358,8 +358,12 @@ def test_on_failure_rollback_asks_for_the_way_back_of_what_was_baked() -> None:
     world.change("new", {"batches": 2})
     world.crash(*(pod for pod in world.pods if pod.revision == "new" and not pod.containers_ready))
     assert world.flow("new").phase == "Failed"
-    (asked,) = [request for told in world.history for request in told.decision.requests]
-    assert (asked.type, asked.instance_name, asked.requested_by) == ("rollback", "web", "onFailure of new")
+    (follow_up,) = [request for entry in world.history for request in entry.decision.requests]
+    assert (follow_up.type, follow_up.instance_name, follow_up.requested_by) == (
+        "rollback",
+        "web",
+        "onFailure of new",
+    )
     assert world.cluster.serving() == 4
 
 
@@ -369,7 +373,7 @@ def test_on_failure_rollback_asks_for_nothing_where_nothing_was_baked() -> None:
     world.apply("new", {"mode": "auto", "batchSize": 2, "onFailure": "rollback"})
     world.fail()
     assert (world.flow("new").phase, revisions(world)) == ("Failed", {"old": 4})
-    assert not [request for told in world.history for request in told.decision.requests]
+    assert not [request for entry in world.history for request in entry.decision.requests]
 
 
 @pytest.mark.parametrize("threshold", [1, "25%"])
@@ -486,6 +490,6 @@ def test_a_cancel_that_comes_before_the_pull_out_is_carried_out_still_gives_the_
     world.gates_move = False
     world.apply(RUN, {"mode": "auto", "pullOutSeconds": 5}, replicas=1, action="scale_in")
     world.steer(RUN, CommandType.CANCEL)
-    world.go_on()
+    world.catch_up()
     assert world.flow(RUN).phase == "Canceled"
     assert world.cluster.serving() == 2

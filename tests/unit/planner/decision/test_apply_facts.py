@@ -37,17 +37,17 @@ def test_an_unanswered_command_is_given_again_with_the_same_sequence(kind: str) 
         if world.kinds[-1] == kind:
             break
         world.wait(1000)
-    first = world.given[-1]
+    first = world.commands[-1]
     world.wait(RESEND_MS - 1)
-    assert world.given[-1] is first
+    assert world.commands[-1] is first
     assert reason(world) != "Unanswered"
     for _ in range(3):
         world.wait(RESEND_MS)
         assert world.kinds[-1] == kind
-        assert world.given[-1].sequence == first.sequence
+        assert world.commands[-1].sequence == first.sequence
         assert reason(world) == "Unanswered"
         assert f"has not answered {kind} (command {first.sequence}, sent at " in message(world)
-    world.go_on()
+    world.catch_up()
     assert reason(world) != "Unanswered"
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert world.where(NEW) == "Success 5 Baked"
@@ -56,40 +56,40 @@ def test_an_unanswered_command_is_given_again_with_the_same_sequence(kind: str) 
 def test_gates_that_nobody_opens_are_asked_for_again_with_the_same_sequence() -> None:
     world = opening(4)
     world.wait(RESEND_MS)
-    first, second = [command for command in world.given if isinstance(command, m.PullIn)]
+    first, second = [command for command in world.commands if isinstance(command, m.PullIn)]
     assert first == second
     assert message(world).startswith("readiness has not changed the gates for pull_in (command ")
 
 
 def test_a_command_that_is_answered_is_not_given_again() -> None:
     world = update(4, batchSize=2, bakeSeconds=500)
-    given = len(world.given)
+    issued = len(world.commands)
     for _ in range(20):
         world.wait(RESEND_MS)
-    assert world.given[given:] == []
+    assert world.commands[issued:] == []
 
 
 def test_a_command_carried_out_twice_is_carried_out_once() -> None:
     world = without_answer("surge", 4)
     for _ in range(3):
         world.wait(RESEND_MS)
-    world.go_on()  # all four copies arrive now
+    world.catch_up()  # all four copies arrive now
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert revisions(world) == {NEW: 4}
 
 
 def test_every_command_has_a_higher_sequence_than_the_one_before() -> None:
     world = update(6, batchSize=2)
-    sequences = [command.sequence for command in world.given]
+    sequences = [command.sequence for command in world.commands]
     assert sequences == sorted(set(sequences))
 
 
 def test_the_sequence_goes_on_from_one_release_to_the_next() -> None:
     world = update(4)
-    before = world.given[-1].sequence
-    given = len(world.given)
+    before = world.commands[-1].sequence
+    issued = len(world.commands)
     world.apply("next", {"mode": "auto"})
-    assert world.given[given].sequence == before + 1
+    assert world.commands[issued].sequence == before + 1
 
 
 def test_an_answer_to_an_old_command_changes_nothing() -> None:
@@ -104,10 +104,10 @@ def test_an_answer_to_an_old_command_changes_nothing() -> None:
 
 def test_superseded_the_planner_looks_again_and_goes_on_with_a_higher_sequence() -> None:
     world = without_answer("surge", 4)
-    world.tell(m.Superseded(**HEAD, sequence=world.given[-1].sequence, current=90))
+    world.handle(m.Superseded(**HEAD, sequence=world.commands[-1].sequence, current=90))
     assert world.kinds[-2:] == ["observe", "surge"]
-    assert [command.sequence for command in world.given[-2:]] == [91, 92]
-    world.go_on()
+    assert [command.sequence for command in world.commands[-2:]] == [91, 92]
+    world.catch_up()
     assert world.where(NEW) == "Success 2 Baked"
 
 
@@ -126,10 +126,10 @@ def test_pods_that_were_to_go_and_are_gone_already_are_not_deleted_twice() -> No
     kept = world.cluster.named([gone])
     world.cluster.pods = [pod for pod in world.pods if pod not in kept]
     world.cluster.scale(-1)  # nobody makes another one for it
-    given = len(world.given)
+    issued = len(world.commands)
     world.cluster.scale(1)
-    world.go_on()
-    again = [command for command in world.given[given:] if isinstance(command, m.Retire)]
+    world.catch_up()
+    again = [command for command in world.commands[issued:] if isinstance(command, m.Retire)]
     assert gone not in again[-1].retire
     assert other in again[-1].retire
     assert world.where(NEW) == "BatchFinished 1 Baked"
@@ -159,7 +159,7 @@ def test_replicas_that_somebody_else_took_are_not_made_again() -> None:
 def test_replicas_changed_in_the_middle_of_a_batch_leave_no_pod_without_traffic() -> None:
     world = opening(4)
     world.scale(2)
-    world.go_on()
+    world.catch_up()
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert revisions(world) == {NEW: 6}
     assert world.cluster.serving() == 6
@@ -235,8 +235,8 @@ def test_told_twice_every_fact_of_a_release_is_told_once() -> None:
 
 
 def _no_news(world: World) -> None:
-    told = world.history[-1]
-    again = decide(world.instance, [told.fact], told.now, resend_ms=RESEND_MS)
+    entry = world.history[-1]
+    again = decide(world.instance, [entry.fact], entry.now, resend_ms=RESEND_MS)
     assert again.instance is world.instance
     assert again.commands == ()
     assert again.events == ()
@@ -252,17 +252,17 @@ def test_a_cancel_of_a_failed_release_is_given_again_too() -> None:
     world.steer(NEW, CommandType.CANCEL)
     world.wait(RESEND_MS)
     assert world.kinds[-2:] == ["cancel", "cancel"]
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW) == "Canceled 1 SmokeFailed"
 
 
 def test_a_pod_whose_end_is_told_before_an_answer_that_still_lists_it_stays_gone() -> None:
     world = without_answer("observe", 4, canary=1)
     listed = [pod.ref() for pod in world.pods]
-    answer = m.Done(**HEAD, sequence=world.given[-1].sequence, cloneset=world.facts, pods=listed)
-    world.tell_pods()
+    answer = m.Done(**HEAD, sequence=world.commands[-1].sequence, cloneset=world.facts, pods=listed)
+    world.report_pods()
     world.vanish(world.pods[0])
-    world.tell(answer)
+    world.handle(answer)
     assert world.where(NEW) == "BatchStarted 1 Smoked"
     assert "uid-old-0" not in world.instance.pods
 
@@ -270,27 +270,27 @@ def test_a_pod_whose_end_is_told_before_an_answer_that_still_lists_it_stays_gone
 def test_an_old_record_of_a_release_that_is_over_does_not_begin_it_again() -> None:
     world = update(4)
     first = world.history[0].fact
-    world.tell(world.observed(NEW, {"finished": True}))
-    given = len(world.given)
-    world.tell(first)
-    assert world.given[given:] == []
+    world.handle(world.observed(NEW, {"finished": True}))
+    issued = len(world.commands)
+    world.handle(first)
+    assert world.commands[issued:] == []
     assert world.instance.waiting == ()
 
 
 def test_a_change_of_a_release_that_is_over_does_not_begin_it_again() -> None:
     world = update(4)
-    given = len(world.given)
+    issued = len(world.commands)
     world.change(NEW, {"paused": True})
-    world.tell(world.observed(NEW))
+    world.handle(world.observed(NEW))
     assert world.where(NEW) == "Success 1 Baked"
-    assert world.given[given:] == []
+    assert world.commands[issued:] == []
 
 
 def test_a_pod_made_in_place_of_a_pulled_out_one_does_not_hold_the_release() -> None:
     world = update(4, batchSize=2, mode="manual", pullOutSeconds=30)
     out = world.cluster.named(last(world, m.PullOut).uids)
     out[0].open = True  # somebody opens its gate again by hand
-    world.tell_pods()
+    world.report_pods()
     world.wait(30_000)
     assert world.where(NEW) == "BatchFinished 1 Baked"
 

@@ -42,7 +42,7 @@ def test_the_word_of_a_watch_that_is_behind_ends_nothing() -> None:
     world = World(4)
     world.apply("new", {"mode": "auto", "canary": 1})
     gone = m.CloneSetFacts(exists=False)
-    world.tell(m.CloneSetSeen(**HEAD, sequence=world.facts.sequence, cloneset=gone))
+    world.handle(m.CloneSetSeen(**HEAD, sequence=world.facts.sequence, cloneset=gone))
     assert world.where("new") == "BatchStarted 1 Smoked"
     world.steer("new", CommandType.PROMOTE)
     assert (world.where("new"), world.cluster.serving()) == ("Success 2 Baked", 4)

@@ -48,7 +48,7 @@ def test_pods_that_are_never_made_fail_the_batch_too() -> None:
     world = starting(4, startupTimeoutSeconds=30)
     made = world.cluster.of(NEW)
     world.cluster.pods = [pod for pod in world.pods if pod not in made]
-    world.tell_pods()
+    world.report_pods()
     world.wait(30_000)
     assert world.where(NEW) == "BatchStarted 1 SmokeFailed"
     assert "2 of 2 pods were not made within 30 s" in message(world)
@@ -88,11 +88,11 @@ def test_a_crash_while_the_canary_waits_at_smoked_fails_it() -> None:
 def test_a_failed_release_makes_opens_and_deletes_nothing_more() -> None:
     world = starting(4)
     world.crash(world.cluster.of(NEW)[0])
-    given = len(world.given)
+    issued = len(world.commands)
     world.start(*world.pods)
     for _ in range(50):
         world.wait(60_000)
-    assert set(world.kinds[given:]) <= {"halt"}
+    assert set(world.kinds[issued:]) <= {"halt"}
     assert world.status(NEW)["paused"] is True
     assert revisions(world)["old"] == 4
 
@@ -120,7 +120,7 @@ def test_a_pod_that_loses_ready_while_it_bakes_fails_the_batch_after_the_pull_in
     world.wait(10_000)
     pod = world.cluster.of(NEW)[0]
     pod.containers_ready = False
-    world.tell_pods()
+    world.report_pods()
     world.wait(59_999)
     assert world.where(NEW) == "BatchStarted 1 Baking"
     world.wait(1)
@@ -132,7 +132,7 @@ def test_a_pod_that_is_ready_again_in_time_fails_nothing() -> None:
     world = update(4, batchSize=4, bakeSeconds=100, pullInTimeoutSeconds=60)
     pod = world.cluster.of(NEW)[0]
     pod.containers_ready = False
-    world.tell_pods()
+    world.report_pods()
     world.wait(59_000)
     world.start(pod)
     world.wait(100_000)
@@ -178,8 +178,8 @@ def test_on_failure_cancel_keeps_what_was_baked() -> None:
 def test_a_failed_batch_is_told_once_more_only_when_it_is_over() -> None:
     world = starting(4)
     world.fail()
-    told = [event for event in world.events if event.reason == "BatchSmokeFailed"]
-    assert [event.failed_replicas for event in told] == [2]
+    events = [event for event in world.events if event.reason == "BatchSmokeFailed"]
+    assert [event.failed_replicas for event in events] == [2]
 
 
 # --- pods that go by themselves --------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_a_failed_batch_is_told_once_more_only_when_it_is_over() -> None:
 def test_a_new_pod_that_vanishes_is_made_again_and_the_batch_waits_for_it() -> None:
     world = starting(4)
     world.vanish(world.cluster.of(NEW)[0])
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW) == "Success 2 Baked"
     assert revisions(world) == {NEW: 4}
 
@@ -224,7 +224,7 @@ def test_a_canary_whose_containers_are_not_ready_is_not_let_into_traffic_by_next
     world = update(4, canary=1)
     (canary,) = world.cluster.of(NEW)
     canary.containers_ready = False
-    world.tell_pods()
+    world.report_pods()
     world.steer(NEW, CommandType.NEXT)
     assert world.where(NEW) == "BatchStarted 1 Smoked"
     world.start(canary)

@@ -26,8 +26,8 @@ _TOPIC_OF = {
 
 
 def _history(name: str) -> list[Json]:
-    told: list[Json] = json.loads((GOLDEN / f"{name}.json").read_text())
-    return told
+    entry: list[Json] = json.loads((GOLDEN / f"{name}.json").read_text())
+    return entry
 
 
 def _fact(body: Json) -> Fact:
@@ -42,11 +42,11 @@ def test_every_history_is_recorded_and_no_other_is_left_over() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_planner_decides_as_it_did(name: str) -> None:
     instance = Instance(namespace=NAMESPACE, name=INSTANCE)
-    for number, told in enumerate(_history(name)):
-        decision = decide(instance, [_fact(told["fact"])], told["now"], resend_ms=RESEND_MS)
-        where = f"{name}, fact {number}: {told['fact']['type']}"
-        assert [as_json(command) for command in decision.commands] == told["commands"], where
-        assert [as_json(event) for event in decision.events] == told["events"], where
+    for number, entry in enumerate(_history(name)):
+        decision = decide(instance, [_fact(entry["fact"])], entry["now"], resend_ms=RESEND_MS)
+        where = f"{name}, fact {number}: {entry['fact']['type']}"
+        assert [as_json(command) for command in decision.commands] == entry["commands"], where
+        assert [as_json(event) for event in decision.events] == entry["events"], where
         # every replica goes on from what Redis keeps
         instance = load(dump(decision.instance))
     assert instance.active is None
@@ -59,11 +59,11 @@ def test_a_history_told_in_one_go_comes_to_the_same(name: str) -> None:
     instance = Instance(namespace=NAMESPACE, name=INSTANCE)
     history = _history(name)
     together: dict[int, list[Json]] = {}
-    for told in history:
-        together.setdefault(told["now"], []).append(told)
+    for entry in history:
+        together.setdefault(entry["now"], []).append(entry)
     commands: list[Json] = []
     for now, batch in together.items():
-        decision = decide(instance, [_fact(told["fact"]) for told in batch], now, resend_ms=RESEND_MS)
+        decision = decide(instance, [_fact(entry["fact"]) for entry in batch], now, resend_ms=RESEND_MS)
         instance = decision.instance
         commands += [as_json(command) for command in decision.commands]
-    assert commands == [command for told in history for command in told["commands"]]
+    assert commands == [command for entry in history for command in entry["commands"]]

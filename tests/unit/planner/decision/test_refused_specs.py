@@ -11,8 +11,8 @@ from tests.simulation.world import World
 from tests.unit.planner.releases import NEW, message, reason, revisions, update
 
 
-def _told(world: World, spec: Json, name: str = NEW) -> None:
-    world.tell(
+def _observe(world: World, spec: Json, name: str = NEW) -> None:
+    world.handle(
         m.SpecObserved(
             **HEAD,
             flow=m.FlowRef(name=name, uid=f"uid-{name}"),
@@ -45,7 +45,7 @@ def _told(world: World, spec: Json, name: str = NEW) -> None:
 )
 def test_an_invalid_spec_fails_and_names_the_field(change: Json, field: str) -> None:
     world = World(4)
-    _told(world, {"action": "update", "application": application("x", 4), **change})
+    _observe(world, {"action": "update", "application": application("x", 4), **change})
     assert (world.where(NEW), reason(world)) == ("Failed", "InvalidSpec")
     assert message(world).startswith(f"{field}: ")
     assert revisions(world) == {"old": 4}
@@ -53,16 +53,16 @@ def test_an_invalid_spec_fails_and_names_the_field(change: Json, field: str) -> 
 
 def test_a_refused_release_does_not_disturb_the_one_that_runs() -> None:
     world = update(4, canary=1)
-    given = len(world.given)
-    _told(world, {"action": "restart", "application": application("x", 4), "updateStrategy": {}}, "second")
+    issued = len(world.commands)
+    _observe(world, {"action": "restart", "application": application("x", 4), "updateStrategy": {}}, "second")
     assert world.where("second") == "Failed"
     assert world.where(NEW) == "BatchStarted 1 Smoked"
-    assert world.given[given:] == []
+    assert world.commands[issued:] == []
 
 
 def test_a_refused_release_does_not_take_over_a_paused_one() -> None:
     world = update(4, canary=1, paused=True)
-    _told(world, {"action": "update", "application": {}}, "second")
+    _observe(world, {"action": "update", "application": {}}, "second")
     assert world.where(NEW) == "Initializing"
 
 

@@ -133,9 +133,9 @@ def test_a_release_that_was_taken_over_does_not_come_back() -> None:
 def test_the_newer_of_two_waits_in_whatever_order_they_are_seen() -> None:
     world = update(4, canary=1)
     newer = world.observed(NEW).model_copy(update={"flow": FlowRef(name="newer", uid="uid-newer")})
-    world.tell(newer.model_copy(update={"created_at": world.now + 2}))
+    world.handle(newer.model_copy(update={"created_at": world.now + 2}))
     older = world.observed(NEW).model_copy(update={"flow": FlowRef(name="older", uid="uid-older")})
-    world.tell(older.model_copy(update={"created_at": world.now + 1}))
+    world.handle(older.model_copy(update={"created_at": world.now + 1}))
     assert [flow.name for flow in world.instance.waiting] == ["newer"]
     assert [(flow.name, flow.phase) for flow in world.instance.finished] == [("older", "Aborted")]
 
@@ -143,14 +143,14 @@ def test_the_newer_of_two_waits_in_whatever_order_they_are_seen() -> None:
 def test_a_release_whose_end_is_written_is_forgotten() -> None:
     world = update(4)
     assert [flow.name for flow in world.instance.finished] == [NEW]
-    world.tell(world.observed(NEW, {"finished": True}))
+    world.handle(world.observed(NEW, {"finished": True}))
     assert world.instance.finished == ()
 
 
 def test_a_release_that_is_over_is_not_taken_for_a_new_one() -> None:
     world = update(4)
-    world.tell(world.observed(NEW, {"finished": True}))
-    given = len(world.given)
-    world.tell(world.observed(NEW, {"finished": True}))
-    assert world.given[given:] == []
+    world.handle(world.observed(NEW, {"finished": True}))
+    issued = len(world.commands)
+    world.handle(world.observed(NEW, {"finished": True}))
+    assert world.commands[issued:] == []
     assert world.instance.waiting == ()

@@ -103,12 +103,12 @@ def test_a_paused_release_makes_no_pod_opens_no_gate_and_deletes_nothing(place: 
     world = place.build()
     assert world.where(NEW) == place.where
     world.steer(NEW, CommandType.PAUSE)
-    given = len(world.given)
+    issued = len(world.commands)
     before = revisions(world)
-    world.go_on()
+    world.catch_up()
     for _ in range(50):
         world.wait(60_000)
-    moved = set(world.kinds[given:]) - {"observe", "halt"}
+    moved = set(world.kinds[issued:]) - {"observe", "halt"}
     assert moved <= {"retire"}, "only what was under way is asked about again"
     assert sum(revisions(world).values()) >= 4
     assert sum(revisions(world).values()) <= sum(before.values())
@@ -124,7 +124,7 @@ def test_a_paused_release_goes_on_to_its_end_once_it_is_resumed(place: Place) ->
         world.wait(600_000)
     world.steer(NEW, CommandType.CONTINUE, target=Target(batches=9))
     world.steer(NEW, CommandType.RESUME)
-    world.go_on()
+    world.catch_up()
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert world.where(NEW).startswith("Success")
     assert revisions(world) == {NEW: 4}
@@ -137,7 +137,7 @@ def test_a_canceled_release_leaves_the_wanted_number_of_pods_serving(place: Plac
     serving = world.cluster.serving
     world.after_each = lambda: _at_least(4, serving())
     world.steer(NEW, CommandType.CANCEL)
-    world.go_on()
+    world.catch_up()
     world.wait(1000)
     assert world.where(NEW).startswith("Canceled")
     assert revisions(world) == place.after_cancel
@@ -152,7 +152,7 @@ def _at_least(wanted: int, there: int) -> None:
 def test_a_deleted_release_is_canceled_first(place: Place) -> None:
     world = place.build()
     world.delete(NEW)
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW).startswith("Canceled")
     assert revisions(world) == place.after_cancel
 
@@ -163,7 +163,7 @@ def test_a_pause_while_containers_start_tells_the_cloneset_to_stop() -> None:
     assert world.kinds[-1] == "halt"
     world.steer(NEW, CommandType.RESUME)
     assert world.kinds[-1] == "surge"
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW) == "Success 2 Baked"
 
 
@@ -296,7 +296,7 @@ def test_a_pause_that_comes_before_the_surge_is_answered_still_knows_the_pods_of
     world.silent = {"surge", "halt"}
     world.apply(NEW, {"mode": "auto", "batchSize": 2})
     world.steer(NEW, CommandType.PAUSE)
-    world.go_on()
+    world.catch_up()
     assert len(world.status(NEW)["conditions"][0]["pods"]) == 2
     world.crash(world.cluster.of(NEW)[0])
     assert world.where(NEW) == "BatchStarted 1 SmokeFailed"
@@ -317,7 +317,7 @@ def test_a_cancel_that_comes_before_the_surge_is_answered_takes_its_pods_and_no_
     around.takes(PLANNER_FACTS)
     around.settles()
     assert around.written[name]["phase"] == "Canceled"
-    (ended,) = [command for command in around.given if isinstance(command, m.Cancel)]
+    (ended,) = [command for command in around.commands if isinstance(command, m.Cancel)]
     assert ended.drop == [fresh.uid]
     assert {pod.name for pod in around.cluster.live} == {"old-0", "old-1", "old-2"}
 
@@ -325,9 +325,9 @@ def test_a_cancel_that_comes_before_the_surge_is_answered_takes_its_pods_and_no_
 def test_cancel_is_one_write() -> None:
     world = starting(4)
     made = [pod.uid for pod in world.cluster.of(NEW)]
-    given = len(world.given)
+    issued = len(world.commands)
     world.steer(NEW, CommandType.CANCEL)
-    assert world.kinds[given:] == ["cancel", "finish"]
+    assert world.kinds[issued:] == ["cancel", "finish"]
     command = last(world, m.Cancel)
     assert (command.keep, command.baked, sorted(command.drop)) == (4, 0, sorted(made))
     assert command.restore_template
@@ -369,7 +369,7 @@ def test_a_canceled_create_keeps_its_baked_pods_and_the_new_template() -> None:
 def test_what_is_canceled_before_it_began_changes_nothing() -> None:
     world = update(4, batchSize=2, canceled=True)
     assert world.where(NEW) == "Canceled"
-    assert world.given == []
+    assert world.commands == []
     assert revisions(world) == {"old": 4}
 
 
@@ -433,9 +433,9 @@ def test_a_pause_while_pods_that_are_only_removed_go_removes_no_more_than_they_a
     world.cluster.carry_out(last(world, m.Retire))
     world.cluster.reconcile()
     world.cluster.terminate()
-    world.tell_pods()
+    world.report_pods()
     world.steer(NEW, CommandType.PAUSE)
-    world.go_on()
+    world.catch_up()
     assert revisions(world) == {"old": 2}
     world.change(NEW, {"mode": "manual", "paused": False})
     assert world.where(NEW) == "BatchFinished 1 Baked"

@@ -59,7 +59,7 @@ def test_an_update_of_an_instance_that_is_not_there_fails_and_says_what_to_do() 
 def test_an_update_replaces_batch_by_batch_in_one_write_each() -> None:
     world = update(10, batchSize=5)
     assert world.kinds == ["observe", "surge", "pull_in", "surge", "pull_in", "retire", "finish"]
-    first, second = [command for command in world.given if isinstance(command, m.Surge)]
+    first, second = [command for command in world.commands if isinstance(command, m.Surge)]
     assert (first.replicas, first.partition, first.retire) == (15, 10, [])
     assert (second.replicas, second.partition, len(second.retire)) == (15, 5, 5)
     retire = last(world, m.Retire)
@@ -69,12 +69,19 @@ def test_an_update_replaces_batch_by_batch_in_one_write_each() -> None:
 
 def test_an_update_goes_through_every_phase_in_order() -> None:
     world = update(2, batchSize=1)
-    told = [event.reason for event in world.events]
-    batch_told = ["BatchStarted", "BatchSmoking", "BatchSmoked", "BatchBaking", "BatchBaked", "BatchFinished"]
-    assert told == [
+    reasons = [event.reason for event in world.events]
+    batch_reasons = [
+        "BatchStarted",
+        "BatchSmoking",
+        "BatchSmoked",
+        "BatchBaking",
+        "BatchBaked",
+        "BatchFinished",
+    ]
+    assert reasons == [
         *("Received", "Pending", "Initializing", "Planned"),
-        *batch_told,
-        *batch_told,
+        *batch_reasons,
+        *batch_reasons,
         "Success",
     ]
 
@@ -114,10 +121,10 @@ def test_an_update_to_no_pods_removes_them_in_batches() -> None:
 
 def test_what_has_the_template_already_is_left_alone() -> None:
     world = update(4)
-    given = len(world.given)
+    issued = len(world.commands)
     world.apply("again", {"mode": "auto"}, revision=NEW)
     assert world.where("again") == "Success"
-    assert world.kinds[given:] == ["observe", "finish"]
+    assert world.kinds[issued:] == ["observe", "finish"]
 
 
 def test_the_owners_update_strategy_comes_back_at_the_end() -> None:
@@ -147,7 +154,7 @@ def test_old_pods_go_only_when_every_pod_of_the_batch_serves() -> None:
     world = opening(4)
     assert world.where(NEW) == "BatchStarted 1 Baking"
     assert revisions(world) == {"old": 4, NEW: 2}
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW) == "Success 2 Baked"
 
 
@@ -164,7 +171,7 @@ def test_the_bake_begins_anew_when_a_pod_was_not_ready_meanwhile() -> None:
     world.wait(20_000)
     pod = world.cluster.of(NEW)[0]
     pod.containers_ready = False
-    world.tell_pods()
+    world.report_pods()
     world.start(pod)
     world.wait(29_999)
     assert world.where(NEW) == "BatchStarted 1 Baking"
@@ -191,7 +198,7 @@ def test_the_wait_for_pulled_out_pods_begins_when_their_gates_are_closed() -> No
     world.wait(5_000)
     world.wait(8_000)
     assert "retire" not in world.kinds
-    world.go_on()
+    world.catch_up()
     world.wait(9_999)
     assert "retire" not in world.kinds
     world.wait(1)
@@ -205,7 +212,7 @@ def test_without_pull_in_somebody_else_opens_the_gates() -> None:
     while world.where(NEW) != "Success 2 Baked":
         for pod in world.cluster.of(NEW):
             pod.open = True
-        world.tell_pods()
+        world.report_pods()
     assert "pull_in" not in world.kinds
 
 
@@ -319,12 +326,12 @@ def test_another_batch_size_counts_from_the_next_batch_on(
 def test_another_batch_size_does_not_change_the_batch_under_way() -> None:
     world = starting(6)
     world.change(NEW, {"batchSize": 4})
-    world.go_on()
+    world.catch_up()
     assert sizes(world) == [2, 4]
 
 
 def test_a_command_that_nobody_answers_holds_the_release_where_it_is() -> None:
     world = without_answer("observe")
     assert world.where(NEW) == "Initializing"
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW) == "Success 5 Baked"

@@ -30,7 +30,7 @@ class Refusing:
         raise self._refusal
 
 
-async def given(refusal: ApiError) -> None:
+async def answer_with(refusal: ApiError) -> None:
     client, kafka = cast("Client", Refusing(refusal)), MemoryKafka().kafka
     intake = CommandConsumer(FlowMutations(client, FlowCache(client, kafka, Settings())), kafka)
     await intake.handle("key", [Record(DEPLOY_COMMANDS, "key", json.dumps(NEXT).encode(), {}, 0, 0, 0)])
@@ -41,10 +41,10 @@ async def test_a_command_waits_for_rights_that_the_planner_does_not_have() -> No
         'deployflows.apps.triton.io "web-df" is forbidden: User "planner" cannot get resource "deployflows"'
     )
     with pytest.raises(Unavailable, match="give the planner the rights of deploy/rbac"):
-        await given(ApiError(403, "Forbidden", words))
+        await answer_with(ApiError(403, "Forbidden", words))
 
 
 async def test_a_command_that_a_policy_refuses_is_put_aside_with_its_words() -> None:
     words = 'admission webhook "policy.example" denied the request: no releases on Fridays'
     with pytest.raises(Poison, match="no releases on Fridays"):
-        await given(ApiError(403, "Forbidden", words))
+        await answer_with(ApiError(403, "Forbidden", words))

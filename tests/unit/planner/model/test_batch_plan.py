@@ -161,10 +161,10 @@ def test_the_count_of_batches(to_process: int, canary: int, size: int, count: in
 
 
 @pytest.mark.parametrize(
-    ("asked", "to_process", "canary"), [(0, 5, 0), (1, 5, 1), (4, 5, 4), (5, 5, 0), (9, 5, 0), (1, 1, 0)]
+    ("requested", "to_process", "canary"), [(0, 5, 0), (1, 5, 1), (4, 5, 4), (5, 5, 0), (9, 5, 0), (1, 1, 0)]
 )
-def test_a_canary_is_smaller_than_what_is_to_be_done(asked: int, to_process: int, canary: int) -> None:
-    assert size_canary(asked, to_process) == canary
+def test_a_canary_is_smaller_than_what_is_to_be_done(requested: int, to_process: int, canary: int) -> None:
+    assert size_canary(requested, to_process) == canary
 
 
 def test_no_old_pod_goes_while_there_are_fewer_than_wanted() -> None:

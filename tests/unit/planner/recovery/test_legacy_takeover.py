@@ -122,7 +122,7 @@ class Legacy:
         world.after_each = lambda: least.append(world.cluster.serving())
         serving = world.cluster.serving()
         world.wait(1)
-        world.tell(world.cluster.everything())
+        world.handle(world.cluster.everything())
         assert min(least) >= min(serving, self.wanted)
         return world
 
@@ -302,7 +302,7 @@ def test_a_paused_release_stays_paused_and_goes_on_when_it_is_resumed() -> None:
     assert (world.where(NEW), reason(world)) == ("BatchStarted 1 Smoking", "Paused")
     assert revisions(world)[OLD] == 6
     world.steer(NEW, CommandType.RESUME)
-    world.go_on()
+    world.catch_up()
     ends_well(world)
 
 
@@ -406,7 +406,7 @@ def test_a_release_that_0_1_x_had_not_begun_is_begun_here() -> None:
     legacy.phase = "Pending"
     world = World(6)
     world.flows = legacy.world.flows
-    world.tell(world.observed(NEW, legacy.status()))
+    world.handle(world.observed(NEW, legacy.status()))
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert revisions(world) == {NEW: 6}
 
@@ -420,7 +420,7 @@ def test_a_release_that_is_found_while_others_are_remembered_is_taken_up_too() -
     world.instance = replace(world.instance, active=None, pending=None, over=("uid-earlier",), sequence=0)
     legacy.cloneset(7, 6)
     legacy.body["metadata"]["annotations"] = {}
-    world.tell(world.observed(NEW, legacy.status()))
+    world.handle(world.observed(NEW, legacy.status()))
     assert world.where(NEW) == "BatchStarted 1 Smoked"
 
 
@@ -442,7 +442,7 @@ def test_redis_lost_before_the_first_write_finds_the_same_place() -> None:
     assert world.facts.owner == UID
     world.lose_redis()
     world.wait(1)
-    world.go_on()
+    world.catch_up()
     world.wait(20_000)
     assert (world.where(NEW), reason(world)) == ("BatchStarted 1 Smoked", "WaitingForNext")
     for _ in range(3):
@@ -474,7 +474,7 @@ def test_somebody_who_scales_before_the_first_write_is_heeded() -> None:
     world.cluster.scale(1)
     world.cluster.reconcile()
     world.cluster.pods[-1].containers_ready = True
-    world.go_on()
+    world.catch_up()
     world.wait(20_000)
     ends_well(world, 7)
 
@@ -486,7 +486,7 @@ def test_the_claim_of_0_1_x_becomes_a_hold_in_one_write_that_makes_and_deletes_n
     legacy.condition(1, "Smoked", "a", canary=True)
     world = legacy.start()
     assert world.kinds == ["observe", "surge"]
-    claim = world.given[-1]
+    claim = world.commands[-1]
     assert isinstance(claim, m.Surge)
     assert (claim.replicas, claim.partition, claim.application, claim.retire) == (7, 6, None, [])
     assert claim.hold == m.Hold(flow=UID, batch=1, surge=1, updated=0, others=6)

@@ -62,6 +62,6 @@ async def test_a_release_that_is_over_does_not_begin_anew(status: dict[str, Any]
         resend_seconds=10,
         finished_ttl_seconds=60,
     )
-    told = observed(_flow()).model_dump_json().encode()
-    await instances.handle("default/web", [Record(PLANNER_FACTS, "default/web", told, {}, 0, 0, 0)])
+    value = observed(_flow()).model_dump_json().encode()
+    await instances.handle("default/web", [Record(PLANNER_FACTS, "default/web", value, {}, 0, 0, 0)])
     assert bool(parts.commits) is begins

@@ -246,13 +246,13 @@ def test_the_look_is_repeated_until_the_clonesets_controller_has_caught_up() -> 
     world = without_answer("surge", 4)
     world.silent = {"observe"}
     _lost(world)
-    look = world.given[-1]
+    observation = world.commands[-1]
     behind = world.facts.model_copy(update={"generation": 9, "observed_generation": 8})
-    world.tell(m.Done(**HEAD, sequence=look.sequence, cloneset=behind, same_template=True))
-    assert world.given[-1] is look, "which pods are the new ones can't be told yet"
+    world.handle(m.Done(**HEAD, sequence=observation.sequence, cloneset=behind, same_template=True))
+    assert world.commands[-1] is observation, "which pods are the new ones can't be told yet"
     world.wait(10_000)
-    assert (world.kinds[-2:], world.given[-1].sequence) == (["observe", "observe"], look.sequence)
-    world.go_on()
+    assert (world.kinds[-2:], world.commands[-1].sequence) == (["observe", "observe"], observation.sequence)
+    world.catch_up()
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert world.cluster.serving() == 4
 

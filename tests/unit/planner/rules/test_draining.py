@@ -32,7 +32,7 @@ def end(world: World, *pods: SimulatedPod) -> None:
     """Their last connections end."""
     for pod in pods:
         pod.connections = 0
-    world.tell_pods()
+    world.report_pods()
 
 
 def test_old_pods_lose_their_traffic_and_go_when_their_connections_have_ended() -> None:
@@ -88,7 +88,7 @@ def test_pods_without_traffic_and_connections_go_at_once() -> None:
     world = World(2)
     for pod in world.pods:
         pod.connections, pod.open, pod.pulled_out = 0, False, True
-    world.tell_pods()
+    world.report_pods()
     world.apply(NEW, {"mode": "auto"})
     assert world.where(NEW) == "Success 1 Baked"
     assert "pull_out" not in world.kinds

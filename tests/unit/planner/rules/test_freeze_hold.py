@@ -34,8 +34,8 @@ def under_way() -> World:
     return world
 
 
-def windows(*given: dict[str, Any], unread: str = "") -> Windows:
-    return Windows(tuple(FreezeWindow.model_validate(one) for one in given), unread)
+def windows(*raw_windows: dict[str, Any], unread: str = "") -> Windows:
+    return Windows(tuple(FreezeWindow.model_validate(one) for one in raw_windows), unread)
 
 
 def weekend(world: World | None = None, **fields: Any) -> World:
@@ -45,11 +45,11 @@ def weekend(world: World | None = None, **fields: Any) -> World:
     return world
 
 
-def look_again_at(world: World) -> int | None:
+def next_check_at(world: World) -> int | None:
     return next_deadline(world.instance, world.now, resend_ms=RESEND_MS)
 
 
-def told(world: World, what: str) -> list[str]:
+def messages_of(world: World, what: str) -> list[str]:
     return [event.message for event in world.events if event.reason == what]
 
 
@@ -58,11 +58,11 @@ def test_a_release_is_held_back_with_the_reason_and_the_end(action: str) -> None
     world = weekend(World(None) if action == "create" else None)
     world.apply(NEW, AUTO, action=action, replicas=4)
     assert (world.where(NEW), reason(world), message(world)) == ("Pending", "Frozen", HELD)
-    assert world.given == []
-    assert told(world, "Frozen") == [
+    assert world.commands == []
+    assert messages_of(world, "Frozen") == [
         "held back by freeze window weekend (nobody is there) until 2026-11-23T08:00:00Z"
     ]
-    assert look_again_at(world) == MONDAY
+    assert next_check_at(world) == MONDAY
     # as Redis keeps it
     assert load(dump(world.instance)) == world.instance
 
@@ -75,7 +75,7 @@ def test_it_begins_by_itself_when_the_window_ends() -> None:
     world.wait(1)
     assert world.where(NEW) == "Success 2 Baked"
     assert world.status(NEW)["freezeOverride"] == ""
-    assert told(world, "FreezeOverridden") == []
+    assert messages_of(world, "FreezeOverridden") == []
 
 
 def test_it_begins_as_soon_as_the_window_is_taken_away_and_waits_longer_when_it_is_made_longer() -> None:
@@ -83,7 +83,7 @@ def test_it_begins_as_soon_as_the_window_is_taken_away_and_waits_longer_when_it_
     world.apply(NEW, AUTO)
     world.windows = windows({**WEEKEND, "duration": "63h"})
     world.wait(0)
-    assert look_again_at(world) == MONDAY + 3_600_000
+    assert next_check_at(world) == MONDAY + 3_600_000
     world.windows = NO_WINDOWS
     world.wait(0)
     assert world.where(NEW) == "Success 2 Baked"
@@ -98,7 +98,7 @@ def test_one_of_another_application_holds_nothing_back() -> None:
 def test_what_is_under_way_when_the_window_begins_goes_on() -> None:
     world = under_way()
     weekend(world)
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW) == "Success 2 Baked"
 
 
@@ -107,7 +107,7 @@ def test_a_release_that_waits_behind_another_is_held_back_when_its_turn_comes_in
     world.apply("second", AUTO)
     assert reason(world, "second") == "WaitingItsTurn"
     weekend(world)
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW) == "Success 2 Baked"
     assert (world.where("second"), reason(world, "second")) == ("Pending", "Frozen")
 
@@ -125,7 +125,7 @@ def test_a_release_that_stands_is_not_taken_over_before_the_window_ends(failed: 
     assert world.where(NEW) == stood
     assert reason(world, "second") == "Frozen"
     if not failed:
-        assert look_again_at(world) == MONDAY
+        assert next_check_at(world) == MONDAY
     world.containers_start = True
     world.wait(MONDAY - world.now)
     assert world.where(NEW).startswith("Aborted")
@@ -139,7 +139,7 @@ def test_a_paused_release_may_be_resumed_while_a_newer_one_is_held_back() -> Non
     world.apply("second", AUTO)
     world.containers_start = True
     world.steer(NEW, CommandType.RESUME)
-    world.go_on()
+    world.catch_up()
     assert world.where(NEW) == "Success 2 Baked"
 
 
@@ -164,15 +164,17 @@ def test_an_override_begins_at_once_and_says_who_and_why(later: bool) -> None:
     assert world.where(NEW) == "Success 2 Baked"
     record = "freeze window weekend (nobody is there) until 2026-11-23T08:00:00Z, overridden by kubectl: security fix"
     assert world.status(NEW)["freezeOverride"] == record
-    assert told(world, "FreezeOverridden") == [f"begun in {record}"]
-    assert len(told(world, "Frozen")) == later
+    assert messages_of(world, "FreezeOverridden") == [f"begun in {record}"]
+    assert len(messages_of(world, "Frozen")) == later
 
 
 def test_who_overrides_is_who_asked_for_it_not_who_made_the_release() -> None:
     world = weekend()
     world.apply(NEW, AUTO)
     fact = world.observed(NEW)
-    world.tell(fact.model_copy(update={"request": "1", "requested_by": "deployer", "freeze_override": "fix"}))
+    world.handle(
+        fact.model_copy(update={"request": "1", "requested_by": "deployer", "freeze_override": "fix"})
+    )
     assert "overridden by deployer: fix" in world.status(NEW)["freezeOverride"]
 
 
@@ -183,7 +185,7 @@ def test_an_override_that_is_taken_back_before_its_turn_holds_back() -> None:
     assert reason(world, "second") == "WaitingItsTurn"
     world.override_freeze("second", "")
     assert reason(world, "second") == "Frozen"
-    world.go_on()
+    world.catch_up()
     assert world.where("second") == "Pending"
 
 
@@ -209,7 +211,7 @@ def test_a_held_back_release_outlives_redis() -> None:
     world.lose_redis()
     world.wait(0)
     assert reason(world) == "Frozen"
-    assert look_again_at(world) == MONDAY
+    assert next_check_at(world) == MONDAY
 
 
 def test_a_held_back_release_can_be_canceled_and_not_pressed() -> None:
@@ -219,7 +221,7 @@ def test_a_held_back_release_can_be_canceled_and_not_pressed() -> None:
         world.steer(NEW, CommandType.NEXT)
     world.steer(NEW, CommandType.CANCEL)
     assert world.where(NEW) == "Canceled"
-    assert look_again_at(world) is None
+    assert next_check_at(world) is None
 
 
 def test_the_newest_that_is_held_back_takes_the_place_of_older_ones_that_are() -> None:
@@ -236,7 +238,7 @@ def test_one_that_is_held_back_takes_no_place_of_one_that_is_not() -> None:
     world.apply("second", AUTO, override="security fix")
     world.apply("third", AUTO)
     assert reason(world, "second") == "WaitingItsTurn"
-    world.go_on()
+    world.catch_up()
     assert world.where("second") == "Success 2 Baked"
     assert reason(world, "third") == "Frozen"
 
@@ -253,7 +255,7 @@ def test_a_rollback_is_not_held_back() -> None:
     weekend(world)
     world.apply("back", AUTO, action="rollback")
     world.apply("third", AUTO)
-    world.go_on()
+    world.catch_up()
     assert world.where("back") == "Success 2 Baked"
     assert reason(world, "third") == "Frozen"
 
@@ -262,7 +264,7 @@ def test_windows_that_can_not_be_read_hold_nothing_back_and_are_told_with_the_re
     world = under_way()
     world.windows = windows(unread="annotation … can't be read")
     world.apply("second", AUTO)
-    assert told(world, "Warning") == ["annotation … can't be read"]
-    world.go_on()
+    assert messages_of(world, "Warning") == ["annotation … can't be read"]
+    world.catch_up()
     assert world.where("second").startswith("Success")
     assert message(world, "second") == "annotation … can't be read"

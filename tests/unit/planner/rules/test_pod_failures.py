@@ -29,7 +29,7 @@ def pod(name: str = "web-1", **fields: Any) -> Pod:
     return Pod(**{"name": name, "revision": "new", "batch": 1, **crashed, **fields})
 
 
-def tell(world: World, index: int, **fields: Any) -> None:
+def report(world: World, index: int, **fields: Any) -> None:
     """A fact about one of the new pods, as it is but for these fields."""
     fact = world.cluster.of(NEW)[index].fact().model_copy(update=fields)
     world.instance = apply_fact(
@@ -50,7 +50,7 @@ def test_a_failure_says_since_when() -> None:
 def test_status_has_the_last_words_of_a_pod_that_crashed_also_when_they_come_later() -> None:
     world = starting(4)
     world.crash(world.cluster.of(NEW)[0])
-    tell(world, 0, since=AT, event="BackOff: Back-off restarting", log="panic: no database")
+    report(world, 0, since=AT, event="BackOff: Back-off restarting", log="panic: no database")
     crashed, other = rows(world)
     assert (crashed["event"], crashed["log"]) == ("BackOff: Back-off restarting", "panic: no database")
     assert crashed["since"] == "1970-01-01T12:00:03Z"
@@ -59,15 +59,15 @@ def test_status_has_the_last_words_of_a_pod_that_crashed_also_when_they_come_lat
         DeployFlowStatus.model_validate(world.status(NEW)).conditions[0].pods[0].log == "panic: no database"
     )
     # that of a replica that has not asked yet is no news
-    tell(world, 0, since=AT)
+    report(world, 0, since=AT)
     assert rows(world)[0]["log"] == "panic: no database"
     assert "log" not in other
 
 
 def test_a_pod_that_has_recovered_says_nothing_of_it_any_more() -> None:
     world = update(4, batchSize=2, bakeSeconds=600)
-    tell(world, 0, ready=False, phase=PodPhase.RUNNING, since=AT, log="slow")
-    tell(world, 0)
+    report(world, 0, ready=False, phase=PodPhase.RUNNING, since=AT, log="slow")
+    report(world, 0)
     (known,) = (one for one in world.instance.pods.values() if one.name == "new-101")
     assert (known.since, known.log) == (0, "")
 
@@ -88,8 +88,8 @@ def test_a_pod_that_is_not_ready_in_time_is_marked_pull_in_failed_also_after_it_
     world = update(4, batchSize=2, bakeSeconds=600, pullInTimeoutSeconds=60)
     sick, well = world.cluster.of(NEW)
     sick.containers_ready = False
-    world.tell_pods()
-    tell(world, 0, since=AT, reason="ContainersNotReady", message="not ready: [main]")
+    world.report_pods()
+    report(world, 0, since=AT, reason="ContainersNotReady", message="not ready: [main]")
     world.wait(60_000)
     assert world.where(NEW) == "BatchStarted 1 BakeFailed"
     assert batch(world).reason == "PullInFailed"
@@ -98,9 +98,9 @@ def test_a_pod_that_is_not_ready_in_time_is_marked_pull_in_failed_also_after_it_
         in message(world)
     )
     assert (sick.open, well.open) == (False, True)
-    told = {row["name"]: row for row in rows(world)}
-    assert [told[one.name]["pullInStatus"] for one in (sick, well)] == ["PullInFailed", "PullInSucceeded"]
-    assert (told[sick.name]["reason"], told[sick.name]["since"]) == (
+    by_name = {row["name"]: row for row in rows(world)}
+    assert [by_name[one.name]["pullInStatus"] for one in (sick, well)] == ["PullInFailed", "PullInSucceeded"]
+    assert (by_name[sick.name]["reason"], by_name[sick.name]["since"]) == (
         "ContainersNotReady",
         "1970-01-01T12:00:03Z",
     )
@@ -110,10 +110,10 @@ def test_what_becomes_known_of_a_pod_after_it_was_pulled_out_is_told_too() -> No
     world = update(4, batchSize=2, bakeSeconds=600, pullInTimeoutSeconds=60)
     sick, _ = world.cluster.of(NEW)
     sick.containers_ready = False
-    world.tell_pods()
-    tell(world, 0, since=AT, reason="ContainersNotReady")
+    world.report_pods()
+    report(world, 0, since=AT, reason="ContainersNotReady")
     world.wait(60_000)
-    tell(world, 0, event="Unhealthy: Readiness probe failed")
+    report(world, 0, event="Unhealthy: Readiness probe failed")
     row = next(row for row in rows(world) if row["name"] == sick.name)
     assert (row["event"], row["reason"]) == ("Unhealthy: Readiness probe failed", "ContainersNotReady")
 
@@ -145,18 +145,18 @@ def test_a_pull_out_that_was_not_carried_out_is_part_of_the_next_one() -> None:
 def test_a_pull_out_is_not_given_again_once_the_gates_are_closed() -> None:
     world = update(4, batchSize=2, bakeSeconds=600)
     world.crash(world.cluster.of(NEW)[0])
-    given = len(world.given)
+    issued = len(world.commands)
     for _ in range(10):
         world.wait(60_000)
-    assert world.kinds[given:] == []
+    assert world.kinds[issued:] == []
 
 
 def test_what_was_told_of_a_pod_survives_the_loss_of_redis() -> None:
     world = update(4, batchSize=2, bakeSeconds=600, pullInTimeoutSeconds=60)
     sick = world.cluster.of(NEW)[0]
     sick.containers_ready = False
-    world.tell_pods()
-    tell(world, 0, since=AT, event="Unhealthy: probe failed", log="panic")
+    world.report_pods()
+    report(world, 0, since=AT, event="Unhealthy: probe failed", log="panic")
     world.wait(60_000)
     before = next(row for row in rows(world) if row["name"] == sick.name)
     flow = world.flow(NEW)

@@ -22,7 +22,7 @@ from shared.messaging.kafka import Kafka
 from shared.settings import Settings
 from tests.unit.parts import MemoryKafka, until
 
-ASKED = {df.REPLY_TO: "paas.replies", df.REPLY_ID: "paas-1"}
+REPLY_WANTED = {df.REPLY_TO: "paas.replies", df.REPLY_ID: "paas-1"}
 ENDED = {
     "finished": True,
     "phase": "Failed",
@@ -47,7 +47,7 @@ def read(body: Json) -> DeployFlow:
 
 
 def test_the_end_is_told_as_the_status_says_it() -> None:
-    found = terminal_reply(read(flow(ASKED)))
+    found = terminal_reply(read(flow(REPLY_WANTED)))
     assert found is not None
     assert (found.topic, found.at) == ("paas.replies", ENDED["finishedAt"])
     assert found.reply.model_dump(mode="json") == {
@@ -62,7 +62,7 @@ def test_the_end_is_told_as_the_status_says_it() -> None:
 
 @pytest.mark.parametrize(
     "annotations",
-    [{}, {df.REPLY_TO: "paas.replies"}, {df.REPLY_ID: "1"}, ASKED | {df.REPLY_TO: "no topic!"}],
+    [{}, {df.REPLY_TO: "paas.replies"}, {df.REPLY_ID: "1"}, REPLY_WANTED | {df.REPLY_TO: "no topic!"}],
     ids=["nobody asked", "no command", "no topic", "no name of a topic"],
 )
 def test_nothing_is_told_where_nobody_can_be(annotations: Json) -> None:
@@ -85,8 +85,8 @@ class Surroundings:
     def owns(self, key: str) -> bool:
         return True
 
-    def cloud_event(self, *given: str) -> dict[str, str]:
-        return dict(zip(("ce_id", "ce_type", "ce_subject", "ce_time"), given, strict=True))
+    def cloud_event(self, *values: str) -> dict[str, str]:
+        return dict(zip(("ce_id", "ce_type", "ce_subject", "ce_time"), values, strict=True))
 
     async def reply(self, topic: str, key: str, value: bytes, headers: dict[str, str]) -> None:
         if self.away:
@@ -121,7 +121,7 @@ class Surroundings:
 
 
 async def test_what_an_earlier_planner_left_is_found_and_told_before_it_is_let_go() -> None:
-    there = Surroundings(ASKED)
+    there = Surroundings(REPLY_WANTED)
     await there.until_looked(there.ends(), lambda: there.finalizers == ["others.example/keep"])
     ((topic, key, body, headers),) = there.replies
     assert (topic, key, body["phase"]) == ("paas.replies", "paas-1", "Failed")
@@ -136,7 +136,7 @@ async def test_what_an_earlier_planner_left_is_found_and_told_before_it_is_let_g
 
 async def test_while_kafka_is_away_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.planner.runtime.finalizer.CHECK_SECONDS", 0.01)
-    there = Surroundings(ASKED)
+    there = Surroundings(REPLY_WANTED)
     there.away = True
     ends = there.ends()
     ends.begin(read(there.live))
@@ -148,25 +148,27 @@ async def test_while_kafka_is_away_nothing_is_let_go(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_change_by_somebody_else_meanwhile_is_no_reason_to_tell_it_twice() -> None:
-    there = Surroundings(ASKED)
+    there = Surroundings(REPLY_WANTED)
     ends = there.ends()
-    ends.begin(read(flow(ASKED)))
+    ends.begin(read(flow(REPLY_WANTED)))
     there.live["metadata"]["resourceVersion"] = "2"
     await ends.stop()
     assert there.finalizers == ["others.example/keep"]
     assert len(there.replies) == 1
 
 
-@pytest.mark.parametrize(("asked", "let_go"), [({}, True), (ASKED, False)], ids=["nobody", "somebody"])
+@pytest.mark.parametrize(
+    ("flow_annotations", "is_released"), [({}, True), (REPLY_WANTED, False)], ids=["nobody", "somebody"]
+)
 async def test_a_planner_that_stops_leaves_what_somebody_waits_for_to_the_next(
-    asked: Json, let_go: bool
+    flow_annotations: Json, is_released: bool
 ) -> None:
-    there = Surroundings(asked)
+    there = Surroundings(flow_annotations)
     ends = there.ends()
     ends.kafka_stopped()
     ends.begin(read(there.live))
     await ends.stop()
-    assert (df.FINALIZER not in there.finalizers) == let_go
+    assert (df.FINALIZER not in there.finalizers) == is_released
     assert there.replies == []
 
 

@@ -94,17 +94,17 @@ async def test_without_rights_windows_of_settings_hold_and_it_is_said_once_until
 ) -> None:
     await api.create(NAMESPACES, None, {"metadata": {"name": "shop"}})
     await annotate(api, WEEKEND)
-    asked = 0
+    checks = 0
 
     async def refuse(_: web.Request) -> web.Response:
-        nonlocal asked
-        asked += 1
+        nonlocal checks
+        checks += 1
         return refusal(403, "Forbidden", FORBIDDEN)
 
     trouble.meddle = refuse
     async with following(client, Flows()) as windows:
         assert names(windows.of("shop")) == ["of-settings"]
-        await until(lambda: asked > 3)
+        await until(lambda: checks > 3)
         assert caplog.text.count("freeze windows in annotations of Namespaces do not apply") == 1
         assert caplog.text.count("watch of namespaces: ") == 1
         trouble.meddle = None

@@ -95,10 +95,10 @@ def test_a_gate_of_which_only_status_is_left_is_waited_at_since_its_batch_began(
 
 def test_since_when_a_command_has_no_answer() -> None:
     world = without_answer("surge")
-    given = world.now
+    issued = world.now
     assert where(world) == NO_ALERT
     world.wait(60_000)
-    assert where(world) == AlertState(unanswered=given / 1000)
+    assert where(world) == AlertState(unanswered=issued / 1000)
 
 
 class Cache:
@@ -106,11 +106,11 @@ class Cache:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.mine = True
+        self.owned = True
         self.gone = False
 
     def owns(self, key: Key) -> bool:
-        return self.mine
+        return self.owned
 
     def get(self, namespace: str, name: str) -> DeployFlow | None:
         body = self.world.seen(name)
@@ -172,7 +172,7 @@ def test_a_release_has_one_series_by_its_labels() -> None:
 
 def test_only_the_replica_that_has_the_partition_tells() -> None:
     found = scraped(failing())
-    found.cache.mine = False
+    found.cache.owned = False
     assert found.of(FAILED) == []
     assert set(found.of("triton_flows")) == {0.0}
 

@@ -80,7 +80,7 @@ class Server:
 
 def history(world: World) -> list[Instance]:
     """The instance at each step of the release so far."""
-    return [told.decision.instance for told in world.history if told.decision.instance.flows]
+    return [entry.decision.instance for entry in world.history if entry.decision.instance.flows]
 
 
 async def test_the_first_status_waits_for_nothing() -> None:

@@ -54,11 +54,11 @@ def test_a_release_is_told_at_its_end_and_each_batch_at_its_own() -> None:
     world.run_until(lambda: world.flow(NEW).phase.finished)
     flow, spans = world.flow(NEW), spans_of(world)
     assert [span.name for span in spans] == ["request deploy", "batch", "batch", "update release"]
-    asked, first, second, root = spans
+    request, first, second, root = spans
     assert root.at == tracing.release(flow.uid)
     assert root.parent is None
     assert (root.error, root.attributes["triton.phase"]) == ("", "Success")
-    assert [span.parent for span in (asked, first, second)] == [root.at] * 3
+    assert [span.parent for span in (request, first, second)] == [root.at] * 3
     assert [span.attributes["triton.batch"] for span in (first, second)] == [1, 2]
     assert root.start <= first.start < first.end < second.start < second.end <= root.end
     assert [name for name, _ in first.events] == ["surged", "smoked", "pulled in", "baked"]
@@ -71,10 +71,10 @@ def test_a_person_that_lets_a_canary_go_on_is_seen() -> None:
     world = create(5, batchSize=2, canary=1)
     world.wait(600_000)
     press_next(world)
-    (asked,) = named(spans_of(world), "request next")
-    assert asked.start == asked.end
-    assert asked.attributes["triton.batch"] == 1
-    assert asked.attributes["user.name"]
+    (request,) = named(spans_of(world), "request next")
+    assert request.start == request.end
+    assert request.attributes["triton.batch"] == 1
+    assert request.attributes["user.name"]
     world.steer(NEW, CommandType.PROMOTE)
     world.run_until(lambda: world.flow(NEW).phase.finished)
     (canary,) = named(spans_of(world), "canary")

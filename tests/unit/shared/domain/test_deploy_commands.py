@@ -23,7 +23,7 @@ Cursor = tuple[int, BatchPhase | None]
 
 def flow(
     *batches: tuple[str, bool],
-    let_go: Cursor = (1, None),
+    approved: Cursor = (1, None),
     phase: str = "BatchStarted",
     finished_batches: int = 0,
     canary: int = 1,
@@ -31,9 +31,9 @@ def flow(
     **status: Any,
 ) -> dict[str, Any]:
     """A DeployFlow with these batches (phase, whether it is the canary)."""
-    strategy: dict[str, Any] = {"batches": let_go[0], "mode": "auto"}
+    strategy: dict[str, Any] = {"batches": approved[0], "mode": "auto"}
     if action == "update":
-        strategy |= {"canary": canary} | ({"stage": str(let_go[1])} if let_go[1] else {})
+        strategy |= {"canary": canary} | ({"stage": str(approved[1])} if approved[1] else {})
     return {
         "metadata": {"name": "web-kvn6b", "namespace": "shop", "resourceVersion": "41"},
         "spec": {
@@ -67,9 +67,9 @@ def command(kind: str, **fields: Any) -> DeployCommand:
 
 
 SMOKED = flow(("Smoked", True))
-BAKING = flow(("Baking", True), let_go=(1, BatchPhase.BAKING))
-BAKED = flow(("Baked", True), let_go=(1, BatchPhase.BAKED), phase="BatchFinished", finished_batches=1)
-SECOND_SMOKING = flow(("Baked", True), ("Smoking", False), let_go=(2, None), finished_batches=1)
+BAKING = flow(("Baking", True), approved=(1, BatchPhase.BAKING))
+BAKED = flow(("Baked", True), approved=(1, BatchPhase.BAKED), phase="BatchFinished", finished_batches=1)
+SECOND_SMOKING = flow(("Baked", True), ("Smoking", False), approved=(2, None), finished_batches=1)
 MANUAL = flow(("Baked", False), canary=0, phase="BatchFinished", finished_batches=1)
 FAILED = flow(("SmokeFailed", True))
 OVER = flow(("Baked", True), phase="Success", finished_batches=1)
@@ -117,13 +117,13 @@ def test_next_where_there_is_nothing_to_go_on_from_is_refused(
 @pytest.mark.parametrize(
     ("state", "meant"),
     [
-        (flow(("Smoked", True), let_go=(1, BatchPhase.BAKING)), {}),
-        (flow(("Baking", True), let_go=(1, BatchPhase.BAKED)), {}),
-        (flow(("Baked", True), let_go=(2, None), phase="BatchFinished", finished_batches=1), {}),
+        (flow(("Smoked", True), approved=(1, BatchPhase.BAKING)), {}),
+        (flow(("Baking", True), approved=(1, BatchPhase.BAKED)), {}),
+        (flow(("Baked", True), approved=(2, None), phase="BatchFinished", finished_batches=1), {}),
         (BAKING, {"batch": 1, "stage": "Smoked"}),
-        (flow(("Baked", True), ("Smoked", False), let_go=(1, None), finished_batches=1), {"batch": 1}),
+        (flow(("Baked", True), ("Smoked", False), approved=(1, None), finished_batches=1), {"batch": 1}),
         (
-            flow(("Baked", True), ("Smoked", False), let_go=(1, None), finished_batches=1),
+            flow(("Baked", True), ("Smoked", False), approved=(1, None), finished_batches=1),
             {"batch": 1, "stage": "Baking"},
         ),
     ],
@@ -189,7 +189,7 @@ def test_a_release_that_is_over_takes_no_commands(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("let_go", "canary", "reaches"),
+    ("approved", "canary", "reaches"),
     [
         ((1, None), True, (1, BatchPhase.SMOKED)),
         ((1, None), False, (1, None)),
@@ -198,8 +198,8 @@ def test_a_release_that_is_over_takes_no_commands(kind: str) -> None:
     ],
     ids=["a canary nobody let go", "no canary", "a canary let into the traffic", "past the canary"],
 )
-def test_how_far_the_spec_lets_a_release_go(let_go: Cursor, canary: bool, reaches: Cursor) -> None:
-    assert cursor(*let_go, canary=canary) == reaches
+def test_how_far_the_spec_lets_a_release_go(approved: Cursor, canary: bool, reaches: Cursor) -> None:
+    assert cursor(*approved, canary=canary) == reaches
 
 
 def test_a_patch_is_guarded_and_says_which_request_it_was() -> None:
@@ -222,9 +222,11 @@ def test_a_deployflow_remembers_its_last_requests() -> None:
     assert requests_of(annotations) == [f"r{number}" for number in range(11, 31)]
 
 
-@pytest.mark.parametrize("told", ["", "r1,r2", "7", "{}"], ids=["empty", "no JSON", "a number", "an object"])
-def test_a_memory_of_requests_that_somebody_broke_starts_anew(told: str) -> None:
-    assert requests_of({"apps.triton.io/requests": told, "apps.triton.io/last-request": "r3"}) == ["r3"]
+@pytest.mark.parametrize(
+    "annotation", ["", "r1,r2", "7", "{}"], ids=["empty", "no JSON", "a number", "an object"]
+)
+def test_a_memory_of_requests_that_somebody_broke_starts_anew(annotation: str) -> None:
+    assert requests_of({"apps.triton.io/requests": annotation, "apps.triton.io/last-request": "r3"}) == ["r3"]
 
 
 def test_the_same_request_always_makes_a_deployflow_of_the_same_name() -> None:

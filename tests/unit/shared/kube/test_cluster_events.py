@@ -32,24 +32,24 @@ def event(name: str, about: str = "web-1", *, kind: str = "Pod", count: int = 1,
     }
 
 
-class Told:
+class Watcher:
     def __init__(self, client: Client) -> None:
         self.known = {"uid-web-1"}
-        self.mine = True
-        self.asked = 0
+        self.owned = True
+        self.lookups = 0
         self._outgoing = BackgroundPublisher()
         self.events = ClusterEvents(
             client,
             "Pod",
             self._find,
-            lambda _: self.mine,
+            lambda _: self.owned,
             cast("background_publisher.BackgroundPublisher", self._outgoing),
             namespaces=["default"],
             silence_seconds=30,
         )
 
     def _find(self, about: Involved) -> Subject | None:
-        self.asked += 1
+        self.lookups += 1
         return Subject(KEY, FLOW, APP) if about.uid in self.known else None
 
     @property
@@ -58,24 +58,24 @@ class Told:
 
 
 @asynccontextmanager
-async def telling(client: Client) -> AsyncIterator[Told]:
-    told = Told(client)
-    task = asyncio.create_task(told.events.run())
+async def watching(client: Client) -> AsyncIterator[Watcher]:
+    watcher = Watcher(client)
+    task = asyncio.create_task(watcher.events.run())
     try:
-        yield told
+        yield watcher
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_is_there_and_what_comes_is_told_with_what_it_is_about(client: Client) -> None:
-    async with telling(client) as told:
+    async with watching(client) as watcher:
         await client.create(EVENTS, "default", event("one"))
-        told.events.assigned()
-        await until(lambda: len(told.messages) == 1)
+        watcher.events.assigned()
+        await until(lambda: len(watcher.messages) == 1)
         await client.create(EVENTS, "default", event("two", type="Normal", reason="Killing"))
-        await until(lambda: len(told.messages) == 2)
-        one, two = told.messages
+        await until(lambda: len(watcher.messages) == 2)
+        one, two = watcher.messages
         assert (one.key, one.kind, one.name, one.uid) == (KEY, "Pod", "web-1", "uid-web-1")
         assert (one.reason, one.warning, one.component, one.count) == ("BackOff", True, "kubelet", 1)
         assert (one.flow, one.app) == (FLOW, APP)
@@ -83,41 +83,41 @@ async def test_what_is_there_and_what_comes_is_told_with_what_it_is_about(client
 
 
 async def test_an_event_that_is_seen_again_is_told_again_and_no_other(client: Client) -> None:
-    async with telling(client) as told:
-        told.events.assigned()
+    async with watching(client) as watcher:
+        watcher.events.assigned()
         await client.create(EVENTS, "default", event("one"))
-        await until(lambda: len(told.messages) == 1)
+        await until(lambda: len(watcher.messages) == 1)
         await client.patch(EVENTS, "default", "one", {"count": 2})
-        await until(lambda: len(told.messages) == 2)
-        assert [message.count for message in told.messages] == [1, 2]
-        assert len({message.id for message in told.messages}) == 2
+        await until(lambda: len(watcher.messages) == 2)
+        assert [message.count for message in watcher.messages] == [1, 2]
+        assert len({message.id for message in watcher.messages}) == 2
 
 
 async def test_an_event_may_come_before_its_pod_is_known_and_others_are_not_ours(client: Client) -> None:
-    async with telling(client) as told:
-        told.events.assigned()
+    async with watching(client) as watcher:
+        watcher.events.assigned()
         await client.create(EVENTS, "default", event("theirs", "other", kind="Node"))
         await client.create(EVENTS, "default", event("nobodys", "stranger"))
         await client.create(EVENTS, "default", event("early", "web-2"))
         await client.create(EVENTS, "default", event("known"))
-        await until(lambda: len(told.messages) == 1)
-        told.known.add("uid-web-2")
-        await until(lambda: len(told.messages) == 2)
-        assert [message.name for message in told.messages] == ["web-1", "web-2"]
+        await until(lambda: len(watcher.messages) == 1)
+        watcher.known.add("uid-web-2")
+        await until(lambda: len(watcher.messages) == 2)
+        assert [message.name for message in watcher.messages] == ["web-1", "web-2"]
 
 
 async def test_what_was_another_replicas_is_told_when_it_becomes_ours_with_the_same_ids(
     client: Client,
 ) -> None:
-    async with telling(client) as told:
-        told.mine = False
-        told.events.assigned()
+    async with watching(client) as watcher:
+        watcher.owned = False
+        watcher.events.assigned()
         await client.create(EVENTS, "default", event("one"))
         await client.create(EVENTS, "default", event("two"))
-        await until(lambda: told.asked == 2)
-        told.mine = True
-        told.events.assigned()
-        await until(lambda: len(told.messages) == 2)
-        told.events.assigned()
-        await until(lambda: len(told.messages) == 4)
-        assert len({message.id for message in told.messages}) == 2
+        await until(lambda: watcher.lookups == 2)
+        watcher.owned = True
+        watcher.events.assigned()
+        await until(lambda: len(watcher.messages) == 2)
+        watcher.events.assigned()
+        await until(lambda: len(watcher.messages) == 4)
+        assert len({message.id for message in watcher.messages}) == 2

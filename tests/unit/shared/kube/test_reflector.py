@@ -39,7 +39,7 @@ class Picture:
     """A reflector and what it told."""
 
     def __init__(self, client: Client, **more: Any) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.lists = 0
         options: Json = {"namespaces": ["default"], "listed": self._listed, **more}
         self.reflector = Reflector(client, MAPS, ConfigMap, self._changed, **options)
@@ -48,7 +48,7 @@ class Picture:
         named = new or old
         assert named is not None
         kind = "new" if old is None else "gone" if new is None else "changed"
-        self.told.append(f"{kind} {named.metadata.name}" + (f" {new.data['value']}" if new else ""))
+        self.reported.append(f"{kind} {named.metadata.name}" + (f" {new.data['value']}" if new else ""))
 
     def _listed(self) -> None:
         self.lists += 1
@@ -95,12 +95,12 @@ async def value(api: Client, name: str, value: str) -> None:
 async def test_what_is_there_is_listed_and_what_happens_is_told(client: Client, api: Client) -> None:
     await api.create(MAPS, "default", a_map("one"))
     async with following(client) as picture:
-        assert picture.told == ["new one 1"]
+        assert picture.reported == ["new one 1"]
         await api.create(MAPS, "default", a_map("two"))
         await value(api, "one", "2")
         await api.delete(MAPS, "default", "two")
-        await until(lambda: len(picture.told) == 4)
-        assert picture.told[1:] == ["new two 1", "changed one 2", "gone two"]
+        await until(lambda: len(picture.reported) == 4)
+        assert picture.reported[1:] == ["new two 1", "changed one 2", "gone two"]
         found = picture.reflector.get("default", "one")
         assert found is not None
         assert found.data == {"value": "2"}
@@ -112,24 +112,24 @@ async def test_only_the_labels_and_namespaces_asked_for_are_shown(client: Client
         await api.create(MAPS, namespace, a_map(f"mine-{namespace}", by="us"))
         await api.create(MAPS, namespace, a_map(f"other-{namespace}"))
     async with following(client, namespaces=["default", "kube-public"], labels="by=us") as picture:
-        assert sorted(picture.told) == ["new mine-default 1", "new mine-kube-public 1"]
+        assert sorted(picture.reported) == ["new mine-default 1", "new mine-kube-public 1"]
         await api.patch(MAPS, "default", "other-default", {"metadata": {"labels": {"by": "us"}}})
         await api.patch(MAPS, "default", "mine-default", {"metadata": {"labels": {"by": None}}})
-        await until(lambda: len(picture.told) == 4)
-        assert picture.told[2:] == ["new other-default 1", "gone mine-default"]
+        await until(lambda: len(picture.reported) == 4)
+        assert picture.reported[2:] == ["new other-default 1", "gone mine-default"]
 
 
 async def test_without_namespaces_all_are_shown(client: Client, api: Client) -> None:
     for namespace in ("default", "kube-public"):
         await api.create(MAPS, namespace, a_map(f"in-{namespace}"))
     async with following(client, namespaces=[]) as picture:
-        assert sorted(picture.told) == ["new in-default 1", "new in-kube-public 1"]
+        assert sorted(picture.reported) == ["new in-default 1", "new in-kube-public 1"]
 
 
 async def test_what_keeps_the_picture_from_being_true_is_told_until_it_is(
     client: Client, trouble: Trouble
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     withheld = {"default", "kube-public"}
 
     async def withhold(request: web.Request) -> web.StreamResponse | None:
@@ -137,15 +137,15 @@ async def test_what_keeps_the_picture_from_being_true_is_told_until_it_is(
 
     trouble.meddle = withhold
     picture = Picture(client, namespaces=["default", "kube-public"])
-    picture.reflector.follows = told.append
+    picture.reflector.follows = reported.append
     task = asyncio.create_task(picture.reflector.run())
     try:
-        await until(lambda: "the cluster does not know configmaps" in "".join(told))
+        await until(lambda: "the cluster does not know configmaps" in "".join(reported))
         withheld.remove("default")
         await until(lambda: picture.lists)
-        assert all(told), "one of the two is still missing"
+        assert all(reported), "one of the two is still missing"
         withheld.clear()
-        await until(lambda: told[-1] == "")
+        await until(lambda: reported[-1] == "")
         assert picture.reflector.synced.is_set()
     finally:
         task.cancel()
@@ -175,7 +175,7 @@ async def test_an_object_made_anew_under_the_same_name_is_another_one(client: Cl
         assert first is not None
         assert second is not None
         assert first.metadata.uid != second.metadata.uid
-        assert picture.told == ["new one 1", "gone one", "new one 2"]
+        assert picture.reported == ["new one 1", "gone one", "new one 2"]
 
 
 # --- watches that end ---
@@ -192,7 +192,7 @@ async def test_a_watch_that_the_server_ends_is_opened_again_where_it_was(
             await value(api, "one", str(n))
             await until(picture.shows(one=str(n)))
         assert picture.lists == 1
-        assert picture.told == ["new one 1", *(f"changed one {n}" for n in range(2, 6))]
+        assert picture.reported == ["new one 1", *(f"changed one {n}" for n in range(2, 6))]
 
 
 async def test_a_connection_that_breaks_is_replaced_by_a_fresh_list(
@@ -245,7 +245,7 @@ async def test_after_410_gone_everything_is_listed_again_deletions_included(
     trouble.meddle = forget
     async with following(client) as picture:
         await until(picture.shows(stays="2", comes="1"))
-        assert sorted(picture.told[2:]) == ["changed stays 2", "gone goes", "new comes 1"]
+        assert sorted(picture.reported[2:]) == ["changed stays 2", "gone goes", "new comes 1"]
         assert picture.lists == 2
 
 
@@ -273,7 +273,7 @@ async def test_a_history_that_the_server_has_forgotten_loses_nothing(tmp_path: A
                 await api.create(MAPS, "default", a_map(f"map-{n}"))
             gap.set()
             await until(picture.shows(**{f"map-{n}": "1" for n in range(5)}))
-            assert "gone goes" in picture.told
+            assert "gone goes" in picture.reported
 
 
 async def test_silence_counts_as_a_dead_watch_and_the_picture_is_made_anew(
@@ -376,7 +376,7 @@ async def test_a_server_that_is_away_at_first_is_waited_for(
     await api.create(MAPS, "default", a_map("one"))
     trouble.meddle = be_away
     async with following(client) as picture:
-        assert picture.told == ["new one 1"]
+        assert picture.reported == ["new one 1"]
 
 
 @pytest.mark.parametrize(
@@ -416,8 +416,8 @@ async def test_an_own_write_is_visible_at_once_and_told_once(client: Client, api
         assert picture.shows(one="1")()
         picture.reflector.put(made)
         await api.create(MAPS, "default", a_map("two"))
-        await until(lambda: "new two 1" in picture.told)
-        assert picture.told == ["new one 1", "new two 1"]
+        await until(lambda: "new two 1" in picture.reported)
+        assert picture.reported == ["new one 1", "new two 1"]
 
 
 async def test_an_older_version_never_overwrites_a_newer_one(client: Client, api: Client) -> None:
@@ -426,7 +426,7 @@ async def test_an_older_version_never_overwrites_a_newer_one(client: Client, api
     async with following(client) as picture:
         picture.reflector.put(old)
         assert picture.shows(one="2")()
-        assert picture.told == ["new one 2"]
+        assert picture.reported == ["new one 2"]
 
 
 async def test_an_own_write_that_is_answered_after_the_deletion_brings_nothing_back(
@@ -438,7 +438,7 @@ async def test_an_own_write_that_is_answered_after_the_deletion_brings_nothing_b
         await until(picture.shows())
         picture.reflector.put(written)
         assert picture.shows()()
-        assert picture.told == ["new one 1", "gone one"]
+        assert picture.reported == ["new one 1", "gone one"]
 
 
 async def test_an_object_made_by_ourselves_while_a_list_was_under_way_is_not_called_gone(
@@ -460,7 +460,7 @@ async def test_an_object_made_by_ourselves_while_a_list_was_under_way_is_not_cal
     await picture.reflector.synced.wait()
     await api.create(MAPS, "default", a_map("later"))
     await until(picture.shows(ours="1", later="1"))
-    assert picture.told == ["new ours 1", "new later 1"]
+    assert picture.reported == ["new ours 1", "new later 1"]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -160,19 +160,19 @@ def test_a_root_its_times_its_moments_and_its_link() -> None:
     assert span.status.status_code == StatusCode.UNSET
 
 
-GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.mark.parametrize(
     ("header", "read"),
     [
-        (GIVEN, True),
-        ("cc" + GIVEN[2:] + "-what-comes-later", True),
-        (GIVEN[:-1] + "0", False),
-        ("ff" + GIVEN[2:], False),
-        (GIVEN[:3] + "0" * 32 + GIVEN[35:], False),
-        (GIVEN[:36] + "0" * 16 + GIVEN[52:], False),
-        (GIVEN.upper(), False),
+        (TRACEPARENT, True),
+        ("cc" + TRACEPARENT[2:] + "-what-comes-later", True),
+        (TRACEPARENT[:-1] + "0", False),
+        ("ff" + TRACEPARENT[2:], False),
+        (TRACEPARENT[:3] + "0" * 32 + TRACEPARENT[35:], False),
+        (TRACEPARENT[:36] + "0" * 16 + TRACEPARENT[52:], False),
+        (TRACEPARENT.upper(), False),
         ("", False),
     ],
     ids=[
@@ -190,7 +190,7 @@ def test_the_sender_of_a_message_is_where_its_header_says(header: str, read: boo
     place = tracing.read(header)
     assert (place is not None) == read
     if place is not None:
-        assert place.traceparent == GIVEN
+        assert place.traceparent == TRACEPARENT
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,19 @@ from tests.system.releases import NAMESPACE, until
 
 
 async def each_event_once(sandbox: Sandbox, history: History, *, all_pods: bool = True) -> None:
-    """Waits for the log to be complete; fails naming what it lacks, doubles, or has that nobody told.
+    """Wait for the log to be complete; fail naming what it lacks, doubles, or has that nobody published.
 
     Not `all_pods`: those that went while no readiness service ran were seen by nobody.
     """
-    await all_told_once(sandbox, history.instance, lambda hits: _untold(history, hits) if all_pods else [])
+    await all_published_once(
+        sandbox, history.instance, lambda hits: _missing(history, hits) if all_pods else []
+    )
 
 
-async def all_told_once(
+async def all_published_once(
     sandbox: Sandbox, instance: str, further: Callable[[list[Json]], list[str]] = lambda _: []
 ) -> None:
-    """Waits until the log has what the topics hold of an instance, each event once; `further` says what else it lacks."""
+    """Wait until the log has what the topics hold of an instance, each event once; `further` returns what else it lacks."""
     differences: list[str] = []
 
     async def complete() -> bool:
@@ -42,7 +44,7 @@ async def all_told_once(
             return False
         stored = Counter(hit["event"]["id"] for hit in hits)
         lacking = [f"lacks {name}" for name in sorted(published - set(stored))]
-        surplus = [f"nobody told {name}" for name in sorted(set(stored) - published)]
+        surplus = [f"nobody published {name}" for name in sorted(set(stored) - published)]
         doubled = [f"has {count} times {name}" for name, count in stored.items() if count > 1]
         differences[:] = lacking + surplus + doubled + further(hits)
         return not differences
@@ -54,7 +56,7 @@ async def all_told_once(
 
 
 async def _published(sandbox: Sandbox, instance: str) -> set[str]:
-    """The ids of all documents that what the services published about an instance comes to."""
+    """Return the ids of the documents made of all that the services published about an instance."""
     found = await read(sandbox.kafka_bootstrap, f"{NAMESPACE}/{instance}", TOPICS)
     settings = Settings()
     topics = {settings.topic(name): name for name in TOPICS}
@@ -72,10 +74,10 @@ async def _stored(sandbox: Sandbox, instance: str) -> list[Json]:
         await store.close()
 
 
-def _untold(history: History, hits: list[Json]) -> list[str]:
-    """The pods that took traffic, or went, without a word in the log."""
-    told = {(hit["orchestrator"]["resource"]["id"], hit["event"]["action"]) for hit in hits}
+def _missing(history: History, hits: list[Json]) -> list[str]:
+    """Return the pods that took traffic, or went, without an event in the log."""
+    logged = {(hit["orchestrator"]["resource"]["id"], hit["event"]["action"]) for hit in hits}
     happened = {(uid, "pod-ready") for uid in history.pods_ready()} | {
         (uid, "pod-gone") for uid in history.pods_gone()
     }
-    return [f"lacks {action} of {uid}" for uid, action in sorted(happened - told)]
+    return [f"lacks {action} of {uid}" for uid, action in sorted(happened - logged)]

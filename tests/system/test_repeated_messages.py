@@ -31,39 +31,39 @@ FLOW_TOPICS: Final = [name for name in topics.ALL if name != topics.DEAD_LETTERS
 async def test_a_release_that_waits_or_is_over_or_is_forgotten_is_not_moved_by_its_own_messages(
     sandbox: Sandbox, releases: Releases, paas: OtherSystem
 ) -> None:
-    await releases.service("told")
-    await _ask(paas, "told-1", action="create")
-    first = await _made(paas, "told-1")
+    await releases.service("repeated")
+    await _request(paas, "repeated-1", action="create")
+    first = await _made(paas, "repeated-1")
     await releases.finished(first, "Success")
-    await releases.serves("told", 3)
-    async with recorded(releases, "told") as history:
-        await _ask(paas, "told-2", image="nginx:2", canary=1, batchSize=1)
-        name = await _made(paas, "told-2")
+    await releases.serves("repeated", 3)
+    async with recorded(releases, "repeated") as history:
+        await _request(paas, "repeated-2", image="nginx:2", canary=1, batchSize=1)
+        name = await _made(paas, "repeated-2")
         await releases.until_status(name, "waits", lambda status: status.get("reason") == "WaitingForNext")
-        await _nothing_moves(sandbox, releases, "told")
-        await paas.ask("told", press("told-3", "next", "told", batch=1, stage="Smoked"))
+        await _nothing_moves(sandbox, releases, "repeated")
+        await paas.ask("repeated", press("repeated-3", "next", "repeated", batch=1, stage="Smoked"))
         await releases.batch_is(name, 1, "Baking")
-        await paas.ask("told", press("told-4", "promote", "told"))
+        await paas.ask("repeated", press("repeated-4", "promote", "repeated"))
         await releases.finished(name, "Success")
     history.check(3)
-    await _nothing_moves(sandbox, releases, "told")
+    await _nothing_moves(sandbox, releases, "repeated")
     await sandbox.stop("planner")
     async with redis.asyncio.from_url(sandbox.redis_url) as state:
         await state.flushall()
     await sandbox.start("planner")
-    await _nothing_moves(sandbox, releases, "told")
-    await _ask(paas, "told-5", image="nginx:3", batchSize=2)
-    await releases.finished(await _made(paas, "told-5"), "Success")
-    assert {pod["spec"]["containers"][0]["image"] for pod in await releases.pods("told")} == {"nginx:3"}
-    await releases.serves("told", 3)
-    assert len(await releases.names("told")) == 3
+    await _nothing_moves(sandbox, releases, "repeated")
+    await _request(paas, "repeated-5", image="nginx:3", batchSize=2)
+    await releases.finished(await _made(paas, "repeated-5"), "Success")
+    assert {pod["spec"]["containers"][0]["image"] for pod in await releases.pods("repeated")} == {"nginx:3"}
+    await releases.serves("repeated", 3)
+    assert len(await releases.names("repeated")) == 3
 
 
-async def _ask(
+async def _request(
     paas: OtherSystem, id: str, *, action: str = "update", image: str = "nginx:1", **strategy: Any
 ) -> None:
-    spec = deployflow("", "told", action=action, image=image, replicas=3, **strategy)["spec"]
-    await paas.ask("told", {"id": id, "type": "deploy", "replyTo": REPLIES, "spec": spec})
+    spec = deployflow("", "repeated", action=action, image=image, replicas=3, **strategy)["spec"]
+    await paas.ask("repeated", {"id": id, "type": "deploy", "replyTo": REPLIES, "spec": spec})
 
 
 async def _made(paas: OtherSystem, id: str) -> str:
@@ -77,10 +77,10 @@ async def _nothing_moves(sandbox: Sandbox, releases: Releases, instance: str) ->
     """Whatever comes again, in whatever order."""
     kafka, key = sandbox.kafka_bootstrap, f"{NAMESPACE}/{instance}"
     await until("all of it is read", lambda: records.all_read(kafka, key))
-    told = await records.read(kafka, key, FLOW_TOPICS)
-    assert {record.topic.partition(".")[2] for record in told} == set(FLOW_TOPICS)
+    published = await records.read(kafka, key, FLOW_TOPICS)
+    assert {record.topic.partition(".")[2] for record in published} == set(FLOW_TOPICS)
     before = await _seen(sandbox, releases, instance)
-    for again in (told, told[::-1]):
+    for again in (published, published[::-1]):
         await records.publish(kafka, again)
         await until("all of it is read again", lambda: records.all_read(kafka, key))
         assert await _seen(sandbox, releases, instance) == before
@@ -99,7 +99,9 @@ async def _seen(sandbox: Sandbox, releases: Releases, instance: str) -> Json:
             cloneset["spec"],
         ),
         "pods": {pod["metadata"]["uid"]: _gate(pod) for pod in pods},
-        "deployflows": {flow["metadata"]["name"]: (flow["spec"], _told_by(flow["status"])) for flow in flows},
+        "deployflows": {
+            flow["metadata"]["name"]: (flow["spec"], _reported_by(flow["status"])) for flow in flows
+        },
         "log": await _log(sandbox, instance),
         "dead letters": [record.value for record in aside],
     }
@@ -110,7 +112,7 @@ def _gate(pod: Json) -> Json | None:
     return next((c for c in pod["status"]["conditions"] if c["type"] == GATE), None)
 
 
-def _told_by(status: Json) -> Json:
+def _reported_by(status: Json) -> Json:
     batches = [(batch["batch"], batch["phase"]) for batch in status["conditions"]]
     return {"batches": batches} | {name: status[name] for name in ("phase", "reason", "finished", "sequence")}
 

@@ -11,8 +11,8 @@ from tests.simulation.world import World
 from tests.unit.planner.releases import NEW, press_next, update
 
 
-def _tell(world: World, fact: m.PodFact) -> None:
-    world.tell(m.PodsSeen(**HEAD, pods=[fact], at=world.now))
+def _report(world: World, fact: m.PodFact) -> None:
+    world.handle(m.PodsSeen(**HEAD, pods=[fact], at=world.now))
 
 
 @pytest.mark.parametrize(("version", "believed"), [(8, False), (9, True), (10, True), (0, True)])
@@ -20,9 +20,9 @@ def test_only_what_is_no_older_than_what_is_known_is_believed(version: int, beli
     world = update(2, canary=1)
     assert world.where(NEW) == "BatchStarted 1 Smoked"
     (pod,) = world.cluster.of(NEW)
-    _tell(world, pod.fact().model_copy(update={"version": 9}))
+    _report(world, pod.fact().model_copy(update={"version": 9}))
     past = {"phase": PodPhase.PENDING, "containers_ready": False, "version": version}
-    _tell(world, pod.fact().model_copy(update=past))
+    _report(world, pod.fact().model_copy(update=past))
     assert world.instance.pods[pod.uid].containers_ready is not believed
 
 
@@ -30,6 +30,8 @@ def test_a_canary_goes_on_though_its_past_was_told_last() -> None:
     world = update(2, canary=1)
     (pod,) = world.cluster.of(NEW)
     now = pod.fact().model_copy(update={"version": 9})
-    _tell(world, now)
-    _tell(world, now.model_copy(update={"phase": PodPhase.PENDING, "containers_ready": False, "version": 8}))
+    _report(world, now)
+    _report(
+        world, now.model_copy(update={"phase": PodPhase.PENDING, "containers_ready": False, "version": 8})
+    )
     assert press_next(world) == "BatchStarted 1 Baking"
