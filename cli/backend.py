@@ -49,7 +49,7 @@ class Backend(Protocol):
     def accepts(self, document: Document) -> None:
         """Raise `BadInput` for a document that this backend can't apply."""
 
-    async def apply(self, document: Document, *, namespace_given: bool, requested_by: str) -> str:
+    async def apply(self, document: Document, *, namespace_explicit: bool, requested_by: str) -> str:
         """Create or change the object and return the line that reports the result."""
 
     async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:

@@ -107,8 +107,8 @@ class ByServer:
                 msg = f"{document.where}: metadata.{field}: {', '.join(other)} can't be sent to a server: remove it"
                 raise BadInput(msg)
 
-    async def apply(self, document: Document, *, namespace_given: bool, requested_by: str) -> str:
-        namespace = namespace_of(document, self.triton.namespace, explicit=namespace_given)
+    async def apply(self, document: Document, *, namespace_explicit: bool, requested_by: str) -> str:
+        namespace = namespace_of(document, self.triton.namespace, explicit=namespace_explicit)
         triton = self.triton.using(namespace=namespace, requested_by=requested_by)
         try:
             name, outcome = await _put(triton, document)

@@ -37,7 +37,7 @@ _STEPS: Final[dict[str | None, str]] = {
     BatchPhase.BAKED: "is accepted",
     None: "may start",
 }
-"""What a `next` approves, by the stage that it sets."""
+"""The effect of a `next`, by the stage that it sets."""
 
 
 def requester(name: str | None) -> str:

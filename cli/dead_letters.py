@@ -57,7 +57,7 @@ class Letter(NamedTuple):
     original: list[tuple[str, bytes]]
     """The headers that the message had."""
     about: dict[str, str]
-    """What the service that failed on it reported."""
+    """The report of the service that failed on it."""
 
     @property
     def topic(self) -> str:

@@ -53,8 +53,8 @@ class InCluster:
     def accepts(self, document: Document) -> None:
         """Accept every document: the cluster knows which kinds it has."""
 
-    async def apply(self, document: Document, *, namespace_given: bool, requested_by: str) -> str:  # noqa: ARG002
-        return await manifests.apply(self._cluster, document, namespace_given=namespace_given)
+    async def apply(self, document: Document, *, namespace_explicit: bool, requested_by: str) -> str:  # noqa: ARG002
+        return await manifests.apply(self._cluster, document, namespace_explicit=namespace_explicit)
 
     async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
         metadata = document.body["metadata"]

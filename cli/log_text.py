@@ -212,7 +212,7 @@ def seconds(event: Json) -> float | None:
 
 
 def span(seconds: float) -> str:
-    """`2.4 s`, `12 min 05 s`, `3 h 20 min`."""
+    """Format a duration: `2.4 s`, `12 min 05 s`, `3 h 20 min`."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -130,11 +130,11 @@ async def _kind(cluster: Cluster, document: Document) -> Kind:
     raise Failure(msg)
 
 
-async def apply(cluster: Cluster, document: Document, *, namespace_given: bool) -> str:
+async def apply(cluster: Cluster, document: Document, *, namespace_explicit: bool) -> str:
     """Create or merge-patch the object; return the line that reports the result."""
     resource, namespaced = await _kind(cluster, document)
     metadata = document.body["metadata"]
-    namespace = namespace_of(document, cluster.namespace, explicit=namespace_given) if namespaced else ""
+    namespace = namespace_of(document, cluster.namespace, explicit=namespace_explicit) if namespaced else ""
     body = document.body | ({"metadata": metadata | {"namespace": namespace}} if namespaced else {})
     try:
         name, outcome = await _put(cluster, resource, namespace, body)

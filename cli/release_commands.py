@@ -60,13 +60,15 @@ def apply(
         if document.is_flow:
             document.spec()
 
-    namespace_given = where.namespace is not None
+    namespace_explicit = where.namespace is not None
 
     async def work(backend: Backend) -> None:
         for document in documents:
             backend.accepts(document)
         for document in documents:
-            print(await backend.apply(document, namespace_given=namespace_given, requested_by=requester))
+            print(
+                await backend.apply(document, namespace_explicit=namespace_explicit, requested_by=requester)
+            )
 
     at(where, work)
 

@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     to_process: int
     counters: tuple[tuple[str, int], ...]
     waits: str
-    """What it waits for and the command that continues it; empty while it waits for nothing."""
+    """The reason that it waits and the command that continues it; empty while it waits for nothing."""
 
 
 def status_of(flow: Json) -> Json:
@@ -144,7 +144,7 @@ def _back(flow: Json) -> str:
 
 
 def heading(view: Progress) -> str:
-    """`web-a update: BatchStarted, 2 of 5 batches, 4 of 10 pods`"""
+    """Return `web-a (update of web): BatchStarted, 2 of 5 batches, 4 of 10 pods`."""
     text = f"{view.name} ({view.action} of {view.instance}): {view.phase}"
     if view.total:
         text += f", {view.finished_batches} of {view.total} batches"

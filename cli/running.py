@@ -14,12 +14,12 @@ from sandbox.process import Guard
 
 SERVICES: Final = ("planner", "executor", "readiness", "events")
 STOP_SECONDS: Final = 20.0
-"""A service stops by itself within 15 s."""
+"""A service stops within 15 s of the signal."""
 _LINE_LIMIT: Final = 1 << 20
 
 
 async def run_services() -> None:
-    """Run the services until a signal stops them; raises `Failure` when one of them ends by itself."""
+    """Run the services until a signal stops them; raises `Failure` when one of them exits early."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -37,7 +37,7 @@ async def run_services() -> None:
     await guard.close()
     if failed and not stop.is_set():
         service, code = failed[0]
-        msg = f"{service} ended by itself with code {code}: see its last lines above; the others were stopped"
+        msg = f"{service} exited with code {code}: see its last lines above; the others were stopped"
         raise Failure(msg)
 
 

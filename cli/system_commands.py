@@ -139,7 +139,7 @@ def demo(state: State = None, real: Real = False, output: Output = None) -> None
 def run_() -> None:
     """Run the four services with the current settings.
 
-    Settings (TRITON_...) name the cluster, Kafka, Redis and the event store. Log lines are prefixed with the name of the service. Ctrl-C stops all services; a service that ends by itself stops the others.
+    Settings (TRITON_...) name the cluster, Kafka, Redis and the event store. Log lines are prefixed with the name of the service. Ctrl-C stops all services; a service that exits early stops the others.
 
     Example:
       TRITON_KAFKA_BOOTSTRAP=kafka:9092 TRITON_REDIS_URL=redis://redis:6379/0 triton run

@@ -14,23 +14,23 @@ from shared.domain.freeze_windows import FreezeWindow
 
 
 class Settings(BaseSettings):
-    """What a service needs to know of its surroundings. Times are in the unit that the name says."""
+    """The configuration of a service. Times are in the unit that the name says."""
 
     model_config = SettingsConfigDict(env_prefix="TRITON_", extra="ignore")
 
     prefix: str = Field("triton", pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Begins every topic, consumer group, Redis key and index name."""
     namespaces: Annotated[list[str], NoDecode] = Field(default_factory=list)
-    """What Triton looks after, comma-separated; empty: every namespace."""
+    """The namespaces that Triton manages, comma-separated; empty: every namespace."""
     cluster_name: str = ""
-    """What the release log says of where it happened; for several clusters in one Elasticsearch."""
+    """The name of the cluster in the release log, for several clusters in one Elasticsearch."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_partitions: int = Field(12, ge=1)
-    """Of each flow topic when Triton makes it; the number that a topic has already is kept."""
+    """The partitions of each flow topic when Triton creates it; the number that a topic has already is kept."""
     kafka_replication: int = Field(0, ge=0)
-    """Of the topics that Triton makes; 0: as many as there are brokers, at most 3."""
+    """The replicas of the topics that Triton creates; 0: as many as there are brokers, at most 3."""
     kafka_fetch_max_wait_ms: int = Field(500, ge=1)
     kafka_session_timeout_ms: int = Field(10_000, ge=1000)
     """How long Kafka waits for a sign of life before a replica's partitions go to others."""
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     elasticsearch_password: SecretStr = SecretStr("")
     elasticsearch_ca_file: Path | None = None
     elasticsearch_lifecycle: Literal["dsl", "ilm", "none"] = "dsl"
-    """Who ends the life of old events: the data streams themselves, a policy of ILM, or nobody."""
+    """The mechanism that deletes old events: the data streams themselves, a policy of ILM, or none."""
     elasticsearch_retention_days: int = Field(0, ge=0)
     """How long events are kept at least; 0: for ever."""
     elasticsearch_ilm_policy: str = ""
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     kube_requests_per_second: float = Field(400, gt=0)
     """The client-side limit of each service; bursts of as many are let through."""
     status_writes_per_second: float = Field(10, gt=0)
-    """How often each planner writes into `.status` what nobody waits for: phases in passing, counts."""
+    """The rate at which each planner writes less urgent changes of `.status`: phases in passing, counts."""
     watch_silence_seconds: float = Field(90, gt=0)
     """A watch without event or bookmark for so long counts as dead: a fresh list follows."""
 
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     api_auth: Literal["none", "kubernetes"] = "none"
     """`kubernetes`: bearer tokens of the cluster and its RBAC; `none`: everybody may do everything."""
     api_host: str = Field("", validate_default=True)
-    """Where REST and gRPC listen; empty: everywhere with a login, on this machine alone without one."""
+    """The address on which REST and gRPC listen; empty: everywhere with a login, on this machine alone without one."""
     api_port: int = Field(8088, ge=0, le=65535)
     """REST; 0: any free port."""
     grpc_port: int = Field(8099, ge=0, le=65535)
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     api_tls_key_file: Path | None = Field(None, validate_default=True)
     """Certificate chain and key of REST and gRPC, as PEM; read again when they change."""
     api_requests_per_second: float = Field(200, gt=0)
-    """Of each caller, at each replica; bursts of one second's worth are let through."""
+    """The limit of each caller, at each replica; bursts of one second's worth are let through."""
     api_body_bytes: int = Field(1_048_576, ge=1024)
     """The largest request."""
 
@@ -102,9 +102,9 @@ class Settings(BaseSettings):
     graceful_shutdown: bool = False
     """Containers without a `preStop` get one that calls `/gracefully_shutdown`, where the template says nothing of it."""
     resend_seconds: float = Field(10, gt=0)
-    """How long the planner waits for an answer before it gives the same command again."""
+    """How long the planner waits for an answer before it sends the same command again."""
     freeze_windows: Annotated[tuple[FreezeWindow, ...], NoDecode] = ()
-    """When new releases are held back, beside what the annotations of Namespaces say: a JSON list."""
+    """The windows in which new releases are held back, beside what the annotations of Namespaces say: a JSON list."""
 
     @field_validator("namespaces", mode="before")
     @classmethod
@@ -156,8 +156,8 @@ def _on_this_machine(host: str) -> bool:
 
 
 def unfit(error: ValidationError) -> str:
-    """What does not fit, by the names that the environment has."""
+    """Describe what does not fit, by the names that the environment has."""
     return "; ".join(
-        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"
+        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')} (received: {item['input']!r})"
         for item in error.errors(include_url=False)
     )

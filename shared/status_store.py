@@ -83,7 +83,7 @@ class StatusStore:
         return None if version is None else Stored(int(version), state, outbox or b"")
 
     async def states(self, keys: Sequence[Key]) -> list[bytes | None]:
-        """The states that Redis has, None where it has none."""
+        """Return the states that Redis has, None where it has none."""
         pipeline = self._redis.pipeline(transaction=False)
         for key in keys:
             pipeline.hget(self._name(key), "state")
@@ -91,7 +91,7 @@ class StatusStore:
         return found
 
     async def versions(self, keys: Sequence[Key]) -> list[int]:
-        """The versions that Redis has, 0 where it has none."""
+        """Return the versions that Redis has, 0 where it has none."""
         pipeline = self._redis.pipeline(transaction=False)
         for key in keys:
             pipeline.hget(self._name(key), "version")
@@ -126,20 +126,20 @@ class StatusStore:
         return bool(done)
 
     async def published(self, key: Key, version: int) -> None:
-        """The outbox that came with this version is published."""
+        """Record that the outbox of this version is published."""
         await self._answer(
             self._published(keys=[self._name(key), self._unpublished], args=[str(version), str(key)])
         )
 
     async def unpublished(self) -> list[Key]:
-        """The instances that have something in their outbox."""
+        """Return the instances whose outbox is not empty."""
         return [
             Key.parse(member.decode())
             for member in await self._answer(self._redis.smembers(self._unpublished))
         ]
 
     async def fire(self, now: int) -> dict[Key, int]:
-        """The instances whose deadline has passed, and when. Each comes again a little later until its owner acts."""
+        """Return the instances whose deadline has passed, and when. Each is returned again later until its owner acts."""
         due = await self._answer(self._fire(keys=[self._deadlines], args=[str(now), str(now + FIRING_MS)]))
         return {
             Key.parse(member.decode()): int(float(deadline))
@@ -158,6 +158,6 @@ class StatusStore:
 
     @property
     def _where(self) -> str:
-        """The address without user and password."""
+        """Return the address without user and password."""
         parts = urlsplit(self._url)
         return parts.netloc.rpartition("@")[2] + parts.path

@@ -1,4 +1,4 @@
-"""When to send a request again, and which error an answer means. Pure, for both clients."""
+"""The rules of when to send a request again, and which error an answer means. Pure, for both clients."""
 
 from __future__ import annotations
 

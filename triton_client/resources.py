@@ -192,7 +192,7 @@ class DeployFlow:
 
     @cached_property
     def spec(self) -> DeployFlowSpec:
-        """Raises pydantic's `ValidationError` for a spec that was written past the server's checks."""
+        """Parse the spec; raises pydantic's `ValidationError` for one that was written past the server's checks."""
         return DeployFlowSpec.model_validate(self.resource["spec"])
 
     @cached_property

@@ -200,7 +200,7 @@ class Demo:
     # --- steps ---
 
     async def _apply(self, document: Document) -> None:
-        self._stage.say(await apply(self._cluster, document, namespace_given=False))
+        self._stage.say(await apply(self._cluster, document, namespace_explicit=False))
 
     async def _release(self, image: str) -> str:
         """Do the same as `triton update`; return the new DeployFlow's name."""

@@ -12,7 +12,7 @@ from shared.event_store import Stream, from_ms
 
 
 class Fact(NamedTuple):
-    """What becomes a document; `fields` by their dotted names."""
+    """The content of a document; `fields` by their dotted names."""
 
     stream: Stream
     id: str

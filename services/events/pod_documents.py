@@ -28,7 +28,7 @@ _PHRASES: Final[dict[str, str]] = {
     PodTransition.UNREADY: "is not Ready any more",
     PodTransition.PULLED_OUT: "is pulled out and takes no traffic",
     PodTransition.RESTARTED: "has a container that was started again",
-    PodTransition.WAITING: "does not get on",
+    PodTransition.WAITING: "makes no progress",
     PodTransition.FAILED: "failed",
     PodTransition.TERMINATING: "is terminating",
     PodTransition.GONE: "is gone",

@@ -22,7 +22,7 @@ from shared.kube.clonesets import CloneSet, facts_of
 T = TypeVar("T", dict[str, Any], list[Any])
 
 TRITON_STRATEGY: Json = {"paused": True, "maxSurge": 0, "maxUnavailable": "100%"}
-"""The CloneSet never updates a pod by itself then, and only creates and deletes the pods of a command; every other
+"""With it the CloneSet never updates a pod on its own, and only creates and deletes the pods of a command; every other
 combination can block a deletion forever (OpenKruise 1.8's scale arithmetic)."""
 RELEASED_STRATEGY: Json = {"paused": False, "partition": 0, "maxSurge": None, "maxUnavailable": None}
 

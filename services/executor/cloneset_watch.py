@@ -25,7 +25,7 @@ class CloneSetWatch:
     def __init__(self, client: Client, kafka: Kafka, settings: Settings, owns: Callable[[str], bool]) -> None:
         self._owns = owns
         self._published: dict[str, object] = {}
-        """By uid: the fingerprint of the last CloneSetSeen."""
+        """The fingerprint of the last CloneSetSeen, by uid."""
         self.outgoing = BackgroundPublisher(kafka)
         self.reflector = Reflector(
             client,

@@ -44,7 +44,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
         gauges.changed(instance)
 
     async def assigned(owned: frozenset[int]) -> None:
-        # another replica may have gone on with any of them
+        # another replica may have continued any of them
         instances.forget(list(instances.versions()))
         gauges.forget()
         await flows.assigned(owned)

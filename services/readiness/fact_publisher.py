@@ -51,9 +51,9 @@ class FactPublisher:
         self._published: dict[Key, dict[str, PodFact]] = {}
         self._changed: dict[Key, dict[str, PodFact | PodGone]] = {}
         self._transitions: dict[str, list[Transition]] = {}
-        """By uid: the transitions of pods since their last message."""
+        """The transitions of pods since their last message, by uid."""
         self._times: dict[str, dict[str, int]] = {}
-        """By uid, of pods before their first Ready or during their deletion: the times of their transitions in ms."""
+        """The times (ms) of the transitions of pods before their first Ready or during their deletion, by uid."""
         self._missed: deque[tuple[int, Pod]] = deque(maxlen=MISSED)
 
     def pod_changed(self, old: Pod | None, new: Pod | None) -> None:

@@ -28,7 +28,7 @@ class PendingGates(Collector):
         return [
             GaugeMetricFamily("triton_gates_pending", "Pods whose gate a command is to move", labels=LABELS),
             GaugeMetricFamily(
-                "triton_gates_pending_seconds", "How long ago that command was given", labels=LABELS
+                "triton_gates_pending_seconds", "How long ago that command was issued", labels=LABELS
             ),
         ]
 

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 class _UnderWay:
     flow: m.FlowRef
     surged_at: int = 0
-    """When the surge of its batch was commanded, in ms; 0: unknown."""
+    """The time at which the surge of its batch was commanded, in ms; 0: unknown."""
 
 
 @dataclass

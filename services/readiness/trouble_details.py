@@ -27,11 +27,11 @@ from shared.kube.pods import ContainerStatus, Pod
 from shared.messaging.coalescing_queue import CoalescingQueue
 
 PODS_OF_A_REVISION: Final = 5
-"""As many as the message of a failed batch lists."""
+"""The number of pods that the message of a failed batch lists."""
 FIRST_CHECK_SECONDS: Final = 5.0
-"""Until the first check of a pod that is in trouble but has not failed."""
+"""The time until the first check of a pod that is in trouble but has not failed."""
 RECHECK_SECONDS: Final = 1.0
-"""Until the second check, for what the kubelet writes after the status; three times as long until each later one."""
+"""The time until the second check, for what the kubelet writes after the status; three times as long until each later one."""
 CHECKS: Final = 6
 CONCURRENT_CHECKS: Final = 4
 """Pods checked at the same time: leaves the gates their share of the client's rate."""
@@ -160,7 +160,7 @@ class TroubleDetails:
         self._release = release
         self._troubled: dict[Key, dict[str, _TroubledPod]] = defaultdict(dict)
         self._timers: dict[Key, tuple[float, asyncio.Handle]] = {}
-        """When the next check of an instance is due, beside its timer: not all of uvloop's handles have it."""
+        """The time of the next check of an instance, beside its timer: not all of uvloop's handles have it."""
         self._checks = CoalescingQueue(self._check)
         self._limit = asyncio.Semaphore(CONCURRENT_CHECKS)
         self._warned: set[tuple[Key, str]] = set()

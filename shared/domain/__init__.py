@@ -1,1 +1,1 @@
-"""What the services agree on, as values: the DeployFlow, the messages and topics, commands, freeze windows. No I/O."""
+"""The domain shared by the services, as values: the DeployFlow, the messages and topics, commands, freeze windows. No I/O."""

@@ -1,6 +1,6 @@
-"""Commands of people and other systems, and the one change of the spec that each of them comes to.
+"""Commands of people and other systems, and the one change of the spec that each of them results in.
 
-kubectl, Kafka, the command line and every later API end as the same thing: an absolute patch of the
+kubectl, Kafka, the command line and the APIs all result in the same thing: an absolute patch of the
 DeployFlow's strategy, guarded by resourceVersion, with the id of the request in an annotation. The functions
 here are pure: from a DeployFlow as it is and a command to a patch, or to a refusal that says why.
 """
@@ -42,7 +42,7 @@ class CommandType(StrEnum):
 
 
 class Target(df.Wire):
-    """How far a `continue` goes: batches below `batches` to their end, batch `batches` to `stage` (or its end)."""
+    """The place up to which a `continue` goes: batches below `batches` to their end, batch `batches` to `stage` (or its end)."""
 
     batches: df.Positive | None = None
     stage: BatchPhase | None = None
@@ -53,13 +53,13 @@ class Target(df.Wire):
             msg = "target: give batches, stage or both"
             raise ValueError(msg)
         if self.stage not in {None, BatchPhase.SMOKED, BatchPhase.BAKING, BatchPhase.BAKED}:
-            msg = f"target.stage: {self.stage} is nothing to go on to; one of Smoked, Baking, Baked"
+            msg = f"target.stage: {self.stage} is no stage to continue to; one of Smoked, Baking, Baked"
             raise ValueError(msg)
         return self
 
 
 def _needs(field: str) -> Json:
-    """A JSON Schema: the field is there and says something."""
+    """Return a JSON Schema that requires the field, neither null nor empty."""
     return {"required": [field], "properties": {field: {"not": {"enum": [None, ""]}}}}
 
 
@@ -80,11 +80,11 @@ _RULES: Final[Json] = {
         ),
     ]
 }
-"""What `DeployCommand._complete` asks for, as JSON Schema."""
+"""The rules of `DeployCommand._complete` as JSON Schema."""
 
 
 class DeployCommand(df.Wire):
-    """What other systems publish on `triton.deploy-commands`, key `<namespace>/<instanceName>`.
+    """A command that other systems publish on `triton.deploy-commands`, key `<namespace>/<instanceName>`.
 
     `id` makes a repeated delivery harmless: the same id again is the same request. `batch` and `stage` of a
     `next` name the place that it was meant for: once past it, the command has no effect. A `rollback` names its
@@ -139,7 +139,7 @@ class Refusal(Exception):
 
 
 def deployflow_name(instance: str, request_id: str) -> str:
-    """`<instance>-<5 letters>`, the same for the same request: a redelivered deploy makes the same flow."""
+    """Return `<instance>-<5 letters>`, the same for the same request: a redelivered deploy makes the same flow."""
     # without vowels no word comes up; the letters are the ones that Kubernetes uses for generated names
     letters = "bcdfghjklmnpqrstvwxz"
     number = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8])
@@ -160,7 +160,7 @@ def manifest(
     freeze_override: str = "",
     reply_to: str | None = None,
 ) -> Json:
-    """The DeployFlow to make for a deploy command; `reply_to` is told its end."""
+    """Return the DeployFlow to create for a deploy command; its end is reported to the topic `reply_to`."""
     annotations = requested(request_id, requested_by, freeze_override)
     if reply_to:
         annotations |= {df.REPLY_TO: reply_to, df.REPLY_ID: request_id}
@@ -178,27 +178,27 @@ def manifest(
 
 
 def requested(request_id: str, requested_by: str, freeze_override: str = "") -> dict[str, str]:
-    """The annotations of a request: which it is, who made it and, if so, why no freeze window shall hold it back."""
+    """Return the annotations of a request: its id, who made it and why it overrides freeze windows, where it does."""
     override = {df.FREEZE_OVERRIDE: freeze_override} if freeze_override else {}
     return {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by, **override}
 
 
 def is_canary(strategy: df.Strategy, conditions: list[df.Condition]) -> bool:
-    """Whether this release's first batch is a canary: what the plan made of it, else what was asked for."""
+    """Return whether the first batch of this release is a canary: by the plan, before there is one by the strategy."""
     if conditions:
         return conditions[0].canary
     return bool(isinstance(strategy, df.UpdateStrategy) and strategy.canary)
 
 
 def waiting_at(flow: Json) -> tuple[int, BatchPhase | None]:
-    """The go-ahead cursor that the next `next` leads to, from where the release waits.
+    """Return the approval that the next `next` sets, from where the release waits.
 
-    Raises `Refusal` where there is nothing to go on from.
+    Raises `Refusal` where the release does not wait for one.
     """
     status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
     name = flow["metadata"]["name"]
     if status.finished:
-        raise Refusal("Finished", f"{name} is over ({status.phase}): there is nothing to go on from")
+        raise Refusal("Finished", f"{name} has finished ({status.phase}): there is nothing to continue")
     if not status.conditions:
         if status.phase == FlowPhase.PENDING and status.reason:
             raise Refusal("NotWaiting", f"{name} is Pending: {status.message or status.reason}")
@@ -216,7 +216,8 @@ def waiting_at(flow: Json) -> tuple[int, BatchPhase | None]:
     if batch.phase == BatchPhase.BAKING:
         return batch.batch, BatchPhase.BAKED
     raise Refusal(
-        "NotWaiting", f"batch {batch.batch} of {name} is {batch.phase} and goes on by itself: wait for it"
+        "NotWaiting",
+        f"batch {batch.batch} of {name} is {batch.phase} and continues without approval: wait for it",
     )
 
 
@@ -224,27 +225,29 @@ _STAGES = (BatchPhase.PENDING, BatchPhase.SMOKING, BatchPhase.SMOKED, BatchPhase
 
 
 def rank(batches: int, stage: BatchPhase | None) -> tuple[int, int]:
-    """Puts go-ahead cursors in order: a later batch, then a later stage; no stage is past all stages."""
+    """Return the sort key of an approval: a later batch, then a later stage; no stage is past all stages."""
     return batches, len(_STAGES) if stage not in _STAGES else _STAGES.index(stage)
 
 
 def cursor(batches: int, stage: BatchPhase | None, *, canary: bool) -> tuple[int, BatchPhase | None]:
-    """How far the spec lets the release go. A canary that nobody let go ahead yet stops at Smoked."""
+    """Return how far the spec allows the release to go. A canary that nobody has approved yet stops at Smoked."""
     if canary and batches == 1 and stage is None:
         return 1, BatchPhase.SMOKED
     return batches, stage
 
 
 def change(flow: Json, command: DeployCommand) -> Json | None:
-    """The strategy fields that `command` sets on `flow`, absolute; None when it has no effect any more.
+    """Return the strategy fields that `command` sets on `flow`, absolute; None when it has no effect any more.
 
-    Raises `Refusal` when the release is over or the command does not fit its state.
+    Raises `Refusal` when the release has finished or the command does not fit its state.
     """
     spec = df.DeployFlowSpec.model_validate(flow["spec"])
     status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
     name = flow["metadata"]["name"]
     if status.finished and command.type != CommandType.DELETE:
-        raise Refusal("Finished", f"{name} is over ({status.phase}): {command.type} has nothing to act on")
+        raise Refusal(
+            "Finished", f"{name} has finished ({status.phase}): {command.type} has nothing to act on"
+        )
     match command.type:
         case CommandType.PAUSE:
             return {"paused": True}
@@ -270,8 +273,8 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
         case _:
             raise Refusal("NotSupported", f"{command.type}: this version does not carry it out")
     strategy = spec.strategy
-    asked = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
-    now = cursor(strategy.batches, asked, canary=is_canary(strategy, status.conditions))
+    approved_stage = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
+    now = cursor(strategy.batches, approved_stage, canary=is_canary(strategy, status.conditions))
     if rank(batches, stage) <= rank(*now):
         return None
     if stage is not None and not spec.updating:
@@ -280,25 +283,25 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
 
 
 def _all_the_way(spec: df.DeployFlowSpec) -> Json | None:
-    """Past every gate to the end; intervals and bakes still last as long as they last."""
+    """Return the fields that approve every gate to the end; intervals and bakes keep their length."""
     strategy = spec.strategy
     fields: Json = {"mode": str(df.Mode.AUTO), "batches": max(strategy.batches, 2)}
     if spec.updating:
         fields["stage"] = None
-    asked = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
-    now = {"mode": str(strategy.mode), "batches": strategy.batches, "stage": asked}
+    approved_stage = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
+    now = {"mode": str(strategy.mode), "batches": strategy.batches, "stage": approved_stage}
     return None if all(now[field] == value for field, value in fields.items()) else fields
 
 
 def has_failed(spec: df.DeployFlowSpec, status: df.DeployFlowStatus) -> bool:
-    """Whether a release stands because of a failure, and somebody has to say what comes next."""
+    """Return whether a failure stopped the release, and somebody has to decide what comes next."""
     phase = status.conditions[-1].phase if status.conditions else None
     failed = phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}
     return not status.finished and (failed or (status.paused and not spec.strategy.paused))
 
 
 def _is_past(status: df.DeployFlowStatus, command: DeployCommand) -> bool:
-    """Whether the release has left the batch, or the phase of it, that a `next` was meant for."""
+    """Return whether the release has left the batch, or the phase of it, that a `next` was meant for."""
     if command.batch is None or not status.conditions:
         return False
     at = status.conditions[-1]
@@ -308,18 +311,18 @@ def _is_past(status: df.DeployFlowStatus, command: DeployCommand) -> bool:
 
 
 def requests_of(annotations: Mapping[str, str]) -> list[str]:
-    """The ids of the last requests that a DeployFlow was made or changed by, oldest first."""
+    """Return the ids of the last requests that created or changed a DeployFlow, oldest first."""
     try:
-        told = json.loads(annotations.get(df.REQUESTS, "[]"))
+        stored = json.loads(annotations.get(df.REQUESTS, "[]"))
     except ValueError:
-        told = []
-    requests = [str(request) for request in told] if isinstance(told, list) else []
+        stored = []
+    requests = [str(request) for request in stored] if isinstance(stored, list) else []
     last = annotations.get(df.LAST_REQUEST)
     return [*requests, last] if last and last not in requests else requests
 
 
 def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:
-    """A merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
+    """Return a merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
     spec = df.DeployFlowSpec.model_validate(flow["spec"])
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     return {

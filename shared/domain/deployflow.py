@@ -159,7 +159,7 @@ ThresholdPercent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])
 BatchSize = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)] | Percent
 """How many pods a batch has: a count from 1, or a share of the wanted replicas from "1%" to "100%"."""
 # the API of Triton 0.1.x wrote "" where nobody gave a size
-OptionalBatchSize = Annotated[BatchSize | None, BeforeValidator(lambda given: None if given == "" else given)]
+OptionalBatchSize = Annotated[BatchSize | None, BeforeValidator(lambda size: None if size == "" else size)]
 Threshold = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | ThresholdPercent
 NonNegative = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -170,7 +170,7 @@ InstanceName = Annotated[
 
 
 def count_of(size: int | str | None, replicas: int) -> int:
-    """`size` as a count of pods out of `replicas`: percentages round up, unset is all of them, never below 1."""
+    """Return `size` as a count of pods out of `replicas`: percentages round up, unset is all of them, never below 1."""
     if size is None:
         return max(replicas, 1)
     if isinstance(size, int):
@@ -207,7 +207,7 @@ class LabelSelector(Wire):
 
 
 class Application(Wire):
-    """What runs: the identity of the instance and, for a create, update or rollback, its pod template."""
+    """The application: the identity of the instance and, for a create, update or rollback, its pod template."""
 
     app_id: Annotated[int, Field(alias="appID", ge=0, le=2**31 - 1)]
     group_id: Annotated[int, Field(alias="groupID", ge=0, le=2**31 - 1)]
@@ -222,7 +222,7 @@ class Application(Wire):
     application_label: dict[str, str] | None = None
 
     def labels(self) -> dict[str, str]:
-        """The labels that the CloneSet, its pods and the DeployFlow carry, whoever made the DeployFlow."""
+        """Return the labels that the CloneSet, its pods and the DeployFlow carry, whoever made the DeployFlow."""
         return {
             "app": str(self.app_id),
             "group": str(self.group_id),
@@ -233,7 +233,7 @@ class Application(Wire):
 
 
 class InheritedBy(StrEnum):
-    """Which later releases of an instance take a strategy field over from the last successful one."""
+    """The later releases of an instance that take a strategy field over from the last successful one."""
 
     NONE = "none"
     """It says where this release stands: a new one starts from its default."""
@@ -244,7 +244,7 @@ class InheritedBy(StrEnum):
 
 
 class Strategy(Wire):
-    """How the batches go: what both strategies have. Seconds are whole seconds.
+    """The fields that both strategies have. Seconds are whole seconds.
 
     A field is declared here and nowhere else: its description goes to the CRD, the OpenAPI document and the table of
     docs/deployflow.md. `tests/unit/shared/domain/test_strategy_fields.py` names each place that a new one has to go to.
@@ -264,7 +264,7 @@ class Strategy(Wire):
         Mode,
         Field(
             description=(
-                "auto continues by itself, manual waits for `next` before each batch except the first"
+                "auto continues without approval, manual waits for `next` before each batch except the first"
             ),
         ),
         InheritedBy.UPDATES,
@@ -403,7 +403,7 @@ class DeployFlowSpec(Wire):
 
     @property
     def strategy_field(self) -> str:
-        """The name of the strategy that this action has, as it is written in the resource."""
+        """Return the name of the strategy that this action has, as it is written in the resource."""
         return "updateStrategy" if self.updating else "nonUpdateStrategy"
 
     @property
@@ -443,14 +443,14 @@ def containers_of(template: dict[str, Any] | None) -> list[dict[str, Any]]:
     return []
 
 
-def _pod_phase(given: Any) -> Any:
-    """Triton 0.1.x also wrote Kubernetes' own phases: Unknown, Succeeded."""
-    return given if given in list(PodPhase) else PodPhase.PENDING
+def _pod_phase(phase: Any) -> Any:
+    """Replace Kubernetes' own phases by Pending: Triton 0.1.x also wrote Unknown and Succeeded."""
+    return phase if phase in list(PodPhase) else PodPhase.PENDING
 
 
-def _listed(given: Any) -> Any:
-    """Triton 0.1.x wrote null for an empty list."""
-    return [] if given is None else given
+def _listed(items: Any) -> Any:
+    """Replace null by an empty list: Triton 0.1.x wrote it so."""
+    return [] if items is None else items
 
 
 class PodStatus(Wire):
@@ -488,9 +488,9 @@ class Condition(Wire):
 
 
 class DeployFlowStatus(Wire):
-    """What the planner says of the release; also the memory that Redis is rebuilt from.
+    """The state of the release, written by the planner; Redis is rebuilt from it.
 
-    `version` rises with every change; `sequence` is the last command given for the instance.
+    `version` rises with every change; `sequence` is the last command issued for the instance.
     """
 
     replicas: int = 0
@@ -521,7 +521,7 @@ class DeployFlowStatus(Wire):
 
 
 def problems(error: Exception, where: str = "") -> str:
-    """A validation error in one line: each field by its path in the resource, what is wrong with it."""
+    """Return a validation error in one line: each field by its path in the resource, and what is wrong with it."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
@@ -536,8 +536,8 @@ def problems(error: Exception, where: str = "") -> str:
             # a rule of a whole model names its field itself
             field, text = text.split(": ", 1)
             path = f"{path}.{field}" if path else field
-        given = item.get("input")
-        if isinstance(given, (str, int, float, bool)) and item["type"] != "missing":
-            text += f" (given: {given!r})"
+        received = item.get("input")
+        if isinstance(received, (str, int, float, bool)) and item["type"] != "missing":
+            text += f" (received: {received!r})"
         lines[path] = f"{lines[path]}; or {text}" if path in lines else text
     return "; ".join(f"{path}: {text}" if path else text for path, text in lines.items())

@@ -77,14 +77,14 @@ class FreezeWindow(df.Wire):
         return text
 
     def holds(self, namespace: str, names: Collection[str]) -> bool:
-        """Whether it is meant for an application of these names there."""
+        """Return whether the window applies to an application of these names in the namespace."""
         return (not self.namespaces or namespace in self.namespaces) and (
             not self.applications or any(name in self.applications for name in names)
         )
 
 
 class Frozen(NamedTuple):
-    """What holds releases back: the windows in force, by name and reason, and when the last of them ends (ms)."""
+    """The freeze that holds releases back: the windows in force, by name and reason, and when the last of them ends (ms)."""
 
     windows: str
     until: int
@@ -95,22 +95,22 @@ class Frozen(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What a text of windows says; `problems` names each window that can't be read, and why."""
+    """The windows that a text defines; `problems` names each window that can't be read, and why."""
 
     windows: tuple[FreezeWindow, ...]
     problems: tuple[str, ...]
 
 
 def read(text: str, *, of_namespace: bool = False) -> Read:
-    """The windows of a JSON list. Those of a Namespace's annotation name no `namespaces`."""
+    """Return the windows of a JSON list. Those of a Namespace's annotation name no `namespaces`."""
     try:
-        given = json.loads(text or "[]")
+        listed = json.loads(text or "[]")
     except (ValueError, RecursionError) as error:
         return Read((), (f"is not JSON: {error}",))
-    if not isinstance(given, list):
+    if not isinstance(listed, list):
         return Read((), ("is no list of windows: put [ and ] around it",))
     windows, problems = [], []
-    for number, item in enumerate(given, 1):
+    for number, item in enumerate(listed, 1):
         name = item.get("name") if isinstance(item, dict) else None
         where = f"window {number}" + (f" ({name})" if name else "")
         try:
@@ -128,7 +128,7 @@ def read(text: str, *, of_namespace: bool = False) -> Read:
 def in_force(
     windows: Iterable[FreezeWindow], namespace: str, names: Collection[str], now: int
 ) -> Frozen | None:
-    """What holds back an application of these names at `now` (ms since 1970); windows that meet are one."""
+    """Return what holds back an application of these names at `now` (ms since 1970); windows that meet are one."""
     here = [window for window in windows if window.holds(namespace, names)]
     ends = {window: end for window in here if (end := _end(window, now // _MINUTE_MS)) is not None}
     if not ends:
@@ -145,7 +145,7 @@ def in_force(
 
 @lru_cache(maxsize=4096)
 def _end(window: FreezeWindow, minute: int) -> int | None:
-    """When a window that is open in this minute (since 1970) ends, in minutes too; None if it is not open.
+    """Return the minute (since 1970) in which a window that is open in this one ends; None if it is not open.
 
     Windows begin and end with a minute, so that all of a minute has one answer.
     """

@@ -1,4 +1,4 @@
-"""What a pod template says of the end of its pods: annotations, read in one way by whoever acts on them."""
+"""The annotations of a pod template about the end of its pods, parsed in one place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATH = re.compile(r"/[!-~]*")
 
 
 class Drain(NamedTuple):
-    """Where a pod says how many connections it has left, and for how many seconds at most that is waited for."""
+    """The path and port at which a pod reports its open connections, and how many seconds to wait for them at most."""
 
     path: str
     port: int
@@ -27,7 +27,10 @@ class Drain(NamedTuple):
 
 
 def drain_of(annotations: Mapping[str, Any], ports: Sequence[int]) -> Drain | None:
-    """None where no path is named. `ports`: those of the containers, in order. Raises `ValueError` by name."""
+    """Return how to drain a pod; None where no path is named. `ports`: those of the containers, in order.
+
+    Raises `ValueError` that names the annotation.
+    """
     path = annotations.get(DRAIN_PATH)
     if path is None:
         for name in (DRAIN_PORT, DRAIN_MAX_SECONDS):
@@ -47,7 +50,7 @@ def drain_of(annotations: Mapping[str, Any], ports: Sequence[int]) -> Drain | No
 
 
 def number(name: str, text: Any, most: int) -> int:
-    """A whole number from 1 to `most`, as annotations have it; raises `ValueError` by name."""
+    """Parse an annotation's whole number from 1 to `most`; raises `ValueError` that names the annotation."""
     if isinstance(text, str) and re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= most:
         return int(text)
     raise ValueError(f"{name} must be a whole number from 1 to {most}, in quotes, not {text!r}")

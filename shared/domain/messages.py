@@ -1,6 +1,6 @@
-"""What the services say to each other: one discriminated union a topic, versioned, made for Kafka.
+"""The messages between the services: one discriminated union a topic, versioned, made for Kafka.
 
-Commands are what somebody shall do (`triton.batch-commands`), facts and events what has happened. Readers
+Commands are what a service shall do (`triton.batch-commands`), facts and events what has happened. Readers
 ignore fields that they do not know, so that services of two versions can run side by side. Times are
 milliseconds since 1970 (UTC); counts are pods.
 """
@@ -51,9 +51,9 @@ class Message(Value):
 
 
 class FlowRef(Value):
-    """Which DeployFlow a message belongs to, with what a reader of the log wants to know of it.
+    """The DeployFlow that a message belongs to, with what a reader of the log wants to know of it.
 
-    `batch`: the one under way, 0 before the first. `requested_by`: who asked last for something of it.
+    `batch`: the one under way, 0 before the first. `requested_by`: who made the last request.
     """
 
     name: str
@@ -116,7 +116,7 @@ class Surge(Scale):
 
 
 class Retire(Scale):
-    """Delete the named pods and give up the hold: the batch is over."""
+    """Delete the named pods and give up the hold: the batch has finished."""
 
     type: Literal["retire"] = "retire"
 
@@ -130,7 +130,7 @@ class Halt(Command):
 class Cancel(Command):
     """End in one write: pods that were never baked go, the last successful template comes back.
 
-    `keep`: how many pods go on serving, beside those of `drop` that are deleted now. `baked`: how many pods
+    `keep`: how many pods keep serving, beside those of `drop` that are deleted now. `baked`: how many pods
     of the canceled revision stay.
     """
 
@@ -142,9 +142,9 @@ class Cancel(Command):
 
 
 class Finish(Command):
-    """The release is over: the owner's update strategy comes back, partition 0, no hold.
+    """The release has finished: the owner's update strategy comes back, partition 0, no hold.
 
-    `mixed`: pods of two revisions go on living, which that strategy would go on updating: it does not come back yet.
+    `mixed`: pods of two revisions stay, which that strategy would continue to update: it does not come back yet.
     `stopped`: of a stop, the replicas that a start goes back to.
     """
 
@@ -167,7 +167,7 @@ class PullIn(Command):
 
 
 class PullOut(Command):
-    """Close the gates of these pods. So many seconds later those that name a path are asked for their connections."""
+    """Close the gates of these pods. So many seconds later those that name a path are polled for their connections."""
 
     type: Literal["pull_out"] = "pull_out"
     uids: list[str]
@@ -230,7 +230,7 @@ class CloneSetFacts(Value):
 
     @property
     def settled(self) -> bool:
-        """Whether the CloneSet's controller has seen the last write."""
+        """Return whether the CloneSet's controller has seen the last write."""
         return self.exists and self.observed_generation >= self.generation
 
 
@@ -295,10 +295,10 @@ BatchResult = Annotated[
 
 
 class Transition(Value):
-    """What a pod has come to, once each time it comes to it: `name` is a word of `PodTransition`.
+    """A change of a pod's state, once for each time: `name` is a word of `PodTransition`.
 
-    `id` tells it from others of the same pod, however often and by whomever it is told. `at` in ms; `since`: when
-    the time that it took began, 0 where that is not known; `age`: ms since the pod was made.
+    `id` distinguishes it from others of the same pod, however often and by whomever it is reported. `at` in ms;
+    `since`: when the time that it took began, 0 where that is not known; `age`: ms since the pod was made.
     """
 
     name: str
@@ -324,7 +324,7 @@ class PodTransition(StrEnum):
     """Its gate was closed."""
     RESTARTED = "restarted"
     WAITING = "waiting"
-    """It does not get on, for a reason that may pass: unschedulable, one failed attempt to pull an image."""
+    """It makes no progress, for a reason that may pass: unschedulable, one failed attempt to pull an image."""
     FAILED = "failed"
     TERMINATING = "terminating"
     GONE = "gone"
@@ -333,13 +333,13 @@ class PodTransition(StrEnum):
 class PodFact(Value):
     """The state of one pod. `sequence`: of the gate command that was carried out last on it.
 
-    `at`: when the pod came into this state, by its own conditions where they tell. `drained`: out of traffic it may
+    `at`: when the pod came into this state, by its own conditions where they say it. `drained`: out of traffic it may
     go, as far as its connections are concerned; True too for one that names no path for them.
     Of a pod that has failed, or takes no traffic though its gate is open: `since` when, and, once they are known, its
     last warning `event` and the last lines of its `log`.
-    `version`: higher in what is told of a later state of the same pod; 0 where it is not known.
-    `transitions`: for the log, what it has come to since it was told last; `flow`: the release that they belong to,
-    with the batch that the pod is of.
+    `version`: higher in a report of a later state of the same pod; 0 where it is not known.
+    `transitions`: for the log, its transitions since the last report; `flow`: the release that they belong to, with
+    the batch that the pod is of.
     """
 
     uid: str
@@ -370,8 +370,8 @@ class PodFact(Value):
 
 
 class PodGone(Value):
-    """A pod that is no more. `last`: its state before, with transitions that were not told yet; `since`: when its
-    end began, 0 where that is not known.
+    """A pod that is no more. `last`: its state before, with transitions that were not reported yet; `since`: when
+    its end began, 0 where that is not known.
     """
 
     uid: str
@@ -382,7 +382,7 @@ class PodGone(Value):
 
 
 class AppRef(Value):
-    """Which application and group an instance belongs to, by the labels of its objects."""
+    """The application and group that an instance belongs to, by the labels of its objects."""
 
     name: str = ""
     app_id: int = 0
@@ -390,7 +390,7 @@ class AppRef(Value):
 
     @classmethod
     def of(cls, labels: Mapping[str, str]) -> AppRef:
-        """By the labels that every release puts on them; what somebody wrote over them counts as not known."""
+        """Read it from the labels that every release sets; a value that somebody overwrote counts as not known."""
         app, group = (labels.get(name, "") for name in ("app", "group"))
         return cls(
             name=labels.get(NAME_LABEL, ""),
@@ -400,7 +400,7 @@ class AppRef(Value):
 
 
 class PodsSeen(Message):
-    """What changed among an instance's pods. `complete`: these are all there are (after a rebalance or list)."""
+    """The changes among an instance's pods. `complete`: these are all there are (after a rebalance or list)."""
 
     type: Literal["pods_seen"] = "pods_seen"
     pods: list[PodFact] = Field(default_factory=list)
@@ -441,7 +441,7 @@ class SpecGone(Message):
 
 
 class Due(Message):
-    """A deadline of this instance has passed: look at the clock."""
+    """A deadline of this instance has passed: check the clocks."""
 
     type: Literal["due"] = "due"
 
@@ -453,9 +453,9 @@ PlannerFact = Annotated[SpecObserved | SpecGone | Due, Field(discriminator="type
 
 
 class FlowEvent(Message):
-    """Something happened to a release. `id` is the same however often it is told.
+    """Something happened to a release. `id` is the same however often it is reported.
 
-    `command`: what somebody asked for, where that is what happened; `requested_by` is who. `started_at`: when the
+    `command`: what somebody requested, where that is what happened; `requested_by` is who. `started_at`: when the
     release began, in ms; 0 before.
     """
 
@@ -501,7 +501,7 @@ class CloneSetEvent(Message):
 
 
 class About(Message):
-    """Base of what the cluster says of an object of ours, at `at`. `id` is the same however often it is told."""
+    """Base of what the cluster says of an owned object, at `at`. `id` is the same however often it is reported."""
 
     id: str
     at: int
@@ -545,7 +545,7 @@ ADAPTERS: dict[str, TypeAdapter[Any]] = {
     CLONESET_EVENTS: TypeAdapter(CloneSetEvent),
     CLUSTER_EVENTS: TypeAdapter(ClusterMessage),
 }
-"""How the value of each topic is read; deploy commands are read by `shared.domain.deploy_commands`."""
+"""The parser of the values of each topic; deploy commands are read by `shared.domain.deploy_commands`."""
 
 TOPIC_OF: dict[type[Message], str] = {
     Observe: BATCH_COMMANDS,

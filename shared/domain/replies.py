@@ -1,4 +1,4 @@
-"""The answers to deploy commands, for the systems that asked."""
+"""The answers to deploy commands, for the systems that sent them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FinalPhase = Literal[FlowPhase.SUCCESS, FlowPhase.FAILED, FlowPhase.CANCELED, Fl
 
 
 class DeployCommandReply(Value):
-    """What Triton publishes on the topic that a deploy command names as `replyTo`; key: the command's id.
+    """An answer that Triton publishes on the topic that a deploy command names as `replyTo`; key: the command's id.
 
-    `accepted` or `refused` at once, and `finished` when the release is over that a `deploy` or `rollback` made.
+    `accepted` or `refused` at once, and `finished` when the release has finished that a `deploy` or `rollback` made.
     `deployFlow` is the one made or changed, empty where the command was refused. `phase` is how the release ended,
     of `finished` alone. `reason` is one word in CamelCase, `message` is for people; both are empty where there is
     nothing to explain.

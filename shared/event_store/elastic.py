@@ -47,7 +47,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 BULK_BYTES: Final = 1_000_000
-"""Of one request, a thousand documents or so: aiohttp sends what is below 1 MiB without holding up the loop."""
+"""The size of one request, a thousand documents or so: aiohttp sends what is below 1 MiB without holding up the loop."""
 TIMEOUT_SECONDS: Final = 30
 PAGE: Final = 2_000
 """Documents of one search answer; Elasticsearch's own limit is 10,000."""
@@ -56,7 +56,7 @@ NOT_FOUND: Final = frozenset({404})
 ITS_OWN_FAULT: Final = frozenset({400, 413})
 """Statuses that a document gets for what is in it: it does not fit the mapping, or is too large."""
 THE_CLUSTERS_FAULT: Final = frozenset({"validation_exception"})
-"""What is answered with such a status and is no fault of the document: no room for another shard."""
+"""An error with such a status that is no fault of the document: no room for another shard."""
 
 
 class ElasticStore:
@@ -100,7 +100,7 @@ class ElasticStore:
                 await self._raise_mapping(stream)
 
     async def _version_of(self, kind: str, name: str) -> int:
-        """The version of a template that is there, 0 without one."""
+        """Return the version of an existing template, 0 without one."""
         if kind == "index_templates":
             call = self._client.indices.get_index_template(name=name)
         else:
@@ -113,7 +113,7 @@ class ElasticStore:
         return int(found[kind.removesuffix("s")].get("version", 0))
 
     async def _raise_mapping(self, stream: Stream) -> None:
-        """Each time, so that a start that was cut short, or another prefix, leaves nothing undone."""
+        """Update the mapping of the stream: at each start, as one that was cut short may have left it undone."""
         name = index_name(stream, self._settings)
         mapping = templates.mapping(templates.fields(stream))
         try:
@@ -235,7 +235,7 @@ class ElasticStore:
         await self._client.close()
 
     async def _answer(self, call: Awaitable[T], passing: frozenset[int] = frozenset()) -> T:
-        """Everything but these statuses means that Elasticsearch can't do it now."""
+        """Await the call; raise `Unavailable` for every error but those with a status of `passing`."""
         try:
             return await call
         except UnsupportedProductError as error:
@@ -282,7 +282,7 @@ class _Line(NamedTuple):
 
 
 class _Answers:
-    """What has become of the documents of a write so far."""
+    """The results of a write so far, by document."""
 
     def __init__(self) -> None:
         self.counted: dict[Outcome, list[Document]] = {"stored": [], "duplicate": [], "refused": []}
@@ -299,7 +299,7 @@ class _Answers:
 
 
 def _json(value: Json) -> bytes:
-    """A fifth of what the client's own serializer takes; that one has what is no proper JSON, for the server to judge."""
+    """Encode in a fifth of the time of the client's own serializer; numbers that JSON lacks are left to the server."""
     with contextlib.suppress(ValueError, OverflowError, TypeError):
         text = _ENCODER.encode(value)
         # as which it writes numbers that JSON does not have
@@ -324,7 +324,7 @@ def _parts(lines: Sequence[_Line]) -> list[list[_Line]]:
 
 
 def _reason(error: Json) -> str:
-    """Elasticsearch's reason with its first cause, which is where the field's name is."""
+    """Return Elasticsearch's reason with its first cause, which is where the field's name is."""
     reason = f"{error.get('type', 'unknown')}: {error.get('reason', '')}"
     cause = error.get("caused_by") or {}
     return f"{reason} ({cause['reason']})" if cause.get("reason") else reason

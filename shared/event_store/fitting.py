@@ -1,4 +1,4 @@
-"""Whether a document fits the mapping, decided as Elasticsearch does: for a store that has no mapping of its own."""
+"""Check that a document fits the mapping, as Elasticsearch does: for a store that has no mapping of its own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _faults(mapped: Json, value: Any, path: str) -> Iterator[str]:
 
 
 def _flat(value: Any) -> Iterable[Any]:
-    """Any field may have several values, and lists of them."""
+    """Yield the values of a field: any field may have several, also in nested lists."""
     if isinstance(value, list):
         return [inner for item in value for inner in _flat(item)]
     return [value]

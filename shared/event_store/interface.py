@@ -19,7 +19,7 @@ from shared.settings import Settings
 
 
 class Stream(StrEnum):
-    """What a document is about; each has an index of its own."""
+    """The kind of object that a document is about; each has an index of its own."""
 
     DEPLOYFLOW = "deployflow"
     POD = "pod"
@@ -55,14 +55,14 @@ SORT: Final = ("@timestamp", "event.sequence", "event.id")
 
 
 class Query(NamedTuple):
-    """Which events are wanted; what is left empty does not restrict. `limit` keeps the newest."""
+    """A filter of events; what is left empty does not restrict. `limit` keeps the newest."""
 
     streams: Sequence[Stream] = tuple(Stream)
     namespace: str = ""
     instance: str = ""
     deployflow: str = ""
     uid: str = ""
-    """Of the DeployFlow."""
+    """The uid of the DeployFlow."""
     since: datetime | None = None
     until: datetime | None = None
     """Both inclusive."""
@@ -70,7 +70,7 @@ class Query(NamedTuple):
 
     @property
     def terms(self) -> dict[str, str]:
-        """The fields that must have an exact value."""
+        """Return the fields that must have an exact value."""
         wanted = {
             "kubernetes.namespace": self.namespace,
             "triton.instance": self.instance,
@@ -92,7 +92,7 @@ class EventStore(Protocol):
         """
 
     async def search(self, query: Query) -> list[Json]:
-        """The documents, in the order of `SORT`."""
+        """Return the documents, in the order of `SORT`."""
 
     async def ping(self) -> None:
         """Return when the store can work."""
@@ -101,7 +101,7 @@ class EventStore(Protocol):
 
 
 def index_name(stream: Stream, settings: Settings) -> str:
-    """The data stream of these documents, by Elastic's scheme `<type>-<dataset>-<namespace>`.
+    """Return the data stream of these documents, by Elastic's scheme `<type>-<dataset>-<namespace>`.
 
     Dashes separate its parts, so those of the prefix become underscores.
     """
@@ -113,12 +113,12 @@ def dataset(stream: Stream) -> str:
 
 
 def timestamp(moment: datetime) -> str:
-    """UTC with milliseconds: as text in the order of time."""
+    """Format a time in UTC with milliseconds: texts sort in the order of time."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def from_ms(milliseconds: int) -> str:
-    """Milliseconds since 1970 as a timestamp."""
+    """Format milliseconds since 1970 as a timestamp."""
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 

@@ -1,4 +1,4 @@
-"""How long events are kept, brought to Elasticsearch: the settings count from the next start on, for old streams too.
+"""The retention of events in Elasticsearch: the settings count from the next start on, for old streams too.
 
 The template of the lifecycle has the settings that it was made of. While they are the same nothing is touched, so
 that what an administrator changes by hand stays; and a service of an older version leaves a newer one's alone.
@@ -18,7 +18,7 @@ from shared.event_store.interface import Stream
 from shared.settings import Settings
 
 NOT_THERE: Final = frozenset({400, 404, 405})
-"""What a node without an API of lifecycles answers, and one without such a stream."""
+"""The answers of a node without an API of lifecycles, and of one without such a stream."""
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +29,10 @@ class Answer(Protocol):
 
 
 async def prepare_lifecycle(client: AsyncElasticsearch, settings: Settings, answer: Answer) -> None:
-    """Raises `Unavailable` when it can't be done now, or when the policy of the settings does not exist."""
+    """Apply the retention of the settings to Elasticsearch.
+
+    Raises `Unavailable` when it can't be done now, or when the policy of the settings does not exist.
+    """
     wanted = templates.lifecycle_template(settings)
     found = await _found(client, answer)
     if settings.elasticsearch_lifecycle == "ilm" and found.get("version", 0) <= templates.VERSION:
@@ -78,7 +81,7 @@ async def _prepare_policy(client: AsyncElasticsearch, settings: Settings, answer
 
 
 async def _apply(client: AsyncElasticsearch, settings: Settings, answer: Answer, *, before: str) -> None:
-    """To the data streams that are there; new ones have it by the template."""
+    """Apply the lifecycle to the existing data streams; new ones have it by the template."""
     wanted = templates.lifecycle_template(settings)["template"]
     for stream in Stream:
         (name,) = templates.index_template(stream)["index_patterns"]

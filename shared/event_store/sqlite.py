@@ -106,7 +106,7 @@ class SqliteStore:
             if "no such table" in str(error) or "unable to open" in str(error):
                 advice = "nobody has made it yet: start the sandbox (triton sandbox) or the events service"
             else:
-                advice = "look at the file's owner, the free space and whether it is a Triton event store"
+                advice = "check the file's owner, the free space and whether it is a Triton event store"
             msg = f"the event store {self._path} does not answer ({error}); {advice}"
             raise Unavailable(msg) from error
 
@@ -135,7 +135,7 @@ class SqliteStore:
             self._connection = None
 
     def _insert(self, rows: Sequence[tuple[str, str, str]]) -> list[bool]:
-        """Whether each was new."""
+        """Insert the rows; return whether each was new."""
         statement = "INSERT INTO events (index_name, id, document) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")

@@ -4,7 +4,7 @@ Fields that are not named here are kept in the document but can't be searched: a
 beside an older mapping loses nothing, and nobody's data makes the mapping grow. Hence `dynamic: false`, not
 `strict`, which would refuse such documents. The types of the fields that are named are strict, but for addresses.
 
-Shards are refreshed as Elasticsearch does it by itself: every second while somebody searches, else when a search
+Shards are refreshed at Elasticsearch's default interval: every second while somebody searches, else when a search
 comes. Replicas, shards, codec and so on are for `CUSTOM`, an administrator's own template.
 """
 
@@ -73,8 +73,8 @@ EVERY: Final[dict[str, Json]] = {
     "triton.revision": KEYWORD,
     "triton.age_ms": LONG,
 }
-"""Of all three streams. `event.duration` is nanoseconds, as the Elastic Common Schema has it: how long it took to
-come to this. `triton.age_ms` counts from the start of the release, or the making of the pod.
+"""Fields of all three streams. `event.duration` is nanoseconds, as the Elastic Common Schema has it: how long it took to
+happen. `triton.age_ms` counts from the start of the release, or the making of the pod.
 """
 
 FIELDS: Final[dict[Stream, dict[str, Json]]] = {
@@ -123,7 +123,7 @@ FIELDS: Final[dict[Stream, dict[str, Json]]] = {
 
 
 def fields(stream: Stream) -> dict[str, Json]:
-    """Every field of the stream's documents with its mapping."""
+    """Return every field of the stream's documents with its mapping."""
     return EVERY | FIELDS[stream]
 
 
@@ -144,7 +144,7 @@ LIFECYCLE: Final = "triton-events-lifecycle"
 CUSTOM: Final = "triton-events@custom"
 """Nobody's but the administrator's: what it says goes before the two above."""
 POLICY: Final = "triton-events"
-"""Of ILM, our own."""
+"""Triton's own policy of ILM."""
 
 
 def component_template() -> Json:
@@ -158,7 +158,7 @@ def component_template() -> Json:
 
 
 def lifecycle_template(settings: Settings) -> Json:
-    """How long the events live. `_meta` has the settings that it was made of."""
+    """Return the template of how long the events live. `_meta` has the settings that it was made of."""
     match settings.elasticsearch_lifecycle:
         case "dsl":
             template: Json = {"lifecycle": data_stream_lifecycle(settings)}

@@ -79,7 +79,7 @@ class ApiError(Exception):
 
     @property
     def rights_missing(self) -> bool:
-        """Whether the account may not do this, or not yet.
+        """Return whether the account may not do this, or not yet.
 
         An API server that has just been started knows no rights for a moment. What a webhook, a quota or a policy
         refuses has the same code.
@@ -117,7 +117,7 @@ class Client:
     """One connection to the API server. Objects are JSON as they come.
 
     Raises `ApiError` for a refusal and `Unavailable` when the server does not answer, asks to come back
-    later (429) or fails by itself (5xx).
+    later (429) or fails (5xx).
     """
 
     def __init__(self, api_client: Any, *, agent: str, requests_per_second: float = 400) -> None:
@@ -175,12 +175,12 @@ class Client:
         return await self._json("GET", resource, resource.path(namespace, name))
 
     async def log(self, namespace: str, pod: str, query: dict[str, str]) -> str:
-        """Lines of the log of one of the pod's containers."""
+        """Return lines of the log of one of the pod's containers."""
         path = PODS.path(namespace, pod, "log")
         return (await self._request("GET", PODS, path, query=query)).decode(errors="replace")
 
     async def list_page(self, resource: Resource, namespace: str | None, query: dict[str, str]) -> bytes:
-        """One page of a list, undecoded."""
+        """Return one page of a list, undecoded."""
         return await self._request("GET", resource, resource.path(namespace), query=query)
 
     async def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> list[Json]:
@@ -218,7 +218,7 @@ class Client:
         return await self._json("PUT", resource, resource.path(namespace, name), body=body)
 
     async def delete(self, resource: Resource, namespace: str, name: str, body: Json | None = None) -> None:
-        """`body`: DeleteOptions, such as the uid and resourceVersion that the object must still have."""
+        """Delete an object. `body`: DeleteOptions, such as the uid and resourceVersion that the object must still have."""
         await self._request("DELETE", resource, resource.path(namespace, name), body=body)
 
     async def watch(

@@ -1,4 +1,4 @@
-"""How Triton writes on a CloneSet, and how it reads one: what executor and readiness must agree on."""
+"""Writing and reading of CloneSets: the format that executor and readiness must agree on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOLD: Final = "apps.triton.io/hold"
 REPLICAS: Final = "apps.triton.io/replicas"
 """The replicas that Triton set; another live value was set by somebody else."""
 OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
-"""JSON of the updateStrategy to put back when the release is over."""
+"""JSON of the updateStrategy to put back when the release has finished."""
 STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
 """JSON of the template of the last successful release, while another is under way."""
 STABLE_CLAIMS: Final = "apps.triton.io/stable-claims"
@@ -69,7 +69,7 @@ class CloneSet(msgspec.Struct, frozen=True):
             return None
         try:
             return Hold.model_validate_json(text)
-        except ValueError:  # somebody wrote into it; the pods that it covered must go on waiting
+        except ValueError:  # somebody wrote into it; the pods that it covered must continue to wait
             return Hold(flow="", batch=0, surge=0, updated=0, others=0)
 
     @property

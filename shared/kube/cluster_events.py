@@ -134,15 +134,15 @@ class ClusterEvents:
             now = time.monotonic()
             for _ in range(len(self._waiting)):
                 until, event = self._waiting.popleft()
-                if not self._told(event) and now < until:
+                if not self._publish(event) and now < until:
                     self._waiting.append((until, event))
 
     def _passes(self, _: Event | None, event: Event | None) -> None:
-        if event is not None and not self._told(event):
+        if event is not None and not self._publish(event):
             self._waiting.append((time.monotonic() + PATIENCE_SECONDS, event))
 
-    def _told(self, event: Event) -> bool:
-        """False: its object is not known."""
+    def _publish(self, event: Event) -> bool:
+        """Publish the Event if its object is owned here; return False while its object is not known."""
         about = event.involved_object
         subject = self._find(about)
         if subject is None:
@@ -190,4 +190,4 @@ class _Passing(Reflector[Event]):
         self._changed(None, item)
 
     def _forget(self, item: Event) -> None:
-        """The cluster forgets its Events after an hour; the log does not."""
+        """Do nothing: the cluster deletes its Events after an hour, the log keeps them."""

@@ -73,7 +73,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 
 
 def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """One JSON schema node of pydantic's as a structural schema."""
+    """Convert one node of pydantic's JSON Schema to a structural schema."""
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[1]
         return _structural({**definitions[name], **_without(schema, "$ref")}, definitions)
@@ -89,7 +89,7 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
     if schema.get("type") == "array":
         node["items"] = _structural(schema["items"], definitions)
     if "properties" in schema:
-        # a condition's batchSize is the count it came to, always a number
+        # a condition's batchSize is the resulting count, always a number
         special = _SPECIAL.keys() - ({"batchSize"} if "phase" in schema["properties"] else set())
         node["properties"] = {
             name: {**_SPECIAL[name], **_description(child)}
@@ -118,7 +118,7 @@ def _schema_of(model: type[df.Wire]) -> dict[str, Any]:
 
 
 def crd() -> dict[str, Any]:
-    """The CustomResourceDefinition as a JSON object."""
+    """Return the CustomResourceDefinition as a JSON object."""
     spec = _schema_of(df.DeployFlowSpec)
     spec["x-kubernetes-validations"] = _SPEC_RULES
     status = _schema_of(df.DeployFlowStatus)

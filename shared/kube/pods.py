@@ -144,7 +144,7 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def drained(self) -> bool:
-        """Whether, out of traffic, no connection is waited for: none is left, or nobody can know of any."""
+        """Return whether, out of traffic, no connection is waited for: none is left, or none can be observed."""
         if self.drain is None or self.gate == Gate.NONE:
             return True
         condition = self.condition(DRAINED)

@@ -249,7 +249,7 @@ class Reflector(Generic[T]):
 
 
 def _newer(version: str, old: str) -> bool:
-    """Versions are opaque by contract but numbers in fact, in etcd and since 1.35 by documentation."""
+    """Return whether `version` is newer: versions are opaque by contract, numbers in etcd and, since 1.35, in the docs."""
     try:
         return int(version) > int(old)
     except ValueError:
@@ -272,14 +272,14 @@ def _advice(error: Exception, resource: Resource) -> str:
 
 
 def milliseconds(timestamp: str | None) -> int:
-    """A Kubernetes time (RFC 3339) as milliseconds since 1970; 0 for none."""
+    """Convert a Kubernetes time (RFC 3339) to milliseconds since 1970; 0 for none."""
     if not timestamp:
         return 0
     return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
 
 
 def int_or_percent(value: Any, total: int) -> int:
-    """An int-or-string field as a count of `total`, percentages rounded up as OpenKruise does."""
+    """Return an int-or-string field as a count of `total`, percentages rounded up as OpenKruise does."""
     if isinstance(value, str) and value.endswith("%"):
         return -(-int(value[:-1]) * total // 100)
     return int(value or 0)

@@ -24,7 +24,7 @@ from shared.domain.replies import DeployCommandReply, Result
 from shared.settings import Settings
 
 VERSION: Final = "1.0.0"
-"""Of the messages; the first number is the `version` that each of ours carries."""
+"""The version of the messages; the first number is the `version` that each of ours carries."""
 SCHEMAS: Final = "#/components/schemas/"
 INSTANCE_KEY: Final = "`<namespace>/<instanceName>`: everything about one instance stays in order"
 
@@ -198,7 +198,7 @@ def _replies() -> Iterator[tuple[str, DeployCommandReply]]:
 
 
 def _messages() -> tuple[m.Message, ...]:
-    """One of each of ours."""
+    """Return an example of each message between the services."""
     pod = m.PodFact(
         uid=_UIDS[0],
         name="web-x7k2p",
@@ -294,7 +294,7 @@ def _messages() -> tuple[m.Message, ...]:
 
 
 def document() -> Json:
-    """The whole document; addresses are those of the default prefix."""
+    """Return the whole document; addresses are those of the default prefix."""
     settings = Settings.model_construct()
     return {
         "asyncapi": "3.0.0",
@@ -330,7 +330,7 @@ def document() -> Json:
 
 
 def _names(topic: str) -> list[str]:
-    """The messages of a topic."""
+    """Return the names of the messages of a topic."""
     match topic:
         case topics.DEPLOY_COMMANDS:
             return [DeployCommand.__name__]
@@ -370,7 +370,7 @@ def _operations() -> Iterator[tuple[str, Json]]:
                 if name == topics.DEPLOY_COMMANDS:
                     operation["description"] = (
                         "Where `replyTo` names a topic, `accepted` or `refused` goes there, and `finished` when the "
-                        "release is over that a deploy or a rollback made."
+                        "release has finished that a deploy or a rollback made."
                     )
                     operation["reply"] = {
                         "address": {"location": "$message.payload#/replyTo"},
@@ -381,7 +381,7 @@ def _operations() -> Iterator[tuple[str, Json]]:
 
 
 def _read(service: str, topic: str) -> list[str]:
-    """The messages of a topic that concern a service: of the batch commands, each has its own."""
+    """Return the names of the messages of a topic that a service reads: of the batch commands, each has its own."""
     gates = {m.PullIn.__name__, m.PullOut.__name__}
     names = _names(topic)
     if topic == topics.BATCH_COMMANDS and service == "executor":
@@ -445,7 +445,7 @@ def _key(description: str) -> Json:
 
 
 def _schemas() -> Json:
-    """Of everything that is read; `type` tells the messages of a topic apart, so none of ours goes without."""
+    """Return the schemas of all messages; `type` is required, as it distinguishes the messages of a topic."""
     models: list[type[BaseModel]] = [DeployCommand, DeployCommandReply, *m.TOPIC_OF]
     _, schema = models_json_schema(
         [(model, "validation") for model in models], ref_template=f"{SCHEMAS}{{model}}"

@@ -34,7 +34,7 @@ NOTHING: Final = Behind()
 def behind(
     topics: Iterable[str], ends: Mapping[Where, tuple[int, int]], offsets: Offsets, now: float
 ) -> dict[str, Behind]:
-    """By topic, also of those of which this process has no partition.
+    """Return the lag by topic, also of those of which this process has no partition.
 
     `ends`: where each partition ends, and the next offset that will be taken from it; `now`: seconds since 1970.
     """

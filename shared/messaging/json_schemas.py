@@ -21,7 +21,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "deploy-command.schema.json": DeployCommand,
     "reply.schema.json": DeployCommandReply,
 }
-"""By the name of the file."""
+"""The models by the name of their file."""
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -46,24 +46,24 @@ COMMIT_SECONDS: Final = 1.0
 REVOKE_SECONDS: Final = 3.0
 """How long a rebalance waits for work under way; well below the session time-out of a production setting."""
 STOP_SECONDS: Final = 5.0
-"""For the work under way and its commit, and again for the producer: together well below a service's own limit."""
+"""The time for the work under way and its commit, and again for the producer: together well below a service's own limit."""
 POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """Waiting for a server that is away must not cost the partitions; heartbeats show that the consumer is alive."""
 BATCH_BYTES: Final = 1 << 14
-"""What is written in batches is read in batches: fewer, or what comes within the longest wait of a fetch."""
+"""The size of batches, as written and as read: less, or what comes within the longest wait of a fetch."""
 POLL_MS: Final = 50
 """So long FastStream waits for a batch to begin, and as long again between two such waits."""
 FETCH_BYTES: Final = 8 << 20
 PARTITION_BYTES: Final = 256 << 10
-"""What is read ahead of the batches: of all partitions of a broker, and of each. A larger message comes all the same."""
+"""The bytes read ahead of the batches: of all partitions of a broker, and of each. A larger message comes all the same."""
 LARGEST_MESSAGE: Final = 1_000_000
 """Kafka's default for a message; a dead letter keeps at most this much of its value."""
 LARGEST_REQUEST: Final = 8 << 20
-"""Of a message before it is compressed: what is known of some 30,000 pods."""
+"""The size of a message before it is compressed: the facts of some 30,000 pods."""
 REPLY_SECONDS: Final = 5.0
 """So long an answer may hold up the commands after it."""
 APPEAR_SECONDS: Final = 10.0
-"""From the creation of a topic until a broker lists it: mostly milliseconds."""
+"""The time from the creation of a topic until a broker lists it: mostly milliseconds."""
 LARGEST_HEADERS: Final = 20_000
 """A dead letter keeps no headers that have more: it must fit into a message itself."""
 
@@ -241,7 +241,7 @@ class Consumer:
 
 
 async def _unread(record: Any) -> StreamMessage[Any]:
-    """FastStream's own parser fails on headers that are no text, and takes one as an address to answer to."""
+    """Wrap a record unread: FastStream's own parser fails on headers that are no text, and takes one as a reply address."""
     return KafkaMessage(record, b"", consumer=FAKE_CONSUMER)
 
 
@@ -420,7 +420,7 @@ class _as_unavailable:  # noqa: N801 - reads as a statement
 
 
 def _for_broker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """FastStream takes security as an object of its own."""
+    """Convert the arguments: FastStream takes security as an object of its own."""
     from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
     protocol = arguments["security_protocol"]

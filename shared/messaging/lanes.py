@@ -35,7 +35,7 @@ PutAside = Callable[[Record, str, str], Awaitable[None]]
 
 
 class Offsets:
-    """Which offsets of each partition are done, and how far each may be committed."""
+    """Tracks which offsets of each partition are done, and how far each may be committed."""
 
     def __init__(self) -> None:
         self._pending: dict[Partition, deque[tuple[int, int]]] = {}
@@ -58,7 +58,7 @@ class Offsets:
             self._commit[partition] = first + 1
 
     def take_commits(self) -> dict[Partition, int]:
-        """The offsets to commit since the last call: the next one to read of each partition."""
+        """Return the offsets to commit since the last call: the next one to read of each partition."""
         commits, self._commit = self._commit, {}
         return commits
 
@@ -68,7 +68,7 @@ class Offsets:
                 table.pop(partition, None)
 
     def under_way(self, partition: Partition) -> tuple[int, int]:
-        """How many records are taken and not done, and the time of the first of them (ms since 1970, 0: none)."""
+        """Return how many records are taken and not done, and the time of the first of them (ms since 1970, 0: none)."""
         pending = self._pending.get(partition)
         if not pending:
             return 0, 0
@@ -138,7 +138,7 @@ def waits() -> Iterator[float]:
 
 
 async def carry_out(handle: Handle, put_aside: PutAside, key: str, records: list[Record]) -> None:
-    """Handle all records together; if that fails, each by itself, so that only the faulty one becomes a dead letter."""
+    """Handle all records together; if that fails, each alone, so that only the faulty one becomes a dead letter."""
     failures = 0
     for wait in waits():
         try:

@@ -28,7 +28,7 @@ def updates(releases: Sequence[Json]) -> list[Json]:
 
 
 def age(flow: Json) -> tuple[str, str, str]:
-    """Creation times are whole seconds: of two made in the same one, the first that began is older."""
+    """Return the sort key of age. Creation times are whole seconds: of two in the same one, the first to begin is older."""
     began = (flow.get("status") or {}).get("startedAt") or "later"
     return flow["metadata"]["creationTimestamp"], began, flow["metadata"]["name"]
 
@@ -48,8 +48,8 @@ def last_good(releases: Sequence[Json], instance: str) -> Json:
 
 
 def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None) -> Json:
-    """The release to go back to: the one named, else the last successful one that had another template than the
-    newest release, finished or not. Raises `Refusal`.
+    """Return the release to go back to: the one named, else the last successful one that had another template than
+    the newest release, finished or not. Raises `Refusal`.
     """
     brought = updates(releases)
     if name is not None:
@@ -79,7 +79,7 @@ def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None
 
 
 def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
-    """The count that an instance is meant to have: that of the release that changes it now, else of its CloneSet."""
+    """Return the replicas that an instance is meant to have: by the release that changes it now, else by its CloneSet."""
     running = next((flow for flow in releases if _runs(flow)), None)
     live = int(cloneset["spec"].get("replicas", 1)) if cloneset is not None else None
     if running is None:

@@ -40,7 +40,7 @@ class Known(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What an update changes; None and {} keep it as the last successful release has it."""
+    """The fields that an update changes; None and {} keep it as the last successful release has it."""
 
     image: str
     container: str | None = None
@@ -49,7 +49,7 @@ class Wish(NamedTuple):
 
 
 def checked(spec: Json) -> DeployFlowSpec:
-    """Raises `Unfit` naming what does not fit."""
+    """Parse the spec; raises `Unfit` naming what does not fit."""
     try:
         return DeployFlowSpec.model_validate(spec)
     except ValidationError as error:
@@ -57,7 +57,7 @@ def checked(spec: Json) -> DeployFlowSpec:
 
 
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
-    """Another image, and as many pods as there are if nothing else is said; all else as the last good release has it."""
+    """Return the spec of an update: another image, the present replicas if none are requested, else the last good spec."""
     return updated(
         history.last_good(known.releases, known.instance),
         wish,
@@ -66,7 +66,7 @@ def update(known: Known, wish: Wish) -> DeployFlowSpec:
 
 
 def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
-    """The same from `base`, the last good release, and the count that there is."""
+    """Return the spec of an update of `base`, the last good release; `replicas`: the present count."""
     spec = history.new_spec(base, Action.UPDATE, replicas if wish.replicas is None else wish.replicas)
     containers: list[Json] = spec["application"]["template"]["spec"]["containers"]
     names = [container["name"] for container in containers]
@@ -81,7 +81,7 @@ def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSp
 
 
 def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = None) -> DeployFlowSpec:
-    """An action that keeps the template, to so many replicas, else to those there are."""
+    """Return the spec of an action that keeps the template; without `replicas` the count stays."""
     now = replicas_of(known)
     try:
         named = NonUpdateStrategy.model_validate(strategy).pods_to_delete or []
@@ -129,7 +129,7 @@ def restart(known: Known, strategy: Json) -> DeployFlowSpec:
 
 
 def scale(known: Known, replicas: int, strategy: Json) -> DeployFlowSpec | None:
-    """In or out, from what there is; None where it has that many."""
+    """Return the spec of a scale in or out from the present count; None where it has that many."""
     now = replicas_of(known)
     if replicas == now:
         return None
@@ -141,7 +141,7 @@ def stop(known: Known, strategy: Json) -> DeployFlowSpec:
 
 
 def start(known: Known, strategy: Json) -> DeployFlowSpec:
-    """Back to the count before the stop, else to that of its last good release."""
+    """Return the spec of a start: to the count before the stop, else to that of the last good release."""
     count = max(history.stopped_from(known.cloneset), replicas_of(known))
     if not count:
         base = history.last_good(known.releases, known.instance)
@@ -154,7 +154,7 @@ def delete(known: Known, strategy: Json) -> DeployFlowSpec:
 
 
 def title(base: Json) -> str:
-    """A release by what it released: `web-kvnpb (update, web:2.0)`."""
+    """Describe a release by what it released: `web-kvnpb (update, web:2.0)`."""
     spec, phase = base["spec"], (base.get("status") or {}).get("phase")
     template = spec["application"].get("template")
     images = ", ".join(str(container.get("image", "")) for container in containers_of(template))
@@ -168,7 +168,10 @@ class WayBack(NamedTuple):
 
 
 def rollback(known: Known, to: str | None, strategy: Json) -> WayBack:
-    """To the release named, else the last good one before; raises `Unfit` where `to` is none to go back to."""
+    """Return the way back to the release named, else to the last good one before.
+
+    Raises `Unfit` where `to` is none to go back to, `Refusal` where there is none.
+    """
     try:
         base = history.rollback_to(known.releases, known.instance, to)
     except Refusal as refusal:
@@ -183,7 +186,7 @@ def rollback(known: Known, to: str | None, strategy: Json) -> WayBack:
 
 
 def brought_by(flow: Json, earlier: Json) -> bool:
-    """Does a rollback go back to this earlier one, by what it brings?"""
+    """Return whether the rollback `flow` has the template of this earlier successful release."""
     template = flow["spec"]["application"].get("template")
     return (
         history.is_good(earlier)

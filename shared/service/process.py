@@ -1,7 +1,7 @@
 """Runs a service's process: settings, logs, health, waiting for dependencies, a clean stop.
 
 Kafka, Redis or Kubernetes may start later: the process waits, logs for what, and is not ready meanwhile. A
-background task that ends by itself is a fault: the process stops, and its supervisor restarts it.
+background task that ends unexpectedly is a fault: the process stops, and its supervisor restarts it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Context:
         await reflector.synced.wait()
 
     async def kubernetes(self) -> Client:
-        """A client of the cluster, once it answers."""
+        """Return a client of the cluster, once it answers."""
         client = await Client.connect(
             self.settings.kubeconfig,
             agent=f"triton-{self.kafka.service}",
@@ -122,7 +122,7 @@ class Context:
         return client
 
     def trace(self) -> None:
-        """Tell spans for the life of the service, where that is wanted."""
+        """Export spans for the life of the service, where it is configured."""
         if not self.settings.traces:
             return
         from shared.observability.otlp import Collector
@@ -210,7 +210,7 @@ async def _work(context: Context, wiring: Wiring, stop: asyncio.Event) -> None:
 
 
 async def _ask_kafka(context: Context) -> None:
-    """Not ready while Kafka does not answer; consumers and producer wait for it by themselves."""
+    """Report not ready while Kafka does not answer; consumers and producer wait for it on their own."""
     while True:
         await asyncio.sleep(KAFKA_SECONDS)
         if await context.kafka.broker.ping(KAFKA_SECONDS):

@@ -72,7 +72,7 @@ A_PODS_STORY: Final = Search(
         "user.name",
     ),
     newest=False,
-    description='What pods came to, in order, with logs and Events. Add: kubernetes.pod.name : "NAME"',
+    description='What happened to pods, in order, with logs and Events. Add: kubernetes.pod.name : "NAME"',
 )
 FAILURES: Final = Search(
     "Failures",
@@ -100,7 +100,7 @@ COMMANDS: Final = Search(
         "triton.deployflow",
         "message",
     ),
-    description="Who asked for what: deploy, next, pause, cancel, rollback …",
+    description="Who requested what: deploy, next, pause, cancel, rollback …",
 )
 SEARCHES: Final = (A_RELEASES_STORY, A_PODS_STORY, FAILURES, LOGS, COMMANDS)
 
@@ -120,7 +120,7 @@ RELEASES: Final = table(
         latest("triton.batches", "of"),
         latest("triton.batch_phase", "batch is"),
         largest("triton.failed_replicas", "pods failed"),
-        latest("user.name", "let go by"),
+        latest("user.name", "last request by"),
         largest("@timestamp", "changed"),
         largest("triton.age_ms", "age"),
     ),
@@ -172,7 +172,7 @@ BATCHES: Final = table(
     DEPLOYFLOWS,
     (
         values("triton.batch", "batch", size=100),
-        latest("triton.batch_phase", "came to"),
+        latest("triton.batch_phase", "last phase"),
         latest("triton.batch_size", "pods"),
         latest("triton.canary", "canary"),
         largest("triton.failed_replicas", "pods failed"),
@@ -414,7 +414,7 @@ RELEASES_BY_APPLICATION: Final = table(
         RELEASES_COUNTED,
         different("triton.uid", "with a failure", FAILED),
         latest("triton.deployflow", "last release"),
-        latest("user.name", "last let go by"),
+        latest("user.name", "last request by"),
         largest("@timestamp", "last change"),
     ),
 )

@@ -72,4 +72,4 @@ class OpenAccess:
         return Caller(claimed[:253])
 
     async def allow(self, caller: Caller, right: Right, namespace: str, name: str = "") -> None:
-        """Everything is allowed."""
+        """Allow everything."""

@@ -35,7 +35,7 @@ from shared.status_store import StatusStore
 
 BACKLOG: Final = 1024
 STOP_SECONDS: Final = 2
-"""How long calls may still run; then open streams are closed, and their clients go on with another replica."""
+"""How long calls may still run; then open streams are closed, and their clients continue with another replica."""
 _log = logging.getLogger(__name__)
 
 
@@ -121,7 +121,7 @@ class ReleaseLog:
         self._store: EventStore | None = None
 
     async def search(self, query: Query) -> list[Json]:
-        """As `EventStore.search`."""
+        """Search as `EventStore.search` does."""
         if self._store is None:
             self._store = open_store(self._settings)
         return await self._store.search(query)

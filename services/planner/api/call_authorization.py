@@ -1,4 +1,4 @@
-"""The checks that every call of the APIs begins with: names that fit, the caller's right, a namespace we look after."""
+"""The checks that every call of the APIs begins with: valid names, the caller's right, a managed namespace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.domain import deployflow as df
 
 NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 NAMESPACE: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-"""As Kubernetes defines them."""
+"""Kubernetes' own patterns."""
 
 
 class Authorization:
@@ -29,7 +29,7 @@ class Authorization:
         check_name(NAME, name)
         await self._access.allow(caller, right, namespace, name)
         if namespace and self._namespaces and namespace not in self._namespaces:
-            text = f"nobody would act in namespace {namespace}: this Triton looks after {', '.join(self._namespaces)}"
+            text = f"nobody would act in namespace {namespace}: this Triton manages {', '.join(self._namespaces)}"
             raise Problem(Kind.NOT_FOUND, "NotLookedAfter", text)
 
     async def require_release(self, caller: Caller, namespace: str, action: str) -> None:

@@ -20,7 +20,7 @@ _REFUSALS: Final = {
     "NoRelease": Kind.NOT_FOUND,
     "InvalidArgument": Kind.UNPROCESSABLE,
 }
-"""By reason. All other refusals are conflicts with the state of the release."""
+"""The kinds of refusals by reason. All others are conflicts with the state of the release."""
 _API_ERRORS: Final = {
     404: Kind.NOT_FOUND,
     409: Kind.CONFLICT,

@@ -1,4 +1,4 @@
-"""What all calls that change something share: the request, its identity, and the record of what was done."""
+"""The base of all calls that change something: the request, its identity, and the record of what was done."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from services.planner.api.flow_queries import FlowQueries
 from services.planner.intake.flow_mutations import FlowMutations
 from shared.domain.json_types import Json
 
-_changes = Counter("triton_api_changes_total", "Changes asked for through the APIs", ["what"])
+_changes = Counter("triton_api_changes_total", "Changes requested through the APIs", ["what"])
 _log = logging.getLogger(__name__)
 
 
 class ChangeRequest(NamedTuple):
-    """Who requests a change, and how the request is identified.
+    """The caller who requests a change, and the identity of the request.
 
     `id`: a request of the same caller with the same id is carried out once; empty: each is one of its own. `match`: the
     `ETag` that the DeployFlow must still have; empty: any.
@@ -33,7 +33,7 @@ class ChangeRequest(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The id that the DeployFlow remembers. Ids of two callers are independent of each other."""
+        """Return the id that the DeployFlow remembers. Ids of two callers are independent of each other."""
         if not self.id:
             return uuid.uuid4().hex
         return hashlib.sha256(f"{self.caller.name}\n{self.id}".encode()).hexdigest()[:32]

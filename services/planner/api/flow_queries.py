@@ -29,7 +29,7 @@ STATES_PER_READ = 200
 """States that are read from Redis in one request."""
 
 REDIS_RETRY_SECONDS = 1.0
-"""How long Redis is not asked again once it did not answer."""
+"""How long no request goes to Redis once it did not answer."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +62,7 @@ class FlowQueries:
         self._flows = flows
         self._client = client
         self._redis_retry_at = 0.0
-        """When Redis is asked again (monotonic seconds); 0 while it answers."""
+        """The time of the next request to Redis (monotonic seconds); 0 while it answers."""
 
     async def flow(self, namespace: str, name: str) -> Json:
         """Return one by its name; raise `Problem` where there is none."""

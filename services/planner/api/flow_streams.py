@@ -24,7 +24,7 @@ from shared.errors import Unavailable
 from shared.messaging.coalescing_queue import CoalescingQueue
 
 AFTER_POD_SECONDS: Final = 0.1
-"""From an event of a pod until the state that the planner derives from it can be read."""
+"""The time from an event of a pod until the state that the planner derives from it can be read."""
 RECHECK_SECONDS: Final = 5.0
 """How often the watched releases are read without any event."""
 
@@ -51,7 +51,7 @@ class FlowStream:
             self._news.set()
 
     def gone(self, uid: str) -> None:
-        """That release is deleted."""
+        """Record that the release is deleted."""
         self._sent.pop(uid, None)
         if uid == self.uid:
             self._deleted = True

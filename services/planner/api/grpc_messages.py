@@ -73,7 +73,7 @@ def page(message: deployflow_pb2.DeployFilter) -> slice:
     """Return the part of the matching list that is requested."""
     for field in ("start", "pageSize"):
         if getattr(message, field) < 0:
-            raise _invalid(f"filter.{field}", f"not below 0 (given: {getattr(message, field)})")
+            raise _invalid(f"filter.{field}", f"not below 0 (received: {getattr(message, field)})")
     return slice(message.start, message.start + (message.pageSize or PAGE))
 
 
@@ -88,7 +88,7 @@ def strategy(message: Strategy) -> Json:
 
 
 def target(message: deployflow_pb2.TargetState) -> Target | None:
-    """Return how far to go on; None: nothing is set."""
+    """Return how far to continue; None: nothing is set."""
     fields = {field.name: value for field, value in message.ListFields()}
     try:
         return Target.model_validate(fields) if fields else None
@@ -106,9 +106,9 @@ class Place(NamedTuple):
 def place(message: deployflow_pb2.TargetState) -> Place | None:
     """Return how far to watch; None: nothing is set."""
     if message.batches < 0:
-        raise _invalid("target.batches", f"not below 0 (given: {message.batches})")
+        raise _invalid("target.batches", f"not below 0 (received: {message.batches})")
     if message.stage and message.stage not in STAGES:
-        raise _invalid("target.stage", f"one of {', '.join(STAGES)} (given: {message.stage!r})")
+        raise _invalid("target.stage", f"one of {', '.join(STAGES)} (received: {message.stage!r})")
     stage = df.BatchPhase(message.stage) if message.stage else None
     return Place(message.batches, stage) if message.batches or stage else None
 
@@ -121,7 +121,7 @@ def _checked(text: str, field: str, pattern: re.Pattern[str]) -> str:
     if not text:
         raise _invalid(field, "it is missing")
     if not pattern.fullmatch(text):
-        raise _invalid(field, f"it is no name of Kubernetes' (given: {text[:100]!r})")
+        raise _invalid(field, f"it is no name of Kubernetes' (received: {text[:100]!r})")
     return text
 
 

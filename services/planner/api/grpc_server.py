@@ -111,8 +111,8 @@ class _Edge:
     def service(
         self, descriptor: Any, methods: object, *, open_to_all: bool = False
     ) -> grpc.GenericRpcHandler:
-        """`methods` has a method for each of the service's, of a request and who makes it. `open_to_all`: nobody has
-        to log in.
+        """Return the handler of a service. `methods` has a method for each of the service's, of a request and its caller.
+        `open_to_all`: no login is required.
         """
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in descriptor.methods:
@@ -233,7 +233,7 @@ class _Health:
 
 
 def _reflection(names: list[str]) -> list[grpc.GenericRpcHandler]:
-    """Both versions of the reflection service: on the wire they are the same."""
+    """Return handlers of both versions of the reflection service: on the wire they are the same."""
     handler = grpc.stream_stream_rpc_method_handler(
         reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
         request_deserializer=_parse_reflection_request,

@@ -187,7 +187,7 @@ class ScaleAll(Plain):
 
 
 class PlanOf(Request):
-    """What shall be planned."""
+    """The release to plan."""
 
     spec: Spec
 
@@ -200,7 +200,7 @@ class NextStep(Request):
 
 
 class Continue(Request):
-    """Let the release go on to a place of its way."""
+    """Let the release continue to a place of its way."""
 
     target: Annotated[Target, Field(json_schema_extra={"x-schema": ["Place"]})]
 
@@ -341,7 +341,7 @@ class Plan(Response):
 
 
 class ProblemDetails(Response):
-    """What is the matter (RFC 9457)."""
+    """A problem (RFC 9457)."""
 
     type: str
     title: str
@@ -351,7 +351,7 @@ class ProblemDetails(Response):
 
 
 class OneOfMany(Response):
-    """What it came to for one instance: a release, or what was the matter."""
+    """The result for one instance: a release, or a problem."""
 
     instance: str
     deploy_flow: Annotated[str | None, Field(description="Its name.")]

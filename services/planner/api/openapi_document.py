@@ -163,9 +163,9 @@ What is done, is done as a change of a DeployFlow, with the rights that kubectl 
 """
 TAGS = {
     "DeployFlows": "Releases: to begin, to see, to follow, to change.",
-    "Commands": "What a release that is under way is told to do. Done already is done well.",
-    "Instances": "What runs, and releases of it that need to be told little.",
-    "Plans": "What a release would do.",
+    "Commands": "Commands for a release that is under way. A command that is carried out already succeeds.",
+    "Instances": "Instances, and releases of them that need few parameters.",
+    "Plans": "The batches that a release would have.",
     "Many at once": "The same for all instances with certain labels.",
     "v1": "The first version.",
 }

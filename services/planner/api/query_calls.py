@@ -24,7 +24,7 @@ class EventSearch(Protocol):
     """The part of the event store that is read here."""
 
     async def search(self, query: Query) -> list[Json]:
-        """As `EventStore.search`."""
+        """Search as `EventStore.search` does."""
 
 
 class QueryCalls:

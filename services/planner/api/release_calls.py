@@ -175,7 +175,7 @@ class ReleaseCalls(ChangeCalls):
         labels: str,
         begin: Callable[[ChangeRequest, str], Awaitable[Json]],
     ) -> list[InstanceResult]:
-        """Call `begin` for every instance with such labels, a few at a time: each succeeds or fails by itself."""
+        """Call `begin` for every instance with such labels, a few at a time: each succeeds or fails on its own."""
         await self._authorization.require(change.caller, access.CREATE, namespace)
         found = await self._queries.instances(change.caller, namespace, labels)
         if len(found) > BULK_INSTANCES:

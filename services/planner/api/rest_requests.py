@@ -1,4 +1,4 @@
-"""What every REST request goes through: its caller, its body and query, and the parameters that routes share."""
+"""The parts that every REST request has: its caller, its body and query, and the parameters that routes share."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ OtherFields = Annotated[Json | None, Field(json_schema_extra={"x-schema": ["NonU
 
 
 class _Body(BaseModel):
-    """What is not known is left out of account, as the original's clients are used to."""
+    """Base of bodies. Unknown fields are ignored, as the original's clients are used to."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 
@@ -64,7 +64,7 @@ class OldScale(_Body):
 
 
 class Envelope(BaseModel):
-    """What every answer is."""
+    """The form of every answer."""
 
     code: Annotated[int, Field(description="0 for success.")]
     data: Any
@@ -96,7 +96,7 @@ async def list_deployflows(
     page_size: Annotated[int, Query(alias="pageSize", ge=0, le=LARGEST_PAGE)] = 10,
     after: Annotated[Moment | SkipJsonSchema[None], Query(description="Changed then or later.")] = None,
 ) -> Response:
-    """Newest first."""
+    """List the releases of the namespace, newest first."""
     found = await calls.queries.flows(caller, FlowFilter(namespace, instance_name, action, after=after))
     page = found[start : start + (page_size or 10)]
     return enveloped([v1_views.deploy(flow) for flow in page])
@@ -106,7 +106,7 @@ async def list_deployflows(
 async def create_deployflow(
     calls: TheCalls, change: TheChange, namespace: Namespace, body: OldRelease
 ) -> Response:
-    """A release of a new template: a create where the instance does not exist, else an update."""
+    """Begin a release of a new template: a create where the instance does not exist, else an update."""
     return enveloped(
         v1_views.deploy(
             await calls.releases.release(change, namespace, body.application_spec, body.update_strategy)
@@ -117,7 +117,7 @@ async def create_deployflow(
 
 @router.get("/deployflows/{name}", response_model=Envelope, responses=_Errors(404))
 async def get_deployflow(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
-    """One release as it is now."""
+    """Return a release as it is now."""
     return enveloped(v1_views.deploy(await calls.queries.flow(caller, namespace, name)))
 
 
@@ -137,7 +137,7 @@ async def patch_deployflow(
 async def delete_deployflow(
     calls: TheCalls, change: TheFlowChange, namespace: Namespace, name: Name
 ) -> Response:
-    """A finished release goes from the list; one that is gone already is fine."""
+    """Delete a finished release from the list; one that is gone already is fine."""
     try:
         await calls.commands.delete(change, namespace, name)
     except Problem as problem:
@@ -174,7 +174,7 @@ async def restart(
 async def scale(
     calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: OldScale
 ) -> Response:
-    """More or fewer pods; those that `podsToDelete` names go first."""
+    """Scale to more or fewer pods; those that `podsToDelete` names go first."""
     made = await calls.releases.scale(
         change, namespace, name, body.replicas, v1_views.with_manual_mode(body.non_update_strategy)
     )
@@ -183,19 +183,19 @@ async def scale(
 
 @router.get("/instances", response_model=Envelope, responses=_Errors())
 async def list_instances(calls: TheCalls, caller: TheCaller, namespace: Namespace) -> Response:
-    """All instances of the namespace that Triton made."""
+    """List the instances of the namespace that Triton made."""
     return enveloped([v1_views.instance(found) for found in await calls.queries.instances(caller, namespace)])
 
 
 @router.get("/instances/{name}", response_model=Envelope, responses=_Errors(404))
 async def get_instance(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
-    """One instance as it is now."""
+    """Return an instance as it is now."""
     return enveloped(v1_views.instance(await calls.queries.instance(caller, namespace, name)))
 
 
 @router.delete("/instances/{name}", status_code=204, responses=_Errors(409))
 async def delete_instance(calls: TheCalls, change: TheChange, namespace: Namespace, name: Name) -> Response:
-    """All its pods, drained, then its CloneSet; one that is gone already is fine."""
+    """Delete all its pods, drained, then its CloneSet; one that is gone already is fine."""
     try:
         await calls.releases.delete_instance(change, namespace, name)
     except Problem as problem:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the answers of the second version of the REST API."""
+"""The answers of the second version of the REST API, for the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def list_flows(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """The releases of a namespace, newest first."""
+    """List the releases of a namespace, newest first."""
     wanted = FlowFilter(namespace, instance or "", action or "", phase or "", after)
     return page_response(await calls.queries.flows(caller, wanted), limit, cursor)
 
@@ -85,7 +85,7 @@ async def list_all_flows(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """The releases of all namespaces, newest first."""
+    """List the releases of all namespaces, newest first."""
     wanted = FlowFilter("", instance or "", action or "", phase or "", after)
     return page_response(await calls.queries.flows(caller, wanted), limit, cursor)
 
@@ -106,7 +106,7 @@ async def get_flow(
         str, Header(alias="If-None-Match", description="The `ETag` of the state that is known already.")
     ] = "",
 ) -> Response:
-    """A release as it is now."""
+    """Return a release as it is now."""
     flow = await calls.queries.flow(caller, namespace, name)
     if if_none_match.strip() == "*" or etag(flow) in if_none_match:
         return Response(status_code=304, headers={"ETag": etag(flow)})
@@ -121,7 +121,7 @@ async def get_flow(
     responses=answers(404, success=event_stream("DeployFlow")),
 )
 async def watch_flow(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
-    """A release as it is now, and again whenever it has changed, until it is over: the newest state alone."""
+    """Stream a release as it is now, and again whenever it has changed, until it has finished: the newest state alone."""
     states = calls.streaming.watch_with_heartbeats(caller, namespace, name, sse.HEARTBEAT_SECONDS)
     first = await anext(states)
     return sse.EventStream(state_events([first], states))
@@ -143,11 +143,11 @@ async def follow_events(
         Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")] | SkipJsonSchema[None],
         Header(
             alias="Last-Event-ID",
-            description="Goes on behind this event; without it from the beginning of the release.",
+            description="Continues behind this event; without it from the beginning of the release.",
         ),
     ] = None,
 ) -> Response:
-    """What has happened to a release from its beginning, and then what happens, until it is over.
+    """Stream the events of a release from its beginning until it has finished.
 
     Each event is a `FlowEvent` of the AsyncAPI document. What Kafka does not keep any more is left out.
     """
@@ -193,7 +193,7 @@ async def patch_flow(
 
 @router.delete(FLOW, tags=["DeployFlows"], status_code=204, responses=answers(404, 409, 412))
 async def delete_flow(calls: TheCalls, change: TheFlowChange, namespace: Namespace, name: Name) -> Response:
-    """Take a release that is over from the list."""
+    """Delete a finished release from the list."""
     try:
         await calls.commands.delete(change, namespace, name)
     except Problem as problem:
@@ -212,7 +212,7 @@ async def delete_flow(calls: TheCalls, change: TheFlowChange, namespace: Namespa
 async def next_step(
     calls: TheCalls, change: TheFlowChange, namespace: Namespace, name: Name, body: m.NextStep | None = None
 ) -> Response:
-    """Let a release that waits go one step on."""
+    """Let a release that waits continue by one step."""
     body = body or m.NextStep.model_construct()
     return flow_response(
         await calls.commands.command(
@@ -230,7 +230,7 @@ async def next_step(
 async def continue_to(
     calls: TheCalls, change: TheFlowChange, namespace: Namespace, name: Name, body: m.Continue
 ) -> Response:
-    """Let a release go on as far as a target."""
+    """Let a release continue as far as a target."""
     return flow_response(
         await calls.commands.command(change, namespace, name, CommandType.CONTINUE, target=body.target)
     )
@@ -252,10 +252,8 @@ def _command(kind: CommandType, about: str) -> None:
     )
 
 
-_command(
-    CommandType.PROMOTE, "Past all gates to the end; intervals and bakes still last as long as they last."
-)
+_command(CommandType.PROMOTE, "Approve all gates to the end; intervals and bakes keep their length.")
 _command(CommandType.PAUSE, "No new batch begins, and no pod is made, until it is resumed.")
-_command(CommandType.RESUME, "Go on after a pause.")
+_command(CommandType.RESUME, "Continue after a pause.")
 _command(CommandType.CANCEL, "End it: what was never baked goes, the rest keeps serving.")
-_command(CommandType.RETRY, "Start the batch that failed anew.")
+_command(CommandType.RETRY, "Start the batch that failed again.")

@@ -43,20 +43,20 @@ async def list_instances(
     namespace: Namespace,
     selector: Annotated[m.Labels | SkipJsonSchema[None], Query()] = None,
 ) -> Response:
-    """The instances that Triton made, by name."""
+    """List the instances that Triton made, by name."""
     found = await calls.queries.instances(caller, namespace, selector or "")
     return json_response({"items": [v2_views.instance(cloneset) for cloneset in found]})
 
 
 @router.get(INSTANCE, tags=["Instances"], response_model=m.Instance, responses=answers(404))
 async def get_instance(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
-    """An instance as it is now."""
+    """Return an instance as it is now."""
     return json_response(v2_views.instance(await calls.queries.instance(caller, namespace, name)))
 
 
 @router.get(INSTANCE + "/pods", tags=["Instances"], response_model=m.Pods, responses=answers(404))
 async def list_pods(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
-    """Its pods, oldest first."""
+    """List its pods, oldest first."""
     await calls.queries.instance(caller, namespace, name)
     return json_response(
         {"items": [v2_views.pod(pod) for pod in await calls.queries.pods(caller, namespace, name)]}
@@ -73,7 +73,7 @@ async def get_history(
     until: Annotated[Moment | SkipJsonSchema[None], Query()] = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="So many of the newest.")] = 1000,
 ) -> Response:
-    """What the release log says of it, oldest first: its releases, pods and CloneSet."""
+    """Return its events of the release log, oldest first: those of its releases, pods and CloneSet."""
     found = await calls.queries.history(caller, namespace, name, since=since, until=until, limit=limit)
     return json_response({"items": found})
 
@@ -124,7 +124,7 @@ async def restart(
 async def scale(
     calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Scale
 ) -> Response:
-    """More or fewer pods."""
+    """Scale to more or fewer pods."""
     strategy = with_pods(body.strategy, body.pods)
     return made_response(
         await calls.releases.scale(change, namespace, name, body.replicas, strategy, queue=body.queue)
@@ -135,7 +135,7 @@ async def scale(
 async def stop(
     calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Plain | None = None
 ) -> Response:
-    """No pods; it remembers how many there were."""
+    """Delete all its pods; it remembers how many there were."""
     body = body or m.Plain.model_construct()
     return made_response(
         await calls.releases.stop(change, namespace, name, sent_fields(body.strategy), queue=body.queue)
@@ -146,7 +146,7 @@ async def stop(
 async def start(
     calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Plain | None = None
 ) -> Response:
-    """As many pods as before the stop."""
+    """Start as many pods as before the stop."""
     body = body or m.Plain.model_construct()
     return made_response(
         await calls.releases.start(change, namespace, name, sent_fields(body.strategy), queue=body.queue)
@@ -172,7 +172,7 @@ async def delete_instance(calls: TheCalls, change: TheChange, namespace: Namespa
     responses=answers(404, 422, body=True),
 )
 async def plan(calls: TheCalls, caller: TheCaller, namespace: Namespace, body: m.PlanOf) -> Response:
-    """The batches that a release would have now; nothing is started."""
+    """Return the batches that a release would have now; nothing is started."""
     return json_response(await calls.queries.plan(caller, namespace, sent_fields(body.spec)))
 
 

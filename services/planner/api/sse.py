@@ -21,7 +21,7 @@ END: Final = b"event: end\ndata: {}\n\n"
 
 
 def event(data: bytes, at: int | None = None) -> bytes:
-    """`data` is one line."""
+    """Format an event; `data` is one line, `at` its id."""
     where = b"" if at is None else b"id: %d\n" % at
     return where + b"data: " + data + b"\n\n"
 

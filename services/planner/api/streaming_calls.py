@@ -49,7 +49,7 @@ class StreamingCalls:
     async def watch_with_heartbeats(
         self, caller: Caller, namespace: str, name: str, heartbeat_seconds: float = 3600
     ) -> AsyncGenerator[Json | None]:
-        """As `watch`, and yield None after so many seconds without a change."""
+        """Yield as `watch` does, and None after so many seconds without a change."""
         await self._authorization.require(caller, access.WATCH, namespace, name)
         self._limit_streams()
         with errors_as_problems():

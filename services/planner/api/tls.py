@@ -24,7 +24,7 @@ class Certificate:
     """
 
     def __init__(self, chain: Path, key: Path) -> None:
-        """Raises `ConfigError`."""
+        """Load the pair; raises `ConfigError`."""
         self._chain, self._key = chain, key
         self._pair, self._newest = self._load()
         self._reported = ""
@@ -33,7 +33,7 @@ class Certificate:
         self.context.sni_callback = self._present
 
     def grpc(self) -> grpc.ServerCredentials:
-        """For a server of grpc."""
+        """Return credentials for a server of grpc."""
         return grpc.dynamic_ssl_server_credentials(self._configuration(), self._configuration)
 
     async def follow(self, *, seconds: float = CHECK_SECONDS) -> None:

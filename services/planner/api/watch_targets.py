@@ -1,4 +1,4 @@
-"""How far a release has come, for those who watch it up to somewhere. Pure; a DeployFlow is as `FlowQueries` has it."""
+"""Targets of a watch: whether a release has reached a place. Pure; a DeployFlow is as `FlowQueries` has it."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
 
 
 def _apply_override(instance: Instance, known: Flow, fact: m.SpecObserved) -> Instance:
-    """An annotation is no new generation of the spec."""
+    """Apply the override of freeze windows: an annotation makes no new generation of the spec."""
     if (
         fact.generation < known.generation
         or known not in instance.waiting

@@ -108,7 +108,9 @@ def continue_without(instance: Instance, flow: Flow, bad: tuple[str, ...], now: 
     batch = flow.open_batch
     assert batch is not None
     names = ", ".join(sorted(instance.pods[uid].name for uid in bad))
-    warning = f"batch {batch.number} goes on without {len(bad)} failed pods, within failureThreshold: {names}"
+    warning = (
+        f"batch {batch.number} continues without {len(bad)} failed pods, within failureThreshold: {names}"
+    )
     opened = tuple(uid for uid in bad if instance.pods[uid].gate == "open")
     pods = {
         uid: replace(pod, batch=PRE_EXISTING) if uid in bad else pod for uid, pod in instance.pods.items()

@@ -180,7 +180,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _end_early,
     # before the failure guard, which would find the failure that the retry is to clear
     _retry,
-    # before every guard that goes on: nothing goes on past a failed batch
+    # before every guard that continues the release: nothing continues past a failed batch
     _fail_batch,
     # a pull_out that is done frees the pending command for the guards below
     _acknowledge_pull_out,

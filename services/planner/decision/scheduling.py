@@ -176,7 +176,7 @@ def _issue_cancel(
             for uid, pod in sorted(instance.pods.items())
             if pod.batch > PRE_EXISTING and pod.gate == "open" and uid not in drop
         ]
-        message += f"; {baked} pods of {flow.target_revision} go on serving: {', '.join(names[:20])}"
+        message += f"; {baked} pods of {flow.target_revision} keep serving: {', '.join(names[:20])}"
     keep = baked + others
     return issue_command(
         set_flow(instance, flow, message=message, victims=drop, step_command=StepCommand.ISSUED),
@@ -206,7 +206,7 @@ def await_cancel(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _leaves_mixed(instance: Instance) -> bool:
-    """Return whether the cancel left pods of two revisions, which the owner's update strategy would go on updating."""
+    """Return whether the cancel left pods of two revisions, which the owner's update strategy would continue to update."""
     command = command_factory.parse_command(instance.pending.body) if instance.pending else None
     if isinstance(command, Cancel) and 0 < command.baked < command.keep:
         return True

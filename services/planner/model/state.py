@@ -46,7 +46,7 @@ class Step(StrEnum):
 
 
 class StepCommand(StrEnum):
-    """How far the command of the current step is."""
+    """The progress of the command of the current step."""
 
     DUE = "due"
     """Not issued yet, or to be issued again."""
@@ -56,7 +56,7 @@ class StepCommand(StrEnum):
 
 
 class Resync(IntEnum):
-    """What the next observation of the cluster is for; a higher one includes the lower ones."""
+    """The purpose of the next observation of the cluster; a higher one includes the lower ones."""
 
     NONE = 0
     OBSERVE = 1
@@ -93,7 +93,7 @@ class Pod(Value, frozen=True):
     pull_in_sequence: int = msgspec.field(default=0, name="asked")
     """The sequence of the pull_in that named the pod; 0 for none."""
     version: int = 0
-    """Of the fact that the pod is known from; 0 where it is known from a list only."""
+    """The version of the fact that the pod is known from; 0 where it is known from a list only."""
 
 
 class Strategy(Value, frozen=True):
@@ -156,7 +156,7 @@ class Batch(Value, frozen=True):
 class Flow(Value, frozen=True):
     """One release. `updated` and `others` are the counts of pods before the batch under way.
 
-    - `failed`: a batch failed; nothing goes on until a person, or `onFailure`, decides.
+    - `failed`: a batch failed; nothing continues until a person, or `onFailure`, decides.
     - `deleting`: the DeployFlow has a deletion timestamp.
     - `outcome`: how the release ends, once that is decided.
     - `target_revision`: the revision of the CloneSet that has the target template; empty until it is known.
@@ -253,12 +253,12 @@ class Flow(Value, frozen=True):
 
     @property
     def batch(self) -> Batch | None:
-        """The last batch that began."""
+        """Return the last batch that began."""
         return self.batches[-1] if self.batches else None
 
     @property
     def open_batch(self) -> Batch | None:
-        """The batch under way."""
+        """Return the batch under way."""
         if not self.batches or self.batches[-1].finished_at:
             return None
         return self.batches[-1]
@@ -332,7 +332,7 @@ class Instance(Value, frozen=True):
 
     @property
     def mixed(self) -> bool:
-        """Whether pods live that the CloneSet's own update strategy would go on updating."""
+        """Return whether live pods differ from the revision to which the CloneSet's own strategy would update them."""
         revision = self.cloneset.update_revision
         return any(pod.revision != revision for pod in self.pods.values() if not pod.deleting)
 

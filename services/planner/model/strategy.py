@@ -1,4 +1,4 @@
-"""From the strategy of a spec to the planner's own.
+"""Conversion of a spec's strategy to the planner's own.
 
 The planner keeps a strategy in Redis under shorter names than the resource has. They follow from the resource's by
 one rule, so that a field of the model finds its place without a mapping of its own.
@@ -18,8 +18,8 @@ NAMES: Final = {name: _SHORTER.get(name, name.removesuffix("_seconds")) for name
 
 def strategy_of(spec: DeployFlowSpec) -> Strategy:
     """Return what the planner keeps of the strategy of `spec`; fields of the other kind have their defaults."""
-    given = spec.strategy
-    values = {NAMES[name]: getattr(given, name) for name in type(given).model_fields}
+    strategy = spec.strategy
+    values = {NAMES[name]: getattr(strategy, name) for name in type(strategy).model_fields}
     return Strategy(**{name: _frozen(value) for name, value in values.items() if value is not None})
 
 

@@ -1,1 +1,1 @@
-"""Pure questions about a state: may this batch go on, has it failed, which pods does it replace."""
+"""Pure rules about a state: whether a batch may continue, whether it has failed, which pods it replaces."""

@@ -30,7 +30,7 @@ class Clock(StrEnum):
 
 
 class Restart(StrEnum):
-    """What makes a clock of the open batch start again, or wait for its start again."""
+    """The event that makes a clock of the open batch start again, or wait for its start again."""
 
     RESUME = "resume"
     RETRY = "retry"

@@ -78,7 +78,7 @@ _PHASE_WHERE_EXCEEDED: Final = {
     Step.SMOKED: BatchPhase.SMOKE_FAILED,
     Step.PULL_IN: BatchPhase.BAKE_FAILED,
 }
-"""What a batch becomes that exceeds a limit at a step; at the others it is baked, and stays so."""
+"""The phase of a batch that exceeds a limit at a step; at the others it is baked, and stays so."""
 
 
 def _is_smoking(flow: Flow) -> bool:

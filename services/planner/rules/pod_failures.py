@@ -17,12 +17,15 @@ NAMED: Final = 5
 
 
 def describe_failure(pod: Pod) -> str:
-    """`CrashLoopBackOff: container main: … (exit code 1, Error), since 12:00:03Z`"""
+    """Return `CrashLoopBackOff: container main: … (exit code 1, Error), since 12:00:03Z`."""
     return _reason_text(pod) + format_since(pod.since)
 
 
 def describe_delay(text: str, pod: Pod, begun: int) -> str:
-    """`not Ready within 60 s (ContainersNotReady: …), since 12:00:03Z`; `begun`: where the pod does not say it."""
+    """Return `not Ready within 60 s (ContainersNotReady: …), since 12:00:03Z`.
+
+    `begun`: the time to name where the pod has none, ms since 1970.
+    """
     return f"{text} ({_reason_text(pod)}){format_since(pod.since or begun)}"
 
 

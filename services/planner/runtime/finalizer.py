@@ -52,14 +52,14 @@ def terminal_reply(flow: DeployFlow) -> TerminalReply | None:
 
 
 class Finalizer:
-    """Handles each DeployFlow by itself: one whose reply can't be sent delays no other."""
+    """Handles each DeployFlow on its own: one whose reply can't be sent delays no other."""
 
     def __init__(self, client: Client, kafka: Kafka, flows: FlowCache) -> None:
         self._client = client
         self._kafka = kafka
         self._flows = flows
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        """By the flow's uid."""
+        """Keyed by the flow's uid."""
         self._kafka_is_stopped = False
 
     def begin(self, flow: DeployFlow) -> None:

@@ -34,7 +34,7 @@ class DeployFlow(msgspec.Struct, frozen=True):
 
     @property
     def held(self) -> bool:
-        """Whether our finalizer keeps it from being deleted."""
+        """Return whether Triton's finalizer keeps it from being deleted."""
         return df.FINALIZER in self.metadata.finalizers
 
     @property
@@ -93,7 +93,7 @@ class FlowCache:
         self._client = client
         self._consumer: Consumer | None = None
         self._by_key: dict[Key, dict[str, DeployFlow]] = {}
-        """By instance, then by uid."""
+        """Keyed by instance, then by uid."""
         self.changed: Callable[[Key, str], None] = lambda *_: None
         """Called for every change of a DeployFlow, whoever made it; with its uid where it is deleted."""
         self.outgoing = BackgroundPublisher(kafka)

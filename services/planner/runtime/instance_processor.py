@@ -37,7 +37,7 @@ from shared.status_store import StatusStore
 CONFLICTS = 10
 """Another replica writes the same instance only around a rebalance; more in a row is a fault."""
 
-_issued = Counter("triton_batch_commands_total", "Commands given", ["type"])
+_issued = Counter("triton_batch_commands_total", "Commands issued", ["type"])
 _log = logging.getLogger(__name__)
 
 Outbox = list[tuple[str, str]]

@@ -42,7 +42,7 @@ class Release(NamedTuple):
 class AlertState(NamedTuple):
     """The causes of alerts on a release. Times in seconds since 1970, 0 for not.
 
-    `failed`: a batch has failed and nobody has decided yet how to go on; `overdue`: it failed by its progress deadline.
+    `failed`: a batch has failed and nobody has decided yet how to continue; `overdue`: it failed by its progress deadline.
     `waits`: since when it waits for approval, at the `gate` of the canary or of another batch. `unanswered`: since when
     a command of it has no answer, once it had to be sent again.
     """
@@ -138,7 +138,7 @@ class ReleaseGauges(Collector):
         self._now = now
         self._latest: dict[Key, Instance] = {}
         self._shown: dict[Release, float] = {}
-        """When something other than zeros was last reported of a release."""
+        """The time at which something other than zeros was last reported of a release."""
 
     def changed(self, instance: Instance) -> None:
         if instance.active is None and not instance.waiting:

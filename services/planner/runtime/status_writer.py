@@ -64,13 +64,13 @@ class StatusWriter:
         self._finished = finished
         self._gap = 1 / rate
         self._next_write_at = 0.0
-        """When the next write may be (monotonic seconds)."""
+        """The time from which the next write may be made (monotonic seconds)."""
         self._latest: dict[Key, Instance] = {}
         self._marks = CoalescingQueue(self._work)
         self._written: dict[Key, dict[str, Written]] = {}
-        """By the flow's uid."""
+        """Keyed by the flow's uid."""
         self._hurry: dict[Key, asyncio.Event] = {}
-        """Of the instances whose change waits: set when one comes that must not wait."""
+        """The instances whose change waits: set when one comes that must not wait."""
         self._stopping = False
 
     def mark(self, instance: Instance) -> None:
@@ -157,7 +157,7 @@ class StatusWriter:
             written[flow.uid] = Written(fingerprint, _awaited(instance, flow), time.monotonic())
 
     async def _keep(self, item: DeployFlow, flow: Flow) -> DeployFlow | None:
-        """The finalizer and the labels, where they are missing."""
+        """Set the finalizer and the labels, where they are missing."""
         meta = item.metadata
         wanted = {
             "app": str(flow.app_id),

@@ -12,12 +12,12 @@ from shared.releases.history import stopped_from
 
 
 class Assumption(NamedTuple):
-    """The state that a plan starts from, where it comes from, and the live pods. `asked`: it was read from the cluster."""
+    """The state that a plan starts from, where it comes from, and the live pods. `observed`: it was read from the cluster."""
 
     current: Current
     source: str
     pods: Sequence[Json] = ()
-    asked: bool = True
+    observed: bool = True
 
 
 def assume(spec: DeployFlowSpec, cloneset: Json | None, pods: Sequence[Json] = ()) -> Assumption:
@@ -43,7 +43,7 @@ def assume(spec: DeployFlowSpec, cloneset: Json | None, pods: Sequence[Json] = (
 def suppose(spec: DeployFlowSpec) -> Assumption:
     """Assume a starting state without a cluster: none for a create or update, else the one that the spec implies."""
     if spec.updating or spec.action == Action.SCALE_OUT:
-        return assume(spec, None)._replace(asked=False)
+        return assume(spec, None)._replace(observed=False)
     replicas = spec.application.replicas
     if spec.action == Action.START:
         current = Current(exists=True, replicas=0, updated=0, stopped=replicas)
@@ -51,7 +51,7 @@ def suppose(spec: DeployFlowSpec) -> Assumption:
         now = replicas + len(named(spec)) if spec.action == Action.SCALE_IN else replicas
         current = Current(exists=True, replicas=now, updated=now)
     return Assumption(
-        current, f"{count_of(current.replicas, 'replica')}, assumed without a cluster", asked=False
+        current, f"{count_of(current.replicas, 'replica')}, assumed without a cluster", observed=False
     )
 
 
@@ -73,16 +73,16 @@ def has(live: Any, wanted: Any) -> bool:
 def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:
     """Return the plan. Raises `ValueError` where the release is impossible."""
     instance = spec.application.instance_name
-    if assumption.asked and spec.action != Action.CREATE and not assumption.current.exists:
+    if assumption.observed and spec.action != Action.CREATE and not assumption.current.exists:
         msg = f"CloneSet {instance} does not exist: create the instance first (action create)"
         raise ValueError(msg)
-    if not assumption.asked and spec.action == Action.SCALE_IN and not named(spec):
+    if not assumption.observed and spec.action == Action.SCALE_IN and not named(spec):
         msg = "the number of pods to delete is not known without the cluster"
         raise ValueError(msg)
     made = plan_release(spec, assumption.current)
     existing = {pod["metadata"]["name"] for pod in assumption.pods}
     missing = [name for name in named(spec) if name not in existing]
-    if assumption.asked and missing:
+    if assumption.observed and missing:
         text = f"podsToDelete: {instance} has no pod {', '.join(missing)}: the release would fail and change nothing"
         made = made._replace(warnings=(*made.warnings, text))
     return made

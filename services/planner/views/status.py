@@ -139,13 +139,13 @@ def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
 
 def _unanswered(instance: Instance) -> tuple[str, str] | None:
     """Name the service whose answer is missing, once a command had to be sent again."""
-    given = instance.pending
-    if given is None or not given.late_since or given.carried_out:
+    pending = instance.pending
+    if pending is None or not pending.late_since or pending.carried_out:
         return None
-    what = f"{given.kind} (command {given.sequence}, sent at {_time(given.late_since)})"
-    if given.kind in {"pull_in", "pull_out"}:
+    what = f"{pending.kind} (command {pending.sequence}, sent at {_time(pending.late_since)})"
+    if pending.kind in {"pull_in", "pull_out"}:
         return "Unanswered", f"readiness has not changed the gates for {what}: check its log"
-    if given.answered:
+    if pending.answered:
         return "Unanswered", f"OpenKruise has not carried out {what}: check the log of its manager"
     return "Unanswered", f"the executor has not answered {what}: check its log"
 

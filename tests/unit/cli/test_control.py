@@ -121,7 +121,7 @@ async def test_continue_goes_to_the_batch_that_is_named(flow: Json) -> None:
 async def test_a_finished_release_refuses(flow: Json) -> None:
     flow["status"] |= {"finished": True, "phase": "Success"}
     cluster, server = _cluster(flow)
-    with pytest.raises(Refusal, match="is over"):
+    with pytest.raises(Refusal, match="has finished"):
         await act(cluster, flow, command_for(flow, CommandType.CANCEL, "deployer"))
     assert server.patches == []
 
@@ -155,7 +155,7 @@ async def test_apply_creates_changes_and_leaves_alone() -> None:
 
     async def applied() -> str:
         document = Document("file, document 1 (Service web)", copy.deepcopy(service))
-        return await apply(cluster, document, namespace_given=False)
+        return await apply(cluster, document, namespace_explicit=False)
 
     assert await applied() == "service/web created"
     assert await applied() == "service/web unchanged"
@@ -167,4 +167,4 @@ async def test_apply_names_a_kind_that_the_cluster_does_not_know() -> None:
     cluster, _ = _cluster()
     body = {"apiVersion": "v1", "kind": "Widget", "metadata": {"name": "a"}}
     with pytest.raises(Failure, match=r"file, document 1: the cluster knows no Widget of v1"):
-        await apply(cluster, Document("file, document 1", body), namespace_given=False)
+        await apply(cluster, Document("file, document 1", body), namespace_explicit=False)

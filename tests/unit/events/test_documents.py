@@ -117,7 +117,7 @@ def test_an_event_before_the_first_batch_has_no_batch() -> None:
         ("unready", "pod web-x7k2p is not Ready any more"),
         ("pulled-out", "pod web-x7k2p is pulled out and takes no traffic"),
         ("restarted", "pod web-x7k2p has a container that was started again"),
-        ("waiting", "pod web-x7k2p does not get on"),
+        ("waiting", "pod web-x7k2p makes no progress"),
         ("failed", "pod web-x7k2p failed"),
         ("terminating", "pod web-x7k2p is terminating"),
         ("hatched", "pod web-x7k2p is hatched"),

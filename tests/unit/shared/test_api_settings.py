@@ -45,7 +45,7 @@ def test_without_a_login_another_address_stops_the_start(host: str, monkeypatch:
     said = refused(monkeypatch, API_HOST=host)
     assert said == (
         "TRITON_API_HOST: without a login only this machine may call: set TRITON_API_AUTH=kubernetes "
-        f"(given: '{host}')"
+        f"(received: '{host}')"
     )
 
 

@@ -81,28 +81,28 @@ class ApplicationServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Gets(self, request, context):
-        """All of a namespace, by name.
+        """Lists the instances of a namespace, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restart(self, request, context):
-        """Makes its pods anew, all or those that are named. FAILED_PRECONDITION while another release runs.
+        """Replaces its pods, all or those that are named. FAILED_PRECONDITION while another release runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Scale(self, request, context):
-        """To so many pods, more or fewer. FAILED_PRECONDITION where it has that many, or while another release runs.
+        """Scales to so many pods, more or fewer. FAILED_PRECONDITION where it has that many, or while another release runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Back to an earlier release; whatever runs is taken over.
+        """Goes back to an earlier release; whatever runs is taken over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -106,43 +106,44 @@ class DeployFlowServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Cancels it, then tells its state now and after each change until it is Canceled or over in another way.
-        What was released stays. FAILED_PRECONDITION where it is over already.
+        """Cancels it, then sends its state now and after each change until it is Canceled or has finished in another way.
+        What was released stays. FAILED_PRECONDITION where it has finished already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Pause(self, request, context):
-        """Holds it where it is, then tells its state now and after each change until it is paused or over.
+        """Holds it where it is, then sends its state now and after each change until it is paused or has finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Goes on with a paused one, then tells its state now and after each change until it is paused no more, or over.
+        """Resumes a paused one, then sends its state now and after each change until it is paused no more, or has finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Continue(self, request, context):
-        """Lets it go on as far as the target. INVALID_ARGUMENT without a target.
+        """Lets it continue as far as the target. INVALID_ARGUMENT without a target.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Next(self, request, context):
-        """Lets it go on from the gate that it waits at to the next. FAILED_PRECONDITION where it waits at none, or is over.
+        """Lets it continue from the gate that it waits at to the next. FAILED_PRECONDITION where it waits at none, or has
+        finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Takes a release that is over from the list; one that is gone already is no error.
+        """Deletes a finished release from the list; one that is gone already is no error.
         FAILED_PRECONDITION while it runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -150,15 +151,15 @@ class DeployFlowServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Its state now and after each change until the target is reached; without a target until it has gone as far as
-        its strategy lets it go. It ends too when the release is over or deleted.
+        """Sends its state now and after each change until the target is reached; without a target until it has gone as far
+        as its strategy allows. It ends too when the release has finished or is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAndWatch(self, request, context):
-        """First all releases that fit the filter in one answer, newest first; then each that has changed. Never ends.
+        """Sends first all releases that fit the filter in one answer, newest first; then each that has changed. Never ends.
         `start` and `pageSize` of the filter do not count.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -18,7 +18,7 @@ _IMPORT = re.compile(r"^import (\w+_pb2) as ", re.MULTILINE)
 
 
 def generated() -> dict[str, str]:
-    """The text of each file by its name."""
+    """Return the text of each generated file by its name."""
     names = sorted(path.name for path in FOLDER.glob("*.proto"))
     with TemporaryDirectory() as out:
         outs = [f"--{kind}_out={out}" for kind in ("python", "pyi", "grpc_python")]

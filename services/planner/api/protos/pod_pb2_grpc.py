@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PodStub:
-    """Pods, to look at.
+    """Pods, to read.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class PodStub:
 
 
 class PodServicer:
-    """Pods, to look at.
+    """Pods, to read.
     """
 
     def Get(self, request, context):
@@ -59,7 +59,7 @@ class PodServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Gets(self, request, context):
-        """Those that fit the filter, oldest first.
+        """Lists the pods that fit the filter, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_PodServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Pod:
-    """Pods, to look at.
+    """Pods, to read.
     """
 
     @staticmethod

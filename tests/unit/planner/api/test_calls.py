@@ -43,7 +43,7 @@ async def test_a_namespace_that_nobody_looks_after_is_refused_by_name() -> None:
     calls = World(namespaces=["pay", "ship"]).calls
     problem = await refused(calls.releases.deploy(ChangeRequest(DEPLOYER), "shop", SPEC))
     assert (problem.kind, problem.reason) == (Kind.NOT_FOUND, "NotLookedAfter")
-    assert "this Triton looks after pay, ship" in str(problem)
+    assert "this Triton manages pay, ship" in str(problem)
 
 
 async def test_a_second_release_is_a_conflict_unless_it_may_wait_or_takes_over() -> None:

@@ -32,7 +32,7 @@ from tests.unit.planner.releases import (
 
 
 class Place(NamedTuple):
-    """Where a release of four pods stands, and the old and new pods that go on serving when it is canceled."""
+    """Where a release of four pods stands, and the old and new pods that keep serving when it is canceled."""
 
     says: str
     build: Callable[[], World]
@@ -218,7 +218,7 @@ def test_next_pressed_twice_at_the_same_place_advances_once() -> None:
 
 def test_next_is_refused_while_the_release_goes_by_itself() -> None:
     world = starting(4)
-    with pytest.raises(Refusal, match="goes on by itself") as refusal:
+    with pytest.raises(Refusal, match="continues without approval") as refusal:
         press_next(world)
     assert refusal.value.reason == "NotWaiting"
 
@@ -344,7 +344,7 @@ def test_baked_pods_of_a_canceled_release_stay_and_its_message_names_them() -> N
     world = update(4, batchSize=2, mode="manual")
     world.steer(NEW, CommandType.CANCEL)
     assert revisions(world) == {"old": 2, NEW: 2}
-    assert "2 pods of new go on serving: new-101, new-102" in message(world)
+    assert "2 pods of new keep serving: new-101, new-102" in message(world)
     assert "finish" not in world.kinds, "with pods of two revisions the owner's strategy would update them"
 
 
@@ -376,7 +376,7 @@ def test_what_is_canceled_before_it_began_changes_nothing() -> None:
 def test_a_finished_release_is_no_more_to_be_steered() -> None:
     world = update(4)
     for kind in (CommandType.NEXT, CommandType.PAUSE, CommandType.RESUME, CommandType.CANCEL):
-        with pytest.raises(Refusal, match="is over") as refusal:
+        with pytest.raises(Refusal, match="has finished") as refusal:
             world.steer(NEW, kind)
         assert refusal.value.reason == "Finished"
 
@@ -404,7 +404,7 @@ def test_the_message_of_a_cancel_names_only_the_pods_that_stay() -> None:
     press_next(world)
     assert world.where(NEW) == "BatchStarted 2 Baking"
     world.steer(NEW, CommandType.CANCEL)
-    assert message(world).endswith("2 pods of new go on serving: new-101, new-102")
+    assert message(world).endswith("2 pods of new keep serving: new-101, new-102")
     assert revisions(world) == {"old": 4, NEW: 2}
 
 

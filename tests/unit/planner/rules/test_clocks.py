@@ -35,11 +35,7 @@ def _flow(clock: Clock, step: Step, *, paused: bool = False) -> Flow:
     """A release in this step, its clock started."""
     times = {RULES[clock].starts_from[step]: START}
     batch = replace(Batch(1, 1, phase=PHASES[step]), **times)
-    strategy = Strategy(
-        paused=paused, startup_timeout=1, pull_in_timeout=1, bake=1, interval=1, progress_deadline=1
-    )
-    if clock is Clock.PULL_OUT:
-        strategy = replace(strategy, pull_out=1)
+    strategy = replace(Strategy(paused=paused), **{RULES[clock].limit: 1})
     return Flow("new", "uid-new", "update", 1, 1, "web", 2, strategy, step=step, batches=(batch,))
 
 

@@ -94,9 +94,9 @@ def test_next_goes_one_step_from_where_the_release_waits(state: dict[str, Any], 
 @pytest.mark.parametrize(
     ("state", "reason", "said"),
     [
-        (OVER, "Finished", "is over"),
+        (OVER, "Finished", "has finished"),
         (FAILED, "BatchFailed", "SmokeFailed"),
-        (SECOND_SMOKING, "NotWaiting", "batch 2 of web-kvn6b is Smoking and goes on by itself"),
+        (SECOND_SMOKING, "NotWaiting", "batch 2 of web-kvn6b is Smoking and continues without approval"),
         (flow(phase="Initializing"), "NotWaiting", "has not started its first batch"),
         (
             flow(phase="Pending", reason="Waiting", message="behind web-older"),

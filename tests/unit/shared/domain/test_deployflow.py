@@ -53,7 +53,7 @@ def test_the_sound_one_is_taken() -> None:
 def test_a_batch_size_that_can_not_be_meant_is_refused_with_field_and_value(size: Any) -> None:
     text = complaint(spec("updateStrategy.batchSize", size))
     assert text.startswith("spec.updateStrategy.batchSize: ")
-    assert f"given: {size!r}" in text
+    assert f"received: {size!r}" in text
 
 
 @pytest.mark.parametrize("size", [1, 500, "1%", "20%", "100%"])
@@ -131,7 +131,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         ),
         (
             '{"id": "1", "type": "continue", "namespace": "shop", "deployFlow": "f", "target": {"stage": "Smoking"}}',
-            "target.stage: Smoking is nothing to go on to",
+            "target.stage: Smoking is no stage to continue to",
         ),
         (
             '{"id": "1", "type": "deploy", "namespace": "shop", "spec": {"action": "update"}}',

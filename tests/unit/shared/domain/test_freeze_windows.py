@@ -131,7 +131,7 @@ def test_whom_it_holds_back(fields: dict[str, Any], holds: bool) -> None:
     ("fields", "problem"),
     [
         ({"cron": "0 18 * *"}, "cron: needs five fields (minute, hour, day of month, month, day of week)"),
-        ({"cron": "99 18 * * FRI"}, "cron: Bad minute (given: '99 18 * * FRI')"),
+        ({"cron": "99 18 * * FRI"}, "cron: Bad minute (received: '99 18 * * FRI')"),
         ({"cron": "0 0 31 2 *"}, "cron: Bad day-of-month"),
         ({"timeZone": "Europe/Bonn"}, "timeZone: no time zone has this name; give one like Europe/Berlin"),
         ({"timeZone": "../etc"}, "timeZone: no time zone has this name"),
