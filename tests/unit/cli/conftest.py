@@ -9,6 +9,9 @@ import pytest
 
 from cli.main import _command_line
 from shared.domain.json_types import Json
+from tests.unit.events.conftest import kafka, kafka_settings, settings, store
+
+__all__ = ["kafka", "kafka_settings", "settings", "store"]
 
 
 class Result(NamedTuple):

@@ -200,7 +200,7 @@ def test_what_is_no_url_is_refused(url: str) -> None:
 
 def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
     for file in (tmp_path / "none.pem", Path(__file__)):
-        with pytest.raises(ConfigError, match=r"CA file .*(none|test_asking)"):
+        with pytest.raises(ConfigError, match=r"CA file .*(none|test_requests)"):
             Triton("https://triton.test", ca_file=file)
 
 

@@ -10,7 +10,7 @@ import pytest
 from shared.errors import Unavailable
 from shared.event_store import open_store, templates
 from shared.settings import Settings
-from tests.unit.events.fake_elasticsearch import FakeElasticsearch
+from tests.unit.shared.event_store.fake_elasticsearch import FakeElasticsearch
 
 STREAMS = {f"logs-triton.{kind}-*" for kind in ("deployflow", "pod", "cloneset")}
 

@@ -25,8 +25,8 @@ from shared.event_store import (
 )
 from shared.settings import Settings
 from tests.certificates import Files
-from tests.unit.events.fake_elasticsearch import FakeElasticsearch
 from tests.unit.events.samples import START
+from tests.unit.shared.event_store.fake_elasticsearch import FakeElasticsearch
 
 STRICT = {
     "type": "document_parsing_exception",

@@ -8,7 +8,7 @@ from aiokafka.protocol.admin import CreateTopicsRequest_v3, CreateTopicsResponse
 from aiokafka.protocol.metadata import MetadataRequest_v5, MetadataResponse_v5
 
 from sandbox.kafka_topics import NewTopic, answer, mended, wanted
-from tests.unit.cli.test_kafka_frames import _frame
+from tests.unit.sandbox.test_kafka_frames import _frame
 
 TOPICS = [
     ("a", 3, 1, [(0, [1, 2]), (1, [2])], [("retention.ms", "7"), ("cleanup.policy", None)]),

@@ -66,7 +66,7 @@ def test_without_a_crashing_pod_the_check_proves_nothing() -> None:
 
 
 def test_the_demos_application_is_the_examples_but_for_the_interval() -> None:
-    example = Path(__file__).parents[3] / "examples" / "nginx-deployflow.yaml"
+    example = Path(__file__).parents[4] / "examples" / "nginx-deployflow.yaml"
     flow, service = yaml.safe_load_all(example.read_text())
     assert flow["spec"]["updateStrategy"].pop("batchIntervalSeconds") == 10
     shown, shown_service = applications.nginx()
