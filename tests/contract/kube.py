@@ -218,7 +218,7 @@ def name(obj: Json) -> str:
 
 
 def a_pod(called: str, **more: Any) -> Json:
-    """A pod with the labels and spec fields given; `image` may be named."""
+    """Return a pod with these labels and spec fields; `image` may be named."""
     image = more.pop("image", "demo:1")
     metadata = {
         "name": called,

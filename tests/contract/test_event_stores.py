@@ -142,7 +142,7 @@ async def test_no_events_are_written_and_none_is_found(store: EventStore) -> Non
 
 async def test_an_event_published_again_is_stored_once_as_it_was_first(store: EventStore) -> None:
     await store.write([event(1), event(2)])
-    again = event(1, message="told differently")
+    again = event(1, message="in other words")
     assert await store.write([again, event(3), event(3), event(4)]) == []
     await shows(store, events(1, 2, 3, 4))
 

@@ -58,7 +58,7 @@ async def test_a_patch_for_another_uid_changes_nothing(kube: Kube) -> None:
     answer = await kube.patch(path, {"metadata": other, "status": status}, STRATEGIC)
     assert (answer.code, answer.reason) == (422, "Invalid")
     assert f'metadata.uid: Invalid value: "{other["uid"]}": field is immutable' in answer.message
-    # a version that is not the live one any more comes first, as it does when the pod was made anew
+    # a version that is not the live one any more comes first, as it does when the pod was made again
     before = {**other, "resourceVersion": "1"}
     answer = await kube.patch(path, {"metadata": before, "status": status}, STRATEGIC)
     assert (answer.code, answer.reason) == (409, "Conflict")

@@ -141,7 +141,7 @@ async def test_what_a_planner_has_not_worked_on_is_its_lag(
 
 
 async def _killed_and_back(sandbox: Sandbox, server: Prometheus, query: str) -> None:
-    """The planner dies, which Prometheus sees, and tells the same again."""
+    """Kill the planner, which Prometheus sees, and wait until the new one reports the same."""
     target = urlsplit(sandbox.health_urls["planner"]).netloc
     sandbox.kill("planner")
 
@@ -150,4 +150,4 @@ async def _killed_and_back(sandbox: Sandbox, server: Prometheus, query: str) -> 
 
     await until("Prometheus sees that the planner is away", seen)
     await sandbox.ready("planner")
-    await until("the planner tells it again", lambda: server.query(query))
+    await until("the planner reports it again", lambda: server.query(query))

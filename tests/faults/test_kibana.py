@@ -1,4 +1,4 @@
-"""What the dashboards ask of Elasticsearch, asked of a real one that holds a recorded night of releases.
+"""The queries of the dashboards, sent to a real Elasticsearch that holds a recorded night of releases.
 
 Kibana itself is not there: the requests are those that the saved objects come to, read from the file.
 """

@@ -1,4 +1,4 @@
-"""OpenKruise refuses a change, or is not there to be asked."""
+"""OpenKruise refuses a change, or its webhook does not answer."""
 
 from __future__ import annotations
 

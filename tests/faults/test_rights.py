@@ -63,7 +63,7 @@ WORTH_MOST: Final[Rights] = {
     "admissionregistration.k8s.io/validatingwebhookconfigurations": {"create", "patch", "delete"},
     "certificates.k8s.io/certificatesigningrequests/approval": {"update", "patch"},
 }
-"""That these are asked for too has to be seen: what the server has is read from the server."""
+"""The rights that the test must try at least: all that it tries is read from the server, which may lack some."""
 
 
 class Question(NamedTuple):
@@ -88,7 +88,7 @@ class Question(NamedTuple):
 
 
 async def _questions(admin: Kube) -> list[Question]:
-    """All that the server can be asked: each resource of each group, with each verb that it has."""
+    """Return each resource of each group of the server, with each verb that it has."""
     groups = (await admin.get("/apis")).body["groups"]
     versions = [("", "/api/v1")]
     versions += [(g["name"], f"/apis/{version['groupVersion']}") for g in groups for version in g["versions"]]
@@ -181,7 +181,7 @@ async def test_its_process_has_the_token_of_its_own_account_and_no_other(
 
 
 async def test_no_service_asks_for_what_it_may_not(sandbox: Sandbox, releases: Releases) -> None:
-    # from the start on; other tests start the API server anew, which then knows no rights for a moment
+    # from the start on; other tests restart the API server, which then knows no rights for a moment
     said_before = {service: len(sandbox.log(service).read_text()) for service in SERVICES}
     for service in SERVICES:
         await sandbox.stop(service)
@@ -203,6 +203,6 @@ async def test_no_service_asks_for_what_it_may_not(sandbox: Sandbox, releases: R
                 ]
             assert bool(lines) == bool(RIGHTS[service]), service
             assert not [line for line in lines if 'code="401"' in line or 'code="403"' in line], service
-            # of a watch that is refused only the log tells
+            # a refused watch is only in the log
             said = sandbox.log(service).read_text()[said_before[service] :]
             assert "rights of deploy/rbac" not in said, service

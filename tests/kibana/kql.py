@@ -39,7 +39,7 @@ def query(text: str) -> Json:
 
 
 def fields(text: str) -> Iterator[str]:
-    """Every field that is asked for."""
+    """Yield every field of the query."""
     for tree in _PARSER.parse(text).find_data("field") if text else ():
         yield _bare(tree.children[0])
 

@@ -66,7 +66,7 @@ def gate(found: Json) -> str:
 async def replaced(
     releases: Releases, application: Application, instance: str, *, grace: int = 60, **annotations: str
 ) -> str:
-    """An instance of one pod that is asked to shut down, and its update begun; the pod's uid."""
+    """Create an instance of one pod that is requested to shut down, begin its update, return the pod's uid."""
     flow = deployflow(f"{instance}-1", instance, action="create", replicas=1)
     flow["spec"]["application"]["template"]["spec"]["terminationGracePeriodSeconds"] = grace
     await releases.apply(application.in_pods(flow, **annotations))
@@ -87,7 +87,7 @@ async def test_first_the_traffic_then_the_connections_then_the_hook_then_the_pod
     releases: Releases, application: Stopping
 ) -> None:
     uid = await replaced(releases, application, "orderly", drain_path="/connections")
-    await until("it is asked for its connections", lambda: application.requests_to("/connections") > 2)
+    await until("its connections are queried", lambda: application.requests_to("/connections") > 2)
     found = await pod(releases, uid)
     assert found is not None
     assert gate(found) == "False"
@@ -95,7 +95,7 @@ async def test_first_the_traffic_then_the_connections_then_the_hook_then_the_pod
     assert not application.requests_to(HOOK)
 
     application.connections = 0
-    await until("it is asked to shut down", lambda: application.requests_to(HOOK))
+    await until("it is requested to shut down", lambda: application.requests_to(HOOK))
     found = await pod(releases, uid)
     assert found is not None, "the pod stays until its hook has ended"
     assert gate(found) == "False"

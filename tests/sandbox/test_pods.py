@@ -1,4 +1,4 @@
-"""How the sandbox's pods behave when they are told to, and what it says of itself in their logs."""
+"""The behaviours of the sandbox's pods that annotations request, and the sandbox's lines in their logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trace of a whole release: four services as processes of their own tell it to a collector in the test's memory.
+"""The trace of a whole release: four services as processes of their own send it to a collector in the test's memory.
 
 The collector is simulated, what it is sent is not: OTLP over HTTP by OpenTelemetry's own exporter, decoded by its own
 message types. Kafka, Redis and Kubernetes are the sandbox's.
@@ -222,7 +222,7 @@ async def test_a_release_needs_no_collector(
     try:
         await releases.apply(deployflow("alone-1", "alone", action="create", replicas=2, batchSize=1))
         await releases.finished("alone-1", "Success")
-        await until("it was asked", lambda: collector.refused)
+        await until("it refused a request", lambda: collector.refused)
         async with asyncio.timeout(STOP_SECONDS):
             await sandbox.stop("readiness")
         said = [line for line in sandbox.log("readiness").read_text().splitlines() if "traces to" in line]

@@ -1,4 +1,4 @@
-"""What the sandbox tells of pods in trouble: their warnings, and logs as a kubelet gives them."""
+"""What the sandbox reports of pods in trouble: their warnings, and logs as a kubelet gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs in the pods of a test: a real HTTP server of this process, whose address the pods are given."""
+"""The application in the pods of a test: an HTTP server of this process, whose address the pods get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that can be told to end between two of its writes, as kill -9 ends it: `python -m … SERVICE`.
+"""A service that ends between two of its writes on request, as kill -9 ends it: `python -m … SERVICE`.
 
 The service runs as it is; only the methods by which it writes are wrapped, from outside. A line on stdin says where it
 ends: JSON of an instance and a `Point` about it; it answers `armed`. At its point it prints its members of consumer
@@ -80,7 +80,7 @@ class Ending:
             return self._end()
 
     def _end(self) -> NoReturn:
-        # the one that open streams are told by is in no group
+        # the consumer that feeds open streams is in no group
         grouped = [member for member in self._members if member._group_id]
         groups = {member._group_id: member._coordinator.member_id for member in grouped}
         print(json.dumps(groups), flush=True)
@@ -131,7 +131,7 @@ class Ending:
         return wrapped
 
     def _reply(self, reply: Method) -> Method:
-        """To who asked for a release."""
+        """Wrap the reply to the requester of a release."""
 
         async def wrapped(kafka: Kafka, topic: str, key: str, value: bytes, headers: Any) -> Any:
             text = f"{topic} {key} {value.decode(errors='replace')}"

@@ -1,4 +1,4 @@
-"""Everything that happened to an instance, as the API server told it, and what must hold over all of it."""
+"""Everything that happened to an instance, as the API server reported it, and what must hold over all of it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class History:
         return counts
 
     def ready(self) -> list[int]:
-        """How many pods were Ready, after each change of a pod; the first ones tell what was there before."""
+        """How many pods were Ready, after each change of a pod; the first ones show what was there before."""
         ready: set[str] = set()
         counts = []
         for change in self._of("pods"):
@@ -74,7 +74,7 @@ class History:
         """The invariants that hold for every release, however it went.
 
         Not those of the `endpoints` where the API server was away: the cluster's own controller of them looks
-        again up to a minute later than others, and writes down pods half of which it has read anew.
+        again up to a minute later than others, and writes down pods half of which it has read again.
         """
         if served_before:
             counts = list(dropwhile(lambda count: count < wanted, self.ready()))
@@ -166,7 +166,7 @@ async def recorded(releases: Releases, instance: str) -> AsyncIterator[History]:
     try:
         await until(f"the recording of {instance} runs", lambda: history.changes)
         yield history
-        # what happened last has been told when a later change of the same kind has been
+        # the last change has been reported when a later one of the same kind has been
         versions = await _latest(releases, instance)
         await until(
             "the recording has caught up",
@@ -199,7 +199,7 @@ async def _record(releases: Releases, resource: k8s.Resource, history: History) 
             async for line in releases.client.watch(resource, releases.namespace, query, silence_seconds=600):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    # the API server was started anew and knows nothing older: all there is now is told again
+                    # the API server was restarted and knows nothing older: it reports all current objects again
                     version = "0"
                     break
                 version = event["object"]["metadata"]["resourceVersion"]

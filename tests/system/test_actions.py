@@ -1,4 +1,4 @@
-"""Every action on an instance, asked for with the `triton` command, and what is left of it then."""
+"""Every action on an instance, requested with the `triton` command, and what is left of it then."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ async def test_restart_of_a_named_pod_brings_a_fresh_one_first(releases: Release
 async def test_restart_replaces_every_pod_while_the_wanted_count_serves(
     releases: Releases, verb: Verb
 ) -> None:
-    await releases.create("anew", 4)
-    before = await releases.pods("anew")
-    async with recorded(releases, "anew") as history:
-        await releases.finished(await verb("restart", "anew", "--batch-size", "2"), "Success")
+    await releases.create("restarted", 4)
+    before = await releases.pods("restarted")
+    async with recorded(releases, "restarted") as history:
+        await releases.finished(await verb("restart", "restarted", "--batch-size", "2"), "Success")
     history.check(4)
-    after = await releases.pods("anew")
+    after = await releases.pods("restarted")
     assert not {pod["metadata"]["name"] for pod in before} & {pod["metadata"]["name"] for pod in after}
     revisions = {pod["metadata"]["labels"]["controller-revision-hash"] for pod in (*before, *after)}
     assert (len(after), len(revisions)) == (4, 1)
@@ -247,7 +247,7 @@ async def test_volume_claims_and_the_type_of_the_application_reach_the_cloneset(
     assert await releases.client.list(k8s.PODS, "default", labels="app.kubernetes.io/instance=volumes") == []
 
 
-# --- asked for over Kafka ---
+# --- requested over Kafka ---
 
 
 async def test_a_rollback_and_a_promotion_can_be_requested_over_kafka(

@@ -1,4 +1,4 @@
-"""Two planners behind one address: whoever is asked, the same is true."""
+"""Two planners behind one address: both answer the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark runs, tells every part of its result, and its picture can be drawn."""
+"""The benchmark runs, prints every part of its result, and its picture can be drawn."""
 
 from __future__ import annotations
 

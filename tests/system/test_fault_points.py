@@ -75,9 +75,9 @@ class Expected(NamedTuple):
 
 
 Ended = Callable[[], Awaitable[Expected]]
-"""Goes on with a release once the service runs again, until it ends by itself; tells how it must."""
+"""Goes on with a release once the service runs again, until it ends by itself; returns how it must end."""
 Begin = Callable[[Ground], Awaitable[tuple[str, Ended]]]
-"""Makes a DeployFlow, told by its name."""
+"""Makes a DeployFlow and returns its name."""
 
 
 def _by_itself(expected: Expected) -> Ended:
@@ -238,7 +238,7 @@ CASES: Final = [
     Case("stop-s-finish-written", "executor", Point("objects", "after", FINISH), STOP),
     Case("delete-s-remove-carried-out", "executor", Point("objects", "after", "^delete clonesets"), DELETE),
     Case("retry-s-surge-written", "executor", Point("objects", "after", SURGE, 2), retry),
-    # readiness: the gates, what it tells of pods, the offset of the command
+    # readiness: the gates, what it reports of pods, the offset of the command
     Case("one-of-two-gates-open", "readiness", Point("objects", "after", OPENED)),
     Case("both-gates-open-not-reported", "readiness", Point("objects", "after", OPENED, 2)),
     Case("one-of-two-gates-closed", "readiness", Point("objects", "after", CLOSED), PULLING_OUT),

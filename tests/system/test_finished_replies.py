@@ -1,4 +1,4 @@
-"""Who asks for a release over Kafka is told how it ended, without asking again: see docs/deploy-commands.md."""
+"""Who requests a release over Kafka receives its end, without a second request: see docs/deploy-commands.md."""
 
 from __future__ import annotations
 

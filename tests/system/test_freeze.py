@@ -1,4 +1,4 @@
-"""Freeze windows, given by the annotation of a namespace that these tests have for themselves."""
+"""Freeze windows, set by the annotation of a namespace that these tests have for themselves."""
 
 from __future__ import annotations
 
@@ -154,23 +154,23 @@ async def test_an_override_that_is_set_later_starts_a_release_that_waits(release
 
 
 async def test_a_deploy_command_may_override_and_is_named(releases: Freezing, paas: OtherSystem) -> None:
-    await releases.create("asked", 1)
+    await releases.create("requested", 1)
     await releases.freeze(open_until(in_an_hour()))
-    spec = deployflow("asked-2", "asked", image="nginx:2", replicas=1)["spec"]
+    spec = deployflow("requested-2", "requested", image="nginx:2", replicas=1)["spec"]
     command = {
-        "id": "asked-2",
+        "id": "requested-2",
         "type": "deploy",
         "namespace": NAMESPACE,
-        "deployFlow": "asked-2",
+        "deployFlow": "requested-2",
         "spec": spec,
         "requestedBy": "paas",
         "freezeOverride": "a leak",
         "replyTo": REPLIES,
     }
-    await paas.ask("asked", command)
-    (reply,) = await paas.replies("asked-2")
+    await paas.ask("requested", command)
+    (reply,) = await paas.replies("requested-2")
     assert reply["result"] == "accepted"
-    status = await releases.finished("asked-2", "Success")
+    status = await releases.finished("requested-2", "Success")
     assert "overridden by paas: a leak" in status["freezeOverride"]
 
 

@@ -35,7 +35,7 @@ def conditions(pod: Json) -> dict[str, tuple[str, str]]:
 async def runs(
     releases: Releases, application: Application, instance: str, replicas: int, **annotations: str
 ) -> set[str]:
-    """An instance whose pods tell of their connections; their uids."""
+    """Create an instance whose pods report their connections; return their uids."""
     first = deployflow(f"{instance}-1", instance, action="create", replicas=replicas)
     await releases.apply(application.in_pods(first, drain_path="/connections", **annotations))
     await releases.finished(f"{instance}-1", "Success")
@@ -67,7 +67,7 @@ async def test_old_pods_stay_until_they_have_no_connections(
     pods = await out_of_traffic(releases, "drained", uids, 2)
     assert {conditions(pod)[DRAINED][0] for pod in pods} == {"False"}
 
-    await until("they are asked again and again", lambda: application.requests_to("/connections") > 6)
+    await until("they are queried again and again", lambda: application.requests_to("/connections") > 6)
     assert len(await old(releases, "drained", uids)) == 3
     application.connections = 0
     await releases.finished("drained-2", "Success")
@@ -119,10 +119,10 @@ async def test_readiness_goes_on_asking_after_it_was_killed(
     uids = await runs(releases, application, "queried", 1)
     await releases.apply(deployflow("queried-2", "queried", image="nginx:2", replicas=1))
     await out_of_traffic(releases, "queried", uids, 1)
-    await until("it is asked", lambda: application.requests_to("/connections"))
+    await until("it is queried", lambda: application.requests_to("/connections"))
     sandbox.kill("readiness")
     before = application.requests_to("/connections")
-    await until("it is asked again", lambda: application.requests_to("/connections") > before + 2)
+    await until("it is queried again", lambda: application.requests_to("/connections") > before + 2)
     assert len(await old(releases, "queried", uids)) == 1
     application.connections = 0
     await releases.finished("queried-2", "Success")

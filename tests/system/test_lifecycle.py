@@ -159,7 +159,7 @@ async def test_pods_that_never_start_fail_the_batch_with_the_reason(
         f"{instance}-2", instance, image=f"nginx:{behaviour}", replicas=2, batchSize=1, **strategy
     )
     if behaviour == "unschedulable":
-        # what the tag plays in the embedded cluster a real scheduler has to be given a reason for
+        # what the tag plays in the embedded cluster a real scheduler needs a reason for
         body["spec"]["application"]["template"]["spec"]["nodeSelector"] = {"pool": "of-nobody"}
     await releases.apply(body)
     status = await releases.batch_is(f"{instance}-2", 1, "SmokeFailed")

@@ -20,7 +20,7 @@ Runs = dict[Cell, asyncio.Task[None]]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def runs(sandbox: Sandbox, request: pytest.FixtureRequest) -> AsyncIterator[Runs]:
-    """The releases of all cells that were asked for, begun in their order."""
+    """Begin the releases of all requested cells in their order."""
     limit = asyncio.Semaphore(AT_A_TIME)
 
     async def one(cell: Cell) -> None:

@@ -231,7 +231,7 @@ async def test_a_crash_report_stops_the_release_at_once_and_a_rollback_is_the_wa
 
 
 async def _arrives(releases: Releases, resource: k8s.Resource, holds: Callable[[Json], bool]) -> float:
-    """When a watch of the resource tells an object for which that holds, on the clock of this process."""
+    """Return when a watch of the resource reports an object for which that holds, on this process's clock."""
     query = {"resourceVersion": "0"}
     async for line in releases.client.watch(resource, releases.namespace, query, silence_seconds=60):
         event = json.loads(line)

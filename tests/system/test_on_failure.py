@@ -18,7 +18,7 @@ async def _images(releases: Releases, instance: str) -> set[str]:
 
 
 def _fewest(history: History) -> int:
-    """How many were Ready at any moment; what the recording begins with is told one by one."""
+    """Return how many pods were Ready at any moment; those at the start of the recording come one by one."""
     return min(history.ready()[REPLICAS - 1 :])
 
 
@@ -50,7 +50,7 @@ async def test_on_failure_rollback_takes_back_what_was_baked_and_every_wanted_po
             async def requested() -> list[str]:
                 return [n for n in await releases.names(instance) if n not in {"undone-first", "undone-2"}]
 
-            (back,) = await until("a rollback is asked for", requested)
+            (back,) = await until("a rollback is requested", requested)
             status = await releases.finished(back, "Success")
         assert status["requestedBy"] == "onFailure of undone-2"
         assert (await releases.flow(back))["spec"]["action"] == "rollback"

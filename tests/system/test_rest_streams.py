@@ -72,7 +72,7 @@ async def test_a_stream_starts_at_the_beginning_and_continues_where_a_reader_lef
     begun = await story(rest, "web-1", until="BatchSmoked")
     assert begun[0].reason == "Received"
 
-    # live from here on: one who goes on, and one who begins anew
+    # live from here on: one reader continues, and one starts at the beginning
     going_on = asyncio.create_task(story(rest, "web-1", begun[-1].id))
     from_start = asyncio.create_task(story(rest, "web-1"))
     await asyncio.sleep(0)

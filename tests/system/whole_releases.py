@@ -146,7 +146,7 @@ class Scene:
         await self.releases.finished(RUN, "Canceled")
 
     async def failed(self, phase: str) -> None:
-        """It stands there, tells what is wrong, and has touched none of the old pods."""
+        """Check that it waits, reports what is wrong, and has touched none of the old pods."""
         status = await self.releases.batch_is(RUN, 1, phase)
         assert (status["phase"], status["paused"], status["reason"]) == ("BatchStarted", True, phase)
         assert status["failedReplicas"] == 1
@@ -174,7 +174,7 @@ class Scene:
             # without a stage to wait at: paused while its containers start
             await self.hand.shall(Do.WAIT)
             await self.begin()
-            await self.releases.until_status(RUN, "its pod is told", _has_reported_pods)
+            await self.releases.until_status(RUN, "its pod is reported", _has_reported_pods)
             await self.steer(paused=True)
             await self.releases.until_status(RUN, "paused", lambda s: s.get("reason") == "Paused")
             await self.hand.shall(Do.START)

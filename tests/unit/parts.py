@@ -44,7 +44,7 @@ async def until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 
 async def until_it(condition: Callable[[], Awaitable[object]], seconds: float = 10) -> None:
-    """`until` for a condition that has to be asked for."""
+    """Wait like `until` for a condition that has to be awaited."""
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""`--server`: who is asked, and what is said where that does not work. One line each."""
+"""`--server`: which server receives the request, and the message where that does not work. One line each."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ Answers = Callable[[httpx.Request], httpx.Response]
 
 
 class Server:
-    """Answers one after the other, and what it was asked."""
+    """A server with prepared answers that keeps the requests that it received."""
 
     def __init__(self) -> None:
         self.answers: list[httpx.Response | Exception] = []

@@ -322,7 +322,7 @@ OWN = pod("mine", "new", m.Gate.CLOSED)
         pytest.param(
             5, 2, SETTLED, [*THREE, OWN], ["a", "b", "c"], id="answered again: its own pods are new"
         ),
-        pytest.param(4, 2, SETTLED, [*THREE, OWN], ["a", "b", "c"], id="given anew for the same batch"),
+        pytest.param(4, 2, SETTLED, [*THREE, OWN], ["a", "b", "c"], id="sent again for the same batch"),
         pytest.param(
             4, 1, SETTLED, [*THREE, OWN], ["a", "b", "c", "mine"], id="another batch's pods were there"
         ),
@@ -388,7 +388,7 @@ def test_a_retire_names_its_pods_and_gives_up_the_hold() -> None:
         pytest.param(4, 5, HOLD, 4, id="one of two new pods is there"),
         pytest.param(1, 5, HOLD, 3, id="pods are dying: never below what served before the batch"),
         pytest.param(5, 3, HOLD, 5, id="pods to retire are still there: none of them goes"),
-        pytest.param(1, 2, HOLD, 2, id="never above what was asked for just to reach what served"),
+        pytest.param(1, 2, HOLD, 2, id="never above the request just to reach what served"),
         pytest.param(2, 5, None, 5, id="without a hold the wanted count stays"),
     ],
 )

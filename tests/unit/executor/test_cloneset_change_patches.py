@@ -11,7 +11,7 @@ from services.executor.cloneset_change import replacement_patch
 
 SCALARS = st.booleans() | st.integers(0, 3) | st.sampled_from(["", "x"])
 NAMES = st.sampled_from(["a", "b", "c", "d"])
-# a null can't be told from a missing field by a merge patch, and no template has one that means something
+# a merge patch can't distinguish a null from a missing field, and no template has one that means something
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3),

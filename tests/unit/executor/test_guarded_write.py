@@ -77,7 +77,7 @@ def test_the_operations_make_of_a_cloneset_what_the_decision_says(metadata: Json
         {"annotations": {cs.SEQUENCE: "9"}},
         {"annotations": {"a": "b"}},
     ],
-    ids=["another spec", "made anew", "another command", "the sequence taken away"],
+    ids=["another spec", "made again", "another command", "the sequence taken away"],
 )
 def test_they_are_refused_by_what_the_decision_was_not_made_on(change: Json) -> None:
     with pytest.raises(ApiError) as refused:

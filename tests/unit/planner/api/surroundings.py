@@ -132,7 +132,7 @@ class World:
         self.flows.reflector.put(self.cluster.put(DEPLOYFLOWS, item))
 
     def gone(self, name: str) -> None:
-        """It is deleted, and the watch tells it."""
+        """Delete it, as the watch would report."""
         self.cluster.objects.pop((DEPLOYFLOWS, "shop", name), None)
         item = self.flows.get("shop", name)
         assert item is not None

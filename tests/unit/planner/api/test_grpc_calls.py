@@ -255,7 +255,7 @@ async def test_a_release_that_is_finished_can_be_deleted_and_is_gone_then(world:
     world.flow("web-aaaaa", status=SUCCESS)
     assert await api.flows.Delete(df.DeployMetaRequest(deploy=RELEASE)) == df.EmptyReply()
     assert not world.cluster.objects
-    # again, before the watch has told it and after
+    # again, before the watch has reported it and after
     assert await api.flows.Delete(df.DeployMetaRequest(deploy=RELEASE)) == df.EmptyReply()
     world.gone("web-aaaaa")
     assert await api.flows.Delete(df.DeployMetaRequest(deploy=RELEASE)) == df.EmptyReply()

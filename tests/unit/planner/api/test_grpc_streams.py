@@ -1,4 +1,4 @@
-"""The streams of the gRPC API: what they tell, where they end, and that none is in the way of others."""
+"""The streams of the gRPC API: what they report, where they end, and that none is in the way of others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def eventually(true: Callable[[], bool]) -> None:
 
 
 async def phase(stream: Any) -> str:
-    """The phase that it tells next."""
+    """Return the phase that it reports next."""
     reply = await stream.read()
     assert reply is not grpc.aio.EOF
     return str(reply.deploy.phase)

@@ -109,7 +109,7 @@ async def test_a_reader_of_events_that_falls_behind_is_cut_off_where_it_is(
     heard = [
         streamed.id async for streamed in release_event_streams._follow(live, "u", 0, not_over, 1) if streamed
     ]
-    assert heard == [1, 2], "what it has already is not told again, and what is missing it has to ask for"
+    assert heard == [1, 2], "what it has already is not sent again, and what is missing it has to request"
 
 
 async def test_a_stream_ends_with_its_reader() -> None:

@@ -222,7 +222,7 @@ async def test_of_many_each_answers_for_itself(world: World, rest: httpx.AsyncCl
     by_name = {item["instance"]: item for item in done.json()["items"]}
     assert by_name["web"]["deployFlow"] is None
     assert by_name["web"]["problem"]["reason"] == "InProgress"
-    assert by_name["idle"]["problem"]["status"] == 404, "it has no release that tells who it is"
+    assert by_name["idle"]["problem"]["status"] == 404, "it has no release that identifies it"
     world.says("web-1", phase="Success", finished=True)
     again = await rest.post("/scales", json={"selector": "app=12122", "replicas": 5})
     scaled = {item["instance"]: item["deployFlow"] for item in again.json()["items"]}["web"]

@@ -1,4 +1,4 @@
-"""Login and rights by the cluster's reviews: what it is asked, how often, and what callers are told."""
+"""Login and rights by the cluster's reviews: its requests, their number, and the answers to callers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CALLER = Caller("jane", ("shop", "system:authenticated"), "u-1", (("scopes", ("a
 
 
 class Cluster:
-    """Takes the place of the API server: knows one token, and the rights that it is told."""
+    """Takes the place of the API server: knows one token, and the rights that a test sets."""
 
     def __init__(self) -> None:
         self.reviews: list[tuple[Resource, Json]] = []

@@ -1,8 +1,8 @@
 """Records the golden histories: whole releases, fact by fact, with what the planner decided.
 
-`python -m tests.unit.planner.decision.record` writes `golden/*.json` anew. Do that only when a change of the planner's
-decisions is wanted, and read the difference: it is what other systems will see. A history is replayed from its
-file alone; the simulated world is needed for recording only.
+`python -m tests.unit.planner.decision.record` records `golden/*.json` again; that folder belongs to this module. Do that
+only when a change of the planner's decisions is wanted, and read the difference: it is what other systems will see. A
+history is replayed from its file alone; the simulated world is needed for recording only.
 """
 
 from __future__ import annotations

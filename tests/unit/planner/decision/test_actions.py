@@ -386,7 +386,7 @@ def test_a_batch_goes_on_without_as_many_pods_as_the_threshold_allows(threshold:
     assert world.where("new") == "BatchStarted 1 Smoking"
     world.containers_start = True
     world.start(*good)
-    # the one that failed is made anew in a batch of its own
+    # the one that failed is made again in a batch of its own
     assert world.where("new") == "Success 2 Baked"
     assert bad.name not in names(world)
     assert (revisions(world), world.cluster.serving()) == ({"new": 4}, 4)

@@ -1,4 +1,4 @@
-"""Recorded histories: what was decided then is decided now. How to record them anew: see `record`."""
+"""Recorded histories: what was decided then is decided now. How to record them again: see `record`."""
 
 from __future__ import annotations
 

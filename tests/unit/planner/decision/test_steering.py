@@ -109,7 +109,7 @@ def test_a_paused_release_makes_no_pod_opens_no_gate_and_deletes_nothing(place: 
     for _ in range(50):
         world.wait(60_000)
     moved = set(world.kinds[issued:]) - {"observe", "halt"}
-    assert moved <= {"retire"}, "only what was under way is asked about again"
+    assert moved <= {"retire"}, "only what was under way is requested again"
     assert sum(revisions(world).values()) >= 4
     assert sum(revisions(world).values()) <= sum(before.values())
     assert reason(world) == "Paused"
@@ -448,7 +448,7 @@ def test_a_cancel_after_a_pause_that_came_too_late_takes_no_other_pod() -> None:
     around = Surroundings(2)
     name = around.apply({"mode": "manual", "batchSize": 1, "pullOutSeconds": 5}, 2)
     around.settles()
-    # paused and resumed while the old pod's deletion is on its way, and then given up
+    # paused and resumed while the old pod's deletion is on its way, and then canceled
     around.change(name, {"paused": True})
     around.change(name, {"paused": False})
     around.delete(name)

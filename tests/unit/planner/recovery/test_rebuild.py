@@ -122,7 +122,7 @@ def test_a_status_that_is_one_fact_behind_is_enough(road: Road) -> None:
     for after in range(2, facts):
         end = _end(_with_loss(road, after, behind=True))
         if not road.wanted:
-            # no hold tells of a batch that only removed: what it did is taken for what was there
+            # no hold shows a batch that only removed: its result is taken for the initial state
             end = end._replace(where=straight.where, batches=straight.batches)
         assert end == straight, f"lost after fact {after} of {facts}"
 
@@ -249,7 +249,7 @@ def test_the_look_is_repeated_until_the_clonesets_controller_has_caught_up() -> 
     observation = world.commands[-1]
     behind = world.facts.model_copy(update={"generation": 9, "observed_generation": 8})
     world.handle(m.Done(**HEAD, sequence=observation.sequence, cloneset=behind, same_template=True))
-    assert world.commands[-1] is observation, "which pods are the new ones can't be told yet"
+    assert world.commands[-1] is observation, "the new pods can't be distinguished yet"
     world.wait(10_000)
     assert (world.kinds[-2:], world.commands[-1].sequence) == (["observe", "observe"], observation.sequence)
     world.catch_up()

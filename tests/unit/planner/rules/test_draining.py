@@ -1,4 +1,4 @@
-"""Old pods that tell of their connections: they lose their traffic, and go when they have none left."""
+"""Old pods that report their connections: they lose their traffic, and go when they have none left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of the pods that failed a batch, and that they all lose their traffic."""
+"""What is reported of the pods that failed a batch, and that they all lose their traffic."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_status_has_the_last_words_of_a_pod_that_crashed_also_when_they_come_lat
     assert (
         DeployFlowStatus.model_validate(world.status(NEW)).conditions[0].pods[0].log == "panic: no database"
     )
-    # that of a replica that has not asked yet is no news
+    # the fact of a replica that has not requested it yet is no news
     report(world, 0, since=AT)
     assert rows(world)[0]["log"] == "panic: no database"
     assert "log" not in other

@@ -1,4 +1,4 @@
-"""What is left to do for a DeployFlow whose release is over: who asked is told, then the finalizer goes."""
+"""The end of a finished DeployFlow: its requester gets a reply, then the finalizer goes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_end_is_answered_as_the_status_says_it() -> None:
 @pytest.mark.parametrize(
     "annotations",
     [{}, {df.REPLY_TO: "paas.replies"}, {df.REPLY_ID: "1"}, REPLY_WANTED | {df.REPLY_TO: "no topic!"}],
-    ids=["nobody asked", "no command", "no topic", "no name of a topic"],
+    ids=["no reply wanted", "no command", "no topic", "no name of a topic"],
 )
 def test_nothing_is_answered_where_nobody_waits(annotations: Json) -> None:
     assert terminal_reply(read(flow(annotations))) is None

@@ -26,7 +26,7 @@ FORBIDDEN = 'namespaces is forbidden: User "planner" cannot list resource "names
 
 
 class Flows:
-    """Takes the place of the DeployFlows: remembers where it was asked to look again."""
+    """Takes the place of the DeployFlows: remembers the instances that are to be checked again."""
 
     def __init__(self) -> None:
         self.looked: list[str] = []

@@ -1,4 +1,4 @@
-"""What was told of a release before it was over, and comes again when nobody but its `.status` knows that it is."""
+"""Facts of a release that come again when only its `.status` says that it is finished."""
 
 from __future__ import annotations
 

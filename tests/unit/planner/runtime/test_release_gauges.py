@@ -1,4 +1,4 @@
-"""What Prometheus is told of unfinished releases, and that it ends with them."""
+"""The metrics of unfinished releases, which end with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user is told about a DeployFlow that can't be meant."""
+"""The messages about a DeployFlow that can't be meant."""
 
 from __future__ import annotations
 

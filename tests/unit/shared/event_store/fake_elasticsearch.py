@@ -1,7 +1,7 @@
 """A fake of Elasticsearch: it is NOT one, and shows only how our client behaves towards its answers.
 
 It keeps documents by (data stream, id), answers bulk requests item by item as Elasticsearch does, and can be
-told to answer otherwise. What a real node does with our templates and queries is tested on a real node.
+set to answer otherwise. What a real node does with our templates and queries is tested on a real node.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FakeElasticsearch:
         self.searches: list[Json] = []
         self.headers: dict[str, str] = {}
         self.answers: list[tuple[int, Json]] = []
-        """Given to the next requests instead of an answer of its own."""
+        """The answers to the next requests instead of its own."""
         self.refuse: dict[str, tuple[int, Json]] = {}
         """Status and error of the documents with these ids."""
         self.health = "green"

@@ -36,7 +36,7 @@ def a_map(name: str, value: str = "1", **labels: str) -> Json:
 
 
 class Picture:
-    """A reflector and what it told."""
+    """A reflector and what it reported."""
 
     def __init__(self, client: Client, **more: Any) -> None:
         self.reported: list[str] = []
@@ -308,7 +308,7 @@ async def test_bookmarks_keep_a_quiet_watch_alive(client: Client, api: Client, t
             reached.add(picture.reflector._reached["default"])
             return len(reached) >= 3
 
-        for n in range(3):  # of another kind, so that only bookmarks tell of the new versions
+        for n in range(3):  # of another kind, so that only bookmarks carry the new versions
             await api.create(
                 PODS,
                 "kube-public",

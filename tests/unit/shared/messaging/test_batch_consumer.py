@@ -27,7 +27,7 @@ def record(offset: int, partition: int = 0, size: int = 1) -> Record:
 
 
 class Work:
-    """Batches around a write that notes what it was given, and ends when it may."""
+    """Batches around a write that notes what it received, and ends when it may."""
 
     def __init__(self, limits: Limits) -> None:
         self.begun: list[list[int]] = []

@@ -30,7 +30,7 @@ def record(key: str, offset: int, partition: int = 0) -> Record:
 
 
 class Work:
-    """Lanes around a handler that notes what it was given; `behave` may fail or wait."""
+    """Lanes around a handler that notes what it received; `behave` may fail or wait."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, int]] = []
@@ -224,7 +224,7 @@ async def test_a_rebalance_forgets_what_was_not_committed_and_it_may_come_again(
     assert work.lanes.offsets.busy([P0])
     work.lanes.offsets.forget([P0])
     assert not work.lanes.offsets.busy([P0])
-    await work.put(record("a", 5), record("b", 6))  # given back, read again from the last commit
+    await work.put(record("a", 5), record("b", 6))  # returned, read again from the last commit
     await until(lambda: work.done.count(("b", 6)) == 2)
     assert work.committed() is None
     gate.set()
