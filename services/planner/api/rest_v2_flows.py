@@ -50,7 +50,7 @@ InstanceName = Annotated[
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[
     Annotated[str, StringConstraints(pattern=_CURSOR)] | SkipJsonSchema[None],
-    Query(alias="continue", description="What the page before said in `continue`."),
+    Query(alias="continue", description="The `continue` of the page before."),
 ]
 After = Annotated[Moment | SkipJsonSchema[None], Query(description="Changed then or later.")]
 OfAction = Annotated[df.Action | SkipJsonSchema[None], Query()]
