@@ -45,7 +45,7 @@ class FreezeWindow(df.Wire):
 
     @field_validator("cron")
     @classmethod
-    def _comes(cls, cron: str) -> str:
+    def _check_cron(cls, cron: str) -> str:
         if len(cron.split()) != 5:
             msg = "needs five fields (minute, hour, day of month, month, day of week)"
             raise ValueError(msg)

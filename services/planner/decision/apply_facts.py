@@ -99,8 +99,8 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             changed = replace(
                 instance, cloneset=replace(instance.cloneset, replicas=fact.replicas), pending=None
             )
-            goes = instance.active.action in {Action.STOP, Action.DELETE}
-            wanted = 0 if goes else max(instance.active.wanted + delta, 0)
+            removes_all = instance.active.action in {Action.STOP, Action.DELETE}
+            wanted = 0 if removes_all else max(instance.active.wanted + delta, 0)
             return _require_resync(changed, Resync.RECOUNT, wanted=wanted)
         case m.Refused():
             return _update_active(
