@@ -84,7 +84,7 @@ class FreezeWindow(df.Wire):
 
 
 class Frozen(NamedTuple):
-    """The freeze that holds releases back: the windows in force, by name and reason, and when the last of them ends (ms)."""
+    """The freeze that holds releases back: the windows in force, by name and reason, and their last end (ms)."""
 
     windows: str
     until: int

@@ -121,7 +121,7 @@ async def get_flow(
     responses=answers(404, success=event_stream("DeployFlow")),
 )
 async def watch_flow(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
-    """Stream a release as it is now, and again whenever it has changed, until it has finished: the newest state alone."""
+    """Stream a release as it is now and after each change, until it has finished: the newest state alone."""
     states = calls.streaming.watch_with_heartbeats(caller, namespace, name, sse.HEARTBEAT_SECONDS)
     first = await anext(states)
     return sse.EventStream(state_events([first], states))

@@ -129,7 +129,10 @@ class ReviewedAccess(Access):
             digest = hashlib.blake2b(token.encode(errors="surrogatepass"), key=self._salt).digest()
             caller = await self._callers.get(digest, lambda: self._whose(token))
         if caller is None:
-            msg = "the cluster does not know this token: it is of a different cluster, has expired, or is for others; make a new one"
+            msg = (
+                "the cluster does not know this token: it is of a different cluster, has expired, or is for others; "
+                "make a new one"
+            )
             raise Problem(Kind.UNAUTHENTICATED, "BadToken", msg)
         return caller
 

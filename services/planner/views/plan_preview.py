@@ -12,7 +12,7 @@ from shared.releases.history import stopped_from
 
 
 class Assumption(NamedTuple):
-    """The state that a plan starts from, where it comes from, and the live pods. `observed`: it was read from the cluster."""
+    """The state that a plan starts from, its source, and the live pods. `observed`: it was read from the cluster."""
 
     current: Current
     source: str
