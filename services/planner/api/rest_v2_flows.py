@@ -256,4 +256,4 @@ _command(CommandType.PROMOTE, "Approve all gates to the end; intervals and bakes
 _command(CommandType.PAUSE, "No new batch begins, and no pod is made, until it is resumed.")
 _command(CommandType.RESUME, "Continue after a pause.")
 _command(CommandType.CANCEL, "End it: what was never baked goes, the rest keeps serving.")
-_command(CommandType.RETRY, "Start the batch that failed again.")
+_command(CommandType.RETRY, "Start the failed batch again.")
