@@ -205,7 +205,7 @@ def await_cancel(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _leaves_mixed(instance: Instance) -> bool:
-    """Return whether the cancel left pods of two revisions, which the owner's update strategy would continue to update."""
+    """Return whether the cancel left pods of two revisions, which the owner's strategy would continue to update."""
     command = command_factory.parse_command(instance.pending.body) if instance.pending else None
     if isinstance(command, Cancel) and 0 < command.baked < command.keep:
         return True

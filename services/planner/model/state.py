@@ -324,7 +324,7 @@ class CloneSet(Value, frozen=True):
 class Instance(Value, frozen=True):
     """Everything about one instance, written to Redis as one value.
 
-    `finished`: releases whose end is not in `.status` yet; `over`: the uids of those whose end is.
+    `finished`: releases whose end is not in `.status` yet; `recorded_uids`: the uids of those whose end is.
     """
 
     namespace: str
@@ -334,7 +334,7 @@ class Instance(Value, frozen=True):
     active: Flow | None = None
     waiting: tuple[Flow, ...] = ()
     finished: tuple[Flow, ...] = ()
-    over: tuple[str, ...] = ()
+    recorded_uids: tuple[str, ...] = msgspec.field(default=(), name="over")
     pods: dict[str, Pod] = {}
     cloneset: CloneSet = CloneSet()
     pending: PendingCommand | None = msgspec.field(default=None, name="given")
