@@ -83,9 +83,9 @@ class Cluster:
         self.client = client
         self.namespace = namespace
 
-    async def ask(self, call: Coroutine[Any, Any, T]) -> T:
+    async def call(self, request: Coroutine[Any, Any, T]) -> T:
         try:
-            return await asyncio.wait_for(call, ANSWER_SECONDS)
+            return await asyncio.wait_for(request, ANSWER_SECONDS)
         except TimeoutError:
             msg = f"Kubernetes at {self.client.server} did not answer within {ANSWER_SECONDS:g} s"
             raise Unavailable(msg) from None
@@ -93,7 +93,7 @@ class Cluster:
     async def flow(self, name: str) -> Json:
         """Return the DeployFlow of that name; for an instance its current release, else its newest."""
         try:
-            return await self.ask(self.client.get(DEPLOYFLOWS, self.namespace, name))
+            return await self.call(self.client.get(DEPLOYFLOWS, self.namespace, name))
         except ApiError as error:
             if error.code != 404:
                 raise
@@ -110,7 +110,7 @@ class Cluster:
     async def flows(self) -> list[Json]:
         """Return all DeployFlows of the namespace, oldest first."""
         try:
-            flows = await self.ask(self.client.list(DEPLOYFLOWS, self.namespace))
+            flows = await self.call(self.client.list(DEPLOYFLOWS, self.namespace))
         except ApiError as error:
             if error.code != 404:
                 raise
@@ -123,7 +123,7 @@ class Cluster:
 
     async def cloneset(self, instance: str) -> Json | None:
         try:
-            return await self.ask(self.client.get(CLONESETS, self.namespace, instance))
+            return await self.call(self.client.get(CLONESETS, self.namespace, instance))
         except ApiError as error:
             if error.code == 404:
                 return None
@@ -132,7 +132,7 @@ class Cluster:
     async def freeze_windows(self) -> str:
         """Return the freeze windows of the namespace's annotation; empty where it can't be read."""
         try:
-            found = await self.ask(self.client.get(NAMESPACES, "", self.namespace))
+            found = await self.call(self.client.get(NAMESPACES, "", self.namespace))
         except ApiError:
             return ""
         return str((found["metadata"].get("annotations") or {}).get(FREEZE_WINDOWS, ""))
@@ -140,7 +140,7 @@ class Cluster:
     async def pods(self, instance: str) -> list[Json]:
         """Return the pods of an instance, without those that are being deleted."""
         labels = f"{INSTANCE_LABEL}={instance}"
-        pods = await self.ask(self.client.list(PODS, self.namespace, labels=labels))
+        pods = await self.call(self.client.list(PODS, self.namespace, labels=labels))
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 

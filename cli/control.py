@@ -94,11 +94,11 @@ async def act(cluster: Cluster, flow: Json, command: DeployCommand) -> str:
             return NO_EFFECT.format(name=name)
         body = patch(flow, fields, request_id=command.id, requested_by=command.requested_by)
         try:
-            await cluster.ask(cluster.client.patch(DEPLOYFLOWS, cluster.namespace, name, body))
+            await cluster.call(cluster.client.patch(DEPLOYFLOWS, cluster.namespace, name, body))
         except ApiError as error:
             if error.code != 409:
                 raise
-            flow = await cluster.ask(cluster.client.get(DEPLOYFLOWS, cluster.namespace, name))
+            flow = await cluster.call(cluster.client.get(DEPLOYFLOWS, cluster.namespace, name))
             continue
         return result(name, command, fields)
     msg = f"{name} was changed by others {ATTEMPTS} times in the meantime: try again"

@@ -45,7 +45,7 @@ class InCluster:
             requested_by=requested_by,
             freeze_override=release.freeze_override,
         )
-        return await cluster.ask(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
+        return await cluster.call(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
 
     async def command(self, flow: Json, command: DeployCommand) -> str:
         return await control.act(self._cluster, flow, command)

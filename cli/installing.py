@@ -29,13 +29,13 @@ async def install(cluster: Cluster, definition: Json) -> str:
 
 async def _attempt(cluster: Cluster, name: str, definition: Json) -> str:
     try:
-        there = await cluster.ask(cluster.client.get(CRDS, "", name))
+        there = await cluster.call(cluster.client.get(CRDS, "", name))
     except ApiError as error:
         if error.code != 404:
             raise
-        await cluster.ask(cluster.client.create(CRDS, None, definition))
+        await cluster.call(cluster.client.create(CRDS, None, definition))
         return "created"
     version = there["metadata"]["resourceVersion"]
     metadata = {**there["metadata"], **definition["metadata"], "resourceVersion": version}
-    after = await cluster.ask(cluster.client.replace(CRDS, None, name, {**definition, "metadata": metadata}))
+    after = await cluster.call(cluster.client.replace(CRDS, None, name, {**definition, "metadata": metadata}))
     return "unchanged" if after["metadata"]["resourceVersion"] == version else "replaced"

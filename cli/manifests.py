@@ -115,7 +115,7 @@ async def _kind(cluster: Cluster, document: Document) -> Kind:
     api_version, kind = document.body["apiVersion"], document.body["kind"]
     root = "/apis" if "/" in api_version else "/api"
     try:
-        answer = await cluster.ask(cluster.client.list_page(Resource(root, api_version), None, {}))
+        answer = await cluster.call(cluster.client.list_page(Resource(root, api_version), None, {}))
     except ApiError as error:
         if error.code != 404:
             raise
@@ -162,13 +162,13 @@ async def _put(cluster: Cluster, resource: Resource, namespace: str, body: Json)
     client, name = cluster.client, body["metadata"].get("name")
     if name:
         try:
-            before = await cluster.ask(client.get(resource, namespace, name))
+            before = await cluster.call(client.get(resource, namespace, name))
         except ApiError as error:
             if error.code != 404:
                 raise
         else:
-            after = await cluster.ask(client.patch(resource, namespace, name, body))
+            after = await cluster.call(client.patch(resource, namespace, name, body))
             same = after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
             return name, "unchanged" if same else "configured"
-    made = await cluster.ask(client.create(resource, namespace or None, body))
+    made = await cluster.call(client.create(resource, namespace or None, body))
     return made["metadata"]["name"], "created"

@@ -39,7 +39,7 @@ async def follow(cluster: Cluster, name: str) -> AsyncIterator[Json]:
     reported = ""
     while True:
         try:
-            flow = await cluster.ask(cluster.client.get(DEPLOYFLOWS, cluster.namespace, name))
+            flow = await cluster.call(cluster.client.get(DEPLOYFLOWS, cluster.namespace, name))
             reported = ""
             yield flow
             async for changed in _changes(cluster, flow):

@@ -139,7 +139,7 @@ class StatusStore:
         ]
 
     async def fire(self, now: int) -> dict[Key, int]:
-        """Return the instances whose deadline has passed, and when. Each is returned again later until its owner acts."""
+        """Return the instances whose deadline has passed, and when. Each returns a little later until its owner acts."""
         due = await self._answer(self._fire(keys=[self._deadlines], args=[str(now), str(now + FIRING_MS)]))
         return {
             Key.parse(member.decode()): int(float(deadline))

@@ -152,7 +152,7 @@ class Demo:
         name = await self._release(apps.NEW_IMAGE)
         final = status_of(await self._watch(name))
         self._report.took("update of 10, 5 batches", began)
-        cloneset = await self._cluster.ask(self._client.get(CLONESETS, "default", apps.WEB))
+        cloneset = await self._cluster.call(self._client.get(CLONESETS, "default", apps.WEB))
         image = cloneset["spec"]["template"]["spec"]["containers"][0]["image"]
         self._report.add(
             checks.equal("update: phase", final.get("phase"), "Success"),
@@ -211,7 +211,7 @@ class Demo:
         assumption = assume(spec, await self._cluster.cloneset(apps.WEB))
         self._stage.lines(plan_lines(spec, planned(spec, assumption)))
         body = release(spec, namespace="default", request_id=new_request_id(), requested_by=REQUESTED_BY)
-        made = await self._cluster.ask(self._client.create(DEPLOYFLOWS, "default", body))
+        made = await self._cluster.call(self._client.create(DEPLOYFLOWS, "default", body))
         name = str(made["metadata"]["name"])
         self._releases.append(name)
         return name
@@ -225,7 +225,7 @@ class Demo:
         self._stage.say(await act(self._cluster, flow, command))
 
     async def _flow(self, name: str) -> Json:
-        return await self._cluster.ask(self._client.get(DEPLOYFLOWS, "default", name))
+        return await self._cluster.call(self._client.get(DEPLOYFLOWS, "default", name))
 
     async def _watch(self, name: str, *, until_failed: bool = False) -> Json:
         """Show the release until it is finished, or until a batch has failed; return it."""

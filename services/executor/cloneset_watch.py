@@ -126,5 +126,5 @@ def _counts(cloneset: CloneSet) -> object:
 
 
 def _wanted_pods(cloneset: CloneSet) -> object:
-    """Return what the spec asks of the pods, without the names to delete: OpenKruise itself clears those."""
+    """Return what the spec requires of the pods, without the names to delete: OpenKruise itself clears those."""
     return (cloneset.spec.replicas, cloneset.spec.template, cloneset.spec.update_strategy)

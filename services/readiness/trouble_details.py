@@ -31,7 +31,7 @@ PODS_OF_A_REVISION: Final = 5
 FIRST_CHECK_SECONDS: Final = 5.0
 """The time until the first check of a pod that is in trouble but has not failed."""
 RECHECK_SECONDS: Final = 1.0
-"""The time until the second check, for what the kubelet writes after the status; three times as long until each later one."""
+"""The time until the second check, for what the kubelet writes after the status; tripled for each later one."""
 CHECKS: Final = 6
 CONCURRENT_CHECKS: Final = 4
 """Pods checked at the same time: leaves the gates their share of the client's rate."""

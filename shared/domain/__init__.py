@@ -1,1 +1,1 @@
-"""The domain shared by the services, as values: the DeployFlow, the messages and topics, commands, freeze windows. No I/O."""
+"""The domain of all services as values: the DeployFlow, messages, topics, commands, freeze windows. No I/O."""

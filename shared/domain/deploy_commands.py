@@ -42,7 +42,7 @@ class CommandType(StrEnum):
 
 
 class Target(df.Wire):
-    """The place up to which a `continue` goes: batches below `batches` to their end, batch `batches` to `stage` (or its end)."""
+    """The target of a `continue`: batches below `batches` to their end, batch `batches` to `stage` (or its end)."""
 
     batches: df.Positive | None = None
     stage: BatchPhase | None = None

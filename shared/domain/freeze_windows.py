@@ -45,7 +45,7 @@ class FreezeWindow(df.Wire):
 
     @field_validator("cron")
     @classmethod
-    def _comes(cls, cron: str) -> str:
+    def _check_cron(cls, cron: str) -> str:
         if len(cron.split()) != 5:
             msg = "needs five fields (minute, hour, day of month, month, day of week)"
             raise ValueError(msg)
@@ -84,7 +84,7 @@ class FreezeWindow(df.Wire):
 
 
 class Frozen(NamedTuple):
-    """The freeze that holds releases back: the windows in force, by name and reason, and when the last of them ends (ms)."""
+    """The freeze that holds releases back: the windows in force, by name and reason, and their last end (ms)."""
 
     windows: str
     until: int
@@ -139,8 +139,8 @@ def in_force(
         if not later:
             break
         until = max(later)
-    said = [f"{window.name} ({window.reason})" if window.reason else window.name for window in ends]
-    return Frozen(" and ".join(dict.fromkeys(said)), until * _MINUTE_MS)
+    labels = [f"{window.name} ({window.reason})" if window.reason else window.name for window in ends]
+    return Frozen(" and ".join(dict.fromkeys(labels)), until * _MINUTE_MS)
 
 
 @lru_cache(maxsize=4096)
@@ -158,9 +158,9 @@ def _end(window: FreezeWindow, minute: int) -> int | None:
             return None
         end = start.replace(tzinfo=None) + length
         # a time that comes twice is meant the second time, one that the clocks leave out comes as late after the change
-        over = max(end.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-        if begun <= at < over:
-            return int(over.timestamp()) // 60
+        closes = max(end.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        if begun <= at < closes:
+            return int(closes.timestamp()) // 60
     return None
 
 

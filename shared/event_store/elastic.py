@@ -47,7 +47,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 BULK_BYTES: Final = 1_000_000
-"""The size of one request, a thousand documents or so: aiohttp sends what is below 1 MiB without holding up the loop."""
+"""The size of a request, some thousand documents: aiohttp sends what is below 1 MiB without holding up the loop."""
 TIMEOUT_SECONDS: Final = 30
 PAGE: Final = 2_000
 """Documents of one search answer; Elasticsearch's own limit is 10,000."""

@@ -218,7 +218,7 @@ class Client:
         return await self._json("PUT", resource, resource.path(namespace, name), body=body)
 
     async def delete(self, resource: Resource, namespace: str, name: str, body: Json | None = None) -> None:
-        """Delete an object. `body`: DeleteOptions, such as the uid and resourceVersion that the object must still have."""
+        """Delete an object. `body`: DeleteOptions, such as the uid and resourceVersion that it must still have."""
         await self._request("DELETE", resource, resource.path(namespace, name), body=body)
 
     async def watch(

@@ -24,7 +24,7 @@ from shared.messaging.background_publisher import BackgroundPublisher
 
 PATIENCE_SECONDS: Final = 10.0
 """How long an Event waits for its object to be known."""
-LOOK_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 1.0
 WAITING: Final = 10_000
 """Events of objects that are not known; most of them are not ours."""
 LONGEST_MESSAGE: Final = 2_000
@@ -123,14 +123,14 @@ class ClusterEvents:
             await self._assigned.wait()
             self._assigned.clear()
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._watch.run()), group.create_task(self._look_again())]
+                tasks = [group.create_task(self._watch.run()), group.create_task(self._retry_waiting())]
                 await self._assigned.wait()
                 for task in tasks:
                     task.cancel()
 
-    async def _look_again(self) -> None:
+    async def _retry_waiting(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             now = time.monotonic()
             for _ in range(len(self._waiting)):
                 until, event = self._waiting.popleft()

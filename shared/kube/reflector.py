@@ -249,7 +249,7 @@ class Reflector(Generic[T]):
 
 
 def _newer(version: str, old: str) -> bool:
-    """Return whether `version` is newer: versions are opaque by contract, numbers in etcd and, since 1.35, in the docs."""
+    """Return whether `version` is newer: opaque by contract, versions are numbers in etcd, since 1.35 by documentation."""
     try:
         return int(version) > int(old)
     except ValueError:

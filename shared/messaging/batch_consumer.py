@@ -20,7 +20,7 @@ Write = Callable[[list[Record]], Awaitable[None]]
 
 
 class Limits(NamedTuple):
-    """The limits of a batch: it is complete at so many records, at so many bytes of their values, or so long after its first."""
+    """The limits of a batch: so many records, so many bytes of their values, or so long after its first record."""
 
     records: int = 1_000
     bytes: int = 400_000

@@ -46,7 +46,7 @@ COMMIT_SECONDS: Final = 1.0
 REVOKE_SECONDS: Final = 3.0
 """How long a rebalance waits for work under way; well below the session time-out of a production setting."""
 STOP_SECONDS: Final = 5.0
-"""The time for the work under way and its commit, and again for the producer: together well below a service's own limit."""
+"""The time for work under way and its commit, and again for the producer: well below a service's own limit."""
 POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """Waiting for a server that is away must not cost the partitions; heartbeats show that the consumer is alive."""
 BATCH_BYTES: Final = 1 << 14
@@ -55,7 +55,7 @@ POLL_MS: Final = 50
 """So long FastStream waits for a batch to begin, and as long again between two such waits."""
 FETCH_BYTES: Final = 8 << 20
 PARTITION_BYTES: Final = 256 << 10
-"""The bytes read ahead of the batches: of all partitions of a broker, and of each. A larger message comes all the same."""
+"""Bytes read ahead of the batches, of all partitions of a broker and of each. A larger message still passes."""
 LARGEST_MESSAGE: Final = 1_000_000
 """Kafka's default for a message; a dead letter keeps at most this much of its value."""
 LARGEST_REQUEST: Final = 8 << 20
@@ -241,7 +241,7 @@ class Consumer:
 
 
 async def _unread(record: Any) -> StreamMessage[Any]:
-    """Wrap a record unread: FastStream's own parser fails on headers that are no text, and takes one as a reply address."""
+    """Wrap a record unparsed: FastStream's parser fails on binary headers, and takes one as a reply address."""
     return KafkaMessage(record, b"", consumer=FAKE_CONSUMER)
 
 

@@ -28,7 +28,7 @@ def updates(releases: Sequence[Json]) -> list[Json]:
 
 
 def age(flow: Json) -> tuple[str, str, str]:
-    """Return the sort key of age. Creation times are whole seconds: of two in the same one, the first to begin is older."""
+    """Return the sort key of age; of two created in the same second, the first to begin is older."""
     began = (flow.get("status") or {}).get("startedAt") or "later"
     return flow["metadata"]["creationTimestamp"], began, flow["metadata"]["name"]
 
@@ -79,7 +79,7 @@ def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None
 
 
 def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
-    """Return the replicas that an instance is meant to have: by the release that changes it now, else by its CloneSet."""
+    """Return the wanted replicas of an instance: by the release that changes it now, else by its CloneSet."""
     running = next((flow for flow in releases if _runs(flow)), None)
     live = int(cloneset["spec"].get("replicas", 1)) if cloneset is not None else None
     if running is None:

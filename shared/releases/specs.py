@@ -57,7 +57,7 @@ def checked(spec: Json) -> DeployFlowSpec:
 
 
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
-    """Return the spec of an update: another image, the present replicas if none are requested, else the last good spec."""
+    """Return the spec of an update: the last good one with another image, and the present replicas by default."""
     return updated(
         history.last_good(known.releases, known.instance),
         wish,

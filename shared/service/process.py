@@ -76,20 +76,20 @@ class Context:
             self._stop.set()
 
     async def wait_for(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until it answers, saying what we wait for."""
-        said = ""
+        """Try until it answers; log what the service waits for."""
+        logged = ""
         while True:
             try:
                 result = await attempt()
             except Unavailable as error:
                 self.health.missing(what, str(error))
-                if str(error) != said:
+                if str(error) != logged:
                     _log.warning("waiting for %s: %s", what, error)
-                    said = str(error)
+                    logged = str(error)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self.health.there(what)
-                if said:
+                if logged:
                     _log.info("%s is there", what)
                 return result
 
@@ -199,7 +199,7 @@ async def _work(context: Context, wiring: Wiring, stop: asyncio.Event) -> None:
     async with wiring(context):
         await context.kafka.start()
         context.started.set()
-        context.spawn(_ask_kafka(context), "asking Kafka")
+        context.spawn(_check_kafka(context), "checking Kafka")
         try:
             context.health.there("start")
             _log.info("ready")
@@ -209,7 +209,7 @@ async def _work(context: Context, wiring: Wiring, stop: asyncio.Event) -> None:
             await context.kafka.stop()
 
 
-async def _ask_kafka(context: Context) -> None:
+async def _check_kafka(context: Context) -> None:
     """Report not ready while Kafka does not answer; consumers and producer wait for it on their own."""
     while True:
         await asyncio.sleep(KAFKA_SECONDS)

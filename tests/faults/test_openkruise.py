@@ -107,7 +107,7 @@ async def test_a_release_waits_for_a_webhook_that_does_not_answer(
         status = await releases.until_status(
             name, "it says whose answer it waits for", lambda s: s.get("reason") == "Unanswered"
         )
-        assert "see the log of the executor" in status["message"]
+        assert "check its log" in status["message"]
         assert not status.get("finished")
         assert not status.get("conditions")
         await releases.serves("unasked", WANTED)

@@ -242,7 +242,7 @@ async def test_volume_claims_and_the_type_of_the_application_reach_the_cloneset(
     assert await seen() == ("2Gi", "of-2Gi")
     status = await releases.finished(await release("volumes-3", "update", "nginx:2", "3Gi"), "Failed")
     assert status["reason"] == "InvalidTemplate"
-    assert "application.volumeClaimTemplates: they only change together" in status["message"]
+    assert "application.volumeClaimTemplates: they can only change together" in status["message"]
     assert await seen() == ("2Gi", "of-2Gi")
     assert await releases.client.list(k8s.PODS, "default", labels="app.kubernetes.io/instance=volumes") == []
 

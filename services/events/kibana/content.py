@@ -279,7 +279,7 @@ WARNINGS: Final = table(
     EVERYTHING,
     (
         values("event.reason", "warning", by="times"),
-        values("event.provider", "said by", by="times"),
+        values("event.provider", "reported by", by="times"),
         largest("kubernetes.event.count", "times"),
         different("orchestrator.resource.id", "objects"),
         LAST_SEEN,

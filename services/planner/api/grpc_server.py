@@ -111,7 +111,7 @@ class _Edge:
     def service(
         self, descriptor: Any, methods: object, *, open_to_all: bool = False
     ) -> grpc.GenericRpcHandler:
-        """Return the handler of a service. `methods` has a method for each of the service's, of a request and its caller.
+        """Return the handler of a service. `methods` has a method of the request and its caller for each of its own.
         `open_to_all`: no login is required.
         """
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}

@@ -79,7 +79,7 @@ UpdateFields = Annotated[
 ]
 OtherFields = Annotated[
     df.NonUpdateStrategy | None,
-    Field(description="Fields of the strategy. `mode` is auto where nothing is said."),
+    Field(description="Fields of the strategy. `mode` is auto by default."),
 ]
 
 

@@ -10,7 +10,7 @@ from services.planner.api.problem import Kind, Problem
 
 class RateLimiter(Protocol):
     def take(self, who: str, now: float) -> None:
-        """Count a call at `now`, seconds of a clock that only rises; raises `Problem` for a caller that calls too often."""
+        """Count a call at `now` (seconds, monotonic); raises `Problem` for a caller that calls too often."""
 
 
 class Unlimited:
@@ -32,7 +32,7 @@ class RateLimits:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def take(self, who: str, now: float) -> None:
-        """Count a call at `now`, seconds of a clock that only rises, by `who`: the account, else the address.
+        """Count a call at `now` (seconds, monotonic) by `who`: the account, else the address.
 
         Raises `Problem`, with the seconds after which to try again.
         """

@@ -50,7 +50,7 @@ InstanceName = Annotated[
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[
     Annotated[str, StringConstraints(pattern=_CURSOR)] | SkipJsonSchema[None],
-    Query(alias="continue", description="What the page before said in `continue`."),
+    Query(alias="continue", description="The `continue` of the page before."),
 ]
 After = Annotated[Moment | SkipJsonSchema[None], Query(description="Changed then or later.")]
 OfAction = Annotated[df.Action | SkipJsonSchema[None], Query()]
@@ -121,7 +121,7 @@ async def get_flow(
     responses=answers(404, success=event_stream("DeployFlow")),
 )
 async def watch_flow(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
-    """Stream a release as it is now, and again whenever it has changed, until it has finished: the newest state alone."""
+    """Stream a release as it is now and after each change, until it has finished: the newest state alone."""
     states = calls.streaming.watch_with_heartbeats(caller, namespace, name, sse.HEARTBEAT_SECONDS)
     first = await anext(states)
     return sse.EventStream(state_events([first], states))
@@ -256,4 +256,4 @@ _command(CommandType.PROMOTE, "Approve all gates to the end; intervals and bakes
 _command(CommandType.PAUSE, "No new batch begins, and no pod is made, until it is resumed.")
 _command(CommandType.RESUME, "Continue after a pause.")
 _command(CommandType.CANCEL, "End it: what was never baked goes, the rest keeps serving.")
-_command(CommandType.RETRY, "Start the batch that failed again.")
+_command(CommandType.RETRY, "Start the failed batch again.")

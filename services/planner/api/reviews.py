@@ -42,25 +42,25 @@ class _Kept(NamedTuple, Generic[T]):
 
 
 class _Answers(Generic[T]):
-    """Caches the cluster's answers for a time. Equal questions at the same time share one review."""
+    """Caches the cluster's answers for a time. Equal requests at the same time share one review."""
 
     def __init__(self, seconds: Callable[[T], float]) -> None:
         self._seconds = seconds
         self._kept: OrderedDict[Hashable, _Kept[T]] = OrderedDict()
         self._pending: dict[Hashable, asyncio.Task[T]] = {}
-        self._said = ""
+        self._logged = ""
 
-    async def get(self, question: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer to a question; raise `Problem` when the cluster does not answer."""
-        kept = self._kept.get(question)
+    async def get(self, key: Hashable, review: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer to the review of that key; raise `Problem` when the cluster does not answer."""
+        kept = self._kept.get(key)
         if kept and monotonic() < kept.until:
             return kept.answer
-        if not (pending := self._pending.get(question)):
+        if not (pending := self._pending.get(key)):
             # a caller that was accepted before is reviewed all the same: a flood of others locks nobody out
             if len(self._pending) >= _MOST_PENDING and not (kept and kept.answer):
                 msg = "too many callers are being looked up: come again"
                 raise Problem(Kind.TOO_MANY, "TooManyRequests", msg, retry_after=1)
-            pending = self._pending[question] = asyncio.create_task(self._ask(question, ask))
+            pending = self._pending[key] = asyncio.create_task(self._run(key, review))
             pending.add_done_callback(_retrieve_error)
         try:
             # a caller that goes away must not cancel the review of others
@@ -73,20 +73,20 @@ class _Answers(Generic[T]):
         except ApiError as error:
             raise _away(str(error.waited_for("planner")) if error.rights_missing else str(error)) from error
 
-    async def _ask(self, question: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _run(self, key: Hashable, review: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                answer = await ask()
+                answer = await review()
         except (Unavailable, ApiError) as error:
-            if str(error) != self._said:
+            if str(error) != self._logged:
                 _log.warning("callers can't be looked up: %s", error)
-            self._said = str(error)
+            self._logged = str(error)
             raise
         finally:
-            del self._pending[question]
-        self._said = ""
-        self._kept[question] = _Kept(answer, monotonic() + self._seconds(answer))
-        self._kept.move_to_end(question)
+            del self._pending[key]
+        self._logged = ""
+        self._kept[key] = _Kept(answer, monotonic() + self._seconds(answer))
+        self._kept.move_to_end(key)
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
         return answer
@@ -129,7 +129,10 @@ class ReviewedAccess(Access):
             digest = hashlib.blake2b(token.encode(errors="surrogatepass"), key=self._salt).digest()
             caller = await self._callers.get(digest, lambda: self._whose(token))
         if caller is None:
-            msg = "the cluster does not know this token: it is of a different cluster, has expired, or is for others; make a new one"
+            msg = (
+                "the cluster does not know this token: it is of a different cluster, has expired, or is for others; "
+                "make a new one"
+            )
             raise Problem(Kind.UNAUTHENTICATED, "BadToken", msg)
         return caller
 
@@ -145,8 +148,8 @@ class ReviewedAccess(Access):
         )
 
     async def allow(self, caller: Caller, right: Right, namespace: str, name: str = "") -> None:
-        question = (caller, right, namespace, name)
-        if not await self._rights.get(question, lambda: self._may(*question)):
+        rule = (caller, right, namespace, name)
+        if not await self._rights.get(rule, lambda: self._may(*rule)):
             raise Problem(Kind.FORBIDDEN, "Forbidden", forbidden(caller, right, namespace, name))
 
     async def _may(self, caller: Caller, right: Right, namespace: str, name: str) -> bool:

@@ -99,8 +99,8 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             changed = replace(
                 instance, cloneset=replace(instance.cloneset, replicas=fact.replicas), pending=None
             )
-            goes = instance.active.action in {Action.STOP, Action.DELETE}
-            wanted = 0 if goes else max(instance.active.wanted + delta, 0)
+            removes_all = instance.active.action in {Action.STOP, Action.DELETE}
+            wanted = 0 if removes_all else max(instance.active.wanted + delta, 0)
             return _require_resync(changed, Resync.RECOUNT, wanted=wanted)
         case m.Refused():
             return _update_active(
@@ -165,13 +165,13 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
     if fact.status.get("finished"):
         # its last status has reached the API server: only its uid has to be remembered here
         unwritten = tuple(flow for flow in instance.finished if flow.uid != uid)
-        over = (*instance.over, uid)[-REMEMBERED:]
+        recorded_uids = (*instance.recorded_uids, uid)[-REMEMBERED:]
         return (
-            replace(instance, finished=unwritten, over=over)
+            replace(instance, finished=unwritten, recorded_uids=recorded_uids)
             if len(unwritten) < len(instance.finished)
             else instance
         )
-    if uid in instance.over:
+    if uid in instance.recorded_uids:
         return instance
     known = next((flow for flow in instance.flows if flow.uid == uid), None)
     if known is None:

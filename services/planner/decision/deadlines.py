@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.planner.decision.transitions import live_pods_of
 from services.planner.model.batch_plan import Counts, count_remaining
 from services.planner.model.state import Flow, Instance, Step
 from services.planner.rules import freeze_hold
@@ -37,6 +36,6 @@ def _deadlines_of(instance: Instance, flow: Flow) -> Iterator[int]:
         return
     yield from (end for clock in Clock if (end := end_of(clock, flow)) is not None)
     if flow.step in {Step.SURGE, Step.SMOKED}:
-        for _, pod in live_pods_of(instance, batch):
+        for pod in instance.live_pods_of(batch).values():
             if not pod.containers_ready:
                 yield pod_startup_end(flow, batch, pod)

@@ -9,7 +9,6 @@ from services.planner.decision.scheduling import cancel_open_batch
 from services.planner.decision.transitions import (
     Move,
     issue_command,
-    live_pods_of,
     resend,
     set_batch,
     set_flow,
@@ -137,7 +136,7 @@ def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
         # only the removal of its old pods is left
         return Move(set_batch(replace(instance, pending=None), restarted, restart_on_retry(batch, now)))
     serves = batch.phase == BatchPhase.BAKE_FAILED
-    dropped = tuple(uid for uid, pod in live_pods_of(instance, batch) if not (serves and pod.ready))
+    dropped = tuple(uid for uid, pod in instance.live_pods_of(batch).items() if not (serves and pod.ready))
     pods = {
         uid: replace(pod, batch=PRE_EXISTING) if uid in dropped else pod for uid, pod in instance.pods.items()
     }

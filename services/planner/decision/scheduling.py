@@ -10,7 +10,6 @@ from services.planner.decision.transitions import (
     all_gone,
     is_carried_out,
     issue_command,
-    live_pods_of,
     request_pull_in,
     resend,
     set_flow,
@@ -119,7 +118,7 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
     if (
         flow.step == Step.SURGE
         and batch is not None
-        and not (batch.surge_acknowledged and len(live_pods_of(instance, batch)) >= batch.surge)
+        and not (batch.surge_acknowledged and len(instance.live_pods_of(batch)) >= batch.surge)
     ):
         if instance.pending is not None and not instance.pending.carried_out:
             return resend(instance, flow, now, resend_ms, anyway=True)
@@ -159,7 +158,7 @@ def cancel_open_batch(instance: Instance, flow: Flow, now: int) -> Move:
 def _pods_to_drop(instance: Instance, flow: Flow) -> tuple[str, ...]:
     """Return the pods of the open batch, and the pods that the batch before it replaced and that are not gone yet."""
     batch = flow.open_batch
-    made = [uid for uid, _ in live_pods_of(instance, batch)] if batch is not None else []
+    made = list(instance.live_pods_of(batch)) if batch is not None else []
     return (*made, *(uid for uid in flow.victims if not all_gone(instance, (uid,))))
 
 
@@ -206,7 +205,7 @@ def await_cancel(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _leaves_mixed(instance: Instance) -> bool:
-    """Return whether the cancel left pods of two revisions, which the owner's update strategy would continue to update."""
+    """Return whether the cancel left pods of two revisions, which the owner's strategy would continue to update."""
     command = command_factory.parse_command(instance.pending.body) if instance.pending else None
     if isinstance(command, Cancel) and 0 < command.baked < command.keep:
         return True

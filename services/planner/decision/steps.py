@@ -19,7 +19,6 @@ from services.planner.decision.transitions import (
     all_gone,
     is_carried_out,
     issue_command,
-    live_pods_of,
     request_pull_in,
     set_batch,
     set_flow,
@@ -36,7 +35,7 @@ from services.planner.model.batch_plan import (
     size_next_batch,
 )
 from services.planner.model.flow_plan import batch_size_of, plan_batches
-from services.planner.model.state import Batch, Flow, Instance, Step, StepCommand
+from services.planner.model.state import STEP_OF, Batch, Flow, Instance, Step, StepCommand
 from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.clocks import Clock, has_expired, interval_end
 from services.planner.rules.draining import count_undrained
@@ -158,23 +157,13 @@ def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
     instance = replace(instance, pending=None)
     if batch is not None:
         return Move(
-            replace(instance, active=replace(flow, phase=FlowPhase.BATCH_STARTED, step=_STEP_AT[batch.phase]))
+            replace(instance, active=replace(flow, phase=FlowPhase.BATCH_STARTED, step=STEP_OF[batch.phase]))
         )
     if flow.batches:
         return Move(
             replace(instance, active=replace(flow, phase=FlowPhase.BATCH_FINISHED, step=Step.BETWEEN))
         )
     return Move(replace(instance, active=replace(plan_batches(flow), phase=FlowPhase.INITIALIZING)))
-
-
-_STEP_AT = {
-    BatchPhase.SMOKING: Step.SURGE,
-    BatchPhase.SMOKED: Step.SMOKED,
-    BatchPhase.BAKING: Step.PULL_IN,
-    BatchPhase.BAKED: Step.PULL_OUT,
-    BatchPhase.SMOKE_FAILED: Step.SURGE,
-    BatchPhase.BAKE_FAILED: Step.PULL_IN,
-}
 
 
 def _may_begin(flow: Flow, now: int) -> bool:
@@ -227,7 +216,7 @@ def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
         )
     if (
         batch.surge_acknowledged
-        and sum(1 for _, pod in live_pods_of(instance, batch) if pod.containers_ready) >= batch.surge
+        and sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) >= batch.surge
     ):
         smoked = replace(batch, phase=BatchPhase.SMOKED, smoked_at=now)
         dropped = tuple(uid for uid in flow.dropped if not all_gone(instance, (uid,)))
@@ -249,7 +238,7 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
     assert batch is not None
     if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):
         return None
-    if sum(1 for _, pod in live_pods_of(instance, batch) if pod.containers_ready) < batch.surge:
+    if sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) < batch.surge:
         return None
     baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now)
     return Move(set_batch(instance, flow, baking, step=Step.PULL_IN, step_command=StepCommand.DUE))
@@ -258,15 +247,15 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
 def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
-    pods = live_pods_of(instance, batch)
+    pods = instance.live_pods_of(batch)
     opens = not flow.strategy.no_pull_in
-    closed = [uid for uid, p in pods if p.containers_ready and p.gate == "closed"]
+    closed = [uid for uid, pod in pods.items() if pod.containers_ready and pod.gate == "closed"]
     if opens and not flow.paused and any(not instance.pods[uid].pull_in_sequence for uid in closed):
-        return request_pull_in(instance, now, tuple(uid for uid, pod in pods if pod.containers_ready))
+        return request_pull_in(instance, now, tuple(uid for uid, pod in pods.items() if pod.containers_ready))
     skip_traffic = flow.strategy.no_pull_in and not count_retired(
         flow.wanted, Counts(flow.updated, flow.others), batch.surge
     )
-    ready = sum(1 for _, p in pods if p.ready) >= batch.surge or skip_traffic
+    ready = sum(pod.ready for pod in pods.values()) >= batch.surge or skip_traffic
     if ready != bool(batch.ready_since):
         pulled_in_at = batch.pulled_in_at or (now if ready else 0)
         since = (

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from services.planner.decision import command_factory
-from services.planner.model.state import Batch, Flow, Instance, PendingCommand, Pod, Step
+from services.planner.model.state import Batch, Flow, Instance, PendingCommand, Step
 from shared.domain.messages import Command
 
 
@@ -62,13 +62,6 @@ def resend(instance: Instance, flow: Flow, now: int, resend_ms: int, *, anyway: 
 def is_carried_out(instance: Instance, kind: str) -> bool:
     pending = instance.pending
     return pending is not None and pending.kind == kind and pending.carried_out
-
-
-def live_pods_of(instance: Instance, batch: Batch) -> list[tuple[str, Pod]]:
-    """Return the live pods of a batch with their uids."""
-    return [
-        (uid, pod) for uid, pod in instance.pods.items() if pod.batch == batch.number and not pod.deleting
-    ]
 
 
 def all_gone(instance: Instance, uids: tuple[str, ...]) -> bool:

@@ -6,6 +6,7 @@ Values only, never changed in place; `stored_state` keeps them in Redis. Times a
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Final
 
 import msgspec
 
@@ -65,6 +66,18 @@ class Resync(IntEnum):
     """Somebody else has scaled: take the counts of the release from what is observed."""
     REBUILD = 3
     """The release comes from `.status`: find out what that could not say."""
+
+
+STEP_OF: Final = {
+    BatchPhase.PENDING: Step.SURGE,
+    BatchPhase.SMOKING: Step.SURGE,
+    BatchPhase.SMOKED: Step.SMOKED,
+    BatchPhase.SMOKE_FAILED: Step.SURGE,
+    BatchPhase.BAKING: Step.PULL_IN,
+    BatchPhase.BAKE_FAILED: Step.PULL_IN,
+    BatchPhase.BAKED: Step.PULL_OUT,
+}
+"""The step in which a batch that is under way has each phase."""
 
 
 class Value(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -311,7 +324,7 @@ class CloneSet(Value, frozen=True):
 class Instance(Value, frozen=True):
     """Everything about one instance, written to Redis as one value.
 
-    `finished`: releases whose end is not in `.status` yet; `over`: the uids of those whose end is.
+    `finished`: releases whose end is not in `.status` yet; `recorded_uids`: the uids of those whose end is.
     """
 
     namespace: str
@@ -321,7 +334,7 @@ class Instance(Value, frozen=True):
     active: Flow | None = None
     waiting: tuple[Flow, ...] = ()
     finished: tuple[Flow, ...] = ()
-    over: tuple[str, ...] = ()
+    recorded_uids: tuple[str, ...] = msgspec.field(default=(), name="over")
     pods: dict[str, Pod] = {}
     cloneset: CloneSet = CloneSet()
     pending: PendingCommand | None = msgspec.field(default=None, name="given")
@@ -329,6 +342,10 @@ class Instance(Value, frozen=True):
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
+
+    def live_pods_of(self, batch: Batch) -> dict[str, Pod]:
+        """Return the pods of a batch that are not being deleted, by uid."""
+        return {uid: pod for uid, pod in self.pods.items() if pod.batch == batch.number and not pod.deleting}
 
     @property
     def mixed(self) -> bool:

@@ -12,22 +12,22 @@ from collections.abc import Set as AbstractSet
 from msgspec.structs import replace
 
 from services.planner.model.flow_plan import plan_batches
-from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Pod, Resync, Step, StepCommand
+from services.planner.model.state import (
+    PRE_EXISTING,
+    STEP_OF,
+    Batch,
+    Flow,
+    Instance,
+    Pod,
+    Resync,
+    Step,
+    StepCommand,
+)
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy
 from services.planner.recovery.status_reader import read_batch, to_milliseconds
 from shared.domain import messages as m
 from shared.domain.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase, PullInStatus
 from shared.domain.topics import Key
-
-_STEP_OF = {
-    BatchPhase.PENDING: Step.SURGE,
-    BatchPhase.SMOKING: Step.SURGE,
-    BatchPhase.SMOKED: Step.SMOKED,
-    BatchPhase.SMOKE_FAILED: Step.SURGE,
-    BatchPhase.BAKING: Step.PULL_IN,
-    BatchPhase.BAKE_FAILED: Step.PULL_IN,
-    BatchPhase.BAKED: Step.PULL_OUT,
-}
 
 
 def rebuild(
@@ -75,7 +75,7 @@ def _restore_active(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
     last = batches[-1] if batches else None
     step = Step.OBSERVE
     if last is not None:
-        step = Step.BETWEEN if last.finished_at else _STEP_OF[last.phase]
+        step = Step.BETWEEN if last.finished_at else STEP_OF[last.phase]
     return replace(
         flow,
         phase=status.phase,

@@ -50,12 +50,12 @@ def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[s
     if none or batch is None or not batch.surge or flow.resync or flow.paused:
         return ()
     if flow.step == Step.SURGE and flow.issued:
-        pods = _live_pods(instance, batch)
+        pods = instance.live_pods_of(batch)
         bad = _pods_failing_smoke(flow, batch, pods, now)[0]
         ready = sum(1 for pod in pods.values() if pod.containers_ready)
         return tuple(bad) if ready + len(bad) >= batch.surge else ()
     if flow.step == Step.PULL_IN:
-        return tuple(_pods_failing_bake(flow, batch, _live_pods(instance, batch), now)[0])
+        return tuple(_pods_failing_bake(flow, batch, instance.live_pods_of(batch), now)[0])
     return ()
 
 
@@ -100,10 +100,6 @@ def _exceeds_threshold(flow: Flow, batch: Batch, bad: dict[str, str]) -> bool:
     return bool(bad) and (flow.failed or len(bad) + batch.failed_replicas > _count_tolerated(flow, batch))
 
 
-def _live_pods(instance: Instance, batch: Batch) -> dict[str, Pod]:
-    return {uid: pod for uid, pod in instance.pods.items() if pod.batch == batch.number and not pod.deleting}
-
-
 def _pods_failing_smoke(
     flow: Flow, batch: Batch, pods: dict[str, Pod], now: int
 ) -> tuple[dict[str, str], str]:
@@ -125,7 +121,7 @@ def _pods_failing_smoke(
 
 
 def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
-    pods = _live_pods(instance, batch)
+    pods = instance.live_pods_of(batch)
     bad, reason = _pods_failing_smoke(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
         return _make_failure(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
@@ -156,7 +152,7 @@ def _pods_failing_bake(
 
 
 def _find_bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
-    pods = _live_pods(instance, batch)
+    pods = instance.live_pods_of(batch)
     bad, reason = _pods_failing_bake(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
         return _make_failure(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))

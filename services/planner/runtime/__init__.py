@@ -1,1 +1,1 @@
-"""The planner's only I/O: Redis, Kafka and the watches; it feeds facts to the decision and carries out what it says."""
+"""The I/O that drives decisions: Redis, Kafka and the watches. It feeds facts to the decision and carries out what it says."""

@@ -42,7 +42,7 @@ class Release(NamedTuple):
 class AlertState(NamedTuple):
     """The causes of alerts on a release. Times in seconds since 1970, 0 for not.
 
-    `failed`: a batch has failed and nobody has decided yet how to continue; `overdue`: it failed by its progress deadline.
+    `failed`: a batch has failed and nobody has decided yet what to do; `overdue`: it failed by its progress deadline.
     `waits`: since when it waits for approval, at the `gate` of the canary or of another batch. `unanswered`: since when
     a command of it has no answer, once it had to be sent again.
     """

@@ -107,7 +107,7 @@ def _flow_events(
 
 
 def _waits(instance: Instance, flow: Flow | None) -> str:
-    """Return what the active release asks a person to do; empty where it waits for nobody."""
+    """Return what the active release requires of a person; empty where it waits for nobody."""
     return waits_for_person(instance, flow) if flow is not None and flow is instance.active else ""
 
 

@@ -12,7 +12,7 @@ from shared.releases.history import stopped_from
 
 
 class Assumption(NamedTuple):
-    """The state that a plan starts from, where it comes from, and the live pods. `observed`: it was read from the cluster."""
+    """The state that a plan starts from, its source, and the live pods. `observed`: it was read from the cluster."""
 
     current: Current
     source: str
@@ -94,7 +94,7 @@ def named(spec: DeployFlowSpec) -> list[str]:
     return list(strategy.pods_to_delete or []) if isinstance(strategy, NonUpdateStrategy) else []
 
 
-def going(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> list[list[str]]:
+def pods_to_delete(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> list[list[str]]:
     """Return the named pods that each batch deletes, in the planner's order: first those not Ready, then by age."""
     names = named(spec)
     order = {
@@ -114,7 +114,7 @@ def _serves(pod: Json) -> bool:
 
 def plan_object(spec: DeployFlowSpec, assumption: Assumption, made: Plan) -> Json:
     """Return the plan as JSON."""
-    shown = going(spec, assumption, made)
+    shown = pods_to_delete(spec, assumption, made)
     return {
         **_head(spec),
         "replicas": made.wanted,

@@ -116,7 +116,7 @@ def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
 
 
 def waits_for_person(instance: Instance, flow: Flow) -> str:
-    """Return what an unfinished release asks a person to do; empty where it waits for nobody."""
+    """Return what an unfinished release requires of a person; empty where it waits for nobody."""
     reason, text = explain(instance, flow)
     return text if reason == WAITING else ""
 

@@ -417,7 +417,9 @@ def test_a_release_that_is_found_while_others_are_remembered_is_taken_up_too() -
     legacy.pods("a")
     legacy.condition(1, "Smoked", "a", canary=True)
     world = legacy.start()
-    world.instance = replace(world.instance, active=None, pending=None, over=("uid-earlier",), sequence=0)
+    world.instance = replace(
+        world.instance, active=None, pending=None, recorded_uids=("uid-earlier",), sequence=0
+    )
     legacy.cloneset(7, 6)
     legacy.body["metadata"]["annotations"] = {}
     world.handle(world.observed(NEW, legacy.status()))
