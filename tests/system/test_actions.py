@@ -151,6 +151,25 @@ async def test_retry_makes_the_failed_batch_anew_and_goes_on(releases: Releases,
     await releases.serves("patient", 2)
 
 
+async def test_retry_works_again_after_the_manifest_was_applied_again(releases: Releases, verb: Verb) -> None:
+    await releases.create("gitops", 2)
+    await releases.apply(deployflow("gitops-2", "gitops", image="nginx:crash", replicas=2))
+    tried: set[str] = set()
+
+    def fails_again(status: Json) -> bool:
+        batch = (status.get("conditions") or [{}])[0]
+        pods = {pod["name"] for pod in batch.get("pods", ())}
+        return batch.get("phase") == "SmokeFailed" and len(pods) == 2 and not pods & tried
+
+    for _ in range(3):
+        status = await releases.until_status("gitops-2", "other pods fail", fails_again)
+        tried |= {pod["name"] for pod in status["conditions"][0]["pods"]}
+        await releases.strategy("gitops-2", retries=None)
+        await verb("retry", "gitops-2")
+    await verb("cancel", "gitops-2")
+    await releases.finished("gitops-2", "Canceled")
+
+
 async def test_after_a_retry_that_fails_again_a_rollback_brings_success(
     releases: Releases, verb: Verb
 ) -> None:

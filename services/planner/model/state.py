@@ -166,7 +166,7 @@ class Flow(Value, frozen=True):
     - `leaving`: the uids of the pods that a restart, or a scale_in that names pods, removes.
     - `dropped`: new pods that failed; the next write removes them although no batch replaces them.
     - `planned`: the number of batches in the first plan.
-    - `retries`: those of the spec that are carried out.
+    - `retries`: those of the spec that are carried out; a spec that is lowered lowers it.
     - `stopped`: the replicas before a stop.
     """
 
