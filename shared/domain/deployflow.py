@@ -55,6 +55,8 @@ UPDATING = (Action.CREATE, Action.UPDATE, Action.ROLLBACK)
 """The actions that write a template; they carry `updateStrategy`, all others `nonUpdateStrategy`."""
 SHRINKING = (Action.SCALE_IN, Action.STOP, Action.DELETE)
 """The actions that make no pod."""
+KEEPING = (Action.RESTART, Action.SCALE_OUT, Action.START)
+"""The actions that make pods of the template that the CloneSet has."""
 NAMING = (Action.RESTART, Action.SCALE_IN)
 """The actions for which pods may be named."""
 

@@ -57,12 +57,13 @@ def checked(spec: Json) -> DeployFlowSpec:
 
 
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
-    """Another image, and as many pods as there are if nothing else is said; all else as the last good release has it."""
-    return updated(
-        history.last_good(known.releases, known.instance),
-        wish,
-        history.replicas_now(known.releases, known.cloneset),
-    )
+    """Another image, and as many pods as there are if nothing else is said; all else as the last good release has it.
+
+    Where none was good, all else, with the count, as the first one has it.
+    """
+    base = history.update_base(known.releases, known.instance)
+    replicas = history.replicas_now(known.releases, known.cloneset) if history.is_good(base) else None
+    return updated(base, wish, replicas)
 
 
 def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
@@ -83,6 +84,7 @@ def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSp
 def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = None) -> DeployFlowSpec:
     """An action that keeps the template, to so many replicas, else to those there are."""
     now = replicas_of(known)
+    history.refuse_bad_template(known.instance, kind, known.cloneset)
     try:
         named = NonUpdateStrategy.model_validate(strategy).pods_to_delete or []
     except ValidationError as error:

@@ -292,3 +292,26 @@ async def test_a_way_back_and_a_promotion_can_be_asked_for_over_kafka(
     await paas.ask("bus", press("bus-5", "retry", "bus"))
     (reply,) = await paas.replies("bus-5")
     assert (reply["result"], reply["reason"]) == ("refused", "Finished")
+
+
+async def test_a_template_that_was_never_good_makes_no_pods(
+    releases: Releases, verb: Verb, sandbox: Sandbox
+) -> None:
+    await releases.service("refused")
+    await releases.apply(deployflow("refused-1", "refused", action="create", replicas=3, canary=1))
+    await releases.batch_is("refused-1", 1, "Smoked")
+    queued = await verb("scale", "refused", "--replicas", "5")
+    await verb("cancel", "refused-1")
+    await releases.finished("refused-1", "Canceled")
+    status = await releases.finished(queued, "Failed")
+    assert status["reason"] == "NoGoodTemplate"
+    for arguments in (["scale", "refused", "--replicas", "5"], ["restart", "refused"], ["start", "refused"]):
+        async with triton(*arguments, environment=sandbox.environment) as program:
+            assert await program.ends(START_SECONDS) != 0
+    assert await names(releases, "refused") == set()
+    second = await verb("update", "refused", "--image", "nginx:2")
+    await releases.batch_is(second, 1, "Smoked")
+    await verb("promote", second)
+    await releases.finished(second, "Success")
+    await releases.finished(await verb("scale", "refused", "--replicas", "4"), "Success")
+    await releases.serves("refused", 4)

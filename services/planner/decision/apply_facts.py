@@ -352,6 +352,7 @@ def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
         update_revision=facts.update_revision,
         stopped=facts.stopped,
         no_pull_in=facts.no_pull_in,
+        no_good_template=facts.no_good_template,
     )
     return instance if known == instance.cloneset else replace(instance, cloneset=known)
 

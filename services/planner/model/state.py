@@ -306,6 +306,8 @@ class CloneSet(Value, frozen=True):
     stopped: int = 0
     """The replicas to which a start goes back; 0 where nobody stopped it."""
     no_pull_in: bool = False
+    no_good_template: bool = False
+    """Its create was canceled, and no release was successful since."""
 
 
 class Instance(Value, frozen=True):
