@@ -144,6 +144,9 @@ def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) ->
         owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
         spec["updateStrategy"] = {**RELEASED_STRATEGY, **owner, "partition": 0, "paused": False}
         annotations[cs.OWNER_STRATEGY] = None
+    first = live.metadata.annotations.get(cs.FIRST_RELEASE)
+    if first == command.flow.uid or (first and command.good_template):
+        annotations[cs.FIRST_RELEASE] = None
     if command.stopped or live.spec.replicas:
         annotations[cs.STOPPED] = str(command.stopped) if command.stopped else None
 
@@ -191,6 +194,8 @@ def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: J
         spec["template"] = replacement_patch(live.spec.template, json.loads(stable or "{}"))
         application_extras.restore_claims(live, body)
     others = command.keep - command.baked if command.restore_template else 0
+    if live.metadata.annotations.get(cs.FIRST_RELEASE) == command.flow.uid:
+        annotations[cs.FIRST_RELEASE] = cs.CANCELED
     # without a template to restore, the partition makes the replacement of a lost old pod an old one too
     _write_strategy(live, annotations, spec, command.baked if restored else others)
     _write_count(annotations, spec, command.keep)
@@ -251,6 +256,7 @@ def _new_cloneset(command: m.Surge) -> Json:
                 cs.RELEASE: command.flow.model_dump_json(),
                 cs.REPLICAS: str(command.replicas),
                 cs.OWNER_STRATEGY: "{}",
+                cs.FIRST_RELEASE: command.flow.uid,
                 **({cs.NO_PULL_IN: "true"} if command.no_pull_in else {}),
             },
         },

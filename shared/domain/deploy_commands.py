@@ -260,7 +260,7 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
         case CommandType.RETRY:
             if not has_failed(spec, status):
                 raise Refusal("NotFailed", f"{name} has no failed batch ({status.phase}): nothing to retry")
-            return {"retries": spec.strategy.retries + 1}
+            return {"retries": _most_retries(flow, spec) + 1}
         case CommandType.NEXT:
             if _is_past(status, command):
                 return None
@@ -275,11 +275,29 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
     strategy = spec.strategy
     approved_stage = strategy.stage if isinstance(strategy, df.UpdateStrategy) else None
     now = cursor(strategy.batches, approved_stage, canary=is_canary(strategy, status.conditions))
-    if rank(batches, stage) <= rank(*now):
+    # a spec that somebody lowered since takes nothing back of what has begun
+    if rank(batches, stage) <= max(rank(*now), rank(*_reached(status))):
         return None
     if stage is not None and not spec.updating:
         raise Refusal("InvalidArgument", f"target.stage: a {spec.action} has no stages, give batches")
     return {"batches": batches, "stage": stage} if spec.updating else {"batches": batches}
+
+
+def _reached(status: df.DeployFlowStatus) -> tuple[int, BatchPhase | None]:
+    """Return how far the release has come, as an approval."""
+    if not status.conditions:
+        return 0, None
+    batch = status.conditions[-1]
+    if status.finished_batches >= batch.batch:
+        return batch.batch, None
+    failed_in = {BatchPhase.SMOKE_FAILED: BatchPhase.SMOKING, BatchPhase.BAKE_FAILED: BatchPhase.BAKING}
+    return batch.batch, failed_in.get(batch.phase, batch.phase)
+
+
+def _most_retries(flow: Json, spec: df.DeployFlowSpec) -> int:
+    """Return the most retries that were requested so far: the spec may have been lowered since, unseen by the planner."""
+    requested_before = (flow["metadata"].get("annotations") or {}).get(df.RETRIES, "")
+    return max(spec.strategy.retries, int(requested_before) if requested_before.isdecimal() else 0)
 
 
 def _all_the_way(spec: df.DeployFlowSpec) -> Json | None:
@@ -325,6 +343,8 @@ def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Js
     """Return a merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
     spec = df.DeployFlowSpec.model_validate(flow["spec"])
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
+    retries = fields.get("retries")
+    most = {df.RETRIES: str(max(retries, _most_retries(flow, spec)))} if retries else {}
     return {
         "metadata": {
             "resourceVersion": flow["metadata"]["resourceVersion"],
@@ -332,6 +352,7 @@ def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Js
                 df.LAST_REQUEST: request_id,
                 df.REQUESTS: json.dumps(requests),
                 df.REQUESTED_BY: requested_by,
+                **most,
             },
         },
         "spec": {spec.strategy_field: fields},

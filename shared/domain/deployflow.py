@@ -30,6 +30,8 @@ INSTANCE_LABEL = "app.kubernetes.io/instance"
 FINALIZER = "apps.triton.io/deployflow"
 LAST_REQUEST = "apps.triton.io/last-request"
 REQUESTS = "apps.triton.io/requests"
+RETRIES = "apps.triton.io/retries"
+"""The most retries that a command has requested of a DeployFlow, also after somebody lowered `retries` in its spec."""
 REQUESTED_BY = "apps.triton.io/requested-by"
 REPLY_TO = "apps.triton.io/reply-to"
 REPLY_ID = "apps.triton.io/reply-id"
@@ -53,6 +55,8 @@ UPDATING = (Action.CREATE, Action.UPDATE, Action.ROLLBACK)
 """The actions that write a template; they carry `updateStrategy`, all others `nonUpdateStrategy`."""
 SHRINKING = (Action.SCALE_IN, Action.STOP, Action.DELETE)
 """The actions that make no pod."""
+KEEPING = (Action.RESTART, Action.SCALE_OUT, Action.START)
+"""The actions that make pods of the template that the CloneSet has."""
 NAMING = (Action.RESTART, Action.SCALE_IN)
 """The actions for which pods may be named."""
 

@@ -145,12 +145,14 @@ class Finish(Command):
     """The release has finished: the owner's update strategy comes back, partition 0, no hold.
 
     `mixed`: pods of two revisions stay, which that strategy would continue to update: it does not come back yet.
-    `stopped`: of a stop, the replicas that a start goes back to.
+    `stopped`: of a stop, the replicas that a start goes back to. `good_template`: the release was the first successful
+    one of a CloneSet whose create was canceled.
     """
 
     type: Literal["finish"] = "finish"
     mixed: bool = False
     stopped: int = 0
+    good_template: Annotated[bool, Field(exclude_if=lambda good: not good)] = False
 
 
 class Remove(Command):
@@ -208,6 +210,7 @@ class CloneSetFacts(Value):
     """A CloneSet as it is. `sequence`: the last command written into it. `partition` as a count. `owner`: the uid of
     the DeployFlow for which Triton 0.1.x claimed it, until this one writes it. `stopped`: the replicas that it had
     before it was stopped; 0 where it was not. `no_pull_in`: somebody else opens the gates of its pods.
+    `no_good_template`: its create was canceled, and no release was successful since.
     """
 
     exists: bool = True
@@ -222,6 +225,7 @@ class CloneSetFacts(Value):
     owner: str = ""
     stopped: int = 0
     no_pull_in: bool = False
+    no_good_template: bool = False
     status_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0

@@ -27,6 +27,9 @@ STOPPED: Final = "apps.triton.io/stopped-replicas"
 """The replicas before a stop: a start goes back to them."""
 RELEASE: Final = "apps.triton.io/release"
 """JSON of `FlowRef`: the release that wrote last, while it is under way; only the log reads it."""
+FIRST_RELEASE: Final = "apps.triton.io/first-release"
+"""The uid of the create that made this CloneSet, until a release was successful; `CANCELED` once that create was."""
+CANCELED: Final = "canceled"
 NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
 """Somebody else opens the gates of this CloneSet's pods."""
 
@@ -101,6 +104,11 @@ class CloneSet(msgspec.Struct, frozen=True):
         return _number(self.metadata.annotations.get(STOPPED)) or 0
 
     @property
+    def has_no_good_template(self) -> bool:
+        """Whether the create that made it was canceled, and no release was successful since."""
+        return self.metadata.annotations.get(FIRST_RELEASE) == CANCELED
+
+    @property
     def settled(self) -> bool:
         return self.status.observed_generation >= self.metadata.generation
 
@@ -138,6 +146,7 @@ def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
         owner=cloneset.owner,
         stopped=cloneset.stopped,
         no_pull_in=NO_PULL_IN in cloneset.metadata.annotations,
+        no_good_template=cloneset.has_no_good_template,
         status_replicas=status.replicas,
         ready_replicas=status.ready_replicas,
         available_replicas=status.available_replicas,

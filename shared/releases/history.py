@@ -18,6 +18,8 @@ _OF_ONE_RELEASE: Final = df.inherited_by(df.InheritedBy.NONE)
 """Strategy fields that say where a release stood; a new one starts from its beginning."""
 _OF_THE_APPLICATION: Final = df.inherited_by(df.InheritedBy.ALL)
 """Strategy fields that describe the application, not one release of it."""
+NO_GOOD_TEMPLATE: Final = "NoGoodTemplate"
+"""The reason why an action that would make pods of a refused template is refused."""
 _IDENTITY: Final = ("appID", "groupID", "appName", "instanceName")
 
 
@@ -45,6 +47,30 @@ def last_good(releases: Sequence[Json], instance: str) -> Json:
             return flow
     hint = "its first one is not finished" if brought else "create it first (action create)"
     raise Refusal("NoRelease", f"{instance} has no successful release: {hint}")
+
+
+def update_base(releases: Sequence[Json], instance: str) -> Json:
+    """Return the release that an update starts from: the last good one or, where none was good and the newest has
+    finished, that one: the update then acts as the first create. Raise `Refusal` if there is none.
+    """
+    brought = updates(releases)
+    if any(is_good(flow) for flow in brought) or not brought:
+        return last_good(releases, instance)
+    newest = brought[-1]
+    return newest if (newest.get("status") or {}).get("finished") else last_good(releases, instance)
+
+
+def explain_no_good_template(instance: str) -> str:
+    return (
+        f"the template of {instance} was never good: its create was canceled, and no release was successful since. "
+        "Make an update, which acts as the first create"
+    )
+
+
+def refuse_bad_template(instance: str, action: df.Action, cloneset: Json | None) -> None:
+    """Raise `Refusal` for an action that would make pods of a template that was never good."""
+    if action in df.KEEPING and cloneset is not None and _read(cloneset).has_no_good_template:
+        raise Refusal(NO_GOOD_TEMPLATE, explain_no_good_template(instance))
 
 
 def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None) -> Json:

@@ -57,12 +57,13 @@ def checked(spec: Json) -> DeployFlowSpec:
 
 
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
-    """Return the spec of an update: the last good one with another image, and the present replicas by default."""
-    return updated(
-        history.last_good(known.releases, known.instance),
-        wish,
-        history.replicas_now(known.releases, known.cloneset),
-    )
+    """Return the spec of an update: the last good one with another image, and the present replicas by default.
+
+    Where none was good, the first one is the base, with its count.
+    """
+    base = history.update_base(known.releases, known.instance)
+    replicas = history.replicas_now(known.releases, known.cloneset) if history.is_good(base) else None
+    return updated(base, wish, replicas)
 
 
 def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
@@ -83,6 +84,7 @@ def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSp
 def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = None) -> DeployFlowSpec:
     """Return the spec of an action that keeps the template; without `replicas` the count stays."""
     now = replicas_of(known)
+    history.refuse_bad_template(known.instance, kind, known.cloneset)
     try:
         named = NonUpdateStrategy.model_validate(strategy).pods_to_delete or []
     except ValidationError as error:

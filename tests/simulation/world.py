@@ -15,7 +15,7 @@ from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.freeze_hold import NO_WINDOWS
 from services.planner.views.status import status_of
 from shared.domain import messages as m
-from shared.domain.deploy_commands import CommandType, DeployCommand, change
+from shared.domain.deploy_commands import CommandType, DeployCommand, change, patch
 from shared.domain.deployflow import UPDATING, DeployFlowSpec
 from shared.domain.json_types import Json
 from shared.domain.topics import Key
@@ -48,6 +48,8 @@ class World:
         self.instance = Instance(namespace=NAMESPACE, name=INSTANCE)
         self.windows = NO_WINDOWS
         self.flows: dict[str, Json] = {}
+        self.manifests: dict[str, Json] = {}
+        """The specs of the DeployFlows as they were applied first."""
         self.commands: list[m.Command] = []
         self.history: list[HandledFact] = []
         self.after_each: Callable[[], None] = lambda: None
@@ -82,7 +84,16 @@ class World:
                 **spec,
             },
         }
+        self.manifests[name] = self.flows[name]["spec"]
         self.handle(self.observed(name))
+
+    def apply_again(self, name: str, *, observed: bool = True) -> None:
+        """GitOps puts the spec back; `observed`: the planner gets to see it before the next change."""
+        flow = self.flows[name]
+        flow["spec"] = self.manifests[name]
+        flow["metadata"]["generation"] += 1
+        if observed:
+            self.handle(self.observed(name))
 
     def change(self, name: str, fields: Json) -> None:
         """Patch the strategy."""
@@ -110,8 +121,11 @@ class World:
     def steer(self, name: str, kind: CommandType, **fields: Any) -> None:
         """Apply the command of a person; raise `Refusal`. One that has no effect any more changes nothing."""
         command = DeployCommand(id="1", type=kind, namespace=NAMESPACE, deploy_flow=name, **fields)
-        changed = change(self.seen(name), command)
+        flow = self.seen(name)
+        changed = change(flow, command)
         if changed is not None:
+            annotations = patch(flow, changed, request_id="1", requested_by="")["metadata"]["annotations"]
+            self.flows[name]["metadata"].setdefault("annotations", {}).update(annotations)
             self.change(name, changed)
 
     def observed(self, name: str, status: Json | None = None) -> m.SpecObserved:

@@ -151,6 +151,25 @@ async def test_retry_makes_the_failed_batch_again_and_continues(releases: Releas
     await releases.serves("patient", 2)
 
 
+async def test_retry_works_again_after_the_manifest_was_applied_again(releases: Releases, verb: Verb) -> None:
+    await releases.create("gitops", 2)
+    await releases.apply(deployflow("gitops-2", "gitops", image="nginx:crash", replicas=2))
+    tried: set[str] = set()
+
+    def fails_again(status: Json) -> bool:
+        batch = (status.get("conditions") or [{}])[0]
+        pods = {pod["name"] for pod in batch.get("pods", ())}
+        return batch.get("phase") == "SmokeFailed" and len(pods) == 2 and not pods & tried
+
+    for _ in range(3):
+        status = await releases.until_status("gitops-2", "other pods fail", fails_again)
+        tried |= {pod["name"] for pod in status["conditions"][0]["pods"]}
+        await releases.strategy("gitops-2", retries=None)
+        await verb("retry", "gitops-2")
+    await verb("cancel", "gitops-2")
+    await releases.finished("gitops-2", "Canceled")
+
+
 async def test_after_a_retry_that_fails_again_a_rollback_brings_success(
     releases: Releases, verb: Verb
 ) -> None:
@@ -273,3 +292,26 @@ async def test_a_rollback_and_a_promotion_can_be_requested_over_kafka(
     await paas.ask("bus", press("bus-5", "retry", "bus"))
     (reply,) = await paas.replies("bus-5")
     assert (reply["result"], reply["reason"]) == ("refused", "Finished")
+
+
+async def test_a_template_that_was_never_good_makes_no_pods(
+    releases: Releases, verb: Verb, sandbox: Sandbox
+) -> None:
+    await releases.service("refused")
+    await releases.apply(deployflow("refused-1", "refused", action="create", replicas=3, canary=1))
+    await releases.batch_is("refused-1", 1, "Smoked")
+    queued = await verb("scale", "refused", "--replicas", "5")
+    await verb("cancel", "refused-1")
+    await releases.finished("refused-1", "Canceled")
+    status = await releases.finished(queued, "Failed")
+    assert status["reason"] == "NoGoodTemplate"
+    for arguments in (["scale", "refused", "--replicas", "5"], ["restart", "refused"], ["start", "refused"]):
+        async with triton(*arguments, environment=sandbox.environment) as program:
+            assert await program.ends(START_SECONDS) != 0
+    assert await names(releases, "refused") == set()
+    second = await verb("update", "refused", "--image", "nginx:2")
+    await releases.batch_is(second, 1, "Smoked")
+    await verb("promote", second)
+    await releases.finished(second, "Success")
+    await releases.finished(await verb("scale", "refused", "--replicas", "4"), "Success")
+    await releases.serves("refused", 4)

@@ -199,6 +199,8 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
         strategy = strategy_of(spec)
         if not flow.updating:
             strategy = replace(strategy, no_pull_in=flow.strategy.no_pull_in)
+        # a cancel is for good, also where the manifest is applied again before the cancel could be issued
+        strategy = replace(strategy, canceled=strategy.canceled or flow.strategy.canceled)
         if flow.strategy.paused and not strategy.paused:
             flow = restart_on_resume(flow, now)
         return replace(
@@ -208,6 +210,8 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
             requested_by=_requester_of(fact, flow.request),
             request=fact.request,
             strategy=strategy,
+            # lowered, the next increase is a request again
+            retries=min(flow.retries, strategy.retries),
             warnings=(),
             **_override_fields(fact, flow),
         )
@@ -348,6 +352,7 @@ def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
         update_revision=facts.update_revision,
         stopped=facts.stopped,
         no_pull_in=facts.no_pull_in,
+        no_good_template=facts.no_good_template,
     )
     return instance if known == instance.cloneset else replace(instance, cloneset=known)
 

@@ -133,8 +133,12 @@ def finish(instance: Instance, sequence: int) -> m.Command:
     flow = _active_flow(instance)
     # another release leaves what an ended update left: its own pods all have the CloneSet's template
     mixed = not flow.updating and instance.mixed
+    successful = flow.outcome is None
     return m.Finish(
-        **_head(instance, sequence), mixed=mixed, stopped=flow.stopped if flow.outcome is None else 0
+        **_head(instance, sequence),
+        mixed=mixed,
+        stopped=flow.stopped if successful else 0,
+        good_template=successful and flow.updating and instance.cloneset.no_good_template,
     )
 
 

@@ -179,7 +179,7 @@ class Flow(Value, frozen=True):
     - `leaving`: the uids of the pods that a restart, or a scale_in that names pods, removes.
     - `dropped`: new pods that failed; the next write removes them although no batch replaces them.
     - `planned`: the number of batches in the first plan.
-    - `retries`: those of the spec that are carried out.
+    - `retries`: those of the spec that are carried out; a spec that is lowered lowers it.
     - `stopped`: the replicas before a stop.
     """
 
@@ -319,6 +319,8 @@ class CloneSet(Value, frozen=True):
     stopped: int = 0
     """The replicas to which a start goes back; 0 where nobody stopped it."""
     no_pull_in: bool = False
+    no_good_template: bool = False
+    """Its create was canceled, and no release was successful since."""
 
 
 class Instance(Value, frozen=True):

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from shared.domain.deploy_commands import Refusal
+from shared.domain.deployflow import Action
 from shared.domain.json_types import Json
+from shared.releases import specs
 from shared.releases.history import identity, replicas_now, rollback
+from shared.releases.specs import Known, Wish
 
 APPLICATION = {"appID": 7, "groupID": 8, "appName": "web", "instanceName": "web", "replicas": 6}
 HOLD = '{"flow": "f", "batch": 1, "surge": 2, "updated": 3, "others": 1}'
@@ -72,3 +75,46 @@ def test_the_way_back_keeps_what_the_strategy_says_of_the_application() -> None:
     }
     made = rollback(base, 3).model_dump(mode="json", exclude_unset=True)
     assert made["updateStrategy"] == {"mode": "auto", "startupTimeoutSeconds": 900, "noPullIn": True}
+
+
+TEMPLATE = {"spec": {"containers": [{"name": "web", "image": "web:1"}]}}
+
+
+def created(phase: str, *, finished: bool = True) -> Json:
+    made = flow("create", phase=phase, finished=finished, startedAt="x")
+    made["spec"] |= {
+        "application": {**APPLICATION, "template": TEMPLATE},
+        "updateStrategy": {"canary": 1, "stage": "Baking"},
+    }
+    return made
+
+
+def test_what_would_make_pods_of_a_template_that_was_never_good_is_refused() -> None:
+    known = Known("web", [created("Canceled")], cloneset(0, first_release="canceled", stopped_replicas="2"))
+    for action in (Action.SCALE_OUT, Action.START, Action.RESTART):
+        with pytest.raises(Refusal, match="Make an update") as refusal:
+            specs.keeping(known, action, {}, 5)
+        assert refusal.value.reason == "NoGoodTemplate"
+    assert specs.stop(known, {}).application.replicas == 0
+    assert specs.delete(known, {}).action == "delete"
+
+
+def test_a_cloneset_without_the_mark_is_good() -> None:
+    for marks in ({}, {"first_release": "some-uid"}):
+        grown = specs.scale(Known("web", [created("Success")], cloneset(2, **marks)), 5, {})
+        assert grown is not None
+        assert grown.application.replicas == 5
+
+
+def test_an_update_after_a_canceled_create_starts_from_it() -> None:
+    known = Known("web", [created("Canceled")], cloneset(0, first_release="canceled"))
+    spec = specs.update(known, Wish("web:2"))
+    assert (spec.action, spec.application.replicas) == ("update", 6)
+    assert spec.application.template == {"spec": {"containers": [{"name": "web", "image": "web:2"}]}}
+    assert spec.strategy.model_dump(exclude_unset=True) == {"canary": 1}
+
+
+def test_an_update_while_the_first_create_runs_is_refused() -> None:
+    known = Known("web", [created("BatchStarted", finished=False)], cloneset(1))
+    with pytest.raises(Refusal, match="its first one is not finished"):
+        specs.update(known, Wish("web:2"))
