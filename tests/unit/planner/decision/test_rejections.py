@@ -9,7 +9,7 @@ import pytest
 
 from services.planner.decision.apply_facts import Fact
 from services.planner.decision.deadlines import next_deadline
-from services.planner.rules.retry_backoff import LONGEST_MS
+from services.planner.rules.retry_backoff import FIRST_MS, LONGEST_MS
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
 from tests.simulation.cluster import HEAD, NAMESPACE
@@ -213,6 +213,19 @@ def test_a_release_ends_in_a_namespace_that_is_terminating() -> None:
     _refuse_dry_runs(world)
     world.delete_cloneset()
     assert (world.flow("new").phase, reason(world)) == ("Failed", "NotFound")
+
+
+def test_the_next_attempt_is_named() -> None:
+    world = _waiting_canary()
+    world.cluster.refusals["observe"] = "Forbidden"
+    world.lose_redis()
+    world.wait(1)
+    world.wait(FIRST_MS)
+    assert reason(world) == "Retrying"
+    assert message(world).endswith("Forbidden: the API server says Forbidden")
+    world.cluster.refusals.clear()
+    world.wait(LONGEST_MS)
+    assert reason(world) == "WaitingForNext"
 
 
 def test_a_first_observation_that_was_superseded_goes_on() -> None:
