@@ -25,6 +25,7 @@ from services.planner.recovery.legacy_takeover import inherit_release, is_begun_
 from services.planner.recovery.rebuild import assign_pods, settle_rebuilt
 from services.planner.rules.clocks import restart_on_resume
 from services.planner.rules.pod_failures import read_trouble
+from services.planner.rules.retry_backoff import count_rejection, note_success
 from shared.domain import messages as m
 from shared.domain.deployflow import (
     Action,
@@ -71,48 +72,60 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
         return instance
     match fact:
         case m.Superseded() if fact.current > instance.sequence or fact.sequence == pending.sequence:
-            again = replace(instance, sequence=max(instance.sequence, fact.current), pending=None)
-            return _require_resync(again, Resync.OBSERVE)
-        case m.CloneSetSeen() if not fact.cloneset.exists and pending.kind not in _ANSWERED_WITHOUT_CLONESET:
+            again = replace(instance, sequence=max(instance.sequence, fact.current))
+            words = f"{pending.kind}: a higher command ({fact.current}) has been written"
+            return _require_resync(again, Resync.OBSERVE, now, words)
+        case m.CloneSetSeen() if not fact.cloneset.exists and _needs_cloneset(pending):
             # a watch may be behind: the observation says whether another CloneSet has taken its place
-            return _require_resync(instance, Resync.OBSERVE)
+            return _require_resync(instance, Resync.OBSERVE, now, "the CloneSet was deleted")
         case _ if fact.sequence != pending.sequence:
             return instance
         case m.Done():
-            return _apply_done(instance, pending, fact)
+            return _apply_done(instance, pending, fact, now)
         case m.CloneSetSeen():
             # a count that somebody else set is not taken for ours: the next write is answered ReplicasChanged
             facts = fact.cloneset.model_copy(update={"replicas": instance.cloneset.replicas})
             seen = replace(_store_cloneset(instance, facts), pending=_mark_seen(pending, fact.cloneset))
             return _acknowledge_surge(seen, pending, fact.cloneset)
-        case m.VictimsGone():
+        case m.VictimsGone() if pending.kind in _NAMES_PODS:
             pods = {uid: pod for uid, pod in instance.pods.items() if uid not in set(fact.gone)}
             dropped = tuple(uid for uid in instance.active.dropped if uid in pods)
+            rejected = count_rejection(instance.active, now, f"{pending.kind}: pods that it names are gone")
             return _update_active(
-                replace(instance, pods=pods, pending=None),
-                step_command=_to_reissue(instance.active),
+                replace(instance, pods=pods, pending=None, active=rejected),
+                step_command=_to_reissue(rejected),
                 victims=(),
                 dropped=dropped,
             )
-        case m.ReplicasChanged():
+        case m.ReplicasChanged() if pending.kind in _SETS_REPLICAS:
             delta = fact.replicas - instance.cloneset.replicas
-            changed = replace(
-                instance, cloneset=replace(instance.cloneset, replicas=fact.replicas), pending=None
-            )
+            changed = replace(instance, cloneset=replace(instance.cloneset, replicas=fact.replicas))
             removes_all = instance.active.action in {Action.STOP, Action.DELETE}
             wanted = 0 if removes_all else max(instance.active.wanted + delta, 0)
-            return _require_resync(changed, Resync.RECOUNT, wanted=wanted)
+            words = f"{pending.kind}: somebody else has scaled to {fact.replicas}"
+            return _require_resync(changed, Resync.RECOUNT, now, words, wanted=wanted)
         case m.Refused():
-            return _update_active(
-                replace(instance, pending=replace(pending, answered=True, seen=True, kind="refused")),
-                reason=fact.reason,
-                message=fact.message,
-            )
+            refused = replace(instance, pending=replace(pending, answered=True, seen=True, kind="refused"))
+            if instance.active.failed and instance.active.resync:
+                # the batch keeps the words that it failed with; those of the observation are kept as `rejected`
+                return _update_active(refused, rejected=f"{fact.reason}: {fact.message}")
+            return _update_active(refused, reason=fact.reason, message=fact.message)
     return instance
 
 
 _ANSWERED_WITHOUT_CLONESET = {"remove", "observe", "cancel", "finish"}
 """Commands whose own answer says that the CloneSet does not exist."""
+_NAMES_PODS = {"surge", "retire"}
+_SETS_REPLICAS = {"surge", "retire", "remove"}
+
+
+def _needs_cloneset(pending: PendingCommand) -> bool:
+    """Return whether a command can't be carried out any more once the CloneSet is deleted.
+
+    One that was written before is never caught up with: the controller leaves a CloneSet alone that is being deleted.
+    """
+    written = pending.answered and not pending.seen and pending.kind in {"cancel", "finish"}
+    return written or pending.kind not in _ANSWERED_WITHOUT_CLONESET
 
 
 def _acknowledge_surge(instance: Instance, pending: PendingCommand, facts: m.CloneSetFacts) -> Instance:
@@ -133,11 +146,16 @@ def _update_active(instance: Instance, **fields: Any) -> Instance:
     return replace(instance, active=replace(instance.active, **fields))
 
 
-def _require_resync(instance: Instance, resync: Resync, **fields: Any) -> Instance:
+def _require_resync(instance: Instance, resync: Resync, now: int, words: str, **fields: Any) -> Instance:
     """Have the cluster observed before anything else; what has to be found out already stays required."""
     flow = instance.active
     assert flow is not None
-    return _update_active(instance, resync=max(flow.resync, resync), step_command=_to_reissue(flow), **fields)
+    return _update_active(
+        replace(instance, pending=None, active=count_rejection(flow, now, words)),
+        resync=max(flow.resync, resync),
+        step_command=_to_reissue(flow),
+        **fields,
+    )
 
 
 def _to_reissue(flow: Flow) -> StepCommand:
@@ -213,6 +231,8 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
             # lowered, the next increase is a request again
             retries=min(flow.retries, strategy.retries),
             warnings=(),
+            # what a person changes may be what the next attempt needs
+            retry_at=min(flow.retry_at, now),
             **_override_fields(fact, flow),
         )
 
@@ -357,7 +377,7 @@ def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
     return instance if known == instance.cloneset else replace(instance, cloneset=known)
 
 
-def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> Instance:
+def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: int) -> Instance:
     flow = instance.active
     assert flow is not None
     rebuilt = flow.resync == Resync.REBUILD
@@ -390,7 +410,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> In
             pods[ref.uid] = replace(known, batch=listed)
     instance = replace(instance, pending=pending, pods=pods)
     if pending.kind != "observe":
-        return instance
+        return replace(instance, active=note_success(flow, now))
     instance = replace(instance, pending=replace(pending, seen=True))
     if taking:
         return take_over(instance, flow, fact)
@@ -404,7 +424,11 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done) -> In
     if flow.step == Step.OBSERVE and not flow.batches:
         counts = _count_at_rest(fact)
         return _update_active(
-            instance, updated=counts.updated, others=counts.others, target_revision=_target_revision(fact)
+            instance,
+            updated=counts.updated,
+            others=counts.others,
+            target_revision=_target_revision(fact),
+            resync=Resync.NONE,
         )
     return _finish_resync(instance, flow, fact)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.planner.model.state import Flow, Instance, Step
+from services.planner.model.state import Flow, Instance, Resync, Step
 from services.planner.rules.pod_selection import count_to_retire
 from shared.domain import messages as m
 from shared.domain.topics import BATCH_COMMANDS
@@ -37,9 +37,18 @@ def parse_command(body: str) -> m.Command:
 
 def observe(instance: Instance, sequence: int) -> m.Command:
     flow = _active_flow(instance)
-    # what Triton 0.1.x has begun has its template in the CloneSet: there is none to try
-    tried = flow.updating and flow.step not in {Step.TAKE_OVER, Step.CANCEL}
-    return m.Observe(**_head(instance, sequence), application=FILLED_IN if tried else None)
+    return m.Observe(**_head(instance, sequence), application=FILLED_IN if _tries_template(flow) else None)
+
+
+def _tries_template(flow: Flow) -> bool:
+    """Return whether an observation needs a dry run of the template, which the API server may refuse.
+
+    Later ones only have to see what exists. What Triton 0.1.x has begun has its template in the CloneSet.
+    """
+    if not flow.updating or flow.step in {Step.TAKE_OVER, Step.CANCEL}:
+        return False
+    first = flow.step == Step.OBSERVE and not flow.batches
+    return first or (flow.resync == Resync.REBUILD and not flow.rejections)
 
 
 def claim(instance: Instance, sequence: int) -> m.Command:

@@ -19,6 +19,8 @@ def next_deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None
         for time in (*freeze_hold.freeze_ends(instance), *(_deadlines_of(instance, flow) if flow else ()))
         if time > now
     ]
+    if flow is not None and flow.retry_at > now:
+        times.append(flow.retry_at)
     if flow is not None and instance.pending is not None and not instance.pending.carried_out:
         times.append(instance.pending.sent_at + resend_ms)
     return min(times, default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from services.planner.decision import command_factory
-from services.planner.decision.scheduling import cancel_open_batch
+from services.planner.decision.scheduling import cancel_open_batch, find_ending
 from services.planner.decision.transitions import (
     Move,
     issue_command,
@@ -13,16 +13,45 @@ from services.planner.decision.transitions import (
     set_batch,
     set_flow,
 )
-from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step, StepCommand
+from services.planner.model.state import PRE_EXISTING, Flow, Instance, Resync, Step, StepCommand
 from services.planner.rules.clocks import restart_on_retry
 from services.planner.rules.failure_detection import Failure
+from services.planner.rules.retry_backoff import count_rejection, is_waiting
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
+from shared.domain.messages import Observe
 
 
 def observe_again(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
     if instance.pending is not None and instance.pending.kind == "observe":
         return resend(instance, flow, now, resend_ms, anyway=True)
+    if is_waiting(flow, now):
+        return None
     return issue_command(instance, command_factory.observe, now)
+
+
+def end_unobserved(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
+    """End a release early although its observation is refused or not answered; None where it is to be awaited."""
+    pending = instance.pending
+    is_late = pending is not None and now >= (pending.late_since or pending.sent_at) + resend_ms
+    if not is_waiting(flow, now) and (flow.resync == Resync.REBUILD or not is_late):
+        return None
+    if (ending := find_ending(instance, flow)) is None:
+        return None
+    if flow.resync != Resync.REBUILD:
+        # the counts and pods of the last answer are good enough to end with
+        known = replace(flow, resync=Resync.NONE, retry_at=min(flow.retry_at, now))
+        return Move(replace(instance, active=known, pending=None))
+    message = f"ended as it stands, since it could not be observed: {flow.rejected}"
+    return Move(
+        set_flow(
+            instance,
+            flow,
+            step=Step.DONE,
+            outcome=ending,
+            reason=ending if ending != FlowPhase.FAILED else flow.reason,
+            message=message,
+        )
+    )
 
 
 def is_cloneset_lost(instance: Instance, flow: Flow) -> bool:
@@ -56,10 +85,14 @@ def _outcome_without_cloneset(flow: Flow) -> FlowPhase:
 
 
 def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
+    assert instance.pending is not None
+    command = command_factory.parse_command(instance.pending.body)
     instance = replace(instance, pending=None)
     if flow.step == Step.CANCEL and not flow.issued:
         # the refused command was an observation
-        return cancel_open_batch(instance, flow, now)
+        return cancel_open_batch(instance, replace(flow, resync=Resync.NONE), now)
+    if isinstance(command, Observe) and flow.resync and (flow.batches or flow.step != Step.OBSERVE):
+        return _handle_refused_observation(instance, flow, command, now)
     if flow.step == Step.CANCEL or (flow.reason == "NotFound" and flow.batches):
         return Move(
             set_flow(instance, flow, step=Step.DONE, outcome=flow.outcome or _outcome_without_cloneset(flow))
@@ -70,6 +103,19 @@ def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
         return Move(set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.FAILED))
     phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
     return fail_batch(instance, flow, Failure(phase, flow.reason, flow.message, 0, ()), now)
+
+
+def _handle_refused_observation(instance: Instance, flow: Flow, command: Observe, now: int) -> Move:
+    """Observe again: at once where only the dry run was refused, else after a wait, with the batch failed once."""
+    words = flow.rejected if flow.failed else f"{flow.reason}: {flow.message}"
+    tried = count_rejection(flow, now, words)
+    batch = flow.open_batch
+    # what a batch rebuilt from `.status` has done is not known before it is observed
+    known = flow.resync != Resync.REBUILD
+    if command.application is not None or batch is None or flow.failed or not known:
+        return Move(replace(instance, active=tried))
+    phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
+    return fail_batch(instance, tried, Failure(phase, flow.reason, flow.message, 0, ()), now)
 
 
 def fail_batch(instance: Instance, flow: Flow, found: Failure, now: int) -> Move:
@@ -127,7 +173,7 @@ def continue_without(instance: Instance, flow: Flow, bad: tuple[str, ...], now: 
 
 def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
     """Start the failed batch again with new pods in place of those that do not serve; without one, only count it."""
-    noted = replace(flow, retries=flow.strategy.retries)
+    noted = replace(flow, retries=flow.strategy.retries, rejections=0, retry_at=0)
     batch = flow.open_batch
     if not flow.failed or batch is None or flow.outcome is not None:
         return Move(replace(instance, active=noted))

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from services.planner.decision import command_factory
 from services.planner.decision.failure_handling import (
     continue_without,
+    end_unobserved,
     end_without_cloneset,
     fail_batch,
     handle_refusal,
@@ -38,6 +39,7 @@ from services.planner.decision.traffic_removal import acknowledge_pull_out, find
 from services.planner.decision.transitions import Move, issue_command, request_pull_in, resend, set_flow
 from services.planner.model.state import PRE_EXISTING, UNASSIGNED, Flow, Instance, Step, StepCommand
 from services.planner.rules.failure_detection import find_failure, find_tolerated_failures
+from services.planner.rules.retry_backoff import is_waiting
 
 
 class Wait(Enum):
@@ -80,6 +82,10 @@ def _accept_refusal(instance: Instance, flow: Flow, now: int, _resend_ms: int) -
 
 def _observe_again(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | Wait | None:
     return (observe_again(instance, flow, now, resend_ms) or WAIT) if flow.resync else None
+
+
+def _end_unobserved(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
+    return end_unobserved(instance, flow, now, resend_ms) if flow.resync else None
 
 
 def _end_without_cloneset(instance: Instance, flow: Flow, _now: int, _resend_ms: int) -> Move | None:
@@ -161,6 +167,10 @@ def _pull_in_strays(instance: Instance, flow: Flow, now: int, _resend_ms: int) -
     return request_pull_in(instance, now, strays) if strays else None
 
 
+def _await_retry(_instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Wait | None:
+    return WAIT if is_waiting(flow, now) and flow.step_command == StepCommand.DUE else None
+
+
 def _take_step(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
     return STEPS[flow.step](instance, flow, now)
 
@@ -170,6 +180,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _close,
     # the answer of the API server decides on the release; no command may be sent on top of a refused one
     _accept_refusal,
+    # a person's cancel does not wait for an observation that is refused, or that nobody answers
+    _end_unobserved,
     # until the cluster has been observed, no guard below may trust the counts and pods of the state
     _observe_again,
     # without a CloneSet there are no pods to cancel, retry or fail
@@ -194,6 +206,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _acknowledge_pull_in,
     # before the step, which counts the pods in traffic
     _pull_in_strays,
+    # a rejected command is issued again after a wait; whatever a person does comes before it
+    _await_retry,
     # the normal course of the release
     _take_step,
     # last: a command is sent again only where nothing has made it obsolete

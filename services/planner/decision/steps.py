@@ -125,7 +125,7 @@ def _fail_before_begin(instance: Instance, flow: Flow, reason: str, message: str
 def _prepare(instance: Instance, flow: Flow, now: int) -> Move | None:
     if flow.paused:
         return None
-    if instance.pending is None:
+    if instance.pending is None or is_carried_out(instance, "observe"):
         return issue_command(instance, command_factory.prepare, now)
     if not is_carried_out(instance, "surge"):
         return None

@@ -181,6 +181,8 @@ class Flow(Value, frozen=True):
     - `planned`: the number of batches in the first plan.
     - `retries`: those of the spec that are carried out; a spec that is lowered lowers it.
     - `stopped`: the replicas before a stop.
+    - `rejections`: how often in a row a command was rejected; `retry_at`: when the next attempt may be; `rejected`: the
+      words of the last rejection.
     """
 
     name: str
@@ -219,6 +221,9 @@ class Flow(Value, frozen=True):
     planned: int = 0
     retries: int = 0
     stopped: int = 0
+    rejections: int = 0
+    retry_at: int = 0
+    rejected: str = ""
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0

@@ -134,7 +134,23 @@ def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         return flow.reason, f"ending: {flow.message}"
     if flow.strategy.paused:
         return "Paused", "paused: resume it to continue"
-    return _approval(flow) or explain_draining(instance, flow) or _unanswered(instance) or _warnings(flow)
+    return (
+        _retrying(instance, flow)
+        or _approval(flow)
+        or explain_draining(instance, flow)
+        or _unanswered(instance)
+        or _warnings(flow)
+    )
+
+
+def _retrying(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Name the next attempt of a command that was rejected more than once."""
+    if instance.pending is not None or flow.rejections < 2 or flow.retry_at <= flow.updated_at:
+        return None
+    return (
+        "Retrying",
+        f"rejected {flow.rejections} times, next attempt at {_time(flow.retry_at)}: {flow.rejected}",
+    )
 
 
 def _unanswered(instance: Instance) -> tuple[str, str] | None:

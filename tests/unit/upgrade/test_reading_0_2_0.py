@@ -48,16 +48,27 @@ REQUESTS: dict[str, type[BaseModel]] = {
 TEXTS = {"message", "warnings"}
 """What people read: the words may differ from version to version."""
 SETS = {"leaving"}
+ADDED_LATER = {"rejections", "retryAt", "rejected"}
+"""Keys of a release in Redis that version 0.2.0 does not know."""
 
 
 def without_texts(value: Any) -> Any:
-    """Return a JSON value without the fields that only people read, and its sets sorted."""
+    """Return a JSON value as versions have it in common, its sets sorted."""
     if isinstance(value, dict):
-        kept = {key: without_texts(item) for key, item in value.items() if key not in TEXTS}
+        kept = {key: without_texts(item) for key, item in value.items() if key not in TEXTS | ADDED_LATER}
+        if kept.get("kind") == "observe" and isinstance(kept.get("body"), str):
+            kept["body"] = without_dry_run(json.loads(kept["body"]))
         if ":warning:" in str(kept.get("id")):
             kept.pop("id")  # made from the text
         return {key: sorted(item) if key in SETS else item for key, item in kept.items()}
     return [without_texts(item) for item in value] if isinstance(value, list) else value
+
+
+def without_dry_run(command: Json) -> Json:
+    """Return the command; an observation in the middle of a release tries no template any more (decision 0022)."""
+    if command.get("type") == "observe" and command["flow"]["batch"]:
+        return {key: value for key, value in command.items() if key != "application"}
+    return command
 
 
 def as_json(instance: Instance) -> Any:
@@ -86,8 +97,12 @@ def test_a_release_goes_on_from_the_stored_state_at_every_step(name: str) -> Non
     for number, (before, line) in enumerate(steps(HISTORIES[name])):
         decision = decide(before, [fact_of(line)], line["now"], resend_ms=RESEND_MS)
         where = f"{name}, fact {number}: {line['fact'][:60]}"
-        commands = [[m.TOPIC_OF[type(one)], json.loads(one.model_dump_json())] for one in decision.commands]
-        assert commands == [[topic, json.loads(text)] for topic, text in line["commands"]], where
+        commands = [
+            [m.TOPIC_OF[type(one)], without_dry_run(json.loads(one.model_dump_json()))]
+            for one in decision.commands
+        ]
+        known = [[topic, without_dry_run(json.loads(text))] for topic, text in line["commands"]]
+        assert commands == known, where
         events = [without_texts(json.loads(one.model_dump_json())) for one in decision.events]
         assert events == [without_texts(json.loads(text)) for text in line["events"]], where
         assert as_json(decision.instance) == as_json(stored(line)), where

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from services.planner.decision import guards
+from services.planner.decision import command_factory, guards
 from services.planner.decision.guards import GUARDS, next_move
 from services.planner.model.state import UNASSIGNED, Instance, PendingCommand, Resync, Step, StepCommand
 from shared.domain.deployflow import PodPhase
@@ -19,6 +19,7 @@ NOW = 1_000_000
 ORDER = [
     "close",
     "accept_refusal",
+    "end_unobserved",
     "observe_again",
     "end_without_cloneset",
     "assign_new_pods",
@@ -31,6 +32,7 @@ ORDER = [
     "release_halt",
     "acknowledge_pull_in",
     "pull_in_strays",
+    "await_retry",
     "take_step",
     "resend",
 ]
@@ -58,7 +60,8 @@ def _smoked() -> Instance:
 
 
 def _refused(instance: Instance) -> Instance:
-    return replace(instance, pending=PendingCommand(1, "refused", "", NOW, answered=True, seen=True))
+    body = command_factory.halt(instance, 1).model_dump_json()
+    return replace(instance, pending=PendingCommand(1, "refused", body, NOW, answered=True, seen=True))
 
 
 def _without_cloneset(instance: Instance) -> Instance:
@@ -76,6 +79,12 @@ def _pulled_in() -> Instance:
 PAIRS: dict[tuple[str, str], Callable[[], Instance]] = {
     ("close", "accept_refusal"): lambda: _with_flow(_refused(_smoking()), step=Step.DONE),
     ("accept_refusal", "observe_again"): lambda: _with_flow(_refused(_smoking()), resync=Resync.OBSERVE),
+    ("end_unobserved", "observe_again"): lambda: _with_flow(
+        replace(_smoked(), pending=None),
+        resync=Resync.OBSERVE,
+        retry_at=NOW + 1,
+        strategy={"canceled": True},
+    ),
     ("observe_again", "end_without_cloneset"): lambda: _with_flow(
         _without_cloneset(_smoking()), resync=Resync.OBSERVE
     ),
@@ -91,6 +100,15 @@ PAIRS: dict[tuple[str, str], Callable[[], Instance]] = {
     ("retry", "fail_batch"): lambda: _with_flow(_crashed(_smoking()), strategy={"retries": 1}),
     ("fail_batch", "halt"): lambda: _with_flow(_crashed(_smoking()), strategy={"paused": True}),
     ("fail_batch", "take_step"): lambda: _with_new_pods(_crashed(_smoking()), containers_ready=True),
+    ("end_early", "await_retry"): lambda: _with_flow(
+        replace(_smoking(), pending=None),
+        retry_at=NOW + 1,
+        step_command=StepCommand.DUE,
+        strategy={"canceled": True},
+    ),
+    ("await_retry", "take_step"): lambda: _with_flow(
+        replace(_smoking(), pending=None), retry_at=NOW + 1, step_command=StepCommand.DUE
+    ),
     ("halt", "take_step"): lambda: _with_flow(
         _with_new_pods(_smoking(), containers_ready=True), strategy={"paused": True}
     ),
@@ -112,7 +130,7 @@ def test_of_two_guards_that_both_apply_the_first_decides(first: str, later: str)
     moves = [getattr(guards, f"_{name}")(instance, flow, NOW, RESEND_MS) for name in (first, later)]
     assert None not in moves
     assert moves[0] != moves[1]
-    assert next_move(instance, NOW, resend_ms=RESEND_MS) == moves[0]
+    assert next_move(instance, NOW, resend_ms=RESEND_MS) == (None if moves[0] is guards.WAIT else moves[0])
 
 
 def test_a_guard_that_waits_holds_back_the_guards_after_it() -> None:
