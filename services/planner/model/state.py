@@ -168,6 +168,8 @@ class Flow(Value, frozen=True):
     - `planned`: the number of batches in the first plan.
     - `retries`: those of the spec that are carried out; a spec that is lowered lowers it.
     - `stopped`: the replicas before a stop.
+    - `keeps_replicas`: nobody said how many; it takes the count that the instance has when it begins or, with
+      `inherits_replicas`, the one that the release which it replaced was to reach.
     """
 
     name: str
@@ -206,6 +208,8 @@ class Flow(Value, frozen=True):
     planned: int = 0
     retries: int = 0
     stopped: int = 0
+    keeps_replicas: bool = False
+    inherits_replicas: bool = False
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0
