@@ -19,6 +19,7 @@ class NewRelease(NamedTuple):
     """A new release of an existing instance: how to build its spec here, and how to request it from a server.
 
     Both return None where there is nothing to do. `names_pods`: `build` needs the names of the instance's pods.
+    `keeps_replicas`: nobody said how many replicas.
     """
 
     instance: str
@@ -26,6 +27,7 @@ class NewRelease(NamedTuple):
     request: Callable[[AsyncTriton], Awaitable[DeployFlow | None]]
     names_pods: bool = False
     freeze_override: str = ""
+    keeps_replicas: bool = False
 
 
 class Backend(Protocol):

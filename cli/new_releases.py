@@ -29,6 +29,7 @@ def update(instance: str, wish: specs.Wish, freeze_override: str) -> NewRelease:
             freeze_override=freeze_override,
         ),
         freeze_override=freeze_override,
+        keeps_replicas=wish.replicas is None,
     )
 
 
@@ -43,7 +44,7 @@ def roll_back(instance: str, to: str | None, strategy: Json) -> NewRelease:
 
         return await by_server.roll_back(triton, instance, to, strategy)
 
-    return NewRelease(instance, build, request)
+    return NewRelease(instance, build, request, keeps_replicas=True)
 
 
 def restart(instance: str, pods: list[str], strategy: Json) -> NewRelease:

@@ -35,6 +35,8 @@ RETRIES = "apps.triton.io/retries"
 REQUESTED_BY = "apps.triton.io/requested-by"
 REPLY_TO = "apps.triton.io/reply-to"
 REPLY_ID = "apps.triton.io/reply-id"
+KEEPS_REPLICAS = "apps.triton.io/keeps-replicas"
+"""`true`: nobody said how many replicas; the release takes the count that the instance has when it begins."""
 FREEZE_WINDOWS = "apps.triton.io/freeze-windows"
 FREEZE_OVERRIDE = "apps.triton.io/freeze-override"
 

@@ -435,6 +435,7 @@ class SpecObserved(Message):
     request: str = ""
     requested_by: str = ""
     freeze_override: str = ""
+    keeps_replicas: bool = False
     spec: dict[str, Any]
     status: dict[str, Any] = Field(default_factory=dict)
 

@@ -111,7 +111,8 @@ def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
     if running is None:
         return live
     action = running["spec"].get("action")
-    if action in {*df.UPDATING, df.Action.SCALE_IN, df.Action.SCALE_OUT}:
+    keeps = (running["metadata"].get("annotations") or {}).get(df.KEEPS_REPLICAS) == "true"
+    if action in {*df.UPDATING, df.Action.SCALE_IN, df.Action.SCALE_OUT} and not (keeps and cloneset):
         return int(running["spec"]["application"].get("replicas", 1))
     if action in df.SHRINKING:
         return 0

@@ -198,7 +198,13 @@ def brought_by(flow: Json, earlier: Json) -> bool:
 
 
 def release(
-    spec: DeployFlowSpec, *, namespace: str, request_id: str, requested_by: str, freeze_override: str = ""
+    spec: DeployFlowSpec,
+    *,
+    namespace: str,
+    request_id: str,
+    requested_by: str,
+    freeze_override: str = "",
+    keeps_replicas: bool = False,
 ) -> Json:
     """Return the DeployFlow to create; the same request results in the same name."""
     return manifest(
@@ -208,4 +214,5 @@ def release(
         request_id=request_id,
         requested_by=requested_by,
         freeze_override=freeze_override,
+        keeps_replicas=keeps_replicas,
     )

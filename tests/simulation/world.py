@@ -68,6 +68,7 @@ class World:
         action: str = "update",
         revision: str = "",
         override: str = "",
+        keeps_replicas: bool = False,
         **spec: Any,
     ) -> None:
         """Create a DeployFlow; by default of as many pods as before and of a revision of its own."""
@@ -76,7 +77,12 @@ class World:
             replicas = self.spec(last).application.replicas if last else self.facts.replicas
         meta = {"name": name, "namespace": NAMESPACE, "generation": 1, "resourceVersion": "1"}
         self.flows[name] = {
-            "metadata": {**meta, "creationTimestamp": self.now + len(self.flows), "override": override},
+            "metadata": {
+                **meta,
+                "creationTimestamp": self.now + len(self.flows),
+                "override": override,
+                "keeps": keeps_replicas,
+            },
             "spec": {
                 "action": action,
                 "application": application(revision or name, replicas),
@@ -137,6 +143,7 @@ class World:
             created_at=flow["metadata"]["creationTimestamp"],
             deleting="deletionTimestamp" in flow["metadata"],
             freeze_override=flow["metadata"].get("override", ""),
+            keeps_replicas=flow["metadata"].get("keeps", False),
             spec=flow["spec"],
             status=status or {},
         )

@@ -315,3 +315,21 @@ async def test_a_template_that_was_never_good_makes_no_pods(
     await releases.finished(second, "Success")
     await releases.finished(await verb("scale", "refused", "--replicas", "4"), "Success")
     await releases.serves("refused", 4)
+
+
+async def test_a_scale_and_a_rollback_that_wait_behind_an_update_are_both_carried_out(
+    releases: Releases, verb: Verb
+) -> None:
+    await releases.create("both", 4)
+    await releases.finished(await verb("update", "both", "--image", "nginx:2"), "Success")
+    await releases.apply(deployflow("both-3", "both", image="nginx:3", replicas=4, canary=1))
+    await releases.batch_is("both-3", 1, "Smoked")
+    scale = await verb("scale", "both", "--replicas", "6")
+    back = await verb("rollback", "both")
+    await releases.finished("both-3", "Aborted")
+    await releases.finished(scale, "Success")
+    await releases.finished(back, "Success")
+    await releases.serves("both", 6)
+    cloneset = await releases.cloneset("both")
+    assert cloneset["spec"]["replicas"] == 6
+    assert cloneset["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:2"

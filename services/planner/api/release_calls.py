@@ -109,6 +109,7 @@ class ReleaseCalls(ChangeCalls):
             lambda known: specs.update(known, wish),
             queue=queue,
             freeze_override=freeze_override,
+            keeps_replicas=wish.replicas is None,
         )
 
     async def rollback(
@@ -122,7 +123,7 @@ class ReleaseCalls(ChangeCalls):
             back.append(base["metadata"]["name"])
             return spec
 
-        flow = await self._begin_for(change, namespace, instance, build, queue=True)
+        flow = await self._begin_for(change, namespace, instance, build, queue=True, keeps_replicas=True)
         if not back:
             # the same request again: the release that it went back to is the one with its template
             releases = await self._mutations.releases(namespace, instance)
@@ -218,6 +219,7 @@ class ReleaseCalls(ChangeCalls):
         *,
         queue: bool = False,
         freeze_override: str = "",
+        keeps_replicas: bool = False,
     ) -> Json:
         """Begin the release that `build` makes from what is known of the instance."""
         await self._authorization.require(change.caller, access.CREATE, namespace)
@@ -229,7 +231,13 @@ class ReleaseCalls(ChangeCalls):
             spec = build(known)
         await self._authorization.require_release(change.caller, namespace, spec.action)
         return await self._begin(
-            change, namespace, spec, known.releases, queue=queue, freeze_override=freeze_override
+            change,
+            namespace,
+            spec,
+            known.releases,
+            queue=queue,
+            freeze_override=freeze_override,
+            keeps_replicas=keeps_replicas,
         )
 
     async def _begin(
@@ -242,6 +250,7 @@ class ReleaseCalls(ChangeCalls):
         name: str = "",
         queue: bool,
         freeze_override: str,
+        keeps_replicas: bool = False,
     ) -> Json:
         """Begin a release that is authorized and not made yet. `releases`: all of its instance."""
         with errors_as_problems():
@@ -260,7 +269,8 @@ class ReleaseCalls(ChangeCalls):
                 requested_by=change.caller.name,
                 freeze_override=freeze_override,
             )
-            return await self._record(change, spec.action, await self._mutations.carry_out(command))
+            made = await self._mutations.carry_out(command, keeps_replicas=keeps_replicas)
+            return await self._record(change, spec.action, made)
 
     async def _blocking_release(self, releases: Sequence[Json], spec: df.DeployFlowSpec) -> Json | None:
         """Return the release that the new one would have to wait for."""

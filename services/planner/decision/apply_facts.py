@@ -302,6 +302,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         group_id=spec.application.group_id,
         app_name=spec.application.app_name,
         wanted=spec.application.replicas,
+        keeps_replicas=spec.updating and fact.keeps_replicas,
         strategy=strategy_of(spec),
     )
     if spec.updating and not containers_of(spec.application.template):
@@ -429,6 +430,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
             others=counts.others,
             target_revision=_target_revision(fact),
             resync=Resync.NONE,
+            wanted=_wanted_at_begin(flow, fact),
         )
     return _finish_resync(instance, flow, fact)
 
@@ -446,6 +448,13 @@ def _listed_pod(ref: m.PodRef, batch: int) -> Pod:
         created_at=ref.created_at,
         batch=batch,
     )
+
+
+def _wanted_at_begin(flow: Flow, fact: m.Done) -> int:
+    """Return the count that the release leads to: where nobody said it, that of the instance now."""
+    live = fact.cloneset
+    read_now = flow.keeps_replicas and not flow.inherits_replicas
+    return live.replicas if read_now and live.exists and not live.no_good_template else flow.wanted
 
 
 def _target_revision(fact: m.Done) -> str:

@@ -73,7 +73,16 @@ def close_release(instance: Instance, flow: Flow, now: int) -> Instance:
     phase = flow.outcome or FlowPhase.SUCCESS
     live = {uid: pod for uid, pod in instance.pods.items() if not pod.deleting}
     ended = replace(flow, phase=phase, finished_at=now, updated_at=now, outcome=phase, pods=live)
-    return replace(instance, active=None, finished=(*instance.finished, ended), pending=None)
+    waiting = tuple(_pass_count_on(ended, newcomer) for newcomer in instance.waiting)
+    return replace(instance, active=None, waiting=waiting, finished=(*instance.finished, ended), pending=None)
+
+
+def _pass_count_on(ended: Flow, newcomer: Flow) -> Flow:
+    """Pass the count of a release that was replaced before its end on to the waiting ones that keep the count."""
+    if not newcomer.keeps_replicas:
+        return newcomer
+    aborted = ended.phase == FlowPhase.ABORTED
+    return replace(newcomer, inherits_replicas=aborted, wanted=ended.wanted if aborted else newcomer.wanted)
 
 
 def find_ending(instance: Instance, flow: Flow) -> FlowPhase | None:

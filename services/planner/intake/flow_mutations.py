@@ -47,15 +47,25 @@ class FlowMutations:
         self._flows = flows
         self._status = status
 
-    async def carry_out(self, command: DeployCommand, check: Callable[[Json], None] | None = None) -> Json:
+    async def carry_out(
+        self,
+        command: DeployCommand,
+        check: Callable[[Json], None] | None = None,
+        *,
+        keeps_replicas: bool = False,
+    ) -> Json:
         """Return the DeployFlow that the command made, changed or deleted.
+
+        `keeps_replicas`: a deploy takes the count that the instance has when it begins.
 
         `check` gets the DeployFlow that is about to be changed and may refuse it, by raising; nobody changes it between
         the check and the write.
         """
         if command.type == CommandType.DEPLOY:
             assert command.spec is not None
-            return await self._deploy(command, command.spec, command.deploy_flow)
+            return await self._deploy(
+                command, command.spec, command.deploy_flow, keeps_replicas=keeps_replicas
+            )
         if command.type == CommandType.ROLLBACK:
             return await self._roll_back(command)
         for _ in range(CONFLICTS):
@@ -174,9 +184,12 @@ class FlowMutations:
             if flow["metadata"]["name"] == name:
                 return flow
         base = rollback_to(known.releases, instance, command.deploy_flow)
-        return await self._deploy(command, rollback(base, replicas_now(known.releases, known.cloneset)), None)
+        spec = rollback(base, replicas_now(known.releases, known.cloneset))
+        return await self._deploy(command, spec, None, keeps_replicas=True)
 
-    async def _deploy(self, command: DeployCommand, spec: df.DeployFlowSpec, named: str | None) -> Json:
+    async def _deploy(
+        self, command: DeployCommand, spec: df.DeployFlowSpec, named: str | None, *, keeps_replicas: bool
+    ) -> Json:
         name = named or deployflow_name(spec.application.instance_name, command.id)
         body = manifest(
             spec,
@@ -186,6 +199,7 @@ class FlowMutations:
             requested_by=command.requested_by,
             freeze_override=command.freeze_override,
             reply_to=command.reply_to,
+            keeps_replicas=keeps_replicas,
         )
         try:
             made = await self._client.create(DEPLOYFLOWS, command.namespace, body)

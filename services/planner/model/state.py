@@ -183,6 +183,8 @@ class Flow(Value, frozen=True):
     - `stopped`: the replicas before a stop.
     - `rejections`: how often in a row a command was rejected; `retry_at`: when the next attempt may be; `rejected`: the
       words of the last rejection.
+    - `keeps_replicas`: nobody said how many; it takes the count that the instance has when it begins or, with
+      `inherits_replicas`, the one that the release which it replaced was to reach.
     """
 
     name: str
@@ -224,6 +226,8 @@ class Flow(Value, frozen=True):
     rejections: int = 0
     retry_at: int = 0
     rejected: str = ""
+    keeps_replicas: bool = False
+    inherits_replicas: bool = False
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0

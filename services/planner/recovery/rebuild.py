@@ -124,6 +124,10 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     """
     if not flow.updating:
         flow = _restore_goal(flow, fact, made)
+    elif flow.keeps_replicas and fact.cloneset.exists and not fact.cloneset.no_good_template:
+        begun = fact.cloneset.hold
+        own = begun is not None and begun.flow == flow.uid
+        flow = replace(flow, wanted=begun.updated + begun.others if own and begun else fact.cloneset.replicas)
     target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
     flow = replace(
         flow,

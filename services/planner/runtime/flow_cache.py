@@ -76,6 +76,7 @@ def observed(flow: DeployFlow) -> SpecObserved:
         request=meta.annotations.get(df.LAST_REQUEST, ""),
         requested_by=meta.annotations.get(df.REQUESTED_BY, ""),
         freeze_override=_override(meta),
+        keeps_replicas=meta.annotations.get(df.KEEPS_REPLICAS) == "true",
         spec=flow.spec,
         status={"finished": True} if flow.finished else flow.status,
     )

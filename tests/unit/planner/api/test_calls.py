@@ -156,4 +156,5 @@ async def test_a_rollback_requested_again_says_again_where_it_goes() -> None:
     first = await world.calls.releases.rollback(ChangeRequest(DEPLOYER, "back"), "shop", "web", None, None)
     again = await world.calls.releases.rollback(ChangeRequest(DEPLOYER, "back"), "shop", "web", None, None)
     assert first.back_to == again.back_to == "web-one"
+    assert first.flow["metadata"]["annotations"]["apps.triton.io/keeps-replicas"] == "true"
     assert first.flow["metadata"]["name"] == again.flow["metadata"]["name"]

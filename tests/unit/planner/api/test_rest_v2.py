@@ -140,7 +140,18 @@ async def test_an_update_needs_the_image_alone(world: World, rest: httpx.AsyncCl
     assert spec["application"]["template"]["spec"]["containers"] == [{"name": "app", "image": "nginx:2"}]
     assert spec["updateStrategy"]["batchSize"] == 2
     assert spec["updateStrategy"]["canary"] == 1
+    assert made.json()["metadata"]["annotations"]["apps.triton.io/keeps-replicas"] == "true"
     assert problem(await rest.post("/instances/other/updates", json={"image": "a"}), 404) == "NoRelease"
+
+
+async def test_an_update_that_says_how_many_does_not_keep_the_count(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    world.cloneset()
+    world.flow("web-1", status=DONE)
+    made = await rest.post("/instances/web/updates", json={"image": "nginx:2", "replicas": 4})
+    assert made.json()["spec"]["application"]["replicas"] == 4
+    assert "apps.triton.io/keeps-replicas" not in made.json()["metadata"]["annotations"]
 
 
 async def test_what_is_read_to_the_letter(world: World, rest: httpx.AsyncClient) -> None:

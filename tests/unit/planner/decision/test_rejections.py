@@ -90,7 +90,9 @@ class Rejecting(World):
         self.after_each = self._limit
         self._before = before
         act()
-        return sum(command.type == self.kind for command in self.commands[before:] if hasattr(command, "type"))
+        return sum(
+            command.type == self.kind for command in self.commands[before:] if hasattr(command, "type")
+        )
 
     def _limit(self) -> None:
         assert len(self.commands) - self._before < 100, f"goes round: {self.kinds[-6:]}"

@@ -50,6 +50,15 @@ def test_while_a_release_runs_it_is_the_count_that_this_leads_to(
     assert replicas_now([flow(action, startedAt="x")], live) == count
 
 
+@pytest.mark.parametrize(("live", "count"), [(cloneset(14), 14), (cloneset(6, hold=HOLD), 4), (None, 6)])
+def test_a_running_release_that_keeps_the_count_is_counted_by_the_cloneset(
+    live: Json | None, count: int
+) -> None:
+    running = flow("rollback", startedAt="x")
+    running["metadata"]["annotations"] = {"apps.triton.io/keeps-replicas": "true"}
+    assert replicas_now([running], live) == count
+
+
 @pytest.mark.parametrize("status", [{}, {"startedAt": "x", "finished": True}])
 def test_else_it_is_that_of_the_cloneset(status: Json) -> None:
     assert replicas_now([flow("update", **status)], cloneset(3)) == 3
