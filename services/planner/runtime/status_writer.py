@@ -34,6 +34,9 @@ QUIET_SECONDS: Final = 1.0
 """Counts alone are written so often."""
 IN_PASSING: Final = frozenset({"", "Warning", "BatchInterval", "Draining"})
 """Reasons that no person has to act on."""
+RETRY_SECONDS: Final = 1.0
+"""After a write that the API server refused; twice as long each time, at most `LONGEST_RETRY_SECONDS`."""
+LONGEST_RETRY_SECONDS: Final = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +50,13 @@ class Written(NamedTuple):
 
 
 NEVER: Final = Written(None, None, 0.0)
+
+
+class Retry(NamedTuple):
+    """The next attempt of an instance whose status was refused so often in a row."""
+
+    refusals: int
+    timer: asyncio.TimerHandle
 
 
 class StatusWriter:
@@ -71,6 +81,7 @@ class StatusWriter:
         """Keyed by the flow's uid."""
         self._hurry: dict[Key, asyncio.Event] = {}
         """The instances whose change waits: set when one comes that must not wait."""
+        self._retries: dict[Key, Retry] = {}
         self._stopping = False
 
     def mark(self, instance: Instance) -> None:
@@ -82,6 +93,8 @@ class StatusWriter:
     async def stop(self) -> None:
         """Write all that is still unwritten."""
         self._stopping = True
+        for retry in self._retries.values():
+            retry.timer.cancel()
         for waiting in self._hurry.values():
             waiting.set()
         await self._marks.drain(3)
@@ -96,6 +109,7 @@ class StatusWriter:
         self._written[key] = {flow.uid: known[flow.uid] for flow in instance.flows if flow.uid in known}
         if not instance.flows:
             del self._written[key]
+        refused = False
         for flow in instance.flows:
             try:
                 await self._flow(instance, flow)
@@ -103,11 +117,29 @@ class StatusWriter:
                 about = {"triton.deployflow": flow.name}
                 if isinstance(error, ApiError) and not error.rights_missing:
                     _log.error("status of %s refused: %s", flow.name, error, extra=about)
+                    refused = True
                     continue
                 _log.warning("status of %s: %s", flow.name, error, extra=about)
                 self._latest.setdefault(key, instance)
                 self._marks.mark(key)
                 await asyncio.sleep(1)
+        self._plan_retry(instance, refused=refused)
+
+    def _plan_retry(self, instance: Instance, *, refused: bool) -> None:
+        """Write an instance again later whose status was refused: its end would never be known otherwise."""
+        known = self._retries.pop(instance.key, None)
+        if known is not None:
+            known.timer.cancel()
+        if not refused or self._stopping:
+            return
+        refusals = known.refusals + 1 if known else 1
+        wait = min(RETRY_SECONDS * 2 ** min(refusals - 1, 10), LONGEST_RETRY_SECONDS)
+        timer = asyncio.get_running_loop().call_later(wait, self._retry, instance)
+        self._retries[instance.key] = Retry(refusals, timer)
+
+    def _retry(self, instance: Instance) -> None:
+        self._latest.setdefault(instance.key, instance)
+        self._marks.mark(instance.key)
 
     async def _wait(self, key: Key) -> None:
         """Wait until the latest state of the instance may be written."""

@@ -274,3 +274,15 @@ def _refuse_dry_runs(world: World) -> list[bool]:
 
     world.cluster.carry_out = refuse  # type: ignore[method-assign]
     return seen
+
+
+def test_a_cancel_that_openkruise_never_carries_out_ends_with_the_cloneset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenKruise leaves a CloneSet alone that is being deleted, as in a namespace that is."""
+    world = _waiting_canary()
+    monkeypatch.setattr(world.cluster, "reconcile", lambda: None)
+    world.delete("new")
+    assert not world.flow("new").phase.finished
+    world.delete_cloneset()
+    assert world.flow("new").phase == "Canceled"
