@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+import aiohttp
 import pytest
 import redis.asyncio
 
@@ -76,6 +77,7 @@ async def _made(paas: OtherSystem, id: str) -> str:
 async def _nothing_moves(sandbox: Sandbox, releases: Releases, instance: str) -> None:
     """Whatever comes again, in whatever order."""
     kafka, key = sandbox.kafka_bootstrap, f"{NAMESPACE}/{instance}"
+    await until("OpenKruise and the pods are at rest", lambda: _is_at_rest(releases, instance))
     await until("all of it is read", lambda: records.all_read(kafka, key))
     published = await records.read(kafka, key, FLOW_TOPICS)
     assert {record.topic.partition(".")[2] for record in published} == set(FLOW_TOPICS)
@@ -84,6 +86,23 @@ async def _nothing_moves(sandbox: Sandbox, releases: Releases, instance: str) ->
         await records.publish(kafka, again)
         await until("all of it is read again", lambda: records.all_read(kafka, key))
         assert await _seen(sandbox, releases, instance) == before
+
+
+async def _is_at_rest(releases: Releases, instance: str) -> bool:
+    """Return whether no pod ends or starts, and the CloneSet's status says what the pods are: no more facts come."""
+    cloneset = await releases.cloneset(instance)
+    pods = await releases.pods(instance)
+    status = cloneset.get("status") or {}
+    ready = [
+        pod
+        for pod in pods
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"]["conditions"])
+    ]
+    return (
+        not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+        and status.get("observedGeneration") == cloneset["metadata"]["generation"]
+        and (status.get("replicas", 0), status.get("readyReplicas", 0)) == (len(pods), len(ready))
+    )
 
 
 async def _seen(sandbox: Sandbox, releases: Releases, instance: str) -> Json:
@@ -118,7 +137,10 @@ def _reported_by(status: Json) -> Json:
 
 
 async def _log(sandbox: Sandbox, instance: str) -> Counter[str]:
-    """How often each fact is in the log."""
+    """Return how often each fact is in the log; Elasticsearch shows what it has only after a refresh."""
+    if sandbox.event_store.startswith("http"):
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            await session.post(f"{sandbox.event_store}/logs-triton.*/_refresh")
     store = open_store(Settings(event_store=sandbox.event_store))
     try:
         found = await store.search(Query(namespace=NAMESPACE, instance=instance))
