@@ -174,12 +174,16 @@ class Cluster:
         kept = [one for one in documents if one["kind"] not in {"Deployment", "DaemonSet"}]
         await self._apply(kubectl, "OpenKruise's definitions", kept)
         webhook, metrics, health = free_port(), free_port(), free_port()
+        # its default is /log, which only root can make
+        protection_log = self._folder / "kruise-protection"
+        protection_log.mkdir()
         await self._run(
             "kruise",
             [
                 binaries.kruise / "kruise-manager",
                 "--enable-leader-election=false",
                 "--enable-pprof=false",
+                f"--protection-log-path={protection_log}",
                 f"--metrics-addr=127.0.0.1:{metrics}",
                 f"--health-probe-addr=127.0.0.1:{health}",
                 "--feature-gates=KruiseDaemon=false",
