@@ -24,6 +24,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 from faststream import AckPolicy
+from faststream.exceptions import IncorrectState
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.message import StreamMessage
@@ -414,7 +415,8 @@ class _as_unavailable:  # noqa: N801 - reads as a statement
         return
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, (KafkaError, OSError)):
+        # IncorrectState: FastStream has closed its producer, as in a stop
+        if isinstance(error, (KafkaError, OSError, IncorrectState)):
             msg = f"Kafka at {self._where} did not take a message: {error!r}"
             raise Unavailable(msg) from error
 
