@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
+from shared.cancellation import cancel_all
 from shared.domain.record import Record
 from shared.messaging.lanes import Offsets, PutAside, carry_out
 
@@ -68,9 +69,7 @@ class BatchConsumer:
     async def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(self._tasks)
 
     async def _begin(self) -> None:
         """Begin to write the gathered records, as soon as another batch may be under way."""

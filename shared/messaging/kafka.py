@@ -31,6 +31,7 @@ from faststream.message import StreamMessage
 from prometheus_client import Counter
 from pydantic import ValidationError
 
+from shared.cancellation import cancel_all
 from shared.clock import now_milliseconds
 from shared.domain import topics
 from shared.domain.deployflow import problems
@@ -313,10 +314,9 @@ class Kafka:
 
     async def stop(self) -> None:
         """Finish the work under way. While Kafka is away the work is abandoned: it is delivered again."""
-        for task in self._tasks:
-            task.cancel()
         # a commit and the stop of the producer would wait for as long as Kafka is away
         for ending in (
+            cancel_all(self._tasks),
             asyncio.gather(*(consumer.stop() for consumer in self._consumers)),
             self.broker.stop(),
         ):

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
+from shared.cancellation import cancel_all
 from shared.domain.record import Record
 from shared.errors import Poison, Unavailable
 
@@ -112,9 +113,7 @@ class Lanes:
             await asyncio.wait(self._tasks, timeout=seconds)
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(self._tasks)
 
     async def _run(self, key: str) -> None:
         queue = self._queues[key]

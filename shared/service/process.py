@@ -20,6 +20,7 @@ import uvloop
 from prometheus_client import Gauge
 from pydantic import ValidationError
 
+from shared.cancellation import cancel_all
 from shared.errors import ConfigError, Unavailable
 from shared.kube.client import Client
 from shared.kube.reflector import Reflector
@@ -132,9 +133,7 @@ class Context:
         self.stack.callback(tracing.stop)
 
     async def cancel_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(self._tasks)
 
 
 Wiring = Callable[[Context], AbstractAsyncContextManager[None]]
@@ -175,20 +174,15 @@ async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
         work = asyncio.create_task(_work(context, wiring, stop), name="service")
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not context.started.is_set():
-            work.cancel()  # still waiting for something: nothing to finish
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await work
-        except (TimeoutError, asyncio.CancelledError):
-            pass
-        except ConfigError as error:
-            _log.critical("%s", error)
+        # a service that still waits for something has nothing to finish
+        await asyncio.wait({work}, timeout=STOP_SECONDS if context.started.is_set() else 0)
+        await cancel_all({work, stopping})
+        if not work.cancelled() and (error := work.exception()):
+            expected = isinstance(error, ConfigError)
+            _log.critical(
+                "%s" if expected else "the service failed: %s", error, exc_info=None if expected else error
+            )
             context.failed = True
-        except Exception:
-            _log.critical("the service failed", exc_info=True)
-            context.failed = True
-        stopping.cancel()
         server.should_exit = True
         await context.cancel_tasks()
     return 1 if context.failed else 0
