@@ -163,12 +163,12 @@ def _write_count(annotations: Json, spec: Json, replicas: int) -> None:
 
 
 def _write_template(application: Json, live: CloneSet, body: Json) -> None:
-    wanted = template_of(Application.model_validate(application))
+    wanted = template_of(stored_application(application))
     body["spec"]["template"] = replacement_patch(live.spec.template, wanted)
-    body["metadata"]["labels"] = Application.model_validate(application).labels()
+    body["metadata"]["labels"] = stored_application(application).labels()
     if cs.STABLE_TEMPLATE not in live.metadata.annotations:
         body["metadata"]["annotations"][cs.STABLE_TEMPLATE] = json.dumps(live.spec.template)
-    application_extras.write_extras(Application.model_validate(application), live, body)
+    application_extras.write_extras(stored_application(application), live, body)
 
 
 def _names_to_delete(uids: Sequence[str], live: CloneSet, pods: Sequence[m.PodRef]) -> list[str]:
@@ -239,9 +239,14 @@ def _field(parent: Json, field: str, kind: type[T], path: str = "") -> T:
     return value or kind()
 
 
+def stored_application(application: Json | None) -> Application:
+    """Parse the application of a DeployFlow that the cluster has accepted."""
+    return Application.model_validate(application, context=df.STORED)
+
+
 def _new_cloneset(command: m.Surge) -> Json:
     """Return the CloneSet that the first release of an instance creates."""
-    application = Application.model_validate(command.application)
+    application = stored_application(command.application)
     selector = application.selector or df.LabelSelector(match_labels=application.labels())
     body: Json = {
         "apiVersion": "apps.kruise.io/v1alpha1",
@@ -280,7 +285,7 @@ def dry_run_body(command: m.Observe, live: CloneSet | None) -> Json:
         return _new_cloneset(
             m.Surge(**head, replicas=0, partition=0, hold=hold, application=application, create=True)
         )
-    wanted = Application.model_validate(application)
+    wanted = stored_application(application)
     return {
         "spec": {
             "template": replacement_patch(live.spec.template, template_of(wanted)),

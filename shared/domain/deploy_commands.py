@@ -247,7 +247,7 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
 
     Raises `Refusal` when the release has finished or the command does not fit its state.
     """
-    spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    spec = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED)
     status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
     name = flow["metadata"]["name"]
     if status.finished and command.type != CommandType.DELETE:
@@ -347,7 +347,7 @@ def requests_of(annotations: Mapping[str, str]) -> list[str]:
 
 def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:
     """Return a merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
-    spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    spec = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED)
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     retries = fields.get("retries")
     most = {df.RETRIES: str(max(retries, _most_retries(flow, spec)))} if retries else {}

@@ -13,9 +13,20 @@ from enum import StrEnum
 from types import SimpleNamespace
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
+
+from shared.domain.json_types import Json
 
 GROUP = "apps.triton.io"
 VERSION = "v1alpha1"
@@ -169,9 +180,31 @@ OptionalBatchSize = Annotated[BatchSize | None, BeforeValidator(lambda size: Non
 Threshold = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | ThresholdPercent
 NonNegative = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
-# A CloneSet's pods carry the instance as a label value and as the prefix of their names.
+LONGEST_NAME: Final = 52
+"""OpenKruise labels pods with the name of their revision: the instance's, a dash and up to ten digits, of which a label
+holds 63 characters in all."""
+LONGEST_STORED_NAME: Final = 57
+"""What Triton accepted before."""
+STORED: Final[Json] = {"stored": True}
+"""The validation context for what the cluster has accepted: it may have a name that is refused today."""
+
+
+def _fits_label(name: str, info: ValidationInfo) -> str:
+    longest = LONGEST_STORED_NAME if (info.context or {}).get("stored") else LONGEST_NAME
+    if len(name) > longest:
+        msg = (
+            f"{len(name)} characters are too long, {longest} are possible, since OpenKruise labels the pods with this "
+            "name and up to 11 more characters. Choose a shorter name"
+        )
+        raise ValueError(msg)
+    return name
+
+
 InstanceName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=57)
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1),
+    AfterValidator(_fits_label),
+    Field(json_schema_extra={"maxLength": LONGEST_NAME}),
 ]
 
 

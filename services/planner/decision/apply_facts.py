@@ -28,6 +28,7 @@ from services.planner.rules.pod_failures import read_trouble
 from services.planner.rules.retry_backoff import count_rejection, note_success
 from shared.domain import messages as m
 from shared.domain.deployflow import (
+    STORED,
     Action,
     DeployFlowSpec,
     DeployFlowStatus,
@@ -209,7 +210,7 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
 
     def change(flow: Flow) -> Flow:
         try:
-            spec = DeployFlowSpec.model_validate(fact.spec)
+            spec = DeployFlowSpec.model_validate(fact.spec, context=STORED)
         except ValueError as error:
             return replace(
                 flow, generation=fact.generation, deleting=fact.deleting, warnings=(problems(error, "spec"),)
@@ -281,7 +282,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         **_override_fields(fact),
     }
     try:
-        spec = DeployFlowSpec.model_validate(fact.spec)
+        spec = DeployFlowSpec.model_validate(fact.spec, context=STORED)
     except ValueError as error:
         return Flow(
             **common,

@@ -184,7 +184,10 @@ class FlowMutations:
             if flow["metadata"]["name"] == name:
                 return flow
         base = rollback_to(known.releases, instance, command.deploy_flow)
-        spec = rollback(base, replicas_now(known.releases, known.cloneset))
+        try:
+            spec = rollback(base, replicas_now(known.releases, known.cloneset))
+        except ValidationError as error:
+            raise Refusal("InvalidSpec", df.problems(error, "spec")) from error
         return await self._deploy(command, spec, None, keeps_replicas=True)
 
     async def _deploy(
@@ -247,7 +250,7 @@ def made_by(flow: Json, request: str, spec: Json | None = None) -> bool:
 
 def _check_strategy(flow: Json, fields: Json) -> None:
     """Raise `Unfit` where the strategy does not fit with these fields."""
-    field = df.DeployFlowSpec.model_validate(flow["spec"]).strategy_field
+    field = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED).strategy_field
     strategy = {**(flow["spec"].get(field) or {}), **fields}
     strategy = {key: value for key, value in strategy.items() if value is not None}
     kind = df.UpdateStrategy if field == "updateStrategy" else df.NonUpdateStrategy

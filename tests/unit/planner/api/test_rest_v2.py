@@ -284,3 +284,19 @@ async def test_rights_are_checked_by_what_is_done() -> None:
         assert problem(await rest.post("/deployflows/web-1/promote"), 403) == "Forbidden"
         assert problem(await rest.patch("/deployflows/web-1", json={"batches": 9}), 403) == "Forbidden"
         assert problem(await rest.post("/restarts", json={"selector": "app=1"}), 403) == "Forbidden"
+
+
+async def test_a_name_that_open_kruise_can_not_label_pods_with_is_refused(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    long = {**SPEC, "application": {**SPEC["application"], "instanceName": "a" * 53}}
+    for place, body in (("/deployflows", {"spec": long}), ("/plans", {"spec": long})):
+        answer = await rest.post(place, json=body)
+        assert answer.status_code in {400, 422}, (place, answer.text)
+        assert "instanceName: 53 characters are too long, 52 are possible" in answer.json()["detail"]
+    old = world.flow("old", status={"phase": "BatchStarted"})
+    old["spec"]["application"]["instanceName"] = "a" * 57
+    assert (await rest.get("/deployflows/old")).status_code == 200
+    assert (await rest.patch("/deployflows/old", json={"bakeSeconds": 5})).status_code == 200
+    assert (await rest.post("/deployflows/old/cancel")).status_code == 200
+    assert (await rest.get("/deployflows", params={"instanceName": "a" * 57})).status_code == 200
