@@ -19,6 +19,7 @@ from shared.domain.json_types import Json
 from . import errors
 from .causes import Cause
 from .errors import ApiError
+from .metadata import metadata_causes
 from .objects import is_terminating, random_suffix, timestamp, with_metadata
 from .resources import Registry, Resource
 from .store import Record, Store
@@ -31,6 +32,7 @@ _NAME_RULE = (
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_LASTING_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 _PLAIN = Strategy()
 
 Change = Callable[[Json], Json]
@@ -120,11 +122,7 @@ class Api:
             assert spaces is not None
             raise errors.not_found(spaces, namespace)
         if is_terminating(found.obj):
-            raise errors.forbidden(
-                resource,
-                name,
-                f"unable to create new content in namespace {namespace} because it is being terminated",
-            )
+            raise errors.namespace_terminating(resource, name, namespace)
 
     def _strategy(self, resource: Resource) -> Strategy:
         return self._strategies.get(resource.key, _PLAIN)
@@ -132,7 +130,7 @@ class Api:
     def _checked(self, resource: Resource, new: Json, old: Json | None, options: Options) -> Json:
         """Return the object as it would be stored; raise Invalid with every field that is wrong."""
         name = new["metadata"]["name"]
-        causes = metadata_causes(new["metadata"])
+        causes = metadata_causes(new["metadata"], old["metadata"] if old else None)
         if resource.schema is not None:
             new, dropped = resource.schema.prune(new)
             _report_unknown(resource, dropped, options)
@@ -256,30 +254,32 @@ class Api:
         """Delete an object or mark it for deletion; return it and whether it is gone."""
         body = body or {}
         live = self.get(resource, namespace, name)
+        if resource.key == "namespaces" and name in _LASTING_NAMESPACES:
+            raise errors.forbidden(resource, name, "this namespace may not be deleted")
         self._check_delete_preconditions(resource, name, live.obj, body.get("preconditions") or {})
         finalizers = _finalizers(live.obj, body)
         grace = _grace(resource, live.obj, body)
         if dry_run:
             return live, not finalizers and not grace
-        if resource.key == "namespaces":
-            return self._terminate(resource, live, 0, finalizers), False
-        if finalizers or grace:
+        if finalizers or grace or resource.key == "namespaces":
             return self._terminate(resource, live, grace, finalizers), False
         return self.store.remove(resource.key, namespace, name) or live, True
 
     def _terminate(self, resource: Resource, live: Record, grace: int, finalizers: list[str]) -> Record:
         metadata = live.obj["metadata"]
         before = metadata.get("deletionGracePeriodSeconds")
-        if is_terminating(live.obj) and (before is None or grace >= before):
-            return live
-        at = timestamp(datetime.now(UTC) + timedelta(seconds=grace))
-        obj = with_metadata(
-            live.obj,
-            deletionTimestamp=at,
-            deletionGracePeriodSeconds=grace,
-            generation=metadata.get("generation", 1) + 1,
-            finalizers=finalizers or None,
-        )
+        is_later = is_terminating(live.obj) and (before is None or grace >= before)
+        if is_later:
+            if finalizers == (metadata.get("finalizers") or []):
+                return live
+            return self.store.put(resource.key, with_metadata(live.obj, finalizers=finalizers or None))
+        changes: Json = {"deletionTimestamp": timestamp(datetime.now(UTC) + timedelta(seconds=grace))}
+        if resource.key != "namespaces":
+            changes |= {
+                "deletionGracePeriodSeconds": grace,
+                "generation": metadata.get("generation", 1) + 1,
+            }
+        obj = with_metadata(live.obj, **changes, finalizers=finalizers or None)
         if resource.key == "namespaces":
             obj = {**obj, "status": {"phase": "Terminating"}}
         return self.store.put(resource.key, obj)
@@ -309,23 +309,6 @@ class Api:
         self.store.remove(resource.key, namespace, name)
 
 
-def metadata_causes(metadata: Json) -> list[Cause]:
-    """Return the labels and annotations that are not strings; the rest of their grammar is left to the real server."""
-    causes: list[Cause] = []
-    for part in ("labels", "annotations"):
-        entries = metadata.get(part)
-        for key, value in entries.items() if isinstance(entries, dict) else ():
-            if not isinstance(value, str):
-                causes.append(
-                    Cause(
-                        f"metadata.{part}.{key}",
-                        "FieldValueTypeInvalid",
-                        f"Invalid value: {value!r}: must be a string",
-                    )
-                )
-    return causes
-
-
 def may_go(obj: Json) -> bool:
     """Return whether an object is marked for deletion with neither finalizer nor grace period left."""
     metadata = obj["metadata"]
@@ -343,15 +326,13 @@ def _content(obj: Json) -> Json:
 
 
 def _finalizers(live: Json, body: Json) -> list[str]:
-    finalizers = [
-        name
-        for name in live["metadata"].get("finalizers") or ()
-        if name not in ("foregroundDeletion", "orphan")
-    ]
-    policy = body.get("propagationPolicy")
-    if policy == "Orphan" or body.get("orphanDependents") is True:
-        return [*finalizers, "orphan"]
-    return [*finalizers, "foregroundDeletion"] if policy == "Foreground" else finalizers
+    """Return the finalizers that a deletion leaves: the collector's own follow the policy, if one is named."""
+    kept = list(live["metadata"].get("finalizers") or ())
+    policy = body.get("propagationPolicy") or ("Orphan" if body.get("orphanDependents") is True else "")
+    if not policy:
+        return kept
+    added = {"Orphan": ["orphan"], "Foreground": ["foregroundDeletion"]}.get(policy, [])
+    return [name for name in kept if name not in ("foregroundDeletion", "orphan")] + added
 
 
 def _grace(resource: Resource, live: Json, body: Json) -> int:

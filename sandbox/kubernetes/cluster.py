@@ -26,6 +26,7 @@ from .definitions import Definitions
 from .endpoints import EndpointsController
 from .garbage import GarbageCollector
 from .kubelet import Kubelet, Timing
+from .namespaces import NamespaceController
 from .objects import timestamp
 from .recorder import KEPT, Recorder
 from .resources import Registry
@@ -79,7 +80,7 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.server.end_watches()
-        for part in (self._kubelet, self._clonesets, self._endpoints, self._garbage):
+        for part in (self._kubelet, self._clonesets, self._endpoints, self._garbage, self._namespaces):
             part.close()
         await self._runner.cleanup()
 
@@ -101,6 +102,7 @@ class Cluster:
         for path in (CLONESET_CRD, *self._crds):
             definitions.load(path)
         self._garbage = GarbageCollector(api)
+        self._namespaces = NamespaceController(api)
         recorder = Recorder(self.store, options.kept_events)
         nodes = [f"node-{n}" for n in range(options.nodes)]
         self._kubelet = Kubelet(api, recorder, options.timing, nodes)

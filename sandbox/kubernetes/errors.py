@@ -91,6 +91,18 @@ def forbidden(resource: Resource, name: str, why: str) -> ApiError:
     )
 
 
+def namespace_terminating(resource: Resource, name: str, namespace: str) -> ApiError:
+    """Return the refusal of a creation in a namespace that is being deleted; clients act upon its cause."""
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    error = forbidden(resource, name, why)
+    cause = {
+        "reason": "NamespaceTerminating",
+        "message": f"namespace {namespace} is being terminated",
+        "field": "metadata.namespace",
+    }
+    return ApiError(error.code, error.reason, error.message, {**_details(resource, name), "causes": [cause]})
+
+
 def expired(message: str) -> ApiError:
     return ApiError(410, "Expired", message)
 

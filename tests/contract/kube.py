@@ -27,6 +27,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 CLONESETS = "/apis/apps.kruise.io/v1alpha1/namespaces/{}/clonesets"
 PODS = "/api/v1/namespaces/{}/pods"
+CONFIGS = "/api/v1/namespaces/{}/configmaps"
+EVENTS = "/api/v1/namespaces/{}/events"
 QUICK = {"sandbox.triton.io/start-seconds": "0.05-0.25", "sandbox.triton.io/stop-seconds": "0.05-0.15"}
 """Annotations of pods that shall not be waited for: whoever plays the kubelet, here or there, knows them."""
 
