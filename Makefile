@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export PYTHON
 
-.PHONY: demo test test-sandbox test-real check install run clean requirements documents
+.PHONY: demo test planted-mistakes test-sandbox test-real check install run clean requirements documents
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@bash requirements/install
@@ -21,6 +21,9 @@ test-sandbox: ## the tests that need no real parts
 
 test-real: ## the tests on the real parts
 	@bash tests/run --real $(ARGS)
+
+planted-mistakes: $(VENV)/.ready ## plants mistakes in the services, and says which test finds each (some minutes)
+	$(BIN)/python -m tests.planted_mistakes
 
 check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -1,0 +1,203 @@
+"""Plant mistakes in the planner, the executor and the readiness service, one at a time, and say which test finds each.
+
+    python -m tests.planted_mistakes [--only N,…] [-o json]
+
+Each mistake is planted in a copy of the checkout, where the tests named for it run until the first one fails. Exit
+code 0: a test found every mistake; 1: one was not found. It takes some minutes: `make planted-mistakes`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[1]
+COPIED: Final = (
+    "services",
+    "shared",
+    "sandbox",
+    "cli",
+    "triton_client",
+    "tests",
+    "deploy",
+    "docs",
+    "examples",
+)
+
+
+class Mistake(NamedTuple):
+    """`right` stands once in `file`; `wrong` is planted in its place; `tests` are to find it."""
+
+    what: str
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+_DECISION: Final = "services/planner/decision"
+_PLANNER_TESTS: Final = "tests/unit/planner"
+
+MISTAKES: Final = (
+    Mistake(
+        "the guard that fails a batch is removed",
+        f"{_DECISION}/guards.py",
+        "    _fail_batch,\n    # a pull_out",
+        "    # a pull_out",
+        _PLANNER_TESTS,
+    ),
+    Mistake(
+        "a batch takes traffic without approval",
+        f"{_DECISION}/steps.py",
+        "if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):",
+        "if flow.paused:",
+        _PLANNER_TESTS,
+    ),
+    Mistake(
+        "one old pod too many is removed",
+        "services/planner/model/batch_plan.py",
+        "return min(max(counts.updated + counts.others + surge - wanted, 0), counts.others)",
+        "return min(max(counts.updated + counts.others + surge - wanted + 1, 0), counts.others)",
+        _PLANNER_TESTS,
+    ),
+    Mistake(
+        "an answer to an earlier command is taken for the answer to this one",
+        f"{_DECISION}/apply_facts.py",
+        "case _ if fact.sequence != pending.sequence:",
+        "case _ if fact.sequence > pending.sequence:",
+        _PLANNER_TESTS,
+    ),
+    Mistake(
+        "a resumed batch keeps the start of its clocks from before the pause",
+        "services/planner/rules/clocks.py",
+        "        surged_at=now,\n        unready_since=now if batch.unready_since else 0,",
+        "        unready_since=now if batch.unready_since else 0,",
+        _PLANNER_TESTS,
+    ),
+    Mistake(
+        "a command that came late is written over a later one",
+        "services/executor/cloneset_change.py",
+        "if live.sequence > command.sequence:",
+        "if live.sequence > command.sequence + 1:",
+        "tests/unit/executor",
+    ),
+    Mistake(
+        "a halted CloneSet still deletes pods",
+        "services/executor/cloneset_change.py",
+        "return max(count, min(floor, live.spec.replicas))",
+        "return min(floor, live.spec.replicas)",
+        "tests/unit/executor",
+    ),
+    Mistake(
+        "a change is written to a CloneSet that somebody else has changed since",
+        "services/executor/guarded_write.py",
+        '            _test("/metadata/generation", meta.generation),\n',
+        "",
+        "tests/unit/executor",
+    ),
+    Mistake(
+        "the owner's update strategy is not restored",
+        "services/executor/cloneset_change.py",
+        '{**RELEASED_STRATEGY, **owner, "partition": 0, "paused": False}',
+        '{**RELEASED_STRATEGY, "partition": 0, "paused": False}',
+        "tests/unit/executor",
+    ),
+    Mistake(
+        "the gate of a pod is opened though its release holds it",
+        "services/readiness/gate_decisions.py",
+        "if cloneset.hold is None and not cloneset.owner:",
+        "if not cloneset.owner:",
+        "tests/unit/readiness",
+    ),
+    Mistake(
+        "a command that came late closes a gate that a later one has opened",
+        "services/readiness/gate_decisions.py",
+        "or pod.sequence > sequence:",
+        "or pod.sequence > sequence + 1:",
+        "tests/unit/readiness",
+    ),
+    Mistake(
+        "a gate that a command closed is opened again without a command",
+        "services/readiness/gate_decisions.py",
+        "and not pod.deleting and not pulled_out",
+        "and not pod.deleting",
+        "tests/unit/readiness",
+    ),
+)
+
+
+class Found(NamedTuple):
+    """`test` is the first that failed, empty where none did."""
+
+    number: int
+    what: str
+    test: str
+
+
+def plant(mistake: Mistake, text: str) -> str:
+    """Return the text of the file with the mistake; raise `ValueError` where its place is not found exactly once."""
+    if text.count(mistake.right) != 1:
+        msg = f"{mistake.file}: {mistake.right!r} stands {text.count(mistake.right)} times: adapt MISTAKES in {__name__}"
+        raise ValueError(msg)
+    return text.replace(mistake.right, mistake.wrong)
+
+
+def try_one(number: int, mistake: Mistake, copy: Path) -> Found:
+    path = copy / mistake.file
+    right = path.read_text()
+    path.write_text(plant(mistake, right))
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mistake.tests.split()],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        path.write_text(right)
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
+    return Found(number, mistake.what, failed.group(1) if failed else "")
+
+
+def main() -> int:
+    assert __doc__
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="the numbers of the mistakes to plant, e.g. 1,4")
+    parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    arguments = parser.parse_args()
+    chosen = {int(number) for number in arguments.only.split(",") if number}
+    found: list[Found] = []
+    with tempfile.TemporaryDirectory(prefix="triton-planted-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in ROOT.glob("*.*"):
+            if path.is_file():
+                shutil.copy(path, copy)
+        for number, mistake in enumerate(MISTAKES, start=1):
+            if chosen and number not in chosen:
+                continue
+            result = try_one(number, mistake, copy)
+            found.append(result)
+            print(
+                f"{number:2} {mistake.file}: {mistake.what}\n   {result.test or 'NOT FOUND'}",
+                file=sys.stderr if arguments.output == "json" else sys.stdout,
+                flush=True,
+            )
+    if arguments.output == "json":
+        print(json.dumps([result._asdict() for result in found], indent=2))
+    return int(any(not result.test for result in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
