@@ -18,6 +18,14 @@ from shared.domain.deployflow import READINESS_GATE, Application
 from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet, facts_of
+from shared.kube.ownership import (
+    LABELS_MISSING,
+    NOT_OURS,
+    Ownership,
+    explain_missing_label,
+    explain_not_ours,
+    ownership_of,
+)
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
@@ -57,6 +65,8 @@ def decide_change(
 ) -> Create | Patch | Delete | Answer:
     """Decide what to do for `command`; `pods` are those of the CloneSet that are not being deleted."""
     head: Json = {"namespace": command.namespace, "instance": command.instance, "sequence": command.sequence}
+    if live is not None and (refusal := _ownership_refusal(live, head)) is not None:
+        return Answer(refusal)
     if isinstance(command, m.Observe):
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(pods)))
     if live is None:
@@ -80,6 +90,18 @@ def decide_change(
         if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
             return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
     return Patch(_patch(command, live, pods), before)
+
+
+def _ownership_refusal(live: CloneSet, head: Json) -> m.Refused | None:
+    """Return the refusal of a CloneSet that is not Triton's to change; None for its own."""
+    match ownership_of(live):
+        case Ownership.OURS:
+            return None
+        case Ownership.UNLABELED:
+            reason, explain = LABELS_MISSING, explain_missing_label
+        case Ownership.FOREIGN:
+            reason, explain = NOT_OURS, explain_not_ours
+    return m.Refused(**head, reason=reason, message=explain(live.metadata.namespace, live.metadata.name))
 
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:

@@ -108,7 +108,9 @@ class _LogChange(NamedTuple):
 
 def _log_changes(old: CloneSet | None, new: CloneSet | None) -> Iterator[_LogChange]:
     if new is None:
-        yield _LogChange("Deleted", "end", "the CloneSet no longer exists")
+        yield _LogChange(
+            "Deleted", "end", "the CloneSet no longer exists, or has lost the label managed-by=triton-io"
+        )
         return
     by_command = old is None or old.sequence != new.sequence
     if old is None or by_command or _wanted_pods(old) != _wanted_pods(new):

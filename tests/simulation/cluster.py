@@ -141,6 +141,13 @@ class Cluster:
         return None if self.body is None else msgspec.convert(self.body, CloneSet)
 
     @property
+    def labels(self) -> Json:
+        """The CloneSet's own labels, to be changed as anybody may."""
+        assert self.body is not None
+        labels: Json = self.body["metadata"]["labels"]
+        return labels
+
+    @property
     def facts(self) -> m.CloneSetFacts:
         return facts_of(self.cloneset)
 
@@ -207,7 +214,8 @@ class Cluster:
             strays = [pod.name for pod in self.live if pod.revision != target]
             assert self.disturbed or not strays, f"OpenKruise would update these by itself: {strays}"
         facts = self.facts
-        return m.CloneSetSeen(**HEAD, sequence=facts.sequence, cloneset=facts) if facts.sequence else None
+        watched = facts.sequence and self.labels.get("managed-by") == "triton-io"
+        return m.CloneSetSeen(**HEAD, sequence=facts.sequence, cloneset=facts) if watched else None
 
     def _count(self, partition: int, replicas: int, target: str) -> None:
         live = self.live

@@ -173,6 +173,17 @@ class World:
             self.handle(m.CloneSetSeen(**HEAD, sequence=sequence, cloneset=gone))
         self.report_pods()
 
+    def take_label(self) -> None:
+        """Remove the label of Triton's CloneSets, as a person would: for the executor's watch the CloneSet is gone."""
+        self.cluster.labels.pop("managed-by")
+        self.handle(
+            m.CloneSetSeen(**HEAD, sequence=self.facts.sequence, cloneset=m.CloneSetFacts(exists=False))
+        )
+
+    def put_label_back(self) -> None:
+        self.cluster.labels["managed-by"] = "triton-io"
+        self._handle_all(self._settled())
+
     def statuses(self) -> dict[str, Json]:
         """Return the `.status` of every DeployFlow, as it would be written now."""
         return {name: status_of(self.instance, self.flow(name)) for name in self.flows}

@@ -24,6 +24,7 @@ from services.planner.model.strategy import strategy_of
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy, take_over
 from services.planner.recovery.rebuild import assign_pods, settle_rebuilt
 from services.planner.rules.clocks import restart_on_resume
+from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.pod_failures import read_trouble
 from services.planner.rules.retry_backoff import count_rejection, note_success
 from shared.domain import messages as m
@@ -37,6 +38,7 @@ from shared.domain.deployflow import (
     containers_of,
     problems,
 )
+from shared.kube.ownership import LABELS_MISSING
 
 KEPT_FIELDS = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "pull_in_sequence")
 """The fields of a pod from `.status` that a list of pods does not have."""
@@ -68,6 +70,8 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             return _apply_pods(instance, fact)
         case m.Due():
             return instance
+    if isinstance(fact, m.CloneSetSeen) and fact.cloneset.exists:
+        instance = _observe_labeled(instance, now)
     pending = instance.pending
     if instance.active is None or pending is None:
         return instance
@@ -105,6 +109,8 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             wanted = 0 if removes_all else max(instance.active.wanted + delta, 0)
             words = f"{pending.kind}: somebody else has scaled to {fact.replicas}"
             return _require_resync(changed, Resync.RECOUNT, now, words, wanted=wanted)
+        case m.Refused() if fact.reason == LABELS_MISSING and _waits_for_labels(instance.active):
+            return _require_resync(instance, Resync.OBSERVE, now, f"{fact.reason}: {fact.message}")
         case m.Refused():
             refused = replace(instance, pending=replace(pending, answered=True, seen=True, kind="refused"))
             if instance.active.failed and instance.active.resync:
@@ -162,6 +168,22 @@ def _require_resync(instance: Instance, resync: Resync, now: int, words: str, **
 def _to_reissue(flow: Flow) -> StepCommand:
     """Return the state in which the step issues its command again; a halt stays in force until the release resumes."""
     return StepCommand.HALTED if flow.halted else StepCommand.DUE
+
+
+def _waits_for_labels(flow: Flow) -> bool:
+    """Return whether the release continues once its CloneSet has its label again.
+
+    One that has not begun fails instead, and one that is being ended ends without a write.
+    """
+    return flow.step != Step.CANCEL and not (flow.step == Step.OBSERVE and not flow.batches)
+
+
+def _observe_labeled(instance: Instance, now: int) -> Instance:
+    """Have the next attempt made at once where a label was missing: only a CloneSet that has it is watched."""
+    flow = instance.active
+    if flow is None or flow.retry_at <= now or missing_labels(flow) is None:
+        return instance
+    return _update_active(instance, retry_at=now)
 
 
 def _update_flow(instance: Instance, uid: str, change: Any) -> Instance:
@@ -413,6 +435,10 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
     instance = replace(instance, pending=pending, pods=pods)
     if pending.kind != "observe":
         return replace(instance, active=note_success(flow, now))
+    if missing_labels(flow) is not None:
+        # nothing was done while the label was missing: the time does not count
+        flow = restart_on_resume(flow, now)
+        instance = replace(instance, active=flow)
     instance = replace(instance, pending=replace(pending, seen=True))
     if taking:
         return take_over(instance, flow, fact)

@@ -16,9 +16,11 @@ from services.planner.decision.transitions import (
 from services.planner.model.state import PRE_EXISTING, Flow, Instance, Resync, Step, StepCommand
 from services.planner.rules.clocks import restart_on_retry
 from services.planner.rules.failure_detection import Failure
+from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.retry_backoff import count_rejection, is_waiting
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 from shared.domain.messages import Observe
+from shared.kube.ownership import LABELS_MISSING
 
 
 def observe_again(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
@@ -36,7 +38,7 @@ def end_unobserved(instance: Instance, flow: Flow, now: int, resend_ms: int) -> 
     if not is_waiting(flow, now) and (flow.resync == Resync.REBUILD or not is_late):
         return None
     if (ending := find_ending(instance, flow)) is None:
-        return None
+        return _end_unlabeled_finish(instance, flow)
     if flow.resync != Resync.REBUILD:
         # the counts and pods of the last answer are good enough to end with
         known = replace(flow, resync=Resync.NONE, retry_at=min(flow.retry_at, now))
@@ -52,6 +54,15 @@ def end_unobserved(instance: Instance, flow: Flow, now: int, resend_ms: int) -> 
             message=message,
         )
     )
+
+
+def _end_unlabeled_finish(instance: Instance, flow: Flow) -> Move | None:
+    """End a canceled release whose last write waits for a label: all its pods are released, so there is no other end."""
+    text = missing_labels(flow)
+    if text is None or not flow.canceled or flow.step != Step.FINISH:
+        return None
+    ended = {"step": Step.DONE, "outcome": FlowPhase.CANCELED, "reason": LABELS_MISSING, "message": text}
+    return Move(set_flow(instance, flow, **ended))
 
 
 def is_cloneset_lost(instance: Instance, flow: Flow) -> bool:

@@ -10,6 +10,7 @@ from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.clocks import interval_end
 from services.planner.rules.draining import explain_draining
+from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.pod_failures import failed_pull_in, failure_details
 from shared.domain.deployflow import (
     BatchPhase,
@@ -22,6 +23,7 @@ from shared.domain.deployflow import (
     keys_of,
 )
 from shared.domain.json_types import Json
+from shared.kube.ownership import LABELS_MISSING
 
 WAITING: Final = "WaitingForNext"
 """The reason of a release that waits for a person."""
@@ -123,6 +125,8 @@ def waits_for_person(instance: Instance, flow: Flow) -> str:
 
 def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
     """Return why the release does not move, as a reason and a message; both empty while it moves."""
+    if not flow.phase.finished and (text := missing_labels(flow)) is not None:
+        return LABELS_MISSING, text
     if flow.phase.finished or flow.failed:
         return flow.reason, flow.message
     if flow.step == Step.QUEUED:

@@ -29,6 +29,10 @@ from tests.unit.parts import LABELS, application
 FLOW = m.FlowRef(name="web-df", uid="flow-1")
 HEAD: Json = {"namespace": "default", "instance": "web", "flow": FLOW}
 HOLD = m.Hold(flow="flow-1", batch=2, surge=1, updated=1, others=2)
+TEMPLATE: Json = {
+    "metadata": {"labels": LABELS},
+    "spec": {"containers": [{"name": "main", "image": "demo:0"}]},
+}
 
 
 def pod(name: str, revision: str = "old", gate: m.Gate = m.Gate.OPEN) -> m.PodRef:
@@ -70,11 +74,12 @@ def cloneset(
                 "uid": "cloneset-1",
                 "resourceVersion": "77",
                 "generation": generation,
+                "labels": LABELS,
                 "annotations": {name: value for name, value in written.items() if value is not None},
             },
             "spec": {
                 "replicas": replicas,
-                "template": template or {"spec": {"containers": [{"name": "main", "image": "demo:0"}]}},
+                "template": template or TEMPLATE,
                 "updateStrategy": strategy or {"type": "ReCreate", "maxUnavailable": "20%", "partition": 0},
                 "scaleStrategy": {"podsToDelete": named} if named else {},
             },
@@ -187,6 +192,61 @@ def test_done_twice_is_done_once(command: Any) -> None:
     once = after(command(5), cloneset(strategy={"paused": True}, owner_strategy="{}", stable_template="{}"))
     said = answer(command(5), once)
     assert isinstance(said, m.Done)
+
+
+# --- whose it is ---
+
+
+def with_labels(labels: Json, template_labels: Json, **metadata: Any) -> CloneSet:
+    body = msgspec.to_builtins(cloneset(sequence=None, replicas_set=None))
+    body["metadata"] |= {"labels": labels, **metadata}
+    body["spec"]["template"] = {**TEMPLATE, "metadata": {"labels": template_labels}}
+    return msgspec.convert(body, CloneSet)
+
+
+COMMANDS = [*WRITING, observe, lambda *_: m.Remove(**HEAD, sequence=5)]
+OTHERS = {"app": "web"}
+LEGACY_OWNER = {"apiVersion": "apps.triton.io/v1alpha1", "kind": "DeployFlow", "name": "old", "uid": "flow-0"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "live",
+    [
+        with_labels(OTHERS, OTHERS),
+        with_labels(LABELS, OTHERS),
+        with_labels(OTHERS, LABELS),
+        with_labels({}, {}),
+    ],
+    ids=["somebody else's", "only labeled by hand", "a copy of ours without the label", "without labels"],
+)
+def test_no_command_touches_a_cloneset_that_triton_did_not_make(command: Any, live: CloneSet) -> None:
+    said = answer(command(), live)
+    assert isinstance(said, m.Refused)
+    assert said.reason == "NotOurs"
+    assert said.message.startswith("CloneSet default/web was not made by Triton")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "metadata",
+    [{"annotations": {cs.SEQUENCE: "4"}}, {"ownerReferences": [LEGACY_OWNER]}],
+    ids=["ours", "0.1.x"],
+)
+def test_no_command_touches_one_of_ours_that_has_lost_its_label(command: Any, metadata: Json) -> None:
+    said = answer(command(), with_labels({"app": "1"}, LABELS, **metadata))
+    assert isinstance(said, m.Refused)
+    assert said.reason == "LabelsMissing"
+    assert said.message.endswith("kubectl -n default label cloneset web managed-by=triton-io")
+
+
+@pytest.mark.parametrize(
+    "live",
+    [with_labels(LABELS, LABELS), with_labels(LABELS, OTHERS, ownerReferences=[LEGACY_OWNER]), cloneset()],
+    ids=["0.1.x at rest", "0.1.x in a release", "ours"],
+)
+def test_those_of_triton_are_observed(live: CloneSet) -> None:
+    assert isinstance(answer(observe(), live), m.Done)
 
 
 # --- observe ---

@@ -19,7 +19,16 @@ from tests.unit.planner.releases import message, reason
 TERMINATING = f'clonesets.apps.kruise.io "web" is forbidden: namespace {NAMESPACE} is being terminated'
 AT_ONCE = 3
 """How often a command that is rejected each time may be issued without a wait."""
-REFUSALS = ("Forbidden", "Invalid", "NotFound", "AlreadyExists", "FlowFinished", "InternalError")
+REFUSALS = (
+    "Forbidden",
+    "Invalid",
+    "NotFound",
+    "AlreadyExists",
+    "FlowFinished",
+    "InternalError",
+    "NotOurs",
+    "LabelsMissing",
+)
 
 Answer = Callable[[World, m.ExecutorCommand], Fact]
 
