@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from shared.domain.json_types import Json
@@ -21,7 +22,9 @@ from .causes import Cause
 from .errors import ApiError
 from .metadata import metadata_causes
 from .objects import is_terminating, random_suffix, timestamp, with_metadata
+from .policies import Policies, Write
 from .resources import Registry, Resource
+from .scale import read_scale
 from .store import Record, Store
 from .strategies import Strategy, check_kind
 
@@ -57,6 +60,7 @@ class Api:
         self.store = store
         self.registry = registry
         self._strategies = strategies
+        self._policies = Policies(store)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Record:
         record = self.store.get(resource.key, namespace, name)
@@ -74,8 +78,12 @@ class Api:
         obj = self._checked(resource, obj, None, options)
         if self.store.get(resource.key, namespace, name) is not None:
             raise errors.already_exists(resource, name)
+        self._review(Write(resource, namespace, name, "CREATE", obj, None), options)
         self._strategy(resource).admit(obj, None)
         return Record(obj, 0) if options.dry_run else self.store.put(resource.key, obj)
+
+    def _review(self, write: Write, options: Options) -> None:
+        options.warnings.extend(self._policies.review(write._replace(dry_run=options.dry_run)))
 
     def _new(self, resource: Resource, namespace: str, body: Json) -> Json:
         metadata = {
@@ -186,7 +194,10 @@ class Api:
         options: Options | None = None,
         subresource: str = "",
     ) -> Record:
-        """Write what `change` makes of the live object; unchanged objects keep their version."""
+        """Write what `change` makes of the live object; unchanged objects keep their version.
+
+        `subresource` says what may be changed (`status`: only that), and what admission sees.
+        """
         options = options or Options()
         live = self.get(resource, namespace, name)
         wanted = change(live.obj)
@@ -195,11 +206,14 @@ class Api:
         self._check_preconditions(resource, name, live.obj, wanted.get("metadata") or {})
         new = self._merged(resource, live.obj, wanted, subresource)
         new = self._checked(resource, new, live.obj, options)
+        seen = partial(read_scale, resource) if subresource == "scale" else _itself
+        write = Write(resource, namespace, name, "UPDATE", seen(new), seen(live.obj), subresource)
+        self._review(write, options)
         if new == live.obj:
             return live
         if _content(new) != _content(live.obj):
             new = with_metadata(new, generation=live.obj["metadata"].get("generation", 1) + 1)
-        if subresource != "status":
+        if not subresource:
             self._strategy(resource).admit(new, live.obj)
         if options.dry_run:
             return Record(new, live.version)
@@ -257,6 +271,7 @@ class Api:
         if resource.key == "namespaces" and name in _LASTING_NAMESPACES:
             raise errors.forbidden(resource, name, "this namespace may not be deleted")
         self._check_delete_preconditions(resource, name, live.obj, body.get("preconditions") or {})
+        self._review(Write(resource, namespace, name, "DELETE", None, live.obj), Options(dry_run=dry_run))
         finalizers = _finalizers(live.obj, body)
         grace = _grace(resource, live.obj, body)
         if dry_run:
@@ -307,6 +322,10 @@ class Api:
                 self.store.put(resource.key, with_metadata(live.obj, deletionGracePeriodSeconds=0))
             return
         self.store.remove(resource.key, namespace, name)
+
+
+def _itself(obj: Json) -> Json:
+    return obj
 
 
 def may_go(obj: Json) -> bool:

@@ -105,6 +105,24 @@ DEFINITIONS = Resource(
     status=True,
     subresources={"status": _STATUS_VERBS},
 )
+POLICIES = Resource(
+    group="admissionregistration.k8s.io",
+    version="v1",
+    kind="ValidatingAdmissionPolicy",
+    plural="validatingadmissionpolicies",
+    namespaced=False,
+    categories=("api-extensions",),
+    status=True,
+    subresources={"status": _STATUS_VERBS},
+)
+POLICY_BINDINGS = Resource(
+    group="admissionregistration.k8s.io",
+    version="v1",
+    kind="ValidatingAdmissionPolicyBinding",
+    plural="validatingadmissionpolicybindings",
+    namespaced=False,
+    categories=("api-extensions",),
+)
 
 BUILT_IN = (
     NAMESPACES,
@@ -120,4 +138,6 @@ BUILT_IN = (
     ENDPOINT_SLICES,
     LEASES,
     DEFINITIONS,
+    POLICIES,
+    POLICY_BINDINGS,
 )

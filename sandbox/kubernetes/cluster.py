@@ -19,7 +19,18 @@ from aiohttp import web
 from shared.domain.json_types import Json
 
 from .api import Api
-from .builtins import BUILT_IN, DEFINITIONS, NAMESPACES, NODES, PODS, SECRETS, SERVICE_ACCOUNTS, SERVICES
+from .builtins import (
+    BUILT_IN,
+    DEFINITIONS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    POLICIES,
+    POLICY_BINDINGS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
 from .cloneset_admission import CloneSetStrategy
 from .cloneset_controller import CloneSetController
 from .definitions import Definitions
@@ -28,6 +39,7 @@ from .garbage import GarbageCollector
 from .kubelet import Kubelet, Timing
 from .namespaces import NamespaceController
 from .objects import timestamp
+from .policies import PolicyBindingStrategy, PolicyStrategy
 from .recorder import KEPT, Recorder
 from .resources import Registry
 from .server import Server, Settings
@@ -95,6 +107,8 @@ class Cluster:
             NAMESPACES.key: NamespaceStrategy(),
             SECRETS.key: SecretStrategy(),
             DEFINITIONS.key: DefinitionStrategy(),
+            POLICIES.key: PolicyStrategy(),
+            POLICY_BINDINGS.key: PolicyBindingStrategy(),
             CLONESET: CloneSetStrategy(self.store),
         }
         api = Api(self.store, registry, strategies)

@@ -124,3 +124,13 @@ def no_such_path() -> ApiError:
 def denied_by_webhook(webhook: str, message: str) -> ApiError:
     """Return the refusal of a validating webhook of OpenKruise: code 422 without a reason."""
     return ApiError(422, "", f'admission webhook "{webhook}" denied the request: {message}')
+
+
+_POLICY_CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
+
+
+def denied_by_policy(resource: Resource, name: str, text: str, reason: str) -> ApiError:
+    """Return the refusal of a ValidatingAdmissionPolicy, whose author chooses the reason."""
+    message = f'{resource.key} "{name}" is forbidden: {text}'
+    details = {**_details(resource, name), "causes": [{"message": text}]}
+    return ApiError(_POLICY_CODES[reason], reason, message, details)

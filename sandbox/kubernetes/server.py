@@ -198,7 +198,7 @@ class Server:
             wanted = body if change is None else change(read_scale(resource, live))
             return with_replicas(resource, live, wanted)
 
-        record = self.api.patch(resource, target.namespace, target.name, scaled, options)
+        record = self.api.patch(resource, target.namespace, target.name, scaled, options, "scale")
         return _json(read_scale(resource, record.obj))
 
     def _delete(self, request: web.BaseRequest, target: Target, body: Any) -> web.Response:
