@@ -167,8 +167,11 @@ async def _releases(triton: AsyncTriton, instance: str) -> list[Json]:
 async def _known(triton: AsyncTriton, instance: str) -> Known:
     cloneset: Json | None = None
     try:
-        replicas = (await triton.instance(instance)).replicas
-        cloneset = {"metadata": {"name": instance}, "spec": {"replicas": replicas}}
+        found = await triton.instance(instance)
+        cloneset = {
+            "metadata": {"name": instance, "labels": found.labels},
+            "spec": {"replicas": found.replicas},
+        }
     except TritonError as error:
         if error.reason != "NotFound":
             raise

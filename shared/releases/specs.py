@@ -59,9 +59,9 @@ def checked(spec: Json) -> DeployFlowSpec:
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
     """Return the spec of an update: the last good one with another image, and the present replicas by default.
 
-    Where none was good, the first one is the base, with its count.
+    Where none was good, the first one is the base, with its count; where all were deleted, the CloneSet.
     """
-    base = history.update_base(known.releases, known.instance)
+    base = history.update_base(known.releases, known.instance, known.cloneset)
     replicas = history.replicas_now(known.releases, known.cloneset) if history.is_good(base) else None
     return updated(base, wish, replicas)
 
@@ -96,7 +96,7 @@ def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = N
         {
             "action": str(kind),
             "application": {
-                **history.identity(known.releases, known.instance),
+                **history.identity(known.releases, known.instance, known.cloneset),
                 "replicas": now if replicas is None else replicas,
             },
             "nonUpdateStrategy": {"mode": str(Mode.AUTO), **_patience(known), **strategy},
@@ -146,8 +146,8 @@ def start(known: Known, strategy: Json) -> DeployFlowSpec:
     """Return the spec of a start: to the count before the stop, else to that of the last good release."""
     count = max(history.stopped_from(known.cloneset), replicas_of(known))
     if not count:
-        base = history.last_good(known.releases, known.instance)
-        count = int(base["spec"]["application"].get("replicas", 1))
+        base = history.last_good(known.releases, known.instance, known.cloneset)
+        count = int(base["spec"]["application"].get("replicas", 1)) or 1
     return keeping(known, Action.START, strategy, count)
 
 

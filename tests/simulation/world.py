@@ -13,6 +13,7 @@ from services.planner.decision.decide import Decision, decide
 from services.planner.model.state import Flow, Instance
 from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.freeze_hold import NO_WINDOWS
+from services.planner.rules.predecessors import Predecessor
 from services.planner.views.status import status_of
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType, DeployCommand, change, patch
@@ -197,6 +198,11 @@ class World:
         ]
         self.instance = rebuild(Key(NAMESPACE, INSTANCE), specs, make_flow, self.now)
 
+    def predecessors(self) -> list[Predecessor]:
+        """Return the releases that have begun and whose DeployFlows exist."""
+        begun = [self._ended[name] for name in self.flows if name in self._ended]
+        return [Predecessor(flow.uid, flow.action, str(flow.phase)) for flow in begun if flow.started_at]
+
     # --- what can be seen ---
 
     @property
@@ -275,7 +281,14 @@ class World:
         facts: list[Fact] = [fact]
         while facts:
             fact = facts.pop(0)
-            decision = decide(self.instance, [fact], self.now, resend_ms=RESEND_MS, windows=self.windows)
+            decision = decide(
+                self.instance,
+                [fact],
+                self.now,
+                resend_ms=RESEND_MS,
+                windows=self.windows,
+                predecessors=self.predecessors(),
+            )
             self.instance = decision.instance
             self._ended |= {flow.name: flow for flow in self.instance.finished}
             self.history.append(HandledFact(self.now, fact, decision))

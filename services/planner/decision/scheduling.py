@@ -177,8 +177,7 @@ def _issue_cancel(
     """Issue the cancel: `baked` and `others` pods keep serving, those of `drop` are removed."""
     drop = tuple(dict.fromkeys((*drop, *flow.dropped)))
     # where nothing served before, what no batch has baked must not serve later: not by a start or a scale either
-    refused = not baked and flow.action != Action.CREATE
-    restored = flow.updating and (others > 0 or refused)
+    restored = flow.updating and (others > 0 or not baked)
     message = flow.message
     if restored and baked:
         names = [

@@ -40,6 +40,7 @@ from services.planner.rules.approvals import may_reach, may_start
 from services.planner.rules.clocks import Clock, has_expired, interval_end
 from services.planner.rules.draining import count_undrained
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
+from services.planner.rules.predecessors import explain_existing
 from shared.domain.deployflow import KEEPING, Action, BatchPhase, FlowPhase
 from shared.releases.history import NO_GOOD_TEMPLATE, explain_no_good_template
 
@@ -73,6 +74,8 @@ def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not instance.cloneset.exists and flow.action != "create":
         message = f"CloneSet {instance.name} does not exist: create the instance first (action create)"
         return Move(_fail_before_begin(instance, flow, "InstanceNotFound", message))
+    if flow.action == Action.CREATE and (message := explain_existing(instance, flow)):
+        return Move(_fail_before_begin(instance, flow, "AlreadyExists", message))
     if flow.action in KEEPING and instance.cloneset.no_good_template:
         message = explain_no_good_template(instance.name)
         return Move(_fail_before_begin(instance, flow, NO_GOOD_TEMPLATE, message))

@@ -9,16 +9,15 @@ from services.planner.model.batch_plan import (
     canary_warning,
     count_batches,
     count_remaining,
-    percent_base,
+    size_batches,
     size_canary,
 )
 from services.planner.model.state import Flow, Step
-from shared.domain.deployflow import count_of
 
 
 def batch_size_of(flow: Flow) -> int:
-    share = percent_base(flow.wanted, flow.to_process, Counts(flow.updated, flow.others))
-    return count_of(flow.strategy.batch_size, share)
+    counts = Counts(flow.updated, flow.others)
+    return size_batches(flow.action, flow.strategy.batch_size, flow.wanted, flow.to_process, counts)
 
 
 def plan_batches(flow: Flow) -> Flow:

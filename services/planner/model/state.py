@@ -185,6 +185,7 @@ class Flow(Value, frozen=True):
       words of the last rejection.
     - `keeps_replicas`: nobody said how many; it takes the count that the instance has when it begins or, with
       `inherits_replicas`, the one that the release which it replaced was to reach.
+    - `may_change_existing`: of a create; no release of the instance is known, or none was ever successful.
     """
 
     name: str
@@ -228,6 +229,7 @@ class Flow(Value, frozen=True):
     rejected: str = ""
     keeps_replicas: bool = False
     inherits_replicas: bool = False
+    may_change_existing: bool = False
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0

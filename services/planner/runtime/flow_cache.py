@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from services.planner.rules.predecessors import Predecessor
 from shared.domain import deployflow as df
 from shared.domain.messages import Due, FlowRef, SpecGone, SpecObserved
 from shared.domain.topics import Key
@@ -119,6 +120,16 @@ class FlowCache:
     def releases(self, key: Key) -> list[DeployFlow]:
         """Return all DeployFlows of an instance, in no order."""
         return list(self._by_key.get(key, {}).values())
+
+    def predecessors(self, key: Key) -> list[Predecessor]:
+        """Return the releases of an instance that have begun."""
+        return [
+            Predecessor(
+                flow.metadata.uid, str(flow.spec.get("action", "")), str(flow.status.get("phase", ""))
+            )
+            for flow in self.releases(key)
+            if flow.status.get("startedAt")
+        ]
 
     def unfinished(self) -> list[DeployFlow]:
         """Return the unfinished flows of this replica's partitions."""

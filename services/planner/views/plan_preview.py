@@ -80,6 +80,12 @@ def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:
         msg = "the number of pods to delete is not known without the cluster"
         raise ValueError(msg)
     made = plan_release(spec, assumption.current)
+    if spec.action == Action.CREATE and assumption.current.exists and made.batches:
+        text = (
+            f"{instance} exists already, with another template or count: the create fails with AlreadyExists, unless no "
+            "release of it was ever successful, or none is known any more"
+        )
+        made = made._replace(warnings=(*made.warnings, text))
     existing = {pod["metadata"]["name"] for pod in assumption.pods}
     missing = [name for name in named(spec) if name not in existing]
     if assumption.observed and missing:

@@ -38,13 +38,6 @@ def test_a_create_of_no_pods_succeeds_with_an_empty_cloneset() -> None:
     assert (world.facts.exists, world.facts.replicas) == (True, 0)
 
 
-def test_a_create_of_an_instance_that_is_there_replaces_its_pods() -> None:
-    world = World(3)
-    world.apply(NEW, {"mode": "auto"}, action="create")
-    assert world.where(NEW) == "Success 1 Baked"
-    assert revisions(world) == {NEW: 3}
-
-
 def test_an_update_of_an_instance_that_is_not_there_fails_and_says_what_to_do() -> None:
     world = World(None)
     world.apply(NEW, {}, replicas=3)
