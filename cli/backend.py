@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from shared.domain.deploy_commands import DeployCommand
-from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.deployflow import DeployFlowSpec, Unsaid
 from shared.domain.json_types import Json
 from shared.releases.specs import Known
 
@@ -19,7 +19,7 @@ class NewRelease(NamedTuple):
     """A new release of an existing instance: how to build its spec here, and how to request it from a server.
 
     Both return None where there is nothing to do. `names_pods`: `build` needs the names of the instance's pods.
-    `keeps_replicas`: nobody said how many replicas.
+    `unsaid`: what the caller left open.
     """
 
     instance: str
@@ -27,7 +27,7 @@ class NewRelease(NamedTuple):
     request: Callable[[AsyncTriton], Awaitable[DeployFlow | None]]
     names_pods: bool = False
     freeze_override: str = ""
-    keeps_replicas: bool = False
+    unsaid: Unsaid = Unsaid.NOTHING
 
 
 class Backend(Protocol):

@@ -44,7 +44,7 @@ class InCluster:
             request_id=control.new_request_id(),
             requested_by=requested_by,
             freeze_override=release.freeze_override,
-            keeps_replicas=release.keeps_replicas,
+            unsaid=release.unsaid,
         )
         return await cluster.call(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
 

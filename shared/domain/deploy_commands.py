@@ -159,17 +159,17 @@ def manifest(
     requested_by: str,
     freeze_override: str = "",
     reply_to: str | None = None,
-    keeps_replicas: bool = False,
+    unsaid: df.Unsaid = df.Unsaid.NOTHING,
 ) -> Json:
     """Return the DeployFlow to create for a deploy command; its end is reported to the topic `reply_to`.
 
-    `keeps_replicas`: the count of the spec was not requested, and is read again when the release begins.
+    `unsaid`: what of the spec was not requested, and is read again when the release begins.
     """
     annotations = requested(request_id, requested_by, freeze_override)
     if reply_to:
         annotations |= {df.REPLY_TO: reply_to, df.REPLY_ID: request_id}
-    if keeps_replicas:
-        annotations |= {df.KEEPS_REPLICAS: "true"}
+    if unsaid:
+        annotations |= {str(unsaid): "true"}
     return {
         "apiVersion": df.API_VERSION,
         "kind": df.KIND,

@@ -48,6 +48,8 @@ REPLY_TO = "apps.triton.io/reply-to"
 REPLY_ID = "apps.triton.io/reply-id"
 KEEPS_REPLICAS = "apps.triton.io/keeps-replicas"
 """`true`: nobody said how many replicas; the release takes the count that the instance has when it begins."""
+EITHER_DIRECTION = "apps.triton.io/either-direction"
+"""`true`: nobody said whether the scale goes in or out; the count that there is when it begins decides."""
 FREEZE_WINDOWS = "apps.triton.io/freeze-windows"
 FREEZE_OVERRIDE = "apps.triton.io/freeze-override"
 
@@ -70,8 +72,18 @@ SHRINKING = (Action.SCALE_IN, Action.STOP, Action.DELETE)
 """The actions that make no pod."""
 KEEPING = (Action.RESTART, Action.SCALE_OUT, Action.START)
 """The actions that make pods of the template that the CloneSet has."""
+SCALING = (Action.SCALE_IN, Action.SCALE_OUT)
+"""The actions that change the count alone."""
 NAMING = (Action.RESTART, Action.SCALE_IN)
 """The actions for which pods may be named."""
+
+
+class Unsaid(StrEnum):
+    """What a requester left open: it is read when the release begins. The values are the annotations that say so."""
+
+    NOTHING = ""
+    REPLICAS = KEEPS_REPLICAS
+    DIRECTION = EITHER_DIRECTION
 
 
 class Mode(StrEnum):

@@ -424,7 +424,8 @@ class SpecObserved(Message):
     """A DeployFlow as the API server has it, read by some planner's watch.
 
     `request` is the id of the last request that came through Triton, `requested_by` who made that one.
-    `freeze_override`: why it shall begin in a freeze window too.
+    `freeze_override`: why it shall begin in a freeze window too. `keeps_replicas`, `either_direction`: what its requester
+    left open.
     """
 
     type: Literal["spec_observed"] = "spec_observed"
@@ -436,6 +437,7 @@ class SpecObserved(Message):
     requested_by: str = ""
     freeze_override: str = ""
     keeps_replicas: bool = False
+    either_direction: bool = False
     spec: dict[str, Any]
     status: dict[str, Any] = Field(default_factory=dict)
 

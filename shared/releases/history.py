@@ -174,6 +174,21 @@ def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
     return max(before, read.stopped) if action == df.Action.START else before
 
 
+def is_waiting(releases: Sequence[Json]) -> bool:
+    """Return whether a release of the instance has not begun: it may still change the count."""
+    return any(
+        not status.get("startedAt") and not status.get("finished")
+        for status in (flow.get("status") or {} for flow in releases)
+    )
+
+
+def running_update(releases: Sequence[Json]) -> Json | None:
+    """Return the create, update or rollback that runs; a paused one ends where another is requested."""
+    return next(
+        (flow for flow in updates(releases) if _runs(flow) and not flow["status"].get("paused")), None
+    )
+
+
 def _runs(flow: Json) -> bool:
     status = flow.get("status") or {}
     return bool(status.get("startedAt")) and not status.get("finished")

@@ -70,6 +70,7 @@ class World:
         revision: str = "",
         override: str = "",
         keeps_replicas: bool = False,
+        either_direction: bool = False,
         **spec: Any,
     ) -> None:
         """Create a DeployFlow; by default of as many pods as before and of a revision of its own."""
@@ -83,6 +84,7 @@ class World:
                 "creationTimestamp": self.now + len(self.flows),
                 "override": override,
                 "keeps": keeps_replicas,
+                "either": either_direction,
             },
             "spec": {
                 "action": action,
@@ -145,6 +147,7 @@ class World:
             deleting="deletionTimestamp" in flow["metadata"],
             freeze_override=flow["metadata"].get("override", ""),
             keeps_replicas=flow["metadata"].get("keeps", False),
+            either_direction=flow["metadata"].get("either", False),
             spec=flow["spec"],
             status=status or {},
         )

@@ -333,3 +333,18 @@ async def test_a_scale_and_a_rollback_that_wait_behind_an_update_are_both_carrie
     cloneset = await releases.cloneset("both")
     assert cloneset["spec"]["replicas"] == 6
     assert cloneset["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:2"
+
+
+async def test_scales_that_wait_behind_an_update_are_carried_out_one_after_the_other(
+    releases: Releases, verb: Verb
+) -> None:
+    await releases.create("twice", 2)
+    await releases.apply(deployflow("twice-2", "twice", image="nginx:2", replicas=2, canary=1))
+    await releases.batch_is("twice-2", 1, "Smoked")
+    out = await verb("scale", "twice", "--replicas", "5")
+    back = await verb("scale", "twice", "--replicas", "3")
+    await verb("promote", "twice-2")
+    for name in ("twice-2", out, back):
+        await releases.finished(name, "Success")
+    await releases.serves("twice", 3)
+    assert (await releases.cloneset("twice"))["spec"]["replicas"] == 3

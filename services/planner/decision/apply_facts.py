@@ -29,6 +29,7 @@ from services.planner.rules.pod_failures import read_trouble
 from services.planner.rules.retry_backoff import count_rejection, note_success
 from shared.domain import messages as m
 from shared.domain.deployflow import (
+    SCALING,
     STORED,
     Action,
     DeployFlowSpec,
@@ -326,6 +327,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         app_name=spec.application.app_name,
         wanted=spec.application.replicas,
         keeps_replicas=spec.updating and fact.keeps_replicas,
+        either_direction=spec.action in SCALING and fact.either_direction,
         strategy=strategy_of(spec),
     )
     if spec.updating and not containers_of(spec.application.template):

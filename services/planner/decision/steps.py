@@ -74,6 +74,7 @@ def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not instance.cloneset.exists and flow.action != "create":
         message = f"CloneSet {instance.name} does not exist: create the instance first (action create)"
         return Move(_fail_before_begin(instance, flow, "InstanceNotFound", message))
+    flow = flow.scaled_from(instance.cloneset.replicas)
     if flow.action == Action.CREATE and (message := explain_existing(instance, flow)):
         return Move(_fail_before_begin(instance, flow, "AlreadyExists", message))
     if flow.action in KEEPING and instance.cloneset.no_good_template:

@@ -52,20 +52,18 @@ class FlowMutations:
         command: DeployCommand,
         check: Callable[[Json], None] | None = None,
         *,
-        keeps_replicas: bool = False,
+        unsaid: df.Unsaid = df.Unsaid.NOTHING,
     ) -> Json:
         """Return the DeployFlow that the command made, changed or deleted.
 
-        `keeps_replicas`: a deploy takes the count that the instance has when it begins.
+        `unsaid`: what the requester of a deploy left open.
 
         `check` gets the DeployFlow that is about to be changed and may refuse it, by raising; nobody changes it between
         the check and the write.
         """
         if command.type == CommandType.DEPLOY:
             assert command.spec is not None
-            return await self._deploy(
-                command, command.spec, command.deploy_flow, keeps_replicas=keeps_replicas
-            )
+            return await self._deploy(command, command.spec, command.deploy_flow, unsaid=unsaid)
         if command.type == CommandType.ROLLBACK:
             return await self._roll_back(command)
         for _ in range(CONFLICTS):
@@ -188,10 +186,10 @@ class FlowMutations:
             spec = rollback(base, replicas_now(known.releases, known.cloneset))
         except ValidationError as error:
             raise Refusal("InvalidSpec", df.problems(error, "spec")) from error
-        return await self._deploy(command, spec, None, keeps_replicas=True)
+        return await self._deploy(command, spec, None, unsaid=df.Unsaid.REPLICAS)
 
     async def _deploy(
-        self, command: DeployCommand, spec: df.DeployFlowSpec, named: str | None, *, keeps_replicas: bool
+        self, command: DeployCommand, spec: df.DeployFlowSpec, named: str | None, *, unsaid: df.Unsaid
     ) -> Json:
         name = named or deployflow_name(spec.application.instance_name, command.id)
         body = manifest(
@@ -202,7 +200,7 @@ class FlowMutations:
             requested_by=command.requested_by,
             freeze_override=command.freeze_override,
             reply_to=command.reply_to,
-            keeps_replicas=keeps_replicas,
+            unsaid=unsaid,
         )
         try:
             made = await self._client.create(DEPLOYFLOWS, command.namespace, body)

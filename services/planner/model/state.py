@@ -13,6 +13,7 @@ import msgspec
 from shared.domain.deployflow import (
     SHRINKING,
     UPDATING,
+    Action,
     BatchPhase,
     FlowPhase,
     Mode,
@@ -185,6 +186,7 @@ class Flow(Value, frozen=True):
       words of the last rejection.
     - `keeps_replicas`: nobody said how many; it takes the count that the instance has when it begins or, with
       `inherits_replicas`, the one that the release which it replaced was to reach.
+    - `either_direction`: of a scale; nobody said whether it goes in or out, `action` follows from the count that it finds.
     - `may_change_existing`: of a create; no release of the instance is known, or none was ever successful.
     """
 
@@ -229,6 +231,7 @@ class Flow(Value, frozen=True):
     rejected: str = ""
     keeps_replicas: bool = False
     inherits_replicas: bool = False
+    either_direction: bool = False
     may_change_existing: bool = False
     started_at: int = 0
     updated_at: int = 0
@@ -254,6 +257,14 @@ class Flow(Value, frozen=True):
     def keeps_pod(self, uid: str, revision: str) -> bool:
         """Return whether the release leaves this pod in place; all other pods are to be replaced."""
         return revision == self.target_revision if self.updating else uid not in self.leaving
+
+    def scaled_from(self, replicas: int) -> Flow:
+        """Return the release with the direction in which it goes from so many pods, where nobody said it."""
+        if not self.either_direction or replicas == self.wanted:
+            return self
+        return msgspec.structs.replace(
+            self, action=Action.SCALE_IN if replicas > self.wanted else Action.SCALE_OUT
+        )
 
     @property
     def issued(self) -> bool:

@@ -164,6 +164,8 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
 def _restore_goal(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     """Return the release with the goal of an action without a new template, which `.status` does not have."""
     live, hold = fact.cloneset, fact.cloneset.hold
+    # a batch that makes pods has a hold: then the count is above that from which it goes out
+    flow = flow if hold is not None else flow.scaled_from(live.replicas)
     named = flow.strategy.pods_to_delete
     leaving: frozenset[str] = frozenset()
     wanted = flow.wanted

@@ -78,6 +78,7 @@ def observed(flow: DeployFlow) -> SpecObserved:
         requested_by=meta.annotations.get(df.REQUESTED_BY, ""),
         freeze_override=_override(meta),
         keeps_replicas=meta.annotations.get(df.KEEPS_REPLICAS) == "true",
+        either_direction=meta.annotations.get(df.EITHER_DIRECTION) == "true",
         spec=flow.spec,
         status={"finished": True} if flow.finished else flow.status,
     )
