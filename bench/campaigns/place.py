@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import redis.asyncio
 
 from bench.campaigns.api_faults import ApiFaults, Troubled
+from bench.campaigns.observed import INSTANCE
 from bench.campaigns.watcher import Watcher
 from sandbox.embedded import EmbeddedStack
 from sandbox.environment import Sandbox
 from sandbox.process import SandboxError
 from sandbox.real.stack import RealStack
+from services.planner.model.stored_state import load
 from shared.domain.json_types import Json
+from shared.domain.topics import Key
 from shared.event_store import open_store
 from shared.event_store.interface import EventStore, Query, Stream
 from shared.kube.client import Client
 from shared.settings import Settings
+from shared.status_store import StatusStore
 
 AGENT: Final = "triton-campaign"
 REQUESTS_PER_SECOND: Final = 10_000.0
@@ -85,6 +91,15 @@ class Place:
     async def trouble(self, make: Callable[[ApiFaults], Awaitable[Any]]) -> None:
         async with self._one_fault:
             await make(self.faults)
+
+    async def state(self, namespace: str) -> str:
+        """Return the planner's state of the instance, as JSON; empty where Redis has none."""
+        store = StatusStore(self.sandbox.redis_url, Settings().prefix)
+        try:
+            stored = await store.load(Key(namespace, INSTANCE))
+        finally:
+            await store.close()
+        return "" if stored is None else json.dumps(msgspec.to_builtins(load(stored.state)), indent=1)
 
     async def logged(self, namespace: str, deployflow: str) -> list[Json]:
         """Return what the log has of a release itself."""

@@ -27,6 +27,7 @@ from shared.domain.deployflow import Action
 from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube.client import NAMESPACES, ApiError
+from shared.kube.pods import Pod
 
 STANDS: Final = "stands-still"
 ENDLESS: Final = "never-ends"
@@ -56,6 +57,8 @@ class Played:
     seconds: float = 0.0
     facts: list[str] = field(default_factory=list)
     """What was seen when a check did not hold, for people."""
+    state: str = ""
+    """The planner's state of the instance then."""
 
     @property
     def releases(self) -> int:
@@ -106,7 +109,10 @@ class Player:
                     break
         finally:
             self.played.seconds = time.monotonic() - begun
-            if not self.played.violations:
+            if self.played.violations:
+                with contextlib.suppress(Unavailable):
+                    self.played.state = await self.place.state(self.namespace)
+            else:
                 await self._clean_up()
             self.place.watcher.sights.pop(self.namespace, None)
         return self.played
@@ -473,16 +479,23 @@ def _description(flow: Flow) -> str:
     return f"{flow.name} ({flow.action}) is {flow.phase}{batch}, {why}"
 
 
+def _readiness(pod: Pod) -> str:
+    if pod.ready:
+        return "Ready"
+    return "containers ready" if pod.containers_ready else "containers not ready"
+
+
 def described(seen: Snapshot) -> list[str]:
     """Return what there is, a line for each object."""
     lines = list(map(_description, seen.flows.values()))
     if (cloneset := seen.cloneset) is not None:
         lines.append(
             f"CloneSet: replicas {cloneset.spec.replicas}, strategy {cloneset.spec.update_strategy}, "
-            f"hold {cloneset.hold}, set by Triton {cloneset.replicas_set}, status {cloneset.status.replicas}"
+            f"hold {cloneset.hold}, set by Triton {cloneset.replicas_set}, sequence {cloneset.sequence}, "
+            f"status {cloneset.status}"
         )
     lines += [
-        f"pod {pod.metadata.name}: {image_of(pod)}, {'Ready' if pod.ready else 'not Ready'}, gate {pod.gate}"
+        f"pod {pod.metadata.name}: {image_of(pod)}, {_readiness(pod)}, gate {pod.gate}"
         f"{', being deleted' if pod.deleting else ''}"
         for pod in seen.pods.values()
     ]

@@ -65,7 +65,9 @@ async def run(
             results.add(played)
             if played.violations:
                 place.sandbox.keep_state = True
-                say(explained(played, results.where, _store(plan, played.story)))
+                file = _store(plan, played.story)
+                Path(file).with_suffix(".state.json").write_text(played.state)
+                say(explained(played, results.where, file))
 
     def state() -> str:
         wanted = f" of {plan.releases}" if plan.releases else ""

@@ -32,8 +32,8 @@ TWO: Final = "two-releases-at-once"
 class ReadyFloor:
     """No fewer pods than wanted are Ready, unless somebody took pods, or pods failed by themselves.
 
-    The floor holds from the moment that as many pods were Ready. A pod that somebody else took, or that fails, lifts it
-    until as many are Ready again: what Triton had commanded before cannot know of it.
+    The floor holds from the moment that as many pods were Ready. A Ready pod that somebody else took, or that fails, lifts
+    it until another has become Ready in its place: what Triton had commanded before cannot know of it.
     """
 
     def __init__(self) -> None:
@@ -41,18 +41,16 @@ class ReadyFloor:
         self._holds = False
         self._ready: set[str] = set()
         self._taken: set[str] = set()
+        self._lost = 0
+        """Pods that were taken or failed, and are not replaced yet."""
 
     def begin(self, floor: int) -> None:
-        self.floor = floor
+        self.floor, self._lost = floor, 0
         self._holds = len(self._ready) >= floor
 
     def lower(self, floor: int) -> None:
         """Fewer are wanted from now on."""
         self.floor = min(self.floor, floor)
-
-    def lift(self) -> None:
-        """Somebody takes an unknown number of pods."""
-        self._holds = False
 
     def take(self, uid: str) -> None:
         """Somebody else takes this pod."""
@@ -63,8 +61,10 @@ class ReadyFloor:
         assert pod is not None
         uid = pod.metadata.uid
         if new is not None and new.ready and not new.deleting:
-            self._ready.add(uid)
-            self._holds = self._holds or len(self._ready) >= self.floor
+            if uid not in self._ready:
+                self._ready.add(uid)
+                self._lost = max(self._lost - 1, 0)
+            self._holds = self._holds or (not self._lost and len(self._ready) >= self.floor)
             return None
         if uid not in self._ready:
             return None
@@ -72,6 +72,7 @@ class ReadyFloor:
         fails = new is not None and not new.deleting and not new.containers_ready
         if uid in self._taken or fails:
             self._holds = False
+            self._lost += 1
             return None
         if not self._holds or len(self._ready) >= self.floor:
             return None

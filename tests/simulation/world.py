@@ -46,6 +46,8 @@ class World:
         """Kinds of commands that the executor does not get to."""
         self.gates_move = True
         """Readiness carries pull_in and pull_out out."""
+        self.watch_first = False
+        """What a command changed is reported by the watches before its answer arrives."""
         self.instance = Instance(namespace=NAMESPACE, name=INSTANCE)
         self.windows = NO_WINDOWS
         self.flows: dict[str, Json] = {}
@@ -341,7 +343,10 @@ class World:
             command = command.model_copy(update=filled)
         result = self.cluster.carry_out(command)
         assert isinstance(result, Fact)
-        return [result] if isinstance(command, m.Observe) else [result, *self._settled()]
+        if isinstance(command, m.Observe):
+            return [result]
+        settled = self._settled()
+        return [*settled, result] if self.watch_first else [result, *settled]
 
     def _settled(self) -> list[Fact]:
         """Reconcile the CloneSet, remove the pods that go, and return what is observed then."""

@@ -411,8 +411,12 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
     if (rebuilt or (flow.resync and taking)) and fact.cloneset.exists and not fact.cloneset.settled:
         # pods can't be assigned to batches before the controller has caught up: observe again
         return instance
+    facts = fact.cloneset
+    if pending.seen and not facts.settled:
+        # the watch was faster: it has reported the revision that the controller made of the command's template since
+        facts = facts.model_copy(update={"update_revision": instance.cloneset.update_revision})
     instance = replace(
-        _store_cloneset(instance, fact.cloneset), sequence=max(instance.sequence, fact.cloneset.sequence)
+        _store_cloneset(instance, facts), sequence=max(instance.sequence, fact.cloneset.sequence)
     )
     answered = pending.answered
     pending = replace(_mark_seen(pending, fact.cloneset), answered=True)

@@ -55,6 +55,8 @@ def test_a_pod_that_somebody_takes_lifts_the_floor_until_it_is_replaced() -> Non
     floor = _floor("a", "b", "c")
     floor.take("uid-a")
     assert floor.pod(pod("a"), pod("a", deleting=True)) is None
+    # a look at what is left, or the end of one that was to go anyway, is no replacement
+    assert floor.pod(pod("b"), pod("b")) is None
     assert floor.pod(pod("b"), pod("b", deleting=True)) is None
     floor.pod(None, pod("d"))
     assert _check(floor.pod(pod("c"), None)) == READY
