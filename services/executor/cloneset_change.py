@@ -18,14 +18,7 @@ from shared.domain.deployflow import READINESS_GATE, Application
 from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet, facts_of
-from shared.kube.ownership import (
-    LABELS_MISSING,
-    NOT_OURS,
-    Ownership,
-    explain_missing_label,
-    explain_not_ours,
-    ownership_of,
-)
+from shared.kube.ownership import is_adopted, labels_for_template, refusal_of
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
@@ -65,8 +58,9 @@ def decide_change(
 ) -> Create | Patch | Delete | Answer:
     """Decide what to do for `command`; `pods` are those of the CloneSet that are not being deleted."""
     head: Json = {"namespace": command.namespace, "instance": command.instance, "sequence": command.sequence}
-    if live is not None and (refusal := _ownership_refusal(live, head)) is not None:
-        return Answer(refusal)
+    if live is not None and (refusal := refusal_of(live)) is not None:
+        reason, text = refusal
+        return Answer(m.Refused(**head, reason=reason, message=text))
     if isinstance(command, m.Observe):
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(pods)))
     if live is None:
@@ -90,18 +84,6 @@ def decide_change(
         if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
             return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
     return Patch(_patch(command, live, pods), before)
-
-
-def _ownership_refusal(live: CloneSet, head: Json) -> m.Refused | None:
-    """Return the refusal of a CloneSet that is not Triton's to change; None for its own."""
-    match ownership_of(live):
-        case Ownership.OURS:
-            return None
-        case Ownership.UNLABELED:
-            reason, explain = LABELS_MISSING, explain_missing_label
-        case Ownership.FOREIGN:
-            reason, explain = NOT_OURS, explain_not_ours
-    return m.Refused(**head, reason=reason, message=explain(live.metadata.namespace, live.metadata.name))
 
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:
@@ -185,12 +167,15 @@ def _write_count(annotations: Json, spec: Json, replicas: int) -> None:
 
 
 def _write_template(application: Json, live: CloneSet, body: Json) -> None:
-    wanted = template_of(stored_application(application))
-    body["spec"]["template"] = replacement_patch(live.spec.template, wanted)
-    body["metadata"]["labels"] = stored_application(application).labels()
+    stored = stored_application(application)
+    body["spec"]["template"] = replacement_patch(live.spec.template, template_of(stored, live))
+    labels = stored.labels()
+    if is_adopted(live):
+        labels = {name: value for name, value in labels.items() if name not in live.metadata.labels}
+    body["metadata"]["labels"] = labels
     if cs.STABLE_TEMPLATE not in live.metadata.annotations:
         body["metadata"]["annotations"][cs.STABLE_TEMPLATE] = json.dumps(live.spec.template)
-    application_extras.write_extras(stored_application(application), live, body)
+    application_extras.write_extras(stored, live, body)
 
 
 def _names_to_delete(uids: Sequence[str], live: CloneSet, pods: Sequence[m.PodRef]) -> list[str]:
@@ -235,13 +220,19 @@ def replacement_patch(live: Any, wanted: Any) -> Any:
     return missing | {key: replacement_patch(live.get(key), value) for key, value in wanted.items()}
 
 
-def template_of(application: Application) -> Json:
-    """Return the pod template with Triton's labels and readiness gate beside the owner's; raise `BadTemplate`."""
+def template_of(application: Application, live: CloneSet | None = None) -> Json:
+    """Return the pod template with Triton's labels and readiness gate beside the owner's; raise `BadTemplate`.
+
+    `live`: the CloneSet that it is written into; None for a new one.
+    """
     template = application.template or {}
     metadata = _field(template, "metadata", dict)
     spec = _field(template, "spec", dict)
     own = _field(metadata, "labels", dict, "metadata.")
-    labels = {**(application.application_label or {}), **own, **application.labels()}
+    own = {**(application.application_label or {}), **own}
+    labels = {**own, **application.labels()}
+    if live is not None and is_adopted(live):
+        labels = labels_for_template(live, own, application.labels())
     ours = {"conditionType": READINESS_GATE}
     gates = [gate for gate in _field(spec, "readinessGates", list, "spec.") if gate != ours]
     return {
@@ -310,7 +301,7 @@ def dry_run_body(command: m.Observe, live: CloneSet | None) -> Json:
     wanted = stored_application(application)
     return {
         "spec": {
-            "template": replacement_patch(live.spec.template, template_of(wanted)),
+            "template": replacement_patch(live.spec.template, template_of(wanted, live)),
             **application_extras.dry_run_extras(wanted),
         }
     }

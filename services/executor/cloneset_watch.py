@@ -27,6 +27,8 @@ class CloneSetWatch:
         self._published: dict[str, object] = {}
         """The fingerprint of the last CloneSetSeen, by uid."""
         self.outgoing = BackgroundPublisher(kafka)
+        self.on_change: Callable[[CloneSet], None] = lambda _: None
+        """Called with each owned CloneSet that appeared or changed."""
         self.reflector = Reflector(
             client,
             CLONESETS,
@@ -58,6 +60,8 @@ class CloneSetWatch:
         key = Key(cloneset.metadata.namespace, cloneset.metadata.name)
         if not self._owns(str(key)):
             return
+        if new is not None:
+            self.on_change(new)
         self._publish_seen(key, cloneset, deleted=new is None)
         self._publish_events(key, cloneset, old, new)
 

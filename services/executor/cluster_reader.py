@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from shared.domain import messages as m
+from shared.domain.deployflow import INSTANCE_LABEL
 from shared.domain.json_types import Json
 from shared.kube.client import CLONESETS, DEPLOYFLOWS, PAGE, PODS, ApiError, Client
 from shared.kube.clonesets import CloneSet
@@ -58,14 +59,38 @@ class ClusterReader:
         """Return the pods that the CloneSet's controller counts: none that is being deleted or has ended."""
         if live is None:
             return []
-        query = {"labelSelector": f"app.kubernetes.io/instance={command.instance}", "limit": str(PAGE)}
-        pods: list[m.PodRef] = []
+        pods = await self._owned_pods(live, f"{INSTANCE_LABEL}={command.instance}")
+        return [_pod_ref(pod) for pod in pods if _is_counted(pod)]
+
+    async def selected_pods(self, live: CloneSet) -> list[Pod]:
+        """Return the pods of a CloneSet that are not being deleted, found by its own selector."""
+        pods = await self._owned_pods(live, selector_text(live.spec.selector))
+        return [pod for pod in pods if not pod.deleting]
+
+    async def _owned_pods(self, live: CloneSet, selector: str) -> list[Pod]:
+        query = {"labelSelector": selector, "limit": str(PAGE)}
+        pods: list[Pod] = []
         while True:
-            page = _pod_list.decode(await self._client.list_page(PODS, command.namespace, query))
-            pods += [_pod_ref(pod) for pod in page.items if _is_owned(pod, live) and _is_counted(pod)]
+            page = _pod_list.decode(await self._client.list_page(PODS, live.metadata.namespace, query))
+            pods += [pod for pod in page.items if _is_owned(pod, live)]
             if not page.metadata.next_page:
                 return pods
             query["continue"] = page.metadata.next_page
+
+
+def selector_text(selector: Json) -> str:
+    """Return a label selector of a spec in the form of a query."""
+    terms = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
+    for expression in selector.get("matchExpressions") or []:
+        key, values = expression["key"], ",".join(expression.get("values") or [])
+        match expression["operator"]:
+            case "Exists":
+                terms.append(key)
+            case "DoesNotExist":
+                terms.append(f"!{key}")
+            case operator:
+                terms.append(f"{key} {operator.lower()} ({values})")
+    return ",".join(terms)
 
 
 def _pod_ref(pod: Pod) -> m.PodRef:

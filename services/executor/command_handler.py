@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 
 from prometheus_client import Counter, Histogram
 
+from services.executor.adoption import Adoption
 from services.executor.application_extras import claims_only_error
 from services.executor.cloneset_change import (
     Answer,
@@ -53,12 +54,18 @@ _log = logging.getLogger(__name__)
 
 
 class CommandHandler:
-    """The only writer of CloneSets, except for the claims of Triton 0.1.x (`legacy_owners`)."""
+    """The only writer of CloneSets, except for the claims of Triton 0.1.x (`legacy_owners`) and `adoption`."""
 
     def __init__(
-        self, client: Client, kafka: Kafka, settings: Settings, clonesets: Reflector[CloneSet]
+        self,
+        client: Client,
+        kafka: Kafka,
+        settings: Settings,
+        clonesets: Reflector[CloneSet],
+        adoption: Adoption,
     ) -> None:
         self._client = client
+        self._adoption = adoption
         self._reader = ClusterReader(client)
         self._kafka = kafka
         self._graceful = settings.graceful_shutdown
@@ -115,7 +122,11 @@ class CommandHandler:
         raise Unavailable(msg)
 
     async def _attempt(self, command: m.ExecutorCommand, live: CloneSet | None) -> m.Result:
+        if live is not None and isinstance(command, m.Observe):
+            live = await self._adoption.adopt(live)
         needs_pods = not isinstance(command, (m.Finish, m.Remove))
+        if needs_pods:
+            await self._adoption.label_pods(live)
         pods = await self._reader.counted_pods(command, live) if needs_pods else []
         decided = decide_change(command, live, pods)
         match decided:

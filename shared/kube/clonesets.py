@@ -30,6 +30,10 @@ RELEASE: Final = "apps.triton.io/release"
 FIRST_RELEASE: Final = "apps.triton.io/first-release"
 """The uid of the create that made this CloneSet, until a release was successful; `CANCELED` once that create was."""
 CANCELED: Final = "canceled"
+ADOPT: Final = "apps.triton.io/adopt"
+"""`true`: somebody who may write the CloneSet has had Triton adopt it, which did not make it."""
+ADOPTED_BY: Final = "apps.triton.io/adopted-by"
+"""Who requested the adoption, where that came through Triton."""
 NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
 """Somebody else opens the gates of this CloneSet's pods."""
 
@@ -40,6 +44,7 @@ class CloneSetMeta(Meta, rename="camel", frozen=True):
 
 class Spec(msgspec.Struct, rename="camel", frozen=True):
     replicas: int = 1
+    selector: dict[str, Any] = {}
     template: dict[str, Any] = {}
     update_strategy: dict[str, Any] = {}
     scale_strategy: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from tests.system.history import recorded
 from tests.system.plain import ACTIONS, lay_out, pods_of, release
 from tests.system.releases import Releases, deployflow
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
 
 def _written_by_people(cloneset: Json) -> Json:

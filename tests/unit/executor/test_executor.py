@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sandbox.kubernetes import Cluster
 from services.executor import cluster_reader as module
+from services.executor.adoption import Adoption
 from services.executor.cloneset_watch import CloneSetWatch
 from services.executor.command_handler import CommandHandler
 from shared.domain import messages as m
@@ -42,7 +43,9 @@ class Executor:
     def __init__(self, client: Client, kafka: MemoryKafka, settings: Settings, owner: Owner) -> None:
         self.watch = CloneSetWatch(client, kafka.kafka, settings, owner.owns)
         self.reflector = self.watch.reflector
-        self.handle = CommandHandler(client, kafka.kafka, settings, self.reflector).handle
+        adoption = Adoption(client, self.reflector)
+        self.watch.on_change = adoption.cloneset_changed
+        self.handle = CommandHandler(client, kafka.kafka, settings, self.reflector, adoption).handle
 
 
 @pytest.fixture
