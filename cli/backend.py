@@ -30,6 +30,15 @@ class NewRelease(NamedTuple):
     unsaid: Unsaid = Unsaid.NOTHING
 
 
+class Adoption(NamedTuple):
+    """A CloneSet to adopt, with the application that it belongs to; None: as its labels say."""
+
+    instance: str
+    app_id: int | None
+    group_id: int | None
+    app_name: str | None
+
+
 class Backend(Protocol):
     """Access to the releases of one namespace. A DeployFlow is JSON as the cluster has it."""
 
@@ -56,6 +65,9 @@ class Backend(Protocol):
 
     async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
         """Return the plan as an object, or the reason why there is none."""
+
+    async def adopt(self, adoption: Adoption, requested_by: str) -> Json:
+        """Have Triton adopt a CloneSet that it did not make; return the result as the cluster or the server has it."""
 
     async def replicas(self, instance: str) -> int:
         """Return the wanted number of replicas of the instance."""

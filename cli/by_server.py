@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli import control
-from cli.backend import NewRelease
+from cli.backend import Adoption, NewRelease
 from cli.connection import ANSWER_SECONDS, current_release, no_such
 from cli.exits import BadInput, Failure
 from cli.manifests import Document, namespace_of
@@ -125,6 +125,16 @@ class ByServer:
                 raise
             return refusal_object(spec, str(error))
         return plan.model_dump(mode="json", by_alias=True)
+
+    async def adopt(self, adoption: Adoption, requested_by: str) -> Json:
+        adopted = await self.triton.using(requested_by=requested_by).adopt(
+            adoption.instance,
+            app_id=adoption.app_id,
+            group_id=adoption.group_id,
+            app_name=adoption.app_name,
+        )
+        body: Json = adopted.model_dump(mode="json", by_alias=True)
+        return body
 
     async def replicas(self, instance: str) -> int:
         return specs.replicas_of(await _known(self.triton, instance))

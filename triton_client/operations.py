@@ -261,6 +261,22 @@ def start(
     return _start(namespace, instance, "starts", strategy, queue)
 
 
+def adopt(
+    namespace: str,
+    instance: str,
+    *,
+    app_id: int | None = None,
+    group_id: int | None = None,
+    app_name: str | None = None,
+) -> Operation[Instance]:
+    """Have Triton adopt a CloneSet that it did not make; needs the right to update that CloneSet.
+
+    The ids and the name of the application become labels of the CloneSet; without them it keeps its own.
+    """
+    body = _without_empty({"appID": app_id, "groupID": group_id, "appName": app_name})
+    return Operation("POST", _in(namespace, "instances", instance, "adoptions"), _one(Instance), body)
+
+
 def delete_instance(namespace: str, instance: str) -> Operation[DeployFlow]:
     """Create a release that drains and deletes all pods of an instance, and then the instance."""
     return Operation("DELETE", _in(namespace, "instances", instance), _flow)

@@ -43,7 +43,9 @@ class Adoption:
         if ownership_of(live) != Ownership.REQUESTED or explain_obstacles(live):
             return live
         meta = live.metadata
-        written = await self._client.patch(CLONESETS, meta.namespace, meta.name, adoption_patch(meta))
+        patch = adoption_patch(live)
+        assert patch is not None, "a CloneSet without the label is to be patched"
+        written = await self._client.patch(CLONESETS, meta.namespace, meta.name, patch)
         self._clonesets.put(written)
         _log.info("adopted CloneSet %s/%s", meta.namespace, meta.name)
         return cloneset_from(written)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from shared.domain.deployflow import INSTANCE_LABEL, LONGEST_NAME, MANAGED_BY, NAME_LABEL
 from shared.domain.json_types import Json
-from shared.kube.clonesets import ADOPT, ADOPTED_BY, SEQUENCE, CloneSet, CloneSetMeta, is_deployflow
+from shared.kube.clonesets import ADOPT, ADOPTED_BY, SEQUENCE, CloneSet, is_deployflow
 
 NOT_OURS: Final = "NotOurs"
 """The reason of a release whose CloneSet Triton neither made nor adopted."""
@@ -40,9 +40,9 @@ def ownership_of(cloneset: CloneSet) -> Ownership:
     into both, and no sequence.
     """
     if _is_labeled(cloneset.metadata.labels):
-        ours = _is_written(cloneset) or is_adopted(cloneset) or has_labeled_template(cloneset)
+        ours = was_written(cloneset) or is_adopted(cloneset) or has_labeled_template(cloneset)
         return Ownership.OURS if ours else Ownership.FOREIGN
-    if _is_written(cloneset):
+    if was_written(cloneset):
         return Ownership.UNLABELED
     return Ownership.REQUESTED if is_adopted(cloneset) else Ownership.FOREIGN
 
@@ -63,7 +63,7 @@ def refusal_of(cloneset: CloneSet) -> tuple[str, str] | None:
     owner = ownership_of(cloneset)
     if owner == Ownership.FOREIGN:
         return NOT_OURS, explain_not_ours(meta.namespace, meta.name)
-    if not _is_written(cloneset) and is_adopted(cloneset) and (text := explain_obstacles(cloneset)):
+    if not was_written(cloneset) and is_adopted(cloneset) and (text := explain_obstacles(cloneset)):
         return NOT_OURS, text
     if owner != Ownership.OURS:
         return LABELS_MISSING, explain_missing_label(meta.namespace, meta.name)
@@ -124,25 +124,31 @@ def _obstacles(cloneset: CloneSet) -> Iterator[str]:
         )
 
 
+def identity_labels(app_id: int | None, group_id: int | None, app_name: str | None) -> dict[str, str]:
+    """Return the labels of the application that a CloneSet belongs to, without those that nobody named."""
+    values = dict(zip(_IDENTITY, (app_id, group_id, app_name), strict=True))
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
 def adoption_patch(
-    meta: CloneSetMeta, *, adopted_by: str = "", identity: Mapping[str, str] | None = None
-) -> Json:
-    """Return the merge patch that marks a CloneSet as adopted; it applies to the version that was read.
+    cloneset: CloneSet, *, requested_by: str = "", identity: Mapping[str, str] | None = None
+) -> Json | None:
+    """Return the merge patch that makes a CloneSet Triton's; it applies to the version that was read. None: it is already.
 
     `identity`: labels of the application, which replace those that it has; other labels of its own stay.
     """
+    meta = cloneset.metadata
     labels = {INSTANCE_LABEL: meta.name, **meta.labels, **(identity or {}), **MANAGED_BY}
-    annotations = {ADOPT: "true"}
-    if adopted_by and ADOPTED_BY not in meta.annotations:
-        annotations[ADOPTED_BY] = adopted_by
-    return {
-        "metadata": {
-            "uid": meta.uid,
-            "resourceVersion": meta.resource_version,
-            "labels": {name: value for name, value in labels.items() if meta.labels.get(name) != value},
-            "annotations": annotations,
-        }
-    }
+    labels = {name: value for name, value in labels.items() if meta.labels.get(name) != value}
+    annotations = {}
+    if not was_written(cloneset) and not (
+        is_adopted(cloneset) and meta.annotations.get(ADOPTED_BY, requested_by)
+    ):
+        annotations = {ADOPT: "true"} | ({ADOPTED_BY: requested_by} if requested_by else {})
+    if not labels and not annotations:
+        return None
+    changes: Json = {"labels": labels, "annotations": annotations}
+    return {"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, **changes}}
 
 
 def pod_labels(cloneset: CloneSet) -> dict[str, str]:
@@ -168,7 +174,8 @@ def labels_for_template(
     return {**triton, **own, **(cloneset.spec.selector.get("matchLabels") or {}), **pod_labels(cloneset)}
 
 
-def _is_written(cloneset: CloneSet) -> bool:
+def was_written(cloneset: CloneSet) -> bool:
+    """Return whether a command of Triton has been written into it."""
     return SEQUENCE in cloneset.metadata.annotations or bool(cloneset.owner)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from sandbox.environment import Sandbox
 from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from tests.system.history import is_ready, recorded
 from tests.system.plain import lay_out, pods_of, release
+from tests.system.programs import printed
 from tests.system.releases import Releases, until
+from triton_client import AsyncTriton
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
@@ -139,3 +142,29 @@ async def test_what_cannot_be_adopted_is_left_alone_and_named(releases: Releases
         before,
         {"app": "limited"},
     )
+
+
+async def test_a_cloneset_is_adopted_by_rest_and_is_an_instance_at_once(
+    sandbox: Sandbox, releases: Releases
+) -> None:
+    await lay_out(releases, "by-rest", 2)
+    async with AsyncTriton(sandbox.rest_urls["planner"], requested_by="ann") as triton:
+        adopted = await triton.adopt("by-rest", app_id=7, group_id=8, app_name="shop")
+        assert (adopted.name, adopted.app_id, adopted.replicas) == ("by-rest", 7, 2)
+
+        async def pods_are_known() -> bool:
+            return len([pod for pod in await triton.pods("by-rest") if pod.in_traffic]) == 2
+
+        await until("its pods are known before any release", pods_are_known)
+    await releases.apply(release("by-rest-2", "by-rest", "update", 2))
+    await releases.finished("by-rest-2", "Success")
+    annotations = (await releases.cloneset("by-rest"))["metadata"]["annotations"]
+    assert annotations["apps.triton.io/adopted-by"] == "ann"
+
+
+async def test_a_cloneset_is_adopted_by_the_command_line(sandbox: Sandbox, releases: Releases) -> None:
+    await lay_out(releases, "by-command", 2)
+    said = await printed("adopt", "by-command", environment=sandbox.environment)
+    assert said == "cloneset.apps.kruise.io/by-command adopted\n"
+    await releases.apply(release("by-command-2", "by-command", "update", 2))
+    await releases.finished("by-command-2", "Success")

@@ -27,6 +27,7 @@ from services.planner.api.problem import Kind, Problem
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import FlowName, Target
 from shared.domain.json_types import Json
+from shared.kube.ownership import identity_labels
 from shared.releases.specs import Wish
 
 M = TypeVar("M", bound=BaseModel)
@@ -171,6 +172,18 @@ class Scale(Plain):
 
     replicas: df.NonNegative
     pods: Annotated[list[str], Field(description="Names of pods that go.")] | None = None
+
+
+class Adoption(Request):
+    """The application that an adopted CloneSet belongs to: labels of the CloneSet itself; without them it keeps its own."""
+
+    app_id: Annotated[df.NonNegative | None, Field(alias="appID")] = None
+    group_id: Annotated[df.NonNegative | None, Field(alias="groupID")] = None
+    app_name: Annotated[str, StringConstraints(pattern=rf"^{_VALUE}$", max_length=63)] | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return identity_labels(self.app_id, self.group_id, self.app_name)
 
 
 class RestartAll(Plain):

@@ -153,6 +153,22 @@ async def start(
     )
 
 
+@router.post(
+    INSTANCE + "/adoptions",
+    tags=["Instances"],
+    response_model=m.Instance,
+    responses=answers(404, 422, body=True),
+)
+async def adopt(
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Adoption | None = None
+) -> Response:
+    """Have Triton adopt a CloneSet that it did not make. Needs the right to `update` that CloneSet."""
+    labels = body.labels if body else {}
+    return json_response(
+        v2_views.instance(await calls.adoptions.adopt(change.caller, namespace, name, labels))
+    )
+
+
 @router.delete(
     INSTANCE,
     tags=["Instances"],

@@ -14,6 +14,7 @@ from shared.kube.ownership import (
     Ownership,
     adoption_patch,
     explain_obstacles,
+    identity_labels,
     labels_for_template,
     missing_pod_labels,
     ownership_of,
@@ -96,7 +97,7 @@ def test_the_instance_label_of_helm_fits_where_it_is_the_name() -> None:
 
 
 def test_an_adoption_adds_labels_and_changes_no_spec() -> None:
-    patch = adoption_patch(cloneset().metadata, adopted_by="ann")
+    patch = adoption_patch(cloneset(), requested_by="ann")
     assert patch == {
         "metadata": {
             "uid": "1",
@@ -107,14 +108,29 @@ def test_an_adoption_adds_labels_and_changes_no_spec() -> None:
     }
 
 
-def test_an_adoption_again_keeps_who_requested_it_first() -> None:
-    before = cloneset(labels=LABELS, annotations={**ADOPTED, cs.ADOPTED_BY: "ann"})
-    assert adoption_patch(before.metadata, adopted_by="bob")["metadata"]["annotations"] == ADOPTED
+@pytest.mark.parametrize(
+    "found",
+    [
+        cloneset(labels=LABELS, annotations={**ADOPTED, cs.ADOPTED_BY: "ann"}),
+        cloneset(labels=LABELS, annotations={cs.SEQUENCE: "4"}),
+    ],
+    ids=["adopted before", "made by Triton"],
+)
+def test_an_adoption_of_what_is_ours_changes_nothing(found: CloneSet) -> None:
+    assert adoption_patch(found, requested_by="bob") is None
+
+
+def test_an_adoption_of_ours_brings_only_the_label_back() -> None:
+    patch = adoption_patch(cloneset(annotations={cs.SEQUENCE: "4"}), requested_by="bob")
+    assert patch is not None
+    assert (patch["metadata"]["labels"]["managed-by"], patch["metadata"]["annotations"]) == ("triton-io", {})
 
 
 def test_the_identity_replaces_the_labels_of_the_cloneset_itself() -> None:
-    labels = adoption_patch(cloneset().metadata, identity={"app": "20001"})["metadata"]["labels"]
-    assert labels["app"] == "20001"
+    patch = adoption_patch(cloneset(), identity=identity_labels(20001, None, "shop"))
+    assert patch is not None
+    labels = patch["metadata"]["labels"]
+    assert (labels["app"], labels["app.kubernetes.io/name"], "group" in labels) == ("20001", "shop", False)
 
 
 def test_a_pod_gets_what_it_lacks_and_keeps_its_own() -> None:
