@@ -14,6 +14,7 @@ from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
 from shared.domain.messages import AppRef
 from shared.kube.clonesets import CloneSet
+from shared.kube.ownership import NOT_OURS, Ownership, explain_not_ours, ownership_of
 
 _OF_ONE_RELEASE: Final = df.inherited_by(df.InheritedBy.NONE)
 """Strategy fields that say where a release stood; a new one starts from its beginning."""
@@ -61,7 +62,10 @@ def _release_of(cloneset: Json, instance: str) -> Json:
     metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
     identity = _identity_of(cloneset, instance)
     ours = df.Application.model_validate(identity, context=df.STORED).labels()
-    labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name not in ours}
+    # a label of an adopted CloneSet's owner stays, also where Triton has another value for it
+    labels = {
+        name: value for name, value in (metadata.get("labels") or {}).items() if ours.get(name) != value
+    }
     gates = [
         gate for gate in spec.get("readinessGates") or [] if gate.get("conditionType") != df.READINESS_GATE
     ]
@@ -83,11 +87,13 @@ def _without_empty(fields: Json) -> Json:
 def _identity_of(cloneset: Json, instance: str) -> Json:
     """Return the names and ids of the application that the CloneSet's labels say; raise `Refusal`."""
     app = AppRef.of(labels := cloneset["metadata"].get("labels") or {})
+    if not df.MANAGED_BY.items() <= labels.items() and ownership_of(_read(cloneset)) == Ownership.FOREIGN:
+        raise Refusal(NOT_OURS, explain_not_ours(str(cloneset["metadata"].get("namespace", "")), instance))
     if not (app.name and labels.get("app", "").isdecimal() and labels.get("group", "").isdecimal()):
         raise Refusal(
             "NoRelease",
             f"{instance} has no release, and its CloneSet lacks Triton's labels app, group and {df.NAME_LABEL}: apply "
-            "a DeployFlow (action update)",
+            f"a DeployFlow (action update), or set them (triton adopt {instance} --app-id … --group-id … --app-name …)",
         )
     return dict(zip(_IDENTITY, (app.app_id, app.group_id, app.name, instance), strict=True))
 

@@ -164,7 +164,11 @@ async def test_a_cloneset_is_adopted_by_rest_and_is_an_instance_at_once(
 
 async def test_a_cloneset_is_adopted_by_the_command_line(sandbox: Sandbox, releases: Releases) -> None:
     await lay_out(releases, "by-command", 2)
-    said = await printed("adopt", "by-command", environment=sandbox.environment)
-    assert said == "cloneset.apps.kruise.io/by-command adopted\n"
-    await releases.apply(release("by-command-2", "by-command", "update", 2))
-    await releases.finished("by-command-2", "Success")
+    identity = ("--app-id", "7", "--group-id", "8", "--app-name", "shop")
+    said = await printed("adopt", "by-command", *identity, environment=sandbox.environment)
+    assert said.strip() == "cloneset.apps.kruise.io/by-command adopted"
+    update = await printed("update", "by-command", "--image", "nginx:2", environment=sandbox.environment)
+    await releases.finished(update.split()[-1], "Success")
+    await releases.serves("by-command", 2)
+    pods = await pods_of(releases, "by-command")
+    assert _images(pods) == ["nginx:2"] * 2, "found by the owner's label, which the update has kept"

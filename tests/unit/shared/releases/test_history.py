@@ -173,11 +173,29 @@ def test_the_other_actions_know_the_application_by_its_cloneset_too(
 
 
 def test_a_cloneset_without_the_labels_is_no_base() -> None:
-    bare = {**CLONESET, "metadata": {"name": "web", "labels": {"app": "shop"}}}
+    bare = {**CLONESET, "metadata": {"name": "web", "labels": {"app": "shop", "managed-by": "triton-io"}}}
     with pytest.raises(Refusal, match="its CloneSet lacks Triton's labels"):
         update(Known("web", [], bare), Wish("web:4"))
     with pytest.raises(Refusal, match="its CloneSet lacks Triton's labels"):
         restart(Known("web", [], bare), {})
+
+
+def test_a_cloneset_that_triton_did_not_make_is_no_base_before_it_is_adopted() -> None:
+    labels = {name: value for name, value in CLONESET["metadata"]["labels"].items() if name != "managed-by"}
+    metadata = {"name": "web", "namespace": "shop", "labels": labels}
+    with pytest.raises(Refusal, match="CloneSet shop/web was not made by Triton") as refused:
+        restart(Known("web", [], {**CLONESET, "metadata": metadata}), {})
+    assert refused.value.reason == "NotOurs"
+    adopted = {**metadata, "annotations": {"apps.triton.io/adopt": "true"}}
+    assert restart(Known("web", [], {**CLONESET, "metadata": adopted}), {}).application.app_id == 7
+
+
+def test_a_label_that_services_of_the_owner_may_select_stays() -> None:
+    template = {**CLONESET["spec"]["template"], "metadata": {"labels": {"app": "web", "group": "8"}}}
+    cloneset = {**CLONESET, "spec": {**CLONESET["spec"], "template": template}}
+    made = update(Known("web", [], cloneset), Wish("web:4")).application.template
+    assert made is not None
+    assert made["metadata"]["labels"] == {"app": "web"}
 
 
 def test_without_a_cloneset_it_is_to_be_created() -> None:
