@@ -7,7 +7,6 @@ through here.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,22 +17,25 @@ from typing import Any
 from shared.domain.json_types import Json
 
 from . import errors
+from .budgets import check_eviction
+from .builtins import PODS
 from .causes import Cause
 from .errors import ApiError
-from .metadata import metadata_causes
-from .objects import is_terminating, random_suffix, timestamp, with_metadata
+from .metadata import check_types, metadata_causes, name_causes
+from .objects import encode, is_terminating, random_suffix, timestamp, with_metadata
 from .policies import Policies, Write
+from .quotas import check_quota
 from .resources import Registry, Resource
 from .scale import read_scale
 from .store import Record, Store
 from .strategies import Strategy, check_kind
 
-_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-_NAME_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
-    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
+GENERATED_LENGTH = 58
+"""The most of `generateName` that goes before the five random letters of a name."""
+
+OBJECT_BYTES = 1536 * 1024
+"""The most that etcd stores of one object."""
+
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 _LASTING_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 _PLAIN = Strategy()
@@ -80,7 +82,14 @@ class Api:
             raise errors.already_exists(resource, name)
         self._review(Write(resource, namespace, name, "CREATE", obj, None), options)
         self._strategy(resource).admit(obj, None)
-        return Record(obj, 0) if options.dry_run else self.store.put(resource.key, obj)
+        check_quota(self.store, resource, obj)
+        return Record(obj, 0) if options.dry_run else self._put(resource, obj)
+
+    def _put(self, resource: Resource, obj: Json) -> Record:
+        """Store an object, unless it is larger than etcd takes."""
+        if len(encode(obj)) > OBJECT_BYTES:
+            raise ApiError(500, "", "etcdserver: request is too large")
+        return self.store.put(resource.key, obj)
 
     def _review(self, write: Write, options: Options) -> None:
         options.warnings.extend(self._policies.review(write._replace(dry_run=options.dry_run)))
@@ -96,7 +105,7 @@ class Api:
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = metadata["generateName"] + random_suffix()
+            metadata["name"] = metadata["generateName"][:GENERATED_LENGTH] + random_suffix()
         self._check_name(resource, metadata.get("name") or "")
         self._check_namespace(resource, namespace, metadata["name"])
         metadata.pop("selfLink", None)
@@ -114,12 +123,8 @@ class Api:
                 "metadata.name", "FieldValueRequired", "Required value: name or generateName is required"
             )
             raise errors.invalid(resource, name, [cause])
-        if not _NAME.match(name) or len(name) > 253:
-            raise errors.invalid(
-                resource,
-                name,
-                [Cause("metadata.name", "FieldValueInvalid", f'Invalid value: "{name}": {_NAME_RULE}')],
-            )
+        if causes := name_causes(resource, name):
+            raise errors.invalid(resource, name, causes)
 
     def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
         if not resource.namespaced:
@@ -138,6 +143,7 @@ class Api:
     def _checked(self, resource: Resource, new: Json, old: Json | None, options: Options) -> Json:
         """Return the object as it would be stored; raise Invalid with every field that is wrong."""
         name = new["metadata"]["name"]
+        check_types(resource, new["metadata"])
         causes = metadata_causes(new["metadata"], old["metadata"] if old else None)
         if resource.schema is not None:
             new, dropped = resource.schema.prune(new)
@@ -217,7 +223,7 @@ class Api:
             self._strategy(resource).admit(new, live.obj)
         if options.dry_run:
             return Record(new, live.version)
-        record = self.store.put(resource.key, new)
+        record = self._put(resource, new)
         if may_go(record.obj):
             return self.store.remove(resource.key, namespace, name) or record
         return record
@@ -262,8 +268,22 @@ class Api:
                 new["status"] = live["status"]
         return new
 
+    def evict(self, namespace: str, name: str, eviction: Json, dry_run: bool) -> None:
+        """Delete a pod, unless a PodDisruptionBudget does not allow it now."""
+        pod = self.get(PODS, namespace, name).obj
+        write = Write(PODS, namespace, name, "CREATE", eviction, None, "eviction", dry_run)
+        self._review(write, Options(dry_run=dry_run))
+        check_eviction(self.store, pod)
+        self.delete(PODS, namespace, name, eviction.get("deleteOptions"), dry_run, is_reviewed=True)
+
     def delete(
-        self, resource: Resource, namespace: str, name: str, body: Json | None = None, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Json | None = None,
+        dry_run: bool = False,
+        is_reviewed: bool = False,
     ) -> tuple[Record, bool]:
         """Delete an object or mark it for deletion; return it and whether it is gone."""
         body = body or {}
@@ -271,7 +291,8 @@ class Api:
         if resource.key == "namespaces" and name in _LASTING_NAMESPACES:
             raise errors.forbidden(resource, name, "this namespace may not be deleted")
         self._check_delete_preconditions(resource, name, live.obj, body.get("preconditions") or {})
-        self._review(Write(resource, namespace, name, "DELETE", None, live.obj), Options(dry_run=dry_run))
+        if not is_reviewed:
+            self._review(Write(resource, namespace, name, "DELETE", None, live.obj), Options(dry_run=dry_run))
         finalizers = _finalizers(live.obj, body)
         grace = _grace(resource, live.obj, body)
         if dry_run:

@@ -105,6 +105,24 @@ DEFINITIONS = Resource(
     status=True,
     subresources={"status": _STATUS_VERBS},
 )
+QUOTAS = Resource(
+    group="",
+    version="v1",
+    kind="ResourceQuota",
+    plural="resourcequotas",
+    short_names=("quota",),
+    status=True,
+    subresources={"status": _STATUS_VERBS},
+)
+BUDGETS = Resource(
+    group="policy",
+    version="v1",
+    kind="PodDisruptionBudget",
+    plural="poddisruptionbudgets",
+    short_names=("pdb",),
+    status=True,
+    subresources={"status": _STATUS_VERBS},
+)
 POLICIES = Resource(
     group="admissionregistration.k8s.io",
     version="v1",
@@ -138,6 +156,8 @@ BUILT_IN = (
     ENDPOINT_SLICES,
     LEASES,
     DEFINITIONS,
+    QUOTAS,
+    BUDGETS,
     POLICIES,
     POLICY_BINDINGS,
 )

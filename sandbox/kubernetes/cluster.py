@@ -19,14 +19,18 @@ from aiohttp import web
 from shared.domain.json_types import Json
 
 from .api import Api
+from .budgets import BudgetController, BudgetStrategy
 from .builtins import (
+    BUDGETS,
     BUILT_IN,
+    CONFIG_MAPS,
     DEFINITIONS,
     NAMESPACES,
     NODES,
     PODS,
     POLICIES,
     POLICY_BINDINGS,
+    QUOTAS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
@@ -40,11 +44,13 @@ from .kubelet import Kubelet, Timing
 from .namespaces import NamespaceController
 from .objects import timestamp
 from .policies import PolicyBindingStrategy, PolicyStrategy
+from .quotas import QuotaController, QuotaStrategy
 from .recorder import KEPT, Recorder
 from .resources import Registry
 from .server import Server, Settings
 from .store import HISTORY_EVENTS, Event, Store
 from .strategies import (
+    ConfigMapStrategy,
     DefinitionStrategy,
     NamespaceStrategy,
     PodStrategy,
@@ -92,7 +98,7 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.server.end_watches()
-        for part in (self._kubelet, self._clonesets, self._endpoints, self._garbage, self._namespaces):
+        for part in self._controllers:
             part.close()
         await self._runner.cleanup()
 
@@ -105,8 +111,11 @@ class Cluster:
             PODS.key: PodStrategy(),
             SERVICES.key: ServiceStrategy(),
             NAMESPACES.key: NamespaceStrategy(),
+            CONFIG_MAPS.key: ConfigMapStrategy(),
             SECRETS.key: SecretStrategy(),
             DEFINITIONS.key: DefinitionStrategy(),
+            QUOTAS.key: QuotaStrategy(),
+            BUDGETS.key: BudgetStrategy(),
             POLICIES.key: PolicyStrategy(),
             POLICY_BINDINGS.key: PolicyBindingStrategy(),
             CLONESET: CloneSetStrategy(self.store),
@@ -115,15 +124,21 @@ class Cluster:
         definitions = Definitions(api)
         for path in (CLONESET_CRD, *self._crds):
             definitions.load(path)
-        self._garbage = GarbageCollector(api)
-        self._namespaces = NamespaceController(api)
+        garbage = GarbageCollector(api)
         recorder = Recorder(self.store, options.kept_events)
         nodes = [f"node-{n}" for n in range(options.nodes)]
-        self._kubelet = Kubelet(api, recorder, options.timing, nodes)
+        kubelet = Kubelet(api, recorder, options.timing, nodes)
         cloneset = registry.of_key(CLONESET)
         assert cloneset is not None
-        self._clonesets = CloneSetController(api, cloneset, recorder)
-        self._endpoints = EndpointsController(api)
+        self._controllers = (
+            garbage,
+            kubelet,
+            NamespaceController(api),
+            CloneSetController(api, cloneset, recorder),
+            EndpointsController(api),
+            QuotaController(self.store, registry),
+            BudgetController(self.store),
+        )
         _furnish(api, nodes)
         self.server = Server(api, Settings(options.bookmark_seconds))
         # Cancelled handlers are how an idle watch learns that its client has gone.

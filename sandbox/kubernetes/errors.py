@@ -91,6 +91,14 @@ def forbidden(resource: Resource, name: str, why: str) -> ApiError:
     )
 
 
+def too_disruptive(budget: str, needed: int, healthy: int) -> ApiError:
+    """Return the refusal of an eviction that a PodDisruptionBudget does not allow."""
+    text = f"The disruption budget {budget} needs {needed} healthy pods and has {healthy} currently"
+    details = {"causes": [{"reason": "DisruptionBudget", "message": text}]}
+    message = "Cannot evict pod as it would violate the pod's disruption budget."
+    return ApiError(429, "TooManyRequests", message, details)
+
+
 def namespace_terminating(resource: Resource, name: str, namespace: str) -> ApiError:
     """Return the refusal of a creation in a namespace that is being deleted; clients act upon its cause."""
     why = f"unable to create new content in namespace {namespace} because it is being terminated"

@@ -151,13 +151,9 @@ class Server:
     def _create(self, request: web.BaseRequest, target: Target, body: Any) -> web.Response:
         options = options_of(request.query)
         if target.subresource == "eviction":
-            self.api.delete(
-                target.resource,
-                target.namespace,
-                target.name,
-                (body or {}).get("deleteOptions"),
-                options.dry_run,
-            )
+            eviction = {"metadata": {}, **(body or {})}
+            dry_run = options.dry_run or "All" in ((eviction.get("deleteOptions") or {}).get("dryRun") or ())
+            self.api.evict(target.namespace, target.name, eviction, dry_run)
             return _json(
                 {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
             )

@@ -26,7 +26,8 @@ _RATES: Final = ["--kube-api-qps=500", "--kube-api-burst=1000"]
 """The clients' own limits are for clusters of many nodes; here they would be all that is measured."""
 _CONTROLLERS: Final = (
     "garbage-collector-controller,namespace-controller,endpoints-controller,endpointslice-controller,"
-    "serviceaccount-controller,serviceaccount-token-controller,replicaset-controller,deployment-controller,disruption-controller"
+    "serviceaccount-controller,serviceaccount-token-controller,replicaset-controller,deployment-controller,"
+    "disruption-controller,resourcequota-controller"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import os
 import secrets
@@ -127,7 +128,7 @@ class Kube:
         data = None
         if body is not None:
             headers["Content-Type"] = kind or "application/json"
-            data = json.dumps(body)
+            data = io.BytesIO(json.dumps(body).encode())
         async with self._session.request(
             method,
             self._connection.url + path,
@@ -256,7 +257,7 @@ def a_cloneset(
             "replicas": replicas,
             "selector": {"matchLabels": labels},
             "updateStrategy": {"maxUnavailable": "100%", **strategy},
-            "template": {"metadata": {"labels": labels, "annotations": QUICK}, "spec": spec},
+            "template": {"metadata": {"labels": dict(labels), "annotations": dict(QUICK)}, "spec": spec},
         },
     }
 
