@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from services.readiness.pod_facts import NO_DETAIL, Detail, fact_of
@@ -28,6 +28,7 @@ SECONDS_PER_POD: Final = 0.0002
 """How much each pod of an instance lengthens its window: 0.1 s for 500 pods."""
 
 
+_NONE: Final[Mapping[Key, AppRef]] = {}
 T = TypeVar("T", PodFact, PodGone)
 
 
@@ -126,8 +127,12 @@ class FactPublisher:
         reached = self._transitions.pop(fact.uid, None)
         return fact.model_copy(update={"transitions": reached}) if reached else fact
 
-    def publish_all(self, pods: Iterable[Pod]) -> None:
-        """Publish the current state of all of this replica's instances, after a rebalance."""
+    def publish_all(self, pods: Iterable[Pod], known: Mapping[Key, AppRef] = _NONE) -> None:
+        """Publish the current state of all of this replica's instances, after a rebalance.
+
+        `known`: instances that exist. Where one has no pod, that is published: its last ones may have gone while no
+        readiness service ran, and a release may wait for their end.
+        """
         instances: dict[Key, list[PodFact]] = {}
         for_the_log: dict[Key, list[PodFact]] = {}
         apps: dict[Key, AppRef] = {}
@@ -147,6 +152,8 @@ class FactPublisher:
                 apps[pod.key] = pod.app
         for key, facts in instances.items():
             self._publish(key, apps[key], facts, [], complete=True)
+        for key in known.keys() - instances.keys():
+            self._publish(key, known[key], [], [], complete=True)
         # in messages of their own: with the transitions, fewer instances would fit into one complete message
         for key, facts in for_the_log.items():
             self._publish(key, apps[key], facts, [], complete=False)

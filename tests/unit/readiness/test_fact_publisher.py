@@ -131,6 +131,14 @@ async def test_a_newly_assigned_partition_is_reported_completely_though_all_of_i
     assert len(published.messages) == 2
 
 
+async def test_an_instance_whose_last_pods_went_unseen_is_reported_without_pods() -> None:
+    published = Publication()
+    known = {Key("default", name): AppRef(name=name) for name in ("web", "stopped")}
+    published.publisher.publish_all([pod("a")], known)
+    states = {message.instance: (names(message), message.complete) for message in published.messages}
+    assert states == {"web": (["a"], True), "stopped": ([], True)}
+
+
 async def test_after_a_complete_report_only_changes_follow() -> None:
     published = Publication()
     published.publisher.publish_all([pod("a")])
