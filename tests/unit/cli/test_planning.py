@@ -225,3 +225,17 @@ def test_a_file_without_a_deployflow_has_nothing_to_plan(tmp_path: Path, triton:
     file.write_text("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n")
     result = triton("plan", "-f", str(file))
     assert (result.code, result.err) == (2, f"error: {file}: there is no DeployFlow to plan\n")
+
+
+def test_the_plan_of_a_create_says_that_its_instance_exists() -> None:
+    template = {"spec": {"containers": [{"name": "web", "image": "web:2"}]}}
+    body = {"action": "create", "application": {**IDENTITY, "replicas": 4, "template": template}}
+    spec = DeployFlowSpec.model_validate(body)
+
+    def warnings(image: str) -> str:
+        there = {"spec": {"containers": [{"name": "web", "image": image}]}}
+        cloneset = {"spec": {"replicas": 4, "template": there}, "status": {"updatedReplicas": 4}}
+        return str(planned(spec, assume(spec, cloneset))["warnings"])
+
+    assert "the create fails with AlreadyExists" in warnings("web:1")
+    assert warnings("web:2") == "[]"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.planner.model.batch_plan import Current, plan_release
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
 from shared.domain.json_types import Json
@@ -156,3 +157,12 @@ def test_never_are_all_pods_changed_at_once(
         press_next(world, AGAIN)
     assert (world.flow(AGAIN).phase, revisions(world)) == ("Success", {"third": wanted})
     assert max(sizes(world, AGAIN)) < wanted
+
+
+@pytest.mark.parametrize(("there", "size"), [(4, None), (10, None), (10, 3), (10, "100%"), (1, None)])
+def test_the_plan_that_is_shown_has_these_batches(there: int, size: int | str | None) -> None:
+    world = World(there)
+    create_again(world, "third", replicas=there, batchSize=size)
+    assert world.flow(AGAIN).phase == "Success"
+    plan = plan_release(world.spec(AGAIN), Current(exists=True, replicas=there, updated=0))
+    assert [batch.surge for batch in plan.batches] == sizes(world, AGAIN)
