@@ -50,6 +50,8 @@ class World:
         """What a command changed is reported by the watches before its answer arrives."""
         self.instance = Instance(namespace=NAMESPACE, name=INSTANCE)
         self.windows = NO_WINDOWS
+        self.terminating = False
+        """The namespace is being deleted."""
         self.flows: dict[str, Json] = {}
         self.manifests: dict[str, Json] = {}
         """The specs of the DeployFlows as they were applied first."""
@@ -169,6 +171,11 @@ class World:
         """Remove pods as the drain of a node would; OpenKruise makes others."""
         self.cluster.pods = [pod for pod in self.pods if pod not in pods]
         self._handle_all(self._settled())
+
+    def delete_namespace(self) -> None:
+        """Begin the deletion of the namespace: pods are deleted, and none can be made."""
+        self.terminating = True
+        self.wait(0)
 
     def delete_cloneset(self) -> None:
         """Delete the CloneSet and its pods, as a person would; the executor's watch reports it."""
@@ -293,6 +300,7 @@ class World:
                 resend_ms=RESEND_MS,
                 windows=self.windows,
                 predecessors=self.predecessors(),
+                terminating=self.terminating,
             )
             self.instance = decision.instance
             self._ended |= {flow.name: flow for flow in self.instance.finished}

@@ -38,11 +38,13 @@ def decide(
     resend_ms: int,
     windows: Windows = NO_WINDOWS,
     predecessors: Sequence[Predecessor] = (),
+    terminating: bool = False,
 ) -> Decision:
     """Apply the facts one by one, each followed by all moves that are possible, at `now` (ms since 1970).
 
     `windows`: the freeze windows of the namespace. `predecessors`: the releases of the instance that have begun, for
-    one that `needs_predecessors`. Raises `RuntimeError` where the moves do not end.
+    one that `needs_predecessors`. `terminating`: the namespace is being deleted. Raises `RuntimeError` where the moves
+    do not end.
     """
     before = instance
     commands: list[Command] = []
@@ -51,7 +53,7 @@ def decide(
         applied = apply_windows(apply_fact(instance, fact, now), windows, now)
         instance = _stamp(instance, apply_predecessors(applied, predecessors), now, published)
         for _ in range(_MAX_MOVES):
-            move = next_move(instance, now, resend_ms=resend_ms)
+            move = next_move(instance, now, resend_ms=resend_ms, terminating=terminating)
             if move is None:
                 break
             instance = _stamp(instance, move.instance, now, published)

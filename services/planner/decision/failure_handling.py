@@ -8,12 +8,13 @@ from services.planner.decision import command_factory
 from services.planner.decision.scheduling import cancel_open_batch, find_ending
 from services.planner.decision.transitions import (
     Move,
+    is_late,
     issue_command,
     resend,
     set_batch,
     set_flow,
 )
-from services.planner.model.state import PRE_EXISTING, Flow, Instance, Resync, Step, StepCommand
+from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Resync, Step, StepCommand
 from services.planner.rules.clocks import restart_on_retry
 from services.planner.rules.failure_detection import Failure
 from services.planner.rules.missing_labels import missing_labels
@@ -33,9 +34,8 @@ def observe_again(instance: Instance, flow: Flow, now: int, resend_ms: int) -> M
 
 def end_unobserved(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
     """End a release early although its observation is refused or not answered; None where it is to be awaited."""
-    pending = instance.pending
-    is_late = pending is not None and now >= (pending.late_since or pending.sent_at) + resend_ms
-    if not is_waiting(flow, now) and (flow.resync == Resync.REBUILD or not is_late):
+    late = is_late(instance.pending, now, resend_ms)
+    if not is_waiting(flow, now) and (flow.resync == Resync.REBUILD or not late):
         return None
     if (ending := find_ending(instance, flow)) is None:
         return _end_unlabeled_finish(instance, flow)
@@ -108,12 +108,24 @@ def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
         return Move(
             set_flow(instance, flow, step=Step.DONE, outcome=flow.outcome or _outcome_without_cloneset(flow))
         )
+    if flow.step == Step.FINISH and flow.reason != "NotFound":
+        # every batch is finished, so nothing has failed: the CloneSet is left as it was found once that is possible
+        tried = count_rejection(flow, now, f"{flow.reason}: {flow.message}")
+        tried = replace(tried, reason="", message="", step_command=StepCommand.DUE)
+        return Move(replace(instance, active=tried))
     batch = flow.open_batch
     if batch is None or (batch.number == 1 and not instance.cloneset.exists):
         # nothing has moved yet
         return Move(set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.FAILED))
-    phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
-    return fail_batch(instance, flow, Failure(phase, flow.reason, flow.message, 0, ()), now)
+    return fail_batch(instance, flow, _refusal_of(flow, batch), now)
+
+
+def _refusal_of(flow: Flow, batch: Batch) -> Failure:
+    """Return the failure of a batch whose command was refused; a baked one stays baked, since its pods serve."""
+    phase = None if batch.baked else BatchPhase.SMOKE_FAILED
+    if batch.phase in {BatchPhase.BAKING, BatchPhase.BAKE_FAILED}:
+        phase = BatchPhase.BAKE_FAILED
+    return Failure(phase, flow.reason, flow.message, 0, ())
 
 
 def _handle_refused_observation(instance: Instance, flow: Flow, command: Observe, now: int) -> Move:
@@ -125,8 +137,7 @@ def _handle_refused_observation(instance: Instance, flow: Flow, command: Observe
     known = flow.resync != Resync.REBUILD
     if command.application is not None or batch is None or flow.failed or not known:
         return Move(replace(instance, active=tried))
-    phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
-    return fail_batch(instance, tried, Failure(phase, flow.reason, flow.message, 0, ()), now)
+    return fail_batch(instance, tried, _refusal_of(flow, batch), now)
 
 
 def fail_batch(instance: Instance, flow: Flow, found: Failure, now: int) -> Move:

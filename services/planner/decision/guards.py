@@ -31,7 +31,9 @@ from services.planner.decision.scheduling import (
     close_release,
     end_early,
     end_waiting,
+    end_with_namespace,
     find_ending,
+    is_finishing,
 )
 from services.planner.decision.steps import STEPS
 from services.planner.decision.traffic_admission import acknowledge_pull_in, find_strays
@@ -54,11 +56,14 @@ Guard = Callable[[Instance, Flow, int, int], Move | Wait | None]
 """(instance, its active release, now in ms since 1970, resend interval in ms) → move, `WAIT` or None."""
 
 
-def next_move(instance: Instance, now: int, *, resend_ms: int) -> Move | None:
+def next_move(instance: Instance, now: int, *, resend_ms: int, terminating: bool = False) -> Move | None:
     """Return the one thing to do next; None when nothing can be done before the next fact or deadline.
 
-    The queue comes before the table: a release that ended while it waited must not be begun.
+    A namespace that is being deleted (`terminating`) comes first: nothing can be made or restored there. The queue
+    comes before the table: a release that ended while it waited must not be begun.
     """
+    if terminating and (ended := end_with_namespace(instance, now)) is not instance:
+        return Move(ended)
     if (kept := end_waiting(instance, now)) is not instance:
         return Move(kept)
     flow = instance.active
@@ -109,7 +114,7 @@ def _assign_new_pods(instance: Instance, flow: Flow, _now: int, _resend_ms: int)
 
 
 def _end_early(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | Wait | None:
-    if (ending := find_ending(instance, flow)) is None:
+    if (ending := find_ending(instance, flow)) is None or is_finishing(instance, flow, now, resend_ms):
         return None
     return end_early(instance, flow, ending, now, resend_ms) or WAIT
 

@@ -171,6 +171,11 @@ class FlowCache:
         application: dict[str, Any] = live["spec"]["application"]
         return application
 
+    def recheck_namespace(self, namespace: str) -> None:
+        """Have the instances of a namespace decided again that have an unfinished release."""
+        for key in {flow.key for flow in self.unfinished() if flow.metadata.namespace == namespace}:
+            self.recheck(key)
+
     def recheck_waiting(self, namespace: str) -> None:
         """Have the instances of a namespace decided again that have a release that has not begun."""
         for flow in self.unfinished():

@@ -62,6 +62,7 @@ class InstanceProcessor:
         flows: FlowCache,
         changed: Callable[[Instance], None],
         windows: Callable[[str], Windows],
+        is_terminating: Callable[[str], bool],
         *,
         resend_seconds: float,
         finished_ttl_seconds: int,
@@ -71,6 +72,7 @@ class InstanceProcessor:
         self._flows = flows
         self._changed = changed
         self._windows = windows
+        self._is_terminating = is_terminating
         self._resend_ms = int(resend_seconds * 1000)
         self._ttl = finished_ttl_seconds
         self._held: dict[Key, Held] = {}
@@ -99,6 +101,7 @@ class InstanceProcessor:
                 resend_ms=self._resend_ms,
                 windows=self._windows(key.namespace),
                 predecessors=self._flows.predecessors(key) if asks else (),
+                terminating=self._is_terminating(key.namespace),
             )
             if decision.instance is held.instance:
                 return

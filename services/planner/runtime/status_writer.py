@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 from services.planner.model.state import Flow, Instance
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
+from services.planner.runtime.write_backoff import wait_after
 from services.planner.views.status import explain, status_of
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
@@ -34,10 +35,6 @@ QUIET_SECONDS: Final = 1.0
 """Counts alone are written so often."""
 IN_PASSING: Final = frozenset({"", "Warning", "BatchInterval", "Draining"})
 """Reasons that no person has to act on."""
-RETRY_SECONDS: Final = 1.0
-"""After a write that the API server refused; twice as long each time, at most `LONGEST_RETRY_SECONDS`."""
-LONGEST_RETRY_SECONDS: Final = 60.0
-
 _log = logging.getLogger(__name__)
 
 
@@ -133,8 +130,7 @@ class StatusWriter:
         if not refused or self._stopping:
             return
         refusals = known.refusals + 1 if known else 1
-        wait = min(RETRY_SECONDS * 2 ** min(refusals - 1, 10), LONGEST_RETRY_SECONDS)
-        timer = asyncio.get_running_loop().call_later(wait, self._retry, instance)
+        timer = asyncio.get_running_loop().call_later(wait_after(refusals), self._retry, instance)
         self._retries[instance.key] = Retry(refusals, timer)
 
     def _retry(self, instance: Instance) -> None:

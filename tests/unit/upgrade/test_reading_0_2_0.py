@@ -189,6 +189,7 @@ async def test_a_planner_publishes_the_outbox_it_finds_and_goes_on_with_the_next
         cast("FlowCache", parts),
         lambda _: None,
         lambda _: NO_WINDOWS,
+        lambda _: False,
         resend_seconds=10,
         finished_ttl_seconds=60,
     )

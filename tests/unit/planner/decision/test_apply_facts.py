@@ -201,7 +201,7 @@ def test_a_surge_that_is_refused_fails_the_batch_and_can_be_canceled() -> None:
 
 def test_a_retire_that_is_refused_fails_the_batch_and_all_pods_go_on_serving() -> None:
     world = _refused("retire", "Forbidden", mode="manual")
-    assert world.where(NEW) == "BatchStarted 1 BakeFailed"
+    assert (world.where(NEW), reason(world)) == ("BatchStarted 1 Baked", "Forbidden")
     assert world.cluster.serving() == 6
 
 

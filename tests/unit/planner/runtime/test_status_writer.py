@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from services.planner.model.state import Instance
-from services.planner.runtime import status_writer
+from services.planner.runtime import write_backoff
 from services.planner.runtime.flow_cache import FlowCache
 from services.planner.runtime.status_writer import StatusWriter
 from shared.domain.deploy_commands import CommandType
@@ -156,7 +156,7 @@ async def test_a_request_is_repeated_while_the_api_server_does_not_know_our_righ
 
 
 async def test_a_status_that_was_refused_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_writer, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(write_backoff, "FIRST_SECONDS", 0.05)
     server, world = Server(), update()
     server.refuses = ApiError(403, "Forbidden", "denied by a policy")
     server.writer(NEVER).mark(world.instance)
