@@ -120,6 +120,7 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
         case m.Surge():
             _write_strategy(live, annotations, spec, command.partition)
             _write_count(annotations, spec, command.replicas)
+            _write_scaled_to(live, annotations, command.scaled_to)
             annotations[cs.HOLD] = command.hold.model_dump_json()
             annotations[cs.NO_PULL_IN] = "true" if command.no_pull_in else None
             spec["scaleStrategy"] = {"podsToDelete": _names_to_delete(command.retire, live, pods)}
@@ -128,10 +129,12 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
         case m.Retire():
             _write_strategy(live, annotations, spec, command.partition)
             _write_count(annotations, spec, command.replicas)
+            _write_scaled_to(live, annotations, command.scaled_to)
             annotations[cs.HOLD] = None
             spec["scaleStrategy"] = {"podsToDelete": _names_to_delete(command.retire, live, pods)}
         case m.Halt():
-            _write_count(annotations, spec, _halted_replicas(live, len(pods)))
+            if not live.scaled_by_others:
+                _write_count(annotations, spec, _halted_replicas(live, len(pods)))
             spec["scaleStrategy"] = {"podsToDelete": []}
         case m.Cancel():
             _cancel(command, live, pods, body)
@@ -143,6 +146,7 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
 def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) -> None:
     spec["scaleStrategy"] = {"podsToDelete": []}
     annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
+    _write_scaled_to(live, annotations, None)
     application_extras.forget_stable_claims(live, annotations)
     if not command.mixed:
         owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
@@ -164,6 +168,13 @@ def _write_strategy(live: CloneSet, annotations: Json, spec: Json, partition: in
 def _write_count(annotations: Json, spec: Json, replicas: int) -> None:
     spec["replicas"] = replicas
     annotations[cs.REPLICAS] = str(replicas)
+
+
+def _write_scaled_to(live: CloneSet, annotations: Json, scaled_to: int | None) -> None:
+    if scaled_to is not None:
+        annotations[cs.SCALED_TO] = str(scaled_to)
+    elif cs.SCALED_TO in live.metadata.annotations:
+        annotations[cs.SCALED_TO] = None
 
 
 def _write_template(application: Json, live: CloneSet, body: Json) -> None:
@@ -200,13 +211,17 @@ def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: J
     if restored:
         spec["template"] = replacement_patch(live.spec.template, json.loads(stable or "{}"))
         application_extras.restore_claims(live, body)
-    others = command.keep - command.baked if command.restore_template else 0
+    keep = live.spec.replicas if live.scaled_by_others else command.keep
+    baked = min(command.baked, keep)
+    others = keep - baked if command.restore_template else 0
     if live.metadata.annotations.get(cs.FIRST_RELEASE) == command.flow.uid:
         annotations[cs.FIRST_RELEASE] = cs.CANCELED
     # without a template to restore, the partition makes the replacement of a lost old pod an old one too
-    _write_strategy(live, annotations, spec, command.baked if restored else others)
-    _write_count(annotations, spec, command.keep)
-    drop = set(command.drop)
+    _write_strategy(live, annotations, spec, baked if restored else others)
+    _write_count(annotations, spec, keep)
+    _write_scaled_to(live, annotations, None if command.scaled_to is None else keep)
+    # what somebody has made since the scale to 0 has the template that goes
+    drop = {pod.uid for pod in pods} if command.scaled_to is not None else set(command.drop)
     spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
     annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
     application_extras.forget_stable_claims(live, annotations)

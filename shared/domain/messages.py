@@ -92,17 +92,22 @@ class Hold(Value):
     others: int
 
 
+ScaledTo = Annotated[int | None, Field(exclude_if=lambda count: count is None)]
+
+
 class Scale(Command):
     """Base of the commands that write the CloneSet: absolute targets, so that twice is once.
 
     `retire`: uids of the pods to delete. `accept_replicas`: the replicas that the planner saw; a live value
     that is neither this nor what Triton wrote last was set by somebody else (`ReplicasChanged`).
+    `scaled_to`: the count that somebody else set during the release; the CloneSet remembers it.
     """
 
     replicas: int
     partition: int
     retire: list[str] = Field(default_factory=list)
     accept_replicas: int | None = None
+    scaled_to: ScaledTo = None
 
 
 class Surge(Scale):
@@ -122,7 +127,9 @@ class Retire(Scale):
 
 
 class Halt(Command):
-    """Make and delete nothing more: replicas become the live count, nothing stays named."""
+    """Make and delete nothing more: replicas become the live count, nothing stays named. A count that somebody else
+    has set stays.
+    """
 
     type: Literal["halt"] = "halt"
 
@@ -130,8 +137,9 @@ class Halt(Command):
 class Cancel(Command):
     """End in one write: pods that were never baked go, the last successful template comes back.
 
-    `keep`: how many pods keep serving, beside those of `drop` that are deleted now. `baked`: how many pods
-    of the canceled revision stay.
+    `keep`: how many pods keep serving, beside those of `drop` that are deleted now; a count that somebody else has set
+    meanwhile takes its place. `baked`: how many pods of the canceled revision stay. `scaled_to`: 0 where the release
+    does not end but waits, since somebody else has scaled it to 0.
     """
 
     type: Literal["cancel"] = "cancel"
@@ -139,6 +147,7 @@ class Cancel(Command):
     baked: int
     drop: list[str] = Field(default_factory=list)
     restore_template: bool
+    scaled_to: ScaledTo = None
 
 
 class Finish(Command):
@@ -210,7 +219,8 @@ class CloneSetFacts(Value):
     """A CloneSet as it is. `sequence`: the last command written into it. `partition` as a count. `owner`: the uid of
     the DeployFlow for which Triton 0.1.x claimed it, until this one writes it. `stopped`: the replicas that it had
     before it was stopped; 0 where it was not. `no_pull_in`: somebody else opens the gates of its pods.
-    `no_good_template`: its create was canceled, and no release was successful since.
+    `no_good_template`: its create was canceled, and no release was successful since. `replicas_set`: what Triton wrote
+    last; None where that is not known. `scaled_to`: the count that somebody else set during the release under way.
     """
 
     exists: bool = True
@@ -226,6 +236,8 @@ class CloneSetFacts(Value):
     stopped: int = 0
     no_pull_in: bool = False
     no_good_template: bool = False
+    replicas_set: int | None = None
+    scaled_to: int | None = None
     status_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0

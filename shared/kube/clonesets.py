@@ -16,6 +16,8 @@ HOLD: Final = "apps.triton.io/hold"
 """JSON of `Hold`: the new pods of this batch wait for their pull_in."""
 REPLICAS: Final = "apps.triton.io/replicas"
 """The replicas that Triton set; another live value was set by somebody else."""
+SCALED_TO: Final = "apps.triton.io/scaled-to"
+"""The count that somebody else set during the release under way: it leads to that one."""
 OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
 """JSON of the updateStrategy to put back when the release has finished."""
 STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
@@ -104,6 +106,16 @@ class CloneSet(msgspec.Struct, frozen=True):
         return _number(self.metadata.annotations.get(REPLICAS))
 
     @property
+    def scaled_to(self) -> int | None:
+        """Return the count that somebody else set during the release under way."""
+        return _number(self.metadata.annotations.get(SCALED_TO))
+
+    @property
+    def scaled_by_others(self) -> bool:
+        """Return whether the live count is not the one that Triton wrote last."""
+        return self.replicas_set is not None and self.spec.replicas != self.replicas_set
+
+    @property
     def stopped(self) -> int:
         """Return the replicas before a stop; 0 if it was not stopped."""
         return _number(self.metadata.annotations.get(STOPPED)) or 0
@@ -152,6 +164,8 @@ def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
         stopped=cloneset.stopped,
         no_pull_in=NO_PULL_IN in cloneset.metadata.annotations,
         no_good_template=cloneset.has_no_good_template,
+        replicas_set=cloneset.replicas_set,
+        scaled_to=cloneset.scaled_to,
         status_replicas=status.replicas,
         ready_replicas=status.ready_replicas,
         available_replicas=status.available_replicas,

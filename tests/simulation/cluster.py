@@ -196,6 +196,10 @@ class Cluster:
         assert self.body is not None
         self._write({"spec": {"replicas": max(self.body["spec"]["replicas"] + by, 0)}})
 
+    def scale_to(self, count: int) -> None:
+        assert self.body is not None
+        self._write({"spec": {"replicas": count}})
+
     # --- OpenKruise ---
 
     def reconcile(self) -> m.CloneSetSeen | None:
@@ -219,6 +223,7 @@ class Cluster:
 
     def _count(self, partition: int, replicas: int, target: str) -> None:
         live = self.live
+        partition = min(partition, replicas)
         # too many and nobody named: from the revision that has more than the partition says, the youngest
         for _ in range(len(live) - replicas):
             others = sum(pod.revision != target for pod in live)

@@ -131,6 +131,10 @@ class World:
         self.cluster.scale(by)
         self._handle_all(self._settled())
 
+    def scale_to(self, count: int) -> None:
+        """Write a count as somebody else would, whatever Triton has written."""
+        self.scale(count - self.facts.replicas)
+
     def steer(self, name: str, kind: CommandType, **fields: Any) -> None:
         """Apply the command of a person; raise `Refusal`. One that has no effect any more changes nothing."""
         command = DeployCommand(id="1", type=kind, namespace=NAMESPACE, deploy_flow=name, **fields)
@@ -290,7 +294,10 @@ class World:
 
     def handle(self, fact: Fact) -> None:
         """Decide on a fact, and on all that follows from it."""
-        facts: list[Fact] = [fact]
+        self._handle_all([fact])
+
+    def _handle_all(self, facts: list[Fact]) -> None:
+        facts = list(facts)
         while facts:
             fact = facts.pop(0)
             decision = decide(
@@ -330,10 +337,6 @@ class World:
     def report_pods(self) -> None:
         self.cluster.open_unclaimed()
         self._handle_all(self._observe())
-
-    def _handle_all(self, facts: list[Fact]) -> None:
-        for fact in facts:
-            self.handle(fact)
 
     def _carry_out(self, command: m.Command) -> list[Fact]:
         if isinstance(command, (m.PullIn, m.PullOut)):

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from services.planner.decision.foreign_counts import is_foreign, note_count, recount, take_count
 from services.planner.model.batch_plan import Counts
 from services.planner.model.state import (
     PRE_EXISTING,
@@ -31,7 +32,6 @@ from shared.domain import messages as m
 from shared.domain.deployflow import (
     SCALING,
     STORED,
-    Action,
     DeployFlowSpec,
     DeployFlowStatus,
     FlowPhase,
@@ -74,8 +74,13 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
     if isinstance(fact, m.CloneSetSeen) and fact.cloneset.exists:
         instance = _observe_labeled(instance, now)
     pending = instance.pending
-    if instance.active is None or pending is None:
+    if instance.active is None:
         return instance
+    if pending is None:
+        seen = isinstance(fact, m.CloneSetSeen) and is_foreign(instance.cloneset, fact.cloneset)
+        return (
+            _note_seen_count(instance, fact, now) if seen and isinstance(fact, m.CloneSetSeen) else instance
+        )
     match fact:
         case m.Superseded() if fact.current > instance.sequence or fact.sequence == pending.sequence:
             again = replace(instance, sequence=max(instance.sequence, fact.current))
@@ -84,15 +89,19 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
         case m.CloneSetSeen() if not fact.cloneset.exists and _needs_cloneset(pending):
             # a watch may be behind: the observation says whether another CloneSet has taken its place
             return _require_resync(instance, Resync.OBSERVE, now, "the CloneSet was deleted")
+        case m.CloneSetSeen() if is_foreign(instance.cloneset, fact.cloneset):
+            return _note_seen_count(instance, fact, now)
         case _ if fact.sequence != pending.sequence:
             return instance
         case m.Done():
             return _apply_done(instance, pending, fact, now)
         case m.CloneSetSeen():
-            # a count that somebody else set is not taken for ours: the next write is answered ReplicasChanged
-            facts = fact.cloneset.model_copy(update={"replicas": instance.cloneset.replicas})
-            seen = replace(_store_cloneset(instance, facts), pending=_mark_seen(pending, fact.cloneset))
-            return _acknowledge_surge(seen, pending, fact.cloneset)
+            facts = fact.cloneset
+            if facts.replicas_set is None:
+                # it is not known whose count it is: the next write is answered ReplicasChanged if it is not ours
+                facts = facts.model_copy(update={"replicas": instance.cloneset.replicas})
+            caught_up = replace(_store_cloneset(instance, facts), pending=_mark_seen(pending, fact.cloneset))
+            return _acknowledge_surge(caught_up, pending, fact.cloneset)
         case m.VictimsGone() if pending.kind in _NAMES_PODS:
             pods = {uid: pod for uid, pod in instance.pods.items() if uid not in set(fact.gone)}
             dropped = tuple(uid for uid in instance.active.dropped if uid in pods)
@@ -104,12 +113,7 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
                 dropped=dropped,
             )
         case m.ReplicasChanged() if pending.kind in _SETS_REPLICAS:
-            delta = fact.replicas - instance.cloneset.replicas
-            changed = replace(instance, cloneset=replace(instance.cloneset, replicas=fact.replicas))
-            removes_all = instance.active.action in {Action.STOP, Action.DELETE}
-            wanted = 0 if removes_all else max(instance.active.wanted + delta, 0)
-            words = f"{pending.kind}: somebody else has scaled to {fact.replicas}"
-            return _require_resync(changed, Resync.RECOUNT, now, words, wanted=wanted)
+            return note_count(instance, fact.replicas, now)
         case m.Refused() if fact.reason == LABELS_MISSING and _waits_for_labels(instance.active):
             return _require_resync(instance, Resync.OBSERVE, now, f"{fact.reason}: {fact.message}")
         case m.Refused():
@@ -119,6 +123,17 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
                 return _update_active(refused, rejected=f"{fact.reason}: {fact.message}")
             return _update_active(refused, reason=fact.reason, message=fact.message)
     return instance
+
+
+def _note_seen_count(instance: Instance, fact: m.CloneSetSeen, now: int) -> Instance:
+    facts = fact.cloneset
+    pending = instance.pending
+    on_its_way = pending is not None and not pending.answered and fact.sequence < pending.sequence
+    if on_its_way and pending is not None and pending.kind in _SETS_REPLICAS:
+        # the command finds the count, and is answered with it
+        return instance
+    instance = replace(instance, cloneset=replace(instance.cloneset, sequence=facts.sequence))
+    return note_count(instance, facts.replicas, now)
 
 
 _ANSWERED_WITHOUT_CLONESET = {"remove", "observe", "cancel", "finish"}
@@ -399,6 +414,7 @@ def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
         stopped=facts.stopped,
         no_pull_in=facts.no_pull_in,
         no_good_template=facts.no_good_template,
+        sequence=facts.sequence,
     )
     return instance if known == instance.cloneset else replace(instance, cloneset=known)
 
@@ -415,6 +431,12 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
     if pending.seen and not facts.settled:
         # the watch was faster: it has reported the revision that the controller made of the command's template since
         facts = facts.model_copy(update={"update_revision": instance.cloneset.update_revision})
+    # the answer to a write has the count that was written
+    may_differ = pending.kind == "observe" or fact.cloneset.replicas != fact.cloneset.replicas_set
+    foreign = (may_differ and is_foreign(instance.cloneset, fact.cloneset)) or (
+        # somebody scaled it up again before it was prepared for 0
+        pending.kind == "cancel" and flow.standing_by and fact.cloneset.replicas > 0
+    )
     instance = replace(
         _store_cloneset(instance, facts), sequence=max(instance.sequence, fact.cloneset.sequence)
     )
@@ -440,7 +462,8 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
             pods[ref.uid] = replace(known, batch=listed)
     instance = replace(instance, pending=pending, pods=pods)
     if pending.kind != "observe":
-        return replace(instance, active=note_success(flow, now))
+        instance = replace(instance, active=note_success(flow, now))
+        return note_count(instance, fact.cloneset.replicas, now) if foreign else instance
     if missing_labels(flow) is not None:
         # nothing was done while the label was missing: the time does not count
         flow = restart_on_resume(flow, now)
@@ -454,7 +477,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
         )
         instance = replace(instance, active=flow, pods=assign_pods(instance, flow, fact))
         if flow.batches:
-            return instance
+            return _recount(instance, fact, now) if foreign else instance
     if flow.step == Step.OBSERVE and not flow.batches:
         counts = _count_at_rest(fact)
         return _update_active(
@@ -465,7 +488,9 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
             resync=Resync.NONE,
             wanted=_wanted_at_begin(flow, fact),
         )
-    return _finish_resync(instance, flow, fact)
+    if foreign or flow.resync == Resync.RECOUNT:
+        return _recount(instance, fact, now)
+    return _update_active(instance, resync=Resync.NONE, step_command=_to_reissue(flow))
 
 
 def _listed_pod(ref: m.PodRef, batch: int) -> Pod:
@@ -507,29 +532,9 @@ def _count_at_rest(fact: m.Done) -> Counts:
     return Counts(min(max(updated, 0), replicas), replicas - min(max(updated, 0), replicas))
 
 
-def _finish_resync(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
-    """Continue after an observation in the middle of a release; where somebody else scaled, recount first."""
-    if flow.resync != Resync.RECOUNT:
-        return _update_active(instance, resync=Resync.NONE, step_command=_to_reissue(flow))
-    return _recount(instance, flow, fact)
-
-
-def _recount(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
-    """Take the counts from the observed pods. Pods that somebody else added while a batch surged belong to that batch:
-    they have the target revision, and the batch's hold keeps their gates closed.
-    """
-    total = fact.cloneset.replicas
-    others = min(sum(1 for p in fact.pods if not flow.keeps_pod(p.uid, p.revision)), total)
-    counted = _update_active(
-        instance, updated=total - others, others=others, resync=Resync.NONE, step_command=_to_reissue(flow)
-    )
-    batch = flow.open_batch
-    hold = fact.cloneset.hold
-    if batch is None or hold is None or (hold.flow, hold.batch) != (flow.uid, batch.number):
-        return counted
-    if batch.baked:
-        return _update_active(counted, updated=max(total - others - batch.surge, 0))
-    own = {uid for uid, pod in instance.pods.items() if pod.batch == batch.number}
-    updated = sum(1 for p in fact.pods if flow.keeps_pod(p.uid, p.revision) and p.uid not in own)
-    batch = replace(batch, surge=max(total - others - updated, 0))
-    return _update_active(counted, updated=updated, batches=(*flow.batches[:-1], batch))
+def _recount(instance: Instance, fact: m.Done, now: int) -> Instance:
+    """Take in the observed count, which may be another than the one that the observation was for."""
+    instance = take_count(instance, fact.cloneset.replicas)
+    flow = instance.active
+    assert flow is not None
+    return recount(instance, flow, fact, now)

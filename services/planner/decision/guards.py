@@ -26,6 +26,7 @@ from services.planner.decision.failure_handling import (
     retry_batch,
     update_failed_count,
 )
+from services.planner.decision.foreign_counts import rewrite_surge, stand_by
 from services.planner.decision.scheduling import (
     begin_next,
     close_release,
@@ -119,6 +120,12 @@ def _end_early(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move
     return end_early(instance, flow, ending, now, resend_ms) or WAIT
 
 
+def _stand_by(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | Wait | None:
+    if not flow.scaled_to_zero or flow.step in {Step.OBSERVE, Step.CANCEL, Step.FINISH}:
+        return None
+    return stand_by(instance, flow, now, resend_ms) or WAIT
+
+
 def _retry(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
     return retry_batch(instance, flow, now) if flow.strategy.retries > flow.retries else None
 
@@ -162,6 +169,10 @@ def _release_halt(instance: Instance, flow: Flow, _now: int, _resend_ms: int) ->
     )
 
 
+def _rewrite_surge(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
+    return rewrite_surge(instance, flow, now)
+
+
 def _acknowledge_pull_in(instance: Instance, _flow: Flow, _now: int, _resend_ms: int) -> Move | None:
     done = acknowledge_pull_in(instance)
     return None if done is instance else Move(done)
@@ -195,6 +206,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _assign_new_pods,
     # a person's cancel, and a rollback that waits, take precedence over what the batch does or suffers
     _end_early,
+    # without pods nothing can be retried, failed or continued; only an early end is possible
+    _stand_by,
     # before the failure guard, which would find the failure that the retry is to clear
     _retry,
     # before every guard that continues the release: nothing continues past a failed batch
@@ -207,6 +220,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _halt,
     # before the step, which writes its command again: only a CloneSet that is not halted carries it out
     _release_halt,
+    # after a halt, which does not know the count; also while the release stands still: a scale is not its progress
+    _rewrite_surge,
     # a pull_in that is done frees the pending command: only then is it known which pods it left out
     _acknowledge_pull_in,
     # before the step, which counts the pods in traffic

@@ -223,6 +223,11 @@ def _issue_cancel(
         ]
         message += f"; {baked} pods of {flow.target_revision} keep serving: {', '.join(names[:20])}"
     keep = baked + others
+    if flow.scaled_to is not None:
+        # the pods of the canceled revision are the first to go, those of the one that stays are made
+        more = flow.scaled_to - keep
+        keep = flow.scaled_to
+        baked = max(baked + min(more, 0), 0) if restored or more < 0 else baked + more
     return issue_command(
         set_flow(instance, flow, message=message, victims=drop, step_command=StepCommand.ISSUED),
         command_factory.cancel,

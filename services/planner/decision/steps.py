@@ -11,6 +11,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from services.planner.decision import command_factory
+from services.planner.decision.foreign_counts import write_surge
 from services.planner.decision.scheduling import (
     await_cancel,
 )
@@ -36,7 +37,7 @@ from services.planner.model.batch_plan import (
 )
 from services.planner.model.flow_plan import batch_size_of, plan_batches
 from services.planner.model.state import STEP_OF, Batch, Flow, Instance, Step, StepCommand
-from services.planner.rules.approvals import may_reach, may_start
+from services.planner.rules.approvals import explain_scale, may_reach, may_start
 from services.planner.rules.clocks import Clock, has_expired, interval_end
 from services.planner.rules.draining import count_undrained
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
@@ -57,9 +58,9 @@ def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
             now,
         )
     if is_carried_out(instance, "remove" if removing else "finish"):
-        warnings = "; ".join(flow.warnings)
+        words = "; ".join((*flow.warnings, *explain_scale(flow)))
         return Move(
-            set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings)
+            set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=words)
         )
     return None
 
@@ -231,20 +232,21 @@ def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
         return Move(set_batch(instance, flow, smoked, step=Step.SMOKED, victims=(), dropped=dropped))
     if flow.issued or flow.paused:
         return None
-    # issued again: of the other pods, those beyond the count are still to be removed
-    others = sum(
-        1 for uid, p in instance.pods.items() if not flow.keeps_pod(uid, p.revision) and not p.deleting
-    )
-    victims = choose_victims(instance, flow, max(others - flow.others, 0)) if flow.target_revision else ()
-    return issue_command(
-        set_flow(instance, flow, step_command=StepCommand.ISSUED, victims=victims), command_factory.surge, now
+    # issued again: pods beyond the counts are still to be removed
+    return write_surge(instance, flow, now, step_command=StepCommand.ISSUED)
+
+
+def _is_rewriting(instance: Instance) -> bool:
+    """Return whether the surge was written again and not carried out yet: no other command may take its place."""
+    return (
+        instance.pending is not None and instance.pending.kind == "surge" and not instance.pending.carried_out
     )
 
 
 def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
-    if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):
+    if flow.paused or _is_rewriting(instance) or not may_reach(flow, batch.number, BatchPhase.BAKING):
         return None
     if sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) < batch.surge:
         return None
@@ -255,6 +257,8 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
 def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
+    if _is_rewriting(instance):
+        return None
     pods = instance.live_pods_of(batch)
     opens = not flow.strategy.no_pull_in
     closed = [uid for uid, pod in pods.items() if pod.containers_ready and pod.gate == "closed"]
@@ -289,6 +293,8 @@ def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not flow.issued:
         retire = count_to_retire(flow, batch)
         victims = choose_victims(instance, flow, retire)
+        if spared := _find_spared(instance, flow, victims):
+            return request_pull_in(set_flow(instance, flow, victims=victims), now, spared)
         instance = set_batch(
             instance, flow, replace(batch, retire=retire), victims=victims, step_command=StepCommand.ISSUED
         )
@@ -306,6 +312,15 @@ def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not has_expired(Clock.PULL_OUT, flow, now) or count_undrained(instance, flow.victims):
         return None
     return _retire_now(instance, now)
+
+
+def _find_spared(instance: Instance, flow: Flow, victims: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the pods that were to be removed and stay after all, since somebody else has scaled: they may be closed."""
+    return tuple(
+        uid
+        for uid in flow.victims
+        if uid not in victims and (pod := instance.pods.get(uid)) is not None and not pod.deleting
+    )
 
 
 def _retire_now(instance: Instance, now: int) -> Move:
@@ -356,7 +371,10 @@ def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
             count = max(present - (flow.others - retire), 0)
         else:
             count = max(len(live) - (flow.updated + flow.others + batch.surge - retire), 0)
-        flow = replace(flow, victims=choose_victims(instance, flow, count), step_command=StepCommand.ISSUED)
+        victims = choose_victims(instance, flow, count)
+        if spared := _find_spared(instance, flow, victims):
+            return request_pull_in(set_flow(instance, flow, victims=victims), now, spared)
+        flow = replace(flow, victims=victims, step_command=StepCommand.ISSUED)
         return issue_command(set_batch(instance, flow, batch), command_factory.retire, now)
     if not is_carried_out(instance, "retire") or not all_gone(instance, (*flow.victims, *flow.dropped)):
         return None

@@ -137,6 +137,7 @@ class Batch(Value, frozen=True):
     """One batch. `retire` is final once the batch is baked; `unready_since` is 0 while every pod is ready.
 
     `surge_acknowledged`: the surge was carried out, so its pods can be distinguished from pre-existing ones.
+    `rewrite_due`: somebody else set another count since: the surge is to be written again, with its counts as they are.
     """
 
     number: int
@@ -145,6 +146,7 @@ class Batch(Value, frozen=True):
     canary: bool = False
     phase: BatchPhase = BatchPhase.SMOKING
     surge_acknowledged: bool = msgspec.field(default=False, name="told")
+    rewrite_due: bool = False
     failed_replicas: int = 0
     reason: str = ""
     message: str = ""
@@ -184,6 +186,8 @@ class Flow(Value, frozen=True):
     - `stopped`: the replicas before a stop.
     - `rejections`: how often in a row a command was rejected; `retry_at`: when the next attempt may be; `rejected`: the
       words of the last rejection.
+    - `scaled_to`: the count that somebody else set during the release: it leads to that one.
+    - `standing_by`: somebody else has scaled it to 0, and the CloneSet is prepared for that.
     - `keeps_replicas`: nobody said how many; it takes the count that the instance has when it begins or, with
       `inherits_replicas`, the one that the release which it replaced was to reach.
     - `either_direction`: of a scale; nobody said whether it goes in or out, `action` follows from the count that it finds.
@@ -229,6 +233,8 @@ class Flow(Value, frozen=True):
     rejections: int = 0
     retry_at: int = 0
     rejected: str = ""
+    scaled_to: int | None = None
+    standing_by: bool = False
     keeps_replicas: bool = False
     inherits_replicas: bool = False
     either_direction: bool = False
@@ -287,6 +293,11 @@ class Flow(Value, frozen=True):
         return self.strategy.paused or self.failed
 
     @property
+    def scaled_to_zero(self) -> bool:
+        """Return whether it waits until somebody scales the instance up again."""
+        return self.scaled_to == 0 and not self.shrinking
+
+    @property
     def batch(self) -> Batch | None:
         """Return the last batch that began."""
         return self.batches[-1] if self.batches else None
@@ -335,6 +346,8 @@ class PendingCommand(Value, frozen=True):
 
 
 class CloneSet(Value, frozen=True):
+    """The CloneSet as last seen. `sequence`: the last command that was written into it."""
+
     replicas: int = 0
     exists: bool = False
     update_revision: str = ""
@@ -343,6 +356,7 @@ class CloneSet(Value, frozen=True):
     no_pull_in: bool = False
     no_good_template: bool = False
     """Its create was canceled, and no release was successful since."""
+    sequence: int = 0
 
 
 class Instance(Value, frozen=True):

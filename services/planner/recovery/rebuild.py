@@ -128,6 +128,9 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
         begun = fact.cloneset.hold
         own = begun is not None and begun.flow == flow.uid
         flow = replace(flow, wanted=begun.updated + begun.others if own and begun else fact.cloneset.replicas)
+    scaled_to = fact.cloneset.scaled_to
+    if scaled_to is not None and flow.action not in {Action.STOP, Action.DELETE}:
+        flow = replace(flow, wanted=scaled_to, scaled_to=scaled_to)
     target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
     flow = replace(
         flow,

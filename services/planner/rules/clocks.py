@@ -90,6 +90,8 @@ def end_of(clock: Clock, flow: Flow) -> int | None:
     seconds = limit_seconds(clock, flow)
     if field is None or seconds is None or (not rule.runs_while_paused and flow.paused):
         return None
+    if flow.scaled_to_zero:
+        return None
     batch = flow.batch if clock is Clock.INTERVAL else flow.open_batch
     if batch is None:
         return None

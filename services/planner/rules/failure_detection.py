@@ -33,7 +33,7 @@ class Failure(NamedTuple):
 def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
     """Return the failure of the open batch; None while it has none."""
     batch = flow.open_batch
-    if batch is None or flow.resync:
+    if batch is None or flow.resync or flow.scaled_to_zero:
         return None
     found = None
     if batch.surge and _is_smoking(flow):

@@ -37,3 +37,26 @@ def choose_victims(instance: Instance, flow: Flow, count: int) -> tuple[str, ...
         )
     )
     return tuple(uid for uid, _ in live[:count])
+
+
+def choose_surplus(instance: Instance, flow: Flow, batch: Batch) -> tuple[str, ...]:
+    """Return the pods beyond the counts of a batch that was surged: others, updated ones, and those of the batch.
+
+    Of each, pods that are not Ready go first; of the others then the oldest, as in a retire, else the youngest.
+    """
+    live = [(uid, pod) for uid, pod in instance.pods.items() if not pod.deleting and uid not in flow.dropped]
+    own = [item for item in live if item[1].batch == batch.number]
+    rest = [item for item in live if item[1].batch != batch.number]
+    updated = [item for item in rest if flow.keeps_pod(item[0], item[1].revision)]
+    others = [item for item in rest if not flow.keeps_pod(item[0], item[1].revision)]
+    others.sort(key=lambda item: (item[1].ready, item[1].created_at, item[1].name))
+    for fresh in (updated, own):
+        fresh.sort(
+            key=lambda item: (item[1].ready, item[1].containers_ready, -item[1].created_at, item[1].name)
+        )
+    surplus = (
+        others[: max(len(others) - flow.others, 0)],
+        updated[: max(len(updated) - flow.updated, 0)],
+        own[: max(len(own) - batch.surge, 0)],
+    )
+    return tuple(uid for pods in surplus for uid, _ in pods)

@@ -98,6 +98,10 @@ def _flow_events(
     for warning in new.warnings if old is None or old.warnings != new.warnings else ():
         # an id of Elasticsearch has 512 bytes at most, and a warning may name many pods
         yield event(f"warning:{sha256(warning.encode()).hexdigest()[:16]}", "Warning", warning)
+    if old is not None and new.scaled_to is not None and new.scaled_to != old.scaled_to:
+        text = f"scaled to {new.scaled_to} by somebody else: the release leads to that count, before to {old.wanted}"
+        # the version distinguishes a count that comes back
+        yield event(f"scaled:{before.version}:{new.scaled_to}", "Scaled", text, new.open_batch)
     yield from _batch_events(event, old, new)
     if (stopped := _baked_batch_that_failed(old, new)) is not None:
         text = f"batch {stopped.number} of {new.total} failed: {new.message}"

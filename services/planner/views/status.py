@@ -7,7 +7,7 @@ from typing import Final
 
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules import freeze_hold
-from services.planner.rules.approvals import may_reach, may_start
+from services.planner.rules.approvals import explain_scale, may_reach, may_start
 from services.planner.rules.clocks import interval_end
 from services.planner.rules.draining import explain_draining
 from services.planner.rules.missing_labels import missing_labels
@@ -27,6 +27,10 @@ from shared.kube.ownership import LABELS_MISSING
 
 WAITING: Final = "WaitingForNext"
 """The reason of a release that waits for a person."""
+SCALED: Final = "Scaled"
+"""The reason where nothing else explains a release whose count somebody else has set."""
+SCALED_TO_ZERO: Final = "ScaledToZero"
+"""The reason of a release that waits until somebody scales its instance up again."""
 # a dict by names that are looked up once: pydantic's own dump would cost more than the decision
 _STATUS: Final = keys_of(DeployFlowStatus)
 _BATCH: Final = keys_of(Condition)
@@ -119,12 +123,23 @@ def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
 
 def waits_for_person(instance: Instance, flow: Flow) -> str:
     """Return what an unfinished release requires of a person; empty where it waits for nobody."""
-    reason, text = explain(instance, flow)
+    reason, text = _explain(instance, flow)
     return text if reason == WAITING else ""
 
 
 def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
-    """Return why the release does not move, as a reason and a message; both empty while it moves."""
+    """Return why the release does not move, as a reason and a message; both empty while it moves.
+
+    The message also names the count that somebody else has set during the release.
+    """
+    reason, message = _explain(instance, flow)
+    if flow.phase.finished or reason == SCALED_TO_ZERO:
+        return reason, message
+    words = explain_scale(flow)
+    return (reason or SCALED if words else reason), "; ".join((*filter(None, [message]), *words))
+
+
+def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
     if not flow.phase.finished and (text := missing_labels(flow)) is not None:
         return LABELS_MISSING, text
     if flow.phase.finished or flow.failed:
@@ -136,6 +151,11 @@ def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
         return flow.reason, f"ending: {flow.message}"
+    if flow.scaled_to_zero and flow.step != Step.FINISH:
+        text = (
+            "scaled to 0 by somebody else: waits until the instance is scaled up, or the release is canceled"
+        )
+        return SCALED_TO_ZERO, text
     if flow.strategy.paused:
         return "Paused", "paused: resume it to continue"
     return (

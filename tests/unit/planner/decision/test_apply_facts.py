@@ -158,11 +158,11 @@ def test_replicas_that_somebody_else_took_are_not_made_again() -> None:
 
 def test_replicas_changed_in_the_middle_of_a_batch_leave_no_pod_without_traffic() -> None:
     world = opening(4)
-    world.scale(2)
+    world.scale_to(7)
     world.catch_up()
     world.run_until(lambda: world.flow(NEW).phase.finished)
-    assert revisions(world) == {NEW: 6}
-    assert world.cluster.serving() == 6
+    assert revisions(world) == {NEW: 7}
+    assert world.cluster.serving() == 7
 
 
 # --- Refused ---------------------------------------------------------------------------------------------

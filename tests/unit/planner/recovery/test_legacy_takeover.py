@@ -478,7 +478,7 @@ def test_somebody_who_scales_before_the_first_write_is_heeded() -> None:
     world.cluster.pods[-1].containers_ready = True
     world.catch_up()
     world.wait(20_000)
-    ends_well(world, 7)
+    ends_well(world, 9)
 
 
 def test_the_claim_of_0_1_x_becomes_a_hold_in_one_write_that_makes_and_deletes_nothing() -> None:
