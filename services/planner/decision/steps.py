@@ -246,7 +246,9 @@ def _is_rewriting(instance: Instance) -> bool:
 def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
-    if flow.paused or _is_rewriting(instance) or not may_reach(flow, batch.number, BatchPhase.BAKING):
+    if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):
+        return None
+    if _is_rewriting(instance):
         return None
     if sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) < batch.surge:
         return None

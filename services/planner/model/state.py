@@ -356,7 +356,7 @@ class CloneSet(Value, frozen=True):
     no_pull_in: bool = False
     no_good_template: bool = False
     """Its create was canceled, and no release was successful since."""
-    sequence: int = 0
+    sequence: int = msgspec.field(default=0, name="written")
 
 
 class Instance(Value, frozen=True):

@@ -48,8 +48,10 @@ REQUESTS: dict[str, type[BaseModel]] = {
 TEXTS = {"message", "warnings"}
 """What people read: the words may differ from version to version."""
 SETS = {"leaving"}
-ADDED_LATER = {"rejections", "retryAt", "rejected"}
-"""Keys of a release in Redis that version 0.2.0 does not know."""
+ADDED_LATER = {"rejections", "retryAt", "rejected", "scaledTo", "standingBy", "rewriteDue", "written"}
+"""Keys in Redis that version 0.2.0 does not know."""
+DECIDED_AS_THEN = [name for name in HISTORIES if name != "scaled_by_somebody_else"]
+"""Version 0.2.0 took in the count of somebody else at the next write only (decision 0023)."""
 
 
 def without_texts(value: Any) -> Any:
@@ -92,7 +94,7 @@ def steps(history: list[Json]) -> Iterator[tuple[Instance, Json]]:
         before = stored(line)
 
 
-@pytest.mark.parametrize("name", HISTORIES)
+@pytest.mark.parametrize("name", DECIDED_AS_THEN)
 def test_a_release_goes_on_from_the_stored_state_at_every_step(name: str) -> None:
     for number, (before, line) in enumerate(steps(HISTORIES[name])):
         decision = decide(before, [fact_of(line)], line["now"], resend_ms=RESEND_MS)
@@ -105,10 +107,12 @@ def test_a_release_goes_on_from_the_stored_state_at_every_step(name: str) -> Non
         assert commands == known, where
         events = [without_texts(json.loads(one.model_dump_json())) for one in decision.events]
         assert events == [without_texts(json.loads(text)) for text in line["events"]], where
-        assert as_json(decision.instance) == as_json(stored(line)), where
+        # a key that was added since is one more change of the state
+        states = [{**as_json(one), "version": 0} for one in (decision.instance, stored(line))]
+        assert states[0] == states[1], where
 
 
-@pytest.mark.parametrize("name", HISTORIES)
+@pytest.mark.parametrize("name", DECIDED_AS_THEN)
 def test_a_release_goes_on_to_its_end_from_the_middle(name: str) -> None:
     history = HISTORIES[name]
     middle = len(history) // 2
