@@ -98,7 +98,8 @@ def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) ->
     """Return the pods that no surge of this batch created.
 
     Once the surge is written, pods with a closed gate count as created by it. Their revision is not known before the
-    CloneSet's controller has caught up.
+    CloneSet's controller has caught up. Where the template of an adopted CloneSet has no gate yet, those beyond the
+    count before the batch do, the youngest first.
     """
     hold = live.hold
     if not isinstance(command, m.Surge) or hold is None:
@@ -106,7 +107,12 @@ def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) ->
     if (hold.flow, hold.batch) != (command.hold.flow, command.hold.batch):
         return list(pods)
     target = live.status.update_revision
-    return [pod for pod in pods if pod.gate != m.Gate.CLOSED or (live.settled and pod.revision != target)]
+    before = [pod for pod in pods if pod.gate != m.Gate.CLOSED or (live.settled and pod.revision != target)]
+    ungated = [pod for pod in before if pod.gate == m.Gate.NONE and pod.revision == target]
+    ungated.sort(key=lambda pod: -pod.created_at)
+    surplus = max(len(before) - hold.updated - hold.others, 0)
+    created = {pod.uid for pod in ungated[:surplus]}
+    return [pod for pod in before if pod.uid not in created]
 
 
 def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef]) -> Json:

@@ -87,8 +87,8 @@ def _without_empty(fields: Json) -> Json:
 def _identity_of(cloneset: Json, instance: str) -> Json:
     """Return the names and ids of the application that the CloneSet's labels say; raise `Refusal`."""
     app = AppRef.of(labels := cloneset["metadata"].get("labels") or {})
-    if not df.MANAGED_BY.items() <= labels.items() and ownership_of(_read(cloneset)) == Ownership.FOREIGN:
-        raise Refusal(NOT_OURS, explain_not_ours(str(cloneset["metadata"].get("namespace", "")), instance))
+    if refusal := refuse_foreign(cloneset):
+        raise Refusal(NOT_OURS, refusal)
     if not (app.name and labels.get("app", "").isdecimal() and labels.get("group", "").isdecimal()):
         raise Refusal(
             "NoRelease",
@@ -96,6 +96,17 @@ def _identity_of(cloneset: Json, instance: str) -> Json:
             f"a DeployFlow (action update), or set them (triton adopt {instance} --app-id … --group-id … --app-name …)",
         )
     return dict(zip(_IDENTITY, (app.app_id, app.group_id, app.name, instance), strict=True))
+
+
+def refuse_foreign(cloneset: Json) -> str:
+    """Return why no release changes this CloneSet, which Triton did not make; empty for one that it may change."""
+    meta = cloneset["metadata"]
+    # what an API shows of an instance has the label, and nothing else that proves whose it is
+    if df.MANAGED_BY.items() <= (meta.get("labels") or {}).items():
+        return ""
+    if ownership_of(_read(cloneset)) != Ownership.FOREIGN:
+        return ""
+    return explain_not_ours(str(meta.get("namespace", "")), str(meta.get("name", "")))
 
 
 def update_base(releases: Sequence[Json], instance: str, cloneset: Json | None = None) -> Json:

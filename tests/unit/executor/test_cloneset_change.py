@@ -421,6 +421,15 @@ def test_a_surge_repeated_after_a_crash_distinguishes_its_own_pods(
     assert [ref.name for ref in reported] == before
 
 
+def test_a_repeated_surge_of_a_template_without_a_gate_knows_its_own_by_count_and_age() -> None:
+    ages = {"a": 1, "b": 2, "c": 3, "fresh": 9}
+    pods = [pod(n, "new", m.Gate.NONE).model_copy(update={"created_at": at}) for n, at in ages.items()]
+    said = answer(surge(5), cloneset(sequence=5, hold=HOLD), pods)
+    assert [ref.name for ref in said.pods] == ["a", "b", "c"]
+    said = answer(surge(5), cloneset(sequence=5, hold=HOLD), pods[:3])
+    assert [ref.name for ref in said.pods] == ["a", "b", "c"], "none is made yet"
+
+
 def test_another_releases_hold_is_no_hold_of_this_batch() -> None:
     hold = HOLD.model_copy(update={"flow": "flow-0"})
     todo = decide_change(surge(5), cloneset(hold=hold), [*THREE, OWN])
