@@ -95,7 +95,10 @@ def in_log(flow: Flow, entries: Sequence[Json]) -> list[Violation]:
         found.append(f"has the ends {ends or 'none'}, it is {flow.phase}")
     for condition in flow.conditions:
         number = condition["batch"]
-        expected = {"BatchStarted": condition["phase"] != "Pending", "BatchFinished": condition["finishedAt"]}
+        expected = {
+            "BatchStarted": condition["phase"] != "Pending",
+            "BatchFinished": condition.get("finishedAt"),
+        }
         for reason, happened in expected.items():
             if facts[number, reason] != bool(happened):
                 found.append(f"has {reason} of batch {number} {facts[number, reason]} times")

@@ -77,8 +77,6 @@ def table(results: Results) -> str:
     violations = f"{len(results.violated) or 'no'} violation{'' if len(results.violated) == 1 else 's'}"
     stories = f"{results.releases} releases in {len(results.played)} stories on {results.where}"
     lines = [
-        f"{stories}, seed {results.seed}, {results.seconds:.0f} s: {violations}",
-        "",
         *_ends(results.ends),
         "",
         f"{'disturbance':<20}{'group':<12}{'carried out':>12}{'not met':>9}",
@@ -88,7 +86,8 @@ def table(results: Results) -> str:
         for name, kind in KINDS.items()
         if name in results.done or name in results.missed
     ]
-    return "\n".join(lines)
+    headline = f"{stories}, seed {results.seed}, {results.seconds:.0f} s: {violations}"
+    return "\n".join([*lines, "", headline])
 
 
 def _ends(ends: Counter[tuple[str, str]]) -> list[str]:
