@@ -338,13 +338,13 @@ async def test_a_scale_and_a_rollback_that_wait_behind_an_update_are_both_carrie
 async def test_scales_that_wait_behind_an_update_are_carried_out_one_after_the_other(
     releases: Releases, verb: Verb
 ) -> None:
-    await releases.create("twice", 2)
-    await releases.apply(deployflow("twice-2", "twice", image="nginx:2", replicas=2, canary=1))
-    await releases.batch_is("twice-2", 1, "Smoked")
-    out = await verb("scale", "twice", "--replicas", "5")
-    back = await verb("scale", "twice", "--replicas", "3")
-    await verb("promote", "twice-2")
-    for name in ("twice-2", out, back):
+    await releases.create("rescaled", 2)
+    await releases.apply(deployflow("rescaled-2", "rescaled", image="nginx:2", replicas=2, canary=1))
+    await releases.batch_is("rescaled-2", 1, "Smoked")
+    out = await verb("scale", "rescaled", "--replicas", "5")
+    back = await verb("scale", "rescaled", "--replicas", "3")
+    await verb("promote", "rescaled-2")
+    for name in ("rescaled-2", out, back):
         await releases.finished(name, "Success")
-    await releases.serves("twice", 3)
-    assert (await releases.cloneset("twice"))["spec"]["replicas"] == 3
+    await releases.serves("rescaled", 3)
+    assert (await releases.cloneset("rescaled"))["spec"]["replicas"] == 3
