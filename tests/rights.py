@@ -18,6 +18,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     },
     "executor": {
         "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch", "delete"},
+        "apps/controllerrevisions": {"get"},
         "/pods": {"list", "patch"},
         "/events": {"list", "watch"},
         "apps.triton.io/deployflows": {"get"},

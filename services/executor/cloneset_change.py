@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from services.executor import application_extras
+from services.executor.stable_template import forget_template, keep_template, stable_template
 from shared.domain import deployflow as df
 from shared.domain import messages as m
 from shared.domain.deployflow import READINESS_GATE, Application
@@ -54,9 +55,13 @@ class Answer(NamedTuple):
 
 
 def decide_change(
-    command: m.ExecutorCommand, live: CloneSet | None, pods: Sequence[m.PodRef]
+    command: m.ExecutorCommand, live: CloneSet | None, pods: Sequence[m.PodRef], revised: Json | None = None
 ) -> Create | Patch | Delete | Answer:
-    """Decide what to do for `command`; `pods` are those of the CloneSet that are not being deleted."""
+    """Decide what to do for `command`; `pods` are those of the CloneSet that are not being deleted.
+
+    `revised`: the template of the ControllerRevision that the CloneSet names, for a cancel. Raises `BadTemplate`,
+    `TooLarge` and `Unavailable`.
+    """
     head: Json = {"namespace": command.namespace, "instance": command.instance, "sequence": command.sequence}
     if live is not None and (refusal := refusal_of(live)) is not None:
         reason, text = refusal
@@ -83,7 +88,7 @@ def decide_change(
             return Answer(m.VictimsGone(**head, gone=missing))
         if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
             return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
-    return Patch(_patch(command, live, pods), before)
+    return Patch(_patch(command, live, pods, revised), before)
 
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:
@@ -115,7 +120,9 @@ def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) ->
     return [pod for pod in before if pod.uid not in created]
 
 
-def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef]) -> Json:
+def _patch(
+    command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef], revised: Json | None
+) -> Json:
     annotations: Json = {cs.SEQUENCE: str(command.sequence), cs.RELEASE: command.flow.model_dump_json()}
     body: Json = {"metadata": {"annotations": annotations}, "spec": {}}
     if live.owner:
@@ -143,7 +150,7 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
                 _write_count(annotations, spec, _halted_replicas(live, len(pods)))
             spec["scaleStrategy"] = {"podsToDelete": []}
         case m.Cancel():
-            _cancel(command, live, pods, body)
+            _cancel(command, live, pods, body, revised)
         case m.Finish():
             _finish(command, live, annotations, spec)
     return body
@@ -151,7 +158,8 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
 
 def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) -> None:
     spec["scaleStrategy"] = {"podsToDelete": []}
-    annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
+    annotations |= {cs.HOLD: None, cs.RELEASE: None}
+    forget_template(live, annotations)
     _write_scaled_to(live, annotations, None)
     application_extras.forget_stable_claims(live, annotations)
     if not command.mixed:
@@ -190,8 +198,7 @@ def _write_template(application: Json, live: CloneSet, body: Json) -> None:
     if is_adopted(live):
         labels = {name: value for name, value in labels.items() if name not in live.metadata.labels}
     body["metadata"]["labels"] = labels
-    if cs.STABLE_TEMPLATE not in live.metadata.annotations:
-        body["metadata"]["annotations"][cs.STABLE_TEMPLATE] = json.dumps(live.spec.template)
+    body["metadata"]["annotations"] |= keep_template(live)
     application_extras.write_extras(stored, live, body)
 
 
@@ -210,12 +217,14 @@ def _halted_replicas(live: CloneSet, count: int) -> int:
     return max(count, min(floor, live.spec.replicas))
 
 
-def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: Json) -> None:
-    stable = live.metadata.annotations.get(cs.STABLE_TEMPLATE)
+def _cancel(
+    command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: Json, revised: Json | None
+) -> None:
+    stable = stable_template(live, revised)
     restored = command.restore_template and stable is not None
     annotations, spec = body["metadata"]["annotations"], body["spec"]
     if restored:
-        spec["template"] = replacement_patch(live.spec.template, json.loads(stable or "{}"))
+        spec["template"] = replacement_patch(live.spec.template, stable)
         application_extras.restore_claims(live, body)
     keep = live.spec.replicas if live.scaled_by_others else command.keep
     baked = min(command.baked, keep)
@@ -229,7 +238,8 @@ def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: J
     # what somebody has made since the scale to 0 has the template that goes
     drop = {pod.uid for pod in pods} if command.scaled_to is not None else set(command.drop)
     spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
-    annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
+    annotations |= {cs.HOLD: None, cs.RELEASE: None}
+    forget_template(live, annotations)
     application_extras.forget_stable_claims(live, annotations)
 
 

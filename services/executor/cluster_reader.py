@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import msgspec
 
+from services.executor.stable_template import template_in
 from shared.domain import messages as m
 from shared.domain.deployflow import INSTANCE_LABEL
 from shared.domain.json_types import Json
-from shared.kube.client import CLONESETS, DEPLOYFLOWS, PAGE, PODS, ApiError, Client
+from shared.kube import clonesets as cs
+from shared.kube.client import (
+    CLONESETS,
+    CONTROLLER_REVISIONS,
+    DEPLOYFLOWS,
+    PAGE,
+    PODS,
+    ApiError,
+    Client,
+)
 from shared.kube.clonesets import CloneSet
 from shared.kube.pods import Pod
 from shared.kube.reflector import ListMeta, milliseconds
 
+_log = logging.getLogger(__name__)
 ENDED_PHASES: Final = frozenset({"Failed", "Succeeded"})
 _cloneset = msgspec.json.Decoder(CloneSet)
 
@@ -54,6 +66,22 @@ class ClusterReader:
                 return False
             raise
         return flow["metadata"]["uid"] == command.flow.uid and not (flow.get("status") or {}).get("finished")
+
+    async def revised_template(self, command: m.Command, live: CloneSet | None) -> Json | None:
+        """Return the template of the ControllerRevision that the CloneSet names; None where a cancel needs none."""
+        name = live.metadata.annotations.get(cs.STABLE_REVISION) if live is not None else None
+        if name is None or not isinstance(command, m.Cancel) or not command.restore_template:
+            return None
+        try:
+            return template_in(await self._client.get(CONTROLLER_REVISIONS, command.namespace, name))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            # the cancel is carried out nevertheless: the old pods stay, by the partition
+            _log.error(
+                "ControllerRevision %s/%s is gone: its template stays replaced", command.namespace, name
+            )
+            return None
 
     async def counted_pods(self, command: m.Command, live: CloneSet | None) -> list[m.PodRef]:
         """Return the pods that the CloneSet's controller counts: none that is being deleted or has ended."""

@@ -26,6 +26,7 @@ from services.executor.cloneset_change import (
 from services.executor.cluster_reader import ClusterReader, cloneset_from
 from services.executor.guarded_write import guarded, have_same_guards
 from services.executor.prestop_hooks import with_hooks
+from services.executor.stable_template import TooLarge, keep_template
 from shared.domain import messages as m
 from shared.domain.deployflow import FailureReason
 from shared.domain.json_types import Json
@@ -98,6 +99,8 @@ class CommandHandler:
             return await self._attempt_until_written(command)
         except BadTemplate as error:
             return m.Refused(**_head(command), reason=FailureReason.INVALID_TEMPLATE, message=str(error))
+        except TooLarge as error:
+            return m.Refused(**_head(command), reason="TooLarge", message=str(error))
         except ApiError as error:
             if error.rights_missing:
                 raise error.waited_for("executor") from error
@@ -128,7 +131,8 @@ class CommandHandler:
         if needs_pods:
             await self._adoption.label_pods(live)
         pods = await self._reader.counted_pods(command, live) if needs_pods else []
-        decided = decide_change(command, live, pods)
+        revised = await self._reader.revised_template(command, live)
+        decided = decide_change(command, live, pods, revised)
         match decided:
             case Answer(result=m.Done() as done) if isinstance(command, m.Observe):
                 return await self._dry_run(command, live, done)
@@ -171,6 +175,9 @@ class CommandHandler:
         same_template = result["spec"]["template"] == live.spec.template
         if same_template and (error := claims_only_error(live, result)):
             raise BadTemplate(error)
+        if not same_template:
+            # refused before anything moves
+            keep_template(live)
         return done.model_copy(update={"same_template": same_template})
 
 

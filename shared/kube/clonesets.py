@@ -22,6 +22,8 @@ OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
 """JSON of the updateStrategy to put back when the release has finished."""
 STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
 """JSON of the template of the last successful release, while another is under way."""
+STABLE_REVISION: Final = "apps.triton.io/stable-revision"
+"""The ControllerRevision of OpenKruise that has that template, where it is too large for an annotation."""
 STABLE_CLAIMS: Final = "apps.triton.io/stable-claims"
 """JSON of its volumeClaimTemplates, where the release under way changes them."""
 APPLICATION_TYPE: Final = "apps.triton.io/application-type"
@@ -51,6 +53,7 @@ class Spec(msgspec.Struct, rename="camel", frozen=True):
     update_strategy: dict[str, Any] = {}
     scale_strategy: dict[str, Any] = {}
     volume_claim_templates: list[dict[str, Any]] = []
+    revision_history_limit: int | None = None
 
 
 class Status(msgspec.Struct, rename="camel", frozen=True):
