@@ -24,7 +24,7 @@ from services.planner.model.state import (
     StepCommand,
 )
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy
-from services.planner.recovery.status_reader import read_batch, to_milliseconds
+from services.planner.recovery.status_reader import read_batches, to_milliseconds
 from shared.domain import messages as m
 from shared.domain.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase, PullInStatus
 from shared.domain.topics import Key
@@ -71,7 +71,7 @@ def _age_key(spec: m.SpecObserved) -> tuple[int, str]:
 
 
 def _restore_active(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
-    batches = tuple(read_batch(condition, status.finished_batches, now) for condition in status.conditions)
+    batches = read_batches(status, now)
     last = batches[-1] if batches else None
     step = Step.OBSERVE
     if last is not None:

@@ -39,6 +39,11 @@ class DeployFlow(msgspec.Struct, frozen=True):
         return df.FINALIZER in self.metadata.finalizers
 
     @property
+    def size_without_status(self) -> int:
+        """Return the bytes of its spec, labels and annotations as JSON."""
+        return len(msgspec.json.encode((self.spec, self.metadata.labels, self.metadata.annotations)))
+
+    @property
     def version(self) -> int:
         return int(self.status.get("version") or 0)
 

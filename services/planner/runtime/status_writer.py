@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from services.planner.model.state import Flow, Instance
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
 from services.planner.runtime.write_backoff import wait_after
+from services.planner.views.bounded_status import bound_status
 from services.planner.views.status import explain, status_of
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
@@ -179,7 +180,10 @@ class StatusWriter:
         if flow.phase.finished and written.get(flow.uid, NEVER).fingerprint == fingerprint:
             return
         item = await self._keep(item, flow)
-        if item is not None and await self._status(item, instance, status_of(instance, flow)):
+        if item is None:
+            return
+        status = bound_status(status_of(instance, flow), item.size_without_status)
+        if await self._status(item, instance, status):
             if flow.phase.finished:
                 self._release(instance.namespace, flow)
             written[flow.uid] = Written(fingerprint, _awaited(instance, flow), time.monotonic())

@@ -41,6 +41,9 @@ def status_of(instance: Instance, flow: Flow) -> Json:
     """Return the whole `.status`. A finished release shows the pods that it ended with."""
     pods = instance.pods if flow is instance.active else flow.pods
     live = {uid: pod for uid, pod in pods.items() if not pod.deleting}
+    by_batch: dict[int, dict[str, Pod]] = {}
+    for uid, pod in live.items():
+        by_batch.setdefault(pod.batch, {})[uid] = pod
     new = [pod for uid, pod in live.items() if flow.target_revision and flow.keeps_pod(uid, pod.revision)]
     reason, message = explain(instance, flow)
     return {
@@ -51,7 +54,7 @@ def status_of(instance: Instance, flow: Flow) -> Json:
         _STATUS.pods: sorted(pod.name for pod in live.values()),
         _STATUS.replicas_to_process: flow.to_process,
         _STATUS.update_revision: flow.target_revision,
-        _STATUS.conditions: [_condition(batch, live) for batch in flow.batches],
+        _STATUS.conditions: [_condition(batch, by_batch.get(batch.number, {})) for batch in flow.batches],
         _STATUS.paused: flow.paused and not flow.phase.finished,
         _STATUS.phase: flow.phase,
         _STATUS.finished: flow.phase.finished,
@@ -82,8 +85,7 @@ def _time(milliseconds: int) -> str | None:
     )
 
 
-def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
-    pods = {uid: pod for uid, pod in live.items() if pod.batch == batch.number}
+def _condition(batch: Batch, pods: dict[str, Pod]) -> Json:
     failures = failure_details(batch, pods.items())
     return {
         _BATCH.batch: batch.number,
