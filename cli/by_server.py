@@ -200,7 +200,8 @@ async def _put(triton: AsyncTriton, document: Document) -> tuple[str, str]:
             raise
         before = None
     if before is None:
-        made = await triton.create(spec, name=name, queue=True, freeze_override=override)
+        # the file may be applied again when its release is history
+        made = await triton.create(spec, name=name, queue=True, freeze_override=override, keep=True)
         return made.name, "created"
     merged = _merged(before, spec)
     for field in ("action", "application"):

@@ -93,10 +93,20 @@ def events(namespace: str, name: str, *, after: str = "") -> Subscription[Event]
 
 
 def create(
-    namespace: str, spec: Spec, *, name: str = "", queue: bool = False, freeze_override: str = ""
+    namespace: str,
+    spec: Spec,
+    *,
+    name: str = "",
+    queue: bool = False,
+    freeze_override: str = "",
+    keep: bool = False,
 ) -> Operation[DeployFlow]:
-    """Create a release of any action. `queue`: wait for a running release of the instance, which else is a conflict."""
-    body = _without_empty({"name": name, "queue": queue, "freezeOverride": freeze_override})
+    """Create a release of any action.
+
+    `queue`: wait for a running release of the instance, which else is a conflict. `keep`: it is not deleted beyond the
+    history limit of its instance.
+    """
+    body = _without_empty({"name": name, "queue": queue, "freezeOverride": freeze_override, "keep": keep})
     return Operation("POST", _in(namespace, "deployflows"), _flow, {"spec": _json(spec), **body})
 
 

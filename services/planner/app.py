@@ -14,6 +14,7 @@ from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.model.state import Instance
 from services.planner.runtime.finalizer import Finalizer
 from services.planner.runtime.flow_cache import FlowCache
+from services.planner.runtime.history_pruner import HistoryPruner
 from services.planner.runtime.instance_processor import InstanceProcessor
 from services.planner.runtime.namespace_watch import NamespaceWatch
 from services.planner.runtime.release_gauges import ReleaseGauges
@@ -77,6 +78,8 @@ async def planner(context: Context) -> AsyncIterator[None]:
     context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
     context.spawn(check_forever(store, instances, flows, facts), "consistency check", publishes=True)
     context.spawn(finalizer.check_forever(), "finalizer", publishes=True)
+    pruner = HistoryPruner(client, flows, settings.revision_history_limit)
+    context.spawn(pruner.check_forever(), "history limit")
     async with serve_apis(context, store, flows):
         yield
     finalizer.kafka_stopped()

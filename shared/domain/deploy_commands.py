@@ -160,12 +160,16 @@ def manifest(
     freeze_override: str = "",
     reply_to: str | None = None,
     unsaid: df.Unsaid = df.Unsaid.NOTHING,
+    keep: bool = False,
 ) -> Json:
     """Return the DeployFlow to create for a deploy command; its end is reported to the topic `reply_to`.
 
-    `unsaid`: what of the spec was not requested, and is read again when the release begins.
+    `unsaid`: what of the spec was not requested, and is read again when the release begins. `keep`: it is not deleted
+    beyond the history limit.
     """
     annotations = requested(request_id, requested_by, freeze_override)
+    if not keep:
+        annotations |= {df.PRUNE: "true"}
     if reply_to:
         annotations |= {df.REPLY_TO: reply_to, df.REPLY_ID: request_id}
     if unsaid:

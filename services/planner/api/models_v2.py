@@ -98,6 +98,10 @@ class NewRelease(Request):
     name: Annotated[FlowName, Field(description="Of the DeployFlow; else one is made up.")] | None = None
     queue: Queue = False
     freeze_override: FreezeOverride = ""
+    keep: Annotated[
+        bool,
+        Field(description="Do not delete it beyond the history limit of its instance."),
+    ] = False
 
 
 def _patch_of(*strategies: type[df.Strategy]) -> Callable[[type[M]], type[M]]:

@@ -67,15 +67,23 @@ class ReleaseCalls(ChangeCalls):
         name: str = "",
         queue: bool = False,
         freeze_override: str = "",
+        keep: bool = False,
     ) -> Json:
-        """Begin a release of any action."""
+        """Begin a release of any action. `keep`: it is not deleted beyond the history limit."""
         await self._authorization.require_release(change.caller, namespace, spec.action)
         with errors_as_problems():
             releases = await self._mutations.releases(namespace, spec.application.instance_name)
             if made := _made_before(change, releases):
                 return await self._flow_queries.with_status(made)
         return await self._begin(
-            change, namespace, spec, releases, name=name, queue=queue, freeze_override=freeze_override
+            change,
+            namespace,
+            spec,
+            releases,
+            name=name,
+            queue=queue,
+            freeze_override=freeze_override,
+            keep=keep,
         )
 
     async def release(
@@ -254,6 +262,7 @@ class ReleaseCalls(ChangeCalls):
         queue: bool,
         freeze_override: str,
         unsaid: df.Unsaid = df.Unsaid.NOTHING,
+        keep: bool = False,
     ) -> Json:
         """Begin a release that is authorized and not made yet. `releases`: all of its instance."""
         with errors_as_problems():
@@ -272,7 +281,7 @@ class ReleaseCalls(ChangeCalls):
                 requested_by=change.caller.name,
                 freeze_override=freeze_override,
             )
-            made = await self._mutations.carry_out(command, unsaid=unsaid)
+            made = await self._mutations.carry_out(command, unsaid=unsaid, keep=keep)
             return await self._record(change, spec.action, made)
 
     async def _blocking_release(self, releases: Sequence[Json], spec: df.DeployFlowSpec) -> Json | None:

@@ -174,6 +174,7 @@ async def make_flow(calls: TheCalls, change: TheChange, namespace: Namespace, bo
             name=body.name or "",
             queue=body.queue,
             freeze_override=body.freeze_override,
+            keep=body.keep,
         )
     )
 

@@ -53,17 +53,19 @@ class FlowMutations:
         check: Callable[[Json], None] | None = None,
         *,
         unsaid: df.Unsaid = df.Unsaid.NOTHING,
+        keep: bool = False,
     ) -> Json:
         """Return the DeployFlow that the command made, changed or deleted.
 
-        `unsaid`: what the requester of a deploy left open.
+        `unsaid`: what the requester of a deploy left open. `keep`: the DeployFlow of a deploy is not deleted beyond the
+        history limit.
 
         `check` gets the DeployFlow that is about to be changed and may refuse it, by raising; nobody changes it between
         the check and the write.
         """
         if command.type == CommandType.DEPLOY:
             assert command.spec is not None
-            return await self._deploy(command, command.spec, command.deploy_flow, unsaid=unsaid)
+            return await self._deploy(command, command.spec, command.deploy_flow, unsaid=unsaid, keep=keep)
         if command.type == CommandType.ROLLBACK:
             return await self._roll_back(command)
         for _ in range(CONFLICTS):
@@ -189,7 +191,13 @@ class FlowMutations:
         return await self._deploy(command, spec, None, unsaid=df.Unsaid.REPLICAS)
 
     async def _deploy(
-        self, command: DeployCommand, spec: df.DeployFlowSpec, named: str | None, *, unsaid: df.Unsaid
+        self,
+        command: DeployCommand,
+        spec: df.DeployFlowSpec,
+        named: str | None,
+        *,
+        unsaid: df.Unsaid,
+        keep: bool = False,
     ) -> Json:
         name = named or deployflow_name(spec.application.instance_name, command.id)
         body = manifest(
@@ -201,6 +209,7 @@ class FlowMutations:
             freeze_override=command.freeze_override,
             reply_to=command.reply_to,
             unsaid=unsaid,
+            keep=keep,
         )
         try:
             made = await self._client.create(DEPLOYFLOWS, command.namespace, body)

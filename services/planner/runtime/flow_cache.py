@@ -127,6 +127,12 @@ class FlowCache:
         """Return all DeployFlows of an instance, in no order."""
         return list(self._by_key.get(key, {}).values())
 
+    def owned_histories(self) -> list[list[DeployFlow]]:
+        """Return all DeployFlows of each instance of this replica's partitions that has several."""
+        return [
+            list(flows.values()) for key, flows in self._by_key.items() if len(flows) > 1 and self.owns(key)
+        ]
+
     def predecessors(self, key: Key) -> list[Predecessor]:
         """Return the releases of an instance that have begun."""
         return [
