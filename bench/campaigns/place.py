@@ -45,8 +45,8 @@ class Limits:
     rests: float
 
 
-SANDBOX_LIMITS: Final = Limits(stands=30, ends=120, rests=30)
-REAL_LIMITS: Final = Limits(stands=60, ends=180, rests=60)
+LIMITS: Final = Limits(stands=60, ends=180, rests=60)
+"""Machines that build and test at once stall for many seconds."""
 
 
 @dataclass
@@ -60,6 +60,11 @@ class Place:
     real: bool
     _one_fault: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Faults that disturb all instances come one after the other: two at once would tell no more."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Return whether a fault is under way, or its service has not come back: nobody can be waited for then."""
+        return self._one_fault.locked()
 
     async def kill(self, service: str) -> None:
         async with self._one_fault:
@@ -120,8 +125,7 @@ async def running(*, real: bool, say: Callable[[str], None]) -> AsyncIterator[Pl
         following = asyncio.create_task(watcher.run())
         try:
             await watcher.synced()
-            limits = REAL_LIMITS if real else SANDBOX_LIMITS
-            yield Place(sandbox, client, watcher, stack.faults, store, limits, real)
+            yield Place(sandbox, client, watcher, stack.faults, store, LIMITS, real)
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

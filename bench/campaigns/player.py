@@ -270,7 +270,7 @@ class Player:
                 return
             if self.is_going and not unfinished:
                 return
-            if unfinished and not self._acting and not self.is_going:
+            if unfinished and not self._acting and not self.is_going and not self.place.disturbed:
                 moved = await self._act(unfinished, release)
                 if (why := still.too_long(self.sight, moved=moved)) is not None:
                     self.violate(*why)
@@ -348,7 +348,9 @@ class Player:
             found = at_rest(self.sight.now, expected)
             return not found
 
-        await self._wait(rests, self.place.limits.rests)
+        while not await self._wait(rests, self.place.limits.rests):
+            if self.sight.violations or not self.place.disturbed:
+                break
         if self.sight.violations or found:
             self._record([*self.sight.violations, *found])
             return
@@ -395,7 +397,7 @@ class Player:
                 found = in_log(flow, await self.place.logged(self.namespace, name))
             except Unavailable as error:
                 found = [Violation(LOG, str(error))]
-            if not found or time.monotonic() > deadline:
+            if not found or (time.monotonic() > deadline and not self.place.disturbed):
                 return found
             await asyncio.sleep(0.1)
 
