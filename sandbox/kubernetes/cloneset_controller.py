@@ -36,7 +36,7 @@ from .objects import (
 from .pod_ranking import deletion_order
 from .recorder import Recorder
 from .resources import Resource
-from .selectors import as_text, from_spec
+from .selectors import as_text, from_spec, matches
 from .store import Event, ObjectKey
 from .strategies import KRUISE_GATES
 
@@ -156,13 +156,21 @@ class CloneSetController:
             raise failure
 
     def _active_pods(self, cloneset: Json) -> list[Json]:
-        owned = [record.obj for record in self._api.store.dependents(uid_of(cloneset), PODS.key)]
-        return [
-            pod
-            for pod in owned
-            if not is_terminating(pod)
-            and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
-        ]
+        """Return the pods that count; those whose labels no longer match the selector are released."""
+        selector = from_spec(cloneset["spec"]["selector"])
+        active = []
+        for record in self._api.store.dependents(uid_of(cloneset), PODS.key):
+            pod = record.obj
+            if is_terminating(pod) or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+                continue
+            if matches(selector, labels_of(pod)):
+                active.append(pod)
+                continue
+            others = [
+                owner for owner in pod["metadata"]["ownerReferences"] if owner["uid"] != uid_of(cloneset)
+            ]
+            self._api.store.put(PODS.key, with_metadata(pod, ownerReferences=others or None))
+        return active
 
     def _scale(
         self, cloneset: Json, current: str, update: str, pods: list[Json], views: list[PodView], todo: Steps

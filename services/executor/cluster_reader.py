@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
 
 import msgspec
 
@@ -26,7 +25,6 @@ from shared.kube.pods import Pod
 from shared.kube.reflector import ListMeta, milliseconds
 
 _log = logging.getLogger(__name__)
-ENDED_PHASES: Final = frozenset({"Failed", "Succeeded"})
 _cloneset = msgspec.json.Decoder(CloneSet)
 
 
@@ -135,10 +133,9 @@ def _pod_ref(pod: Pod) -> m.PodRef:
 
 
 def _is_counted(pod: Pod) -> bool:
-    return not pod.deleting and pod.status.phase not in ENDED_PHASES
+    return not pod.deleting and not pod.ended
 
 
 def _is_owned(pod: Pod, cloneset: CloneSet) -> bool:
-    return any(
-        owner.uid == cloneset.metadata.uid and owner.controller for owner in pod.metadata.owner_references
-    )
+    owner = pod.controller
+    return owner is not None and owner.uid == cloneset.metadata.uid

@@ -79,7 +79,7 @@ class Readiness:
         # the fact is published with its details, and with its release, which is forgotten only afterwards
         self.details.changed(old, new)
         self.facts.pod_changed(old, new)
-        if old is not None and new is None:
+        if old is not None and (new is None or new.key != old.key):
             self.releases.forget_pod(old)
         self.keeper.changed(old, new)
         self.drains.changed(old, new)

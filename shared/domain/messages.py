@@ -343,6 +343,8 @@ class PodTransition(StrEnum):
     """It makes no progress, for a reason that may pass: unschedulable, one failed attempt to pull an image."""
     FAILED = "failed"
     TERMINATING = "terminating"
+    LEFT = "left"
+    """It still exists and belongs to its instance no more: it has ended, or somebody changed its labels or owner."""
     GONE = "gone"
 
 
@@ -387,7 +389,7 @@ class PodFact(Value):
 
 class PodGone(Value):
     """A pod that is no more. `last`: its state before, with transitions that were not reported yet; `since`: when
-    its end began, 0 where that is not known.
+    its end began, 0 where that is not known. `left`: it still exists, but has left the instance.
     """
 
     uid: str
@@ -395,6 +397,7 @@ class PodGone(Value):
     at: int = 0
     since: int = 0
     last: PodFact | None = None
+    left: bool = False
 
 
 class AppRef(Value):
