@@ -163,6 +163,10 @@ class FailureReason(StrEnum):
         "PullInFailed",
         "the gate of a new pod was open and it was not Ready for `pullInTimeoutSeconds`",
     )
+    FLAPPING = (
+        "Flapping",
+        "new pods kept losing Ready: the batch was not baked within 2 × `bakeSeconds` + `pullInTimeoutSeconds`",
+    )
     PODS_MISSING = "PodsMissing", "new pods that had traffic are gone, and no others came in their place"
     PODS_FAILED = "PodsFailed", "new pods failed, and the cluster says no reason"
     PROGRESS_DEADLINE_EXCEEDED = (

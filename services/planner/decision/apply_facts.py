@@ -383,6 +383,7 @@ def _apply_pods(instance: Instance, fact: m.PodsSeen) -> Instance:
             batch=known.batch if known else UNASSIGNED,
             pull_in_sequence=known.pull_in_sequence if known else 0,
             version=seen.version,
+            flaps=_count_flaps(known, seen),
         )
     for pod in fact.gone:
         pods.pop(pod.uid, None)
@@ -395,6 +396,12 @@ def _apply_pods(instance: Instance, fact: m.PodsSeen) -> Instance:
         return instance
     gone = tuple(pod.uid for pod in fact.gone if pod.uid not in pending.gone)
     return replace(instance, pending=replace(pending, gone=pending.gone + gone)) if gone else instance
+
+
+def _count_flaps(known: Pod | None, seen: m.PodFact) -> int:
+    if known is None or known.batch <= PRE_EXISTING:
+        return 0
+    return known.flaps + (known.ready and not seen.ready and not seen.deleting)
 
 
 # --- answers ---------------------------------------------------------------------------------------------

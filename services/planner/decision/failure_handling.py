@@ -182,7 +182,12 @@ def continue_without(instance: Instance, flow: Flow, bad: tuple[str, ...], now: 
     pods = {
         uid: replace(pod, batch=PRE_EXISTING) if uid in bad else pod for uid, pod in instance.pods.items()
     }
-    smaller = replace(batch, surge=batch.surge - len(bad), failed_replicas=batch.failed_replicas + len(bad))
+    smaller = replace(
+        batch,
+        surge=batch.surge - len(bad),
+        failed_replicas=batch.failed_replicas + len(bad),
+        baking_since=now if batch.baking_since else 0,
+    )
     instance = set_batch(
         replace(instance, pods=pods),
         flow,
@@ -206,7 +211,8 @@ def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
     serves = batch.phase == BatchPhase.BAKE_FAILED
     dropped = tuple(uid for uid, pod in instance.live_pods_of(batch).items() if not (serves and pod.ready))
     pods = {
-        uid: replace(pod, batch=PRE_EXISTING) if uid in dropped else pod for uid, pod in instance.pods.items()
+        uid: replace(pod, batch=PRE_EXISTING if uid in dropped else pod.batch, flaps=0)
+        for uid, pod in instance.pods.items()
     }
     fresh = replace(
         restart_on_retry(batch, now),

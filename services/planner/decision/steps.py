@@ -252,7 +252,7 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
         return None
     if sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) < batch.surge:
         return None
-    baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now)
+    baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now, baking_since=now)
     return Move(set_batch(instance, flow, baking, step=Step.PULL_IN, step_command=StepCommand.DUE))
 
 
@@ -275,6 +275,9 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
         since = (
             {"ready_since": now, "unready_since": 0} if ready else {"ready_since": 0, "unready_since": now}
         )
+        # a bake that was long enough waited for a person: the next one has its full time
+        again = not batch.baking_since or (not ready and has_expired(Clock.BAKE, flow, now))
+        since["baking_since"] = now if again else batch.baking_since
         return Move(
             set_batch(instance, flow, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now)
         )

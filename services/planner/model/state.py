@@ -108,6 +108,8 @@ class Pod(Value, frozen=True):
     """The sequence of the pull_in that named the pod; 0 for none."""
     version: int = 0
     """The version of the fact that the pod is known from; 0 where it is known from a list only."""
+    flaps: int = 0
+    """How often the pod of a batch has lost Ready."""
 
 
 class Strategy(Value, frozen=True):
@@ -156,6 +158,8 @@ class Batch(Value, frozen=True):
     pulled_in_at: int = 0
     ready_since: int = 0
     unready_since: int = 0
+    baking_since: int = 0
+    """Since when it bakes without having been Ready for long enough; 0 where it does not bake."""
     baked_at: int = 0
     pulled_out_at: int = 0
     finished_at: int = 0

@@ -12,7 +12,12 @@ from services.planner.rules.clocks import (
     pod_startup_end,
     pod_startup_start,
 )
-from services.planner.rules.pod_failures import NAMED, describe_delay, describe_failure
+from services.planner.rules.pod_failures import (
+    NAMED,
+    describe_delay,
+    describe_failure,
+    describe_flaps,
+)
 from shared.domain.deployflow import BatchPhase, FailureReason, PodPhase
 
 
@@ -148,6 +153,9 @@ def _pods_failing_bake(
             for uid, pod in pods.items()
             if not pod.ready
         }
+    elif not bad and has_expired(Clock.FLAPPING, flow, now):
+        reason = FailureReason.FLAPPING
+        bad = {uid: describe_flaps(pod) for uid, pod in pods.items() if pod.flaps}
     return bad, reason
 
 
@@ -155,13 +163,24 @@ def _find_bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -
     pods = instance.live_pods_of(batch)
     bad, reason = _pods_failing_bake(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
-        return _make_failure(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))
+        failure = _make_failure(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)
+        if reason == FailureReason.FLAPPING:
+            failure = failure._replace(message=f"{_describe_flapping(flow)}: {failure.message}")
+        return failure._replace(pull_out=tuple(bad))
+    if reason == FailureReason.FLAPPING and not bad:
+        text = f"batch {batch.number} was {_describe_flapping(flow)}"
+        return Failure(BatchPhase.BAKE_FAILED, reason, text, max(batch.surge - len(pods), 0), ())
     overdue = has_expired(Clock.PULL_IN, flow, now)
     if overdue and not bad:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods of batch {batch.number} are gone"
         return Failure(BatchPhase.BAKE_FAILED, FailureReason.PODS_MISSING, text, missing, ())
     return None
+
+
+def _describe_flapping(flow: Flow) -> str:
+    limit = limit_seconds(Clock.FLAPPING, flow)
+    return f"not Ready for {flow.strategy.bake} s at a stretch within {limit} s"
 
 
 def _make_failure(
