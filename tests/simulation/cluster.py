@@ -121,6 +121,8 @@ class Cluster:
         self.pods: list[SimulatedPod] = []
         self.refusals: dict[str, str] = {}
         self.containers_start = True
+        self.most: int | None = None
+        """The most pods that a quota allows."""
         self.disturbed = False
         """Pods went by themselves: what a command did can't be distinguished from that any more."""
         self._made = 0
@@ -228,12 +230,13 @@ class Cluster:
         for _ in range(len(live) - replicas):
             others = sum(pod.revision != target for pod in live)
             surplus = [pod for pod in live if (pod.revision != target) == (others > partition)]
-            first = min(surplus, key=lambda pod: (pod.ready, -pod.created_at, pod.name))
+            first = min(surplus or live, key=lambda pod: (pod.ready, -pod.created_at, pod.name))
             first.deleting = True
             live.remove(first)
         if target != self._target:
             self._before, self._target = self._target, target
-        for _ in range(replicas - len(self.live)):
+        wanted = replicas if self.most is None else min(replicas, self.most)
+        for _ in range(wanted - len(self.live)):
             self._made += 1
             others = sum(pod.revision != target for pod in self.live)
             revision = self._before if others < partition else target

@@ -246,11 +246,12 @@ def _is_rewriting(instance: Instance) -> bool:
 def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
+    started = sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) >= batch.surge
+    if started == bool(batch.unready_since):
+        return Move(set_batch(instance, flow, replace(batch, unready_since=0 if started else now)))
+    if not started or _is_rewriting(instance):
+        return None
     if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):
-        return None
-    if _is_rewriting(instance):
-        return None
-    if sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) < batch.surge:
         return None
     baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now, baking_since=now)
     return Move(set_batch(instance, flow, baking, step=Step.PULL_IN, step_command=StepCommand.DUE))

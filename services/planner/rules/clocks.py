@@ -56,7 +56,8 @@ _EVERY: Final = frozenset(Restart)
 RULES: Final[Mapping[Clock, Rule]] = {
     Clock.STARTUP: Rule(
         {"startup_timeout": 1},
-        {Step.SURGE: "surged_at", Step.SMOKED: "surged_at"},
+        # at Smoked it runs while a pod is missing, or has lost its containers
+        {Step.SURGE: "surged_at", Step.SMOKED: "unready_since"},
         _EVERY,
         runs_while_paused=False,
     ),
@@ -80,6 +81,7 @@ RULES: Final[Mapping[Clock, Rule]] = {
         {"progress_deadline": 1},
         {
             Step.SURGE: "surged_at",
+            Step.SMOKED: "unready_since",
             Step.PULL_IN: "unready_since",
             Step.PULL_OUT: "baked_at",
             Step.RETIRE: "baked_at",
@@ -125,8 +127,8 @@ def has_expired(clock: Clock, flow: Flow, now: int) -> bool:
 
 
 def pod_startup_start(batch: Batch, pod: Pod) -> int:
-    """Return the start of a pod's own start-up time: one that is made late has its full time too."""
-    return max(pod.created_at, batch.surged_at)
+    """Return the start of a pod's own start-up time: one that is made late, or starts again, has its full time too."""
+    return max(pod.created_at, batch.surged_at, batch.unready_since)
 
 
 def pod_startup_end(flow: Flow, batch: Batch, pod: Pod) -> int:

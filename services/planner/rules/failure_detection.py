@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules.clocks import (
     Clock,
+    end_of,
     has_expired,
     limit_seconds,
     pod_startup_end,
@@ -54,7 +55,7 @@ def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[s
     none = flow.strategy.failure_threshold in {0, "0%"}
     if none or batch is None or not batch.surge or flow.resync or flow.paused:
         return ()
-    if flow.step == Step.SURGE and flow.issued:
+    if _is_smoking(flow):
         pods = instance.live_pods_of(batch)
         bad = _pods_failing_smoke(flow, batch, pods, now)[0]
         ready = sum(1 for pod in pods.values() if pod.containers_ready)
@@ -111,7 +112,7 @@ def _pods_failing_smoke(
     """Return the failed pods with the text of each, and the reason of the first."""
     bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
-    if not bad and not flow.paused:
+    if not bad and end_of(Clock.STARTUP, flow) is not None:
         bad = {
             uid: describe_delay(
                 f"not ContainersReady within {flow.strategy.startup_timeout} s",
@@ -130,11 +131,15 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
     bad, reason = _pods_failing_smoke(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
         return _make_failure(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
-    too_few = not bad and len(pods) < batch.surge and flow.step == Step.SURGE
-    if too_few and has_expired(Clock.STARTUP, flow, now):
-        missing = batch.surge - len(pods)
-        text = f"{missing} of {batch.surge} pods were not made within {flow.strategy.startup_timeout} s"
-        return Failure(BatchPhase.SMOKE_FAILED, FailureReason.STARTUP_TIMEOUT, text, missing, ())
+    missing = batch.surge - len(pods)
+    if missing > 0 and has_expired(Clock.STARTUP, flow, now):
+        seconds = flow.strategy.startup_timeout
+        text = f"{missing} of {batch.surge} pods were not made within {seconds} s"
+        if flow.step == Step.SMOKED:
+            text = f"{missing} of {batch.surge} pods are gone, and no others were made within {seconds} s"
+        text += f"; {_describe_pods(batch, pods, bad)}" if bad else ""
+        failed = missing + len(bad)
+        return Failure(BatchPhase.SMOKE_FAILED, FailureReason.STARTUP_TIMEOUT, text, failed, ())
     return None
 
 

@@ -34,7 +34,7 @@ GAP_SECONDS: Final = 0.5
 """Between two writes of one instance that nobody waits for."""
 QUIET_SECONDS: Final = 1.0
 """Counts alone are written so often."""
-IN_PASSING: Final = frozenset({"", "Warning", "BatchInterval", "Draining"})
+IN_PASSING: Final = frozenset({"", "Warning", "BatchInterval", "Draining", "PodsRemain"})
 """Reasons that no person has to act on."""
 _log = logging.getLogger(__name__)
 

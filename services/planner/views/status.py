@@ -8,10 +8,10 @@ from typing import Final
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import explain_scale, may_reach, may_start
-from services.planner.rules.clocks import interval_end
+from services.planner.rules.clocks import Clock, end_of, interval_end
 from services.planner.rules.draining import explain_draining
 from services.planner.rules.missing_labels import missing_labels
-from services.planner.rules.pod_failures import failed_pull_in, failure_details
+from services.planner.rules.pod_failures import NAMED, failed_pull_in, failure_details
 from shared.domain.deployflow import (
     BatchPhase,
     Condition,
@@ -152,7 +152,8 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         ahead = instance.active or instance.waiting[0]
         return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
-        return flow.reason, f"ending: {flow.message}"
+        awaited = _unanswered(instance) or _remaining(instance, flow)
+        return flow.reason, f"ending: {flow.message}" + (f"; {awaited[1]}" if awaited else "")
     if flow.scaled_to_zero and flow.step != Step.FINISH:
         text = (
             "scaled to 0 by somebody else: waits until the instance is scaled up, or the release is canceled"
@@ -162,9 +163,11 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         return "Paused", "paused: resume it to continue"
     return (
         _retrying(instance, flow)
+        or _incomplete(instance, flow)
         or _approval(flow)
         or explain_draining(instance, flow)
         or _unanswered(instance)
+        or _remaining(instance, flow)
         or _warnings(flow)
     )
 
@@ -190,6 +193,30 @@ def _unanswered(instance: Instance) -> tuple[str, str] | None:
     if pending.answered:
         return "Unanswered", f"OpenKruise has not carried out {what}: check the log of its manager"
     return "Unanswered", f"the executor has not answered {what}: check its log"
+
+
+def _incomplete(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Say that a batch that was Smoked is not complete any more, and when it fails for that."""
+    batch = flow.open_batch
+    if batch is None or flow.step != Step.SMOKED or not batch.unready_since:
+        return None
+    started = sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready)
+    end = _time(end_of(Clock.STARTUP, flow) or 0)
+    text = f"{started} of {batch.surge} pods of batch {batch.number} have their containers ready"
+    return "PodsNotReady", f"{text}: it fails at {end} if it is not complete by then"
+
+
+def _remaining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Name the pods that are to be deleted and remain."""
+    pending = instance.pending
+    if flow.step not in {Step.RETIRE, Step.CANCEL} or pending is None or not pending.carried_out:
+        return None
+    uids = (*flow.victims, *flow.dropped)
+    names = sorted(pod.name for uid in uids if (pod := instance.pods.get(uid)) is not None)
+    if not names:
+        return None
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return "PodsRemain", f"waits for the deletion of {', '.join(names[:NAMED])}{more}"
 
 
 def _warnings(flow: Flow) -> tuple[str, str]:

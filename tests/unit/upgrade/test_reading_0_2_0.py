@@ -48,7 +48,17 @@ REQUESTS: dict[str, type[BaseModel]] = {
 TEXTS = {"message", "warnings"}
 """What people read: the words may differ from version to version."""
 SETS = {"leaving"}
-ADDED_LATER = {"rejections", "retryAt", "rejected", "scaledTo", "standingBy", "rewriteDue", "written", "bakingSince", "flaps"}
+ADDED_LATER = {
+    "rejections",
+    "retryAt",
+    "rejected",
+    "scaledTo",
+    "standingBy",
+    "rewriteDue",
+    "written",
+    "bakingSince",
+    "flaps",
+}
 """Keys in Redis that version 0.2.0 does not know."""
 DECIDED_AS_THEN = [name for name in HISTORIES if name != "scaled_by_somebody_else"]
 """Version 0.2.0 took in the count of somebody else at the next write only (decision 0023)."""
