@@ -265,13 +265,19 @@ class LabelSelector(Wire):
     match_expressions: list[LabelSelectorRequirement] | None = None
 
 
+AppName = Annotated[
+    str, StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63)
+]
+"""A value of the label `app.kubernetes.io/name`."""
+
+
 class Application(Wire):
     """The application: the identity of the instance and, for a create, update or rollback, its pod template."""
 
     app_id: Annotated[int, Field(alias="appID", ge=0, le=2**31 - 1)]
     group_id: Annotated[int, Field(alias="groupID", ge=0, le=2**31 - 1)]
     # the API of Triton 0.1.x left it empty in restarts and scales
-    app_name: Annotated[str, StringConstraints(max_length=63)]
+    app_name: AppName
     instance_name: InstanceName
     selector: LabelSelector | None = None
     template: dict[str, Any] | None = None

@@ -59,7 +59,7 @@ async def test_a_deletion_in_the_background_ends_one_in_the_foreground(kube: Kub
     assert (await kube.delete(path)).body["metadata"]["finalizers"] == ["foregroundDeletion"]
     assert (await kube.delete(path, {"propagationPolicy": "Background"})).code == 200
     assert (await kube.get(path)).code == 404
-    assert (await kube.get(held)).body["metadata"]["deletionTimestamp"]
+    await kube.until(held, lambda pod: pod["metadata"]["deletionTimestamp"])
     await kube.patch(held, FREE)
     await kube.gone(held)
 

@@ -109,24 +109,24 @@ async def test_other_actions_work_before_the_first_update(releases: Releases) ->
 
 
 async def test_a_lost_old_pod_is_replaced_and_found_while_the_canary_waits(releases: Releases) -> None:
-    await lay_out(releases, "drained", 2)
-    await _request_adoption(releases, "drained")
-    await releases.apply(release("drained-2", "drained", "update", 2, canary=1))
-    await releases.batch_is("drained-2", 1, "Smoked")
-    old = next(pod for pod in await pods_of(releases, "drained") if is_ready(pod))
+    await lay_out(releases, "evicted", 2)
+    await _request_adoption(releases, "evicted")
+    await releases.apply(release("evicted-2", "evicted", "update", 2, canary=1))
+    await releases.batch_is("evicted-2", 1, "Smoked")
+    old = next(pod for pod in await pods_of(releases, "evicted") if is_ready(pod))
     await releases.client.delete(k8s.PODS, releases.namespace, old["metadata"]["name"])
 
     async def replaced() -> bool:
-        pods = [pod for pod in await pods_of(releases, "drained") if is_ready(pod)]
+        pods = [pod for pod in await pods_of(releases, "evicted") if is_ready(pod)]
         names = {pod["metadata"]["name"] for pod in pods}
         return len(names - {old["metadata"]["name"]}) == 2 and all(
-            pod["metadata"]["labels"].get("app.kubernetes.io/instance") == "drained" for pod in pods
+            pod["metadata"]["labels"].get("app.kubernetes.io/instance") == "evicted" for pod in pods
         )
 
     await until("the new pod of the old template serves and has its labels", replaced)
-    await releases.strategy("drained-2", batches=2, stage="Baked")
-    await releases.finished("drained-2", "Success")
-    assert _images(await pods_of(releases, "drained")) == ["nginx:2"] * 2
+    await releases.strategy("evicted-2", batches=2, stage="Baked")
+    await releases.finished("evicted-2", "Success")
+    assert _images(await pods_of(releases, "evicted")) == ["nginx:2"] * 2
 
 
 async def test_what_cannot_be_adopted_is_left_alone_and_named(releases: Releases) -> None:

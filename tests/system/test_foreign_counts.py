@@ -47,10 +47,12 @@ async def test_the_count_of_somebody_else_is_taken_in_while_a_canary_waits(relea
     await _stands_at(releases, "scaled", old=7, new=1)
     await _scale(releases, "scaled", 3)
     await _stands_at(releases, "scaled", old=3, new=1)
-    status = await releases.until_status(
-        name, "says who has scaled", lambda s: s["message"].endswith("scaled to 3 by somebody else")
+    # until the canary is made again it is not complete
+    await releases.until_status(
+        name,
+        "waits, and says who has scaled",
+        lambda s: s["reason"] == "WaitingForNext" and s["message"].endswith("scaled to 3 by somebody else"),
     )
-    assert status["reason"] == "WaitingForNext"
     await releases.strategy(name, batches=99, stage=None)
     await releases.finished(name, "Success")
     pods = await releases.pods("scaled")

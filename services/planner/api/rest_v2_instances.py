@@ -160,13 +160,11 @@ async def start(
     responses=answers(404, 422, body=True),
 )
 async def adopt(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Adoption | None = None
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Adoption
 ) -> Response:
     """Have Triton adopt a CloneSet that it did not make. Needs the right to `update` that CloneSet."""
-    labels = body.labels if body else {}
-    return json_response(
-        v2_views.instance(await calls.adoptions.adopt(change.caller, namespace, name, labels))
-    )
+    adopted = await calls.adoptions.adopt(change.caller, namespace, name, body.labels)
+    return json_response(v2_views.instance(adopted))
 
 
 @router.delete(

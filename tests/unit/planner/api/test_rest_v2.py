@@ -323,7 +323,7 @@ async def test_a_cloneset_is_adopted_and_becomes_an_instance(world: World, rest:
 async def test_what_can_not_be_adopted_is_named_and_not_written(
     world: World, rest: httpx.AsyncClient
 ) -> None:
-    assert problem(await rest.post("/instances/none/adoptions"), 404) == "NotFound"
+    assert problem(await rest.post("/instances/none/adoptions", json={}), 404) == "NotFound"
     world.cloneset()
     live = world.cluster.objects[CLONESETS, "shop", "web"]
     live["spec"]["scaleStrategy"] = {"maxUnavailable": 1}
@@ -349,7 +349,7 @@ async def test_only_who_may_update_the_cloneset_may_have_it_adopted(may: bool) -
     world.cloneset()
     headers = {"Authorization": "Bearer secret"}
     async with client_of(world) as rest:
-        answer = await rest.post("/instances/web/adoptions", headers=headers)
+        answer = await rest.post("/instances/web/adoptions", json={}, headers=headers)
     if may:
         assert answer.status_code == 200
     else:
