@@ -1,8 +1,8 @@
 """The CloneSet controller: makes the pods what the spec says, step by step, as OpenKruise 1.8 does.
 
 A reconcile either scales or updates, never both, and is run again when a pod changes. Differences from the
-real one: in-place updates are done by recreating, volume claims and lifecycle hooks are ignored, and pods are
-`Normal` from birth.
+real one: in-place updates are done by recreating, volume claims and the hooks of in-place
+updates are ignored, and pods are `Normal` from birth, and when they are given back.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from .store import Event, ObjectKey
 from .strategies import KRUISE_GATES
 
 SPECIFIED_DELETE = "apps.kruise.io/specified-delete"
+LIFECYCLE_STATE = "lifecycle.apps.kruise.io/state"
 INSTANCE_ID = "apps.kruise.io/cloneset-instance-id"
 
 FIRST_SECONDS = 0.002
@@ -136,6 +137,9 @@ class CloneSetController:
         named = set((cloneset["spec"].get("scaleStrategy") or {}).get("podsToDelete") or ())
         min_ready = cloneset["spec"].get("minReadySeconds") or 0
         views = [_view(pod, update, named, min_ready) for pod in pods]
+        if self._give_back(cloneset, pods, views):
+            # what was marked and is wanted again is an ordinary pod at the next look
+            return
         todo = steps(_wanted(cloneset), views)
         failure: ApiError | None = None
         if not is_terminating(cloneset):
@@ -154,6 +158,23 @@ class CloneSetController:
             self._soon(uid_of(cloneset), 0.25)
         if failure is not None:
             raise failure
+
+    def _give_back(self, cloneset: Json, pods: list[Json], views: list[PodView]) -> bool:
+        """Give back pods that a preDelete hook held while the count has risen again; return whether there were any."""
+        if is_terminating(cloneset) or _pre_delete(cloneset).get("markPodNotReady"):
+            return False
+        going = sum(view.named or view.preparing for view in views)
+        wanted = cloneset["spec"]["replicas"] - len(pods) + going
+        held = [pod for pod, view in zip(pods, views, strict=True) if view.preparing and not view.named]
+        for pod in held[: max(wanted, 0)]:
+            self._mark(pod, "Normal")
+        return wanted > 0 and bool(held)
+
+    def _mark(self, pod: Json, state: str) -> None:
+        if labels_of(pod).get(LIFECYCLE_STATE) != state:
+            self._api.store.put(
+                PODS.key, with_metadata(pod, labels={**labels_of(pod), LIFECYCLE_STATE: state})
+            )
 
     def _active_pods(self, cloneset: Json) -> list[Json]:
         """Return the pods that count; those whose labels no longer match the selector are released."""
@@ -185,8 +206,13 @@ class CloneSetController:
             return created > 0, failure
         pairs = list(zip(pods, views, strict=True))
         named = [(pod, view) for pod, view in pairs if view.named]
-        chosen = named
-        if not named and todo.delete > 0:
+        preparing = [(pod, view) for pod, view in pairs if view.preparing]
+        if preparing:
+            deleted, failure = self._delete(cloneset, preparing, len(preparing))
+            if deleted or failure is not None:
+                return deleted, failure
+        chosen = [(pod, view) for pod, view in named if not view.preparing]
+        if not named and not preparing and todo.delete > 0:
             old_pods = [pair for pair in pairs if not pair[1].updated]
             new_pods = [pair for pair in pairs if pair[1].updated]
             number_old = min(max(todo.delete_old, 0), todo.delete)
@@ -230,6 +256,9 @@ class CloneSetController:
                 if ready_limit <= 0:
                     continue
                 ready_limit -= 1
+            if _is_hooked(_pre_delete(cloneset), pod):
+                self._mark(pod, "PreparingDelete")
+                continue
             try:
                 self._api.delete(PODS, namespace_of(pod), name_of(pod))
             except ApiError as error:
@@ -288,6 +317,18 @@ def _failed_scale(error: ApiError) -> Json:
     }
 
 
+def _pre_delete(cloneset: Json) -> Json:
+    return (cloneset["spec"].get("lifecycle") or {}).get("preDelete") or {}
+
+
+def _is_hooked(hook: Json, pod: Json) -> bool:
+    """Return whether any of the hook's labels or finalizers is on the pod, which then is only marked."""
+    finalizers = pod["metadata"].get("finalizers") or ()
+    return any(name in finalizers for name in hook.get("finalizersHandler") or ()) or any(
+        labels_of(pod).get(name) == value for name, value in (hook.get("labelsHandler") or {}).items()
+    )
+
+
 def _wanted(cloneset: Json) -> Wanted:
     spec = cloneset["spec"]
     update = spec.get("updateStrategy") or {}
@@ -310,6 +351,8 @@ def _view(pod: Json, update: str, named: set[str], min_ready_seconds: int) -> Po
         and is_true(pod, "Ready")
         and (condition is None or condition["status"] == "True")
     )
+    preparing = labels.get(LIFECYCLE_STATE) == "PreparingDelete"
+    ready = ready and not preparing
     available = ready
     if ready and min_ready_seconds:
         since = parsed_time((condition_of(pod, "Ready") or {})["lastTransitionTime"])
@@ -320,6 +363,7 @@ def _view(pod: Json, update: str, named: set[str], min_ready_seconds: int) -> Po
         ready,
         available,
         name_of(pod) in named or labels.get(SPECIFIED_DELETE) == "true",
+        preparing,
     )
 
 
@@ -331,7 +375,7 @@ def _pod(cloneset: Json, template: Json, revision: str) -> Json:
         HASH_LABEL: revision,
         INSTANCE_ID: identity,
         "pod-template-hash": revision.rpartition("-")[2],
-        "lifecycle.apps.kruise.io/state": "Normal",
+        LIFECYCLE_STATE: "Normal",
     }
     spec = template["spec"]
     theirs = [gate for gate in spec.get("readinessGates") or () if gate["conditionType"] not in KRUISE_GATES]

@@ -15,7 +15,7 @@ from services.executor import application_extras
 from services.executor.stable_template import forget_template, keep_template, stable_template
 from shared.domain import deployflow as df
 from shared.domain import messages as m
-from shared.domain.deployflow import READINESS_GATE, Application
+from shared.domain.deployflow import INSTANCE_LABEL, READINESS_GATE, Application
 from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet, facts_of
@@ -131,7 +131,8 @@ def _patch(
     spec = body["spec"]
     match command:
         case m.Surge():
-            _write_strategy(live, annotations, spec, command.partition)
+            _write_strategy(live, annotations, spec, "100%" if command.guard else command.partition)
+            _write_guard(live, annotations, spec, on=command.guard)
             _write_count(annotations, spec, command.replicas)
             _write_scaled_to(live, annotations, command.scaled_to)
             annotations[cs.HOLD] = command.hold.model_dump_json()
@@ -140,6 +141,7 @@ def _patch(
             if command.application is not None:
                 _write_template(command.application, live, body)
         case m.Retire():
+            _write_guard(live, annotations, spec, on=False)
             _write_strategy(live, annotations, spec, command.partition)
             _write_count(annotations, spec, command.replicas)
             _write_scaled_to(live, annotations, command.scaled_to)
@@ -158,6 +160,7 @@ def _patch(
 
 def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) -> None:
     spec["scaleStrategy"] = {"podsToDelete": []}
+    _write_guard(live, annotations, spec, on=False)
     annotations |= {cs.HOLD: None, cs.RELEASE: None}
     forget_template(live, annotations)
     _write_scaled_to(live, annotations, None)
@@ -173,7 +176,27 @@ def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) ->
         annotations[cs.STOPPED] = str(command.stopped) if command.stopped else None
 
 
-def _write_strategy(live: CloneSet, annotations: Json, spec: Json, partition: int) -> None:
+def _write_guard(live: CloneSet, annotations: Json, spec: Json, *, on: bool) -> None:
+    """Set or take off the hook that lets OpenKruise only mark the pods that a count of somebody else would remove.
+
+    A marked pod goes on serving, and a higher count gives it back. The owner's own hook stays beside ours.
+    """
+    kept = live.metadata.annotations.get(cs.OWNER_LIFECYCLE)
+    if on:
+        owner = live.spec.lifecycle if kept is None else json.loads(kept)
+        before = owner.get("preDelete") or {}
+        labels = {**(before.get("labelsHandler") or {}), INSTANCE_LABEL: live.metadata.name}
+        hook = {**before, "labelsHandler": labels, "markPodNotReady": False}
+        spec["lifecycle"] = replacement_patch(live.spec.lifecycle, {**owner, "preDelete": hook})
+        if kept is None:
+            annotations[cs.OWNER_LIFECYCLE] = json.dumps(live.spec.lifecycle)
+    elif kept is not None:
+        owner = json.loads(kept)
+        spec["lifecycle"] = replacement_patch(live.spec.lifecycle, owner) if owner else None
+        annotations[cs.OWNER_LIFECYCLE] = None
+
+
+def _write_strategy(live: CloneSet, annotations: Json, spec: Json, partition: int | str) -> None:
     spec["updateStrategy"] = {**TRITON_STRATEGY, "partition": partition}
     if cs.OWNER_STRATEGY not in live.metadata.annotations:
         annotations[cs.OWNER_STRATEGY] = json.dumps(live.spec.update_strategy)
@@ -234,6 +257,7 @@ def _cancel(
     # without a template to restore, the partition makes the replacement of a lost old pod an old one too
     _write_strategy(live, annotations, spec, baked if restored else others)
     _write_count(annotations, spec, keep)
+    _write_guard(live, annotations, spec, on=False)
     _write_scaled_to(live, annotations, None if command.scaled_to is None else keep)
     # what somebody has made since the scale to 0 has the template that goes
     drop = {pod.uid for pod in pods} if command.scaled_to is not None else set(command.drop)

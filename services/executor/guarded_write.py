@@ -46,9 +46,11 @@ def guarded(live: CloneSet, body: Json) -> list[Json]:
         "updateStrategy": live.spec.update_strategy,
         "scaleStrategy": live.spec.scale_strategy,
         "volumeClaimTemplates": live.spec.volume_claim_templates,
+        "lifecycle": live.spec.lifecycle,
     }
     for name, value in body["spec"].items():
-        changes += _set(f"/spec/{name}", merged(now[name], value))
+        path = f"/spec/{name}"
+        changes += _remove(path, {}) if value is None else _set(path, merged(now[name], value))
     return [*tests, *changes]
 
 

@@ -111,13 +111,18 @@ class Scale(Command):
 
 
 class Surge(Scale):
-    """Make the pods of a batch; where the last batch's old pods are still to go, retire these too."""
+    """Make the pods of a batch; where the last batch's old pods are still to go, retire these too.
+
+    `guard`: all of them exist, and the batch waits. A count of somebody else takes none of them then, and the pods that
+    it adds have the old template.
+    """
 
     type: Literal["surge"] = "surge"
     hold: Hold
     application: dict[str, Any] | None = None
     create: bool = False
     no_pull_in: bool = False
+    guard: Annotated[bool, Field(exclude_if=lambda guard: not guard)] = False
 
 
 class Retire(Scale):

@@ -20,6 +20,8 @@ SCALED_TO: Final = "apps.triton.io/scaled-to"
 """The count that somebody else set during the release under way: it leads to that one."""
 OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
 """JSON of the updateStrategy to put back when the release has finished."""
+OWNER_LIFECYCLE: Final = "apps.triton.io/owner-lifecycle"
+"""JSON of the lifecycle to put back when a batch that waits goes on."""
 STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
 """JSON of the template of the last successful release, while another is under way."""
 STABLE_REVISION: Final = "apps.triton.io/stable-revision"
@@ -54,6 +56,7 @@ class Spec(msgspec.Struct, rename="camel", frozen=True):
     scale_strategy: dict[str, Any] = {}
     volume_claim_templates: list[dict[str, Any]] = []
     revision_history_limit: int | None = None
+    lifecycle: dict[str, Any] = {}
 
 
 class Status(msgspec.Struct, rename="camel", frozen=True):

@@ -38,6 +38,7 @@ class SimulatedPod:
     failed: bool = False
     deleting: bool = False
     troubled: bool = False
+    marked: bool = False
     sequence: int = 0
     created_at: int = 0
     connections: int | None = None
@@ -226,12 +227,24 @@ class Cluster:
     def _count(self, partition: int, replicas: int, target: str) -> None:
         live = self.live
         partition = min(partition, replicas)
+        assert self.body is not None
+        hooked = "preDelete" in (self.body["spec"].get("lifecycle") or {})
+        for pod in [pod for pod in live if pod.marked][
+            : max(replicas - len(live) + sum(p.marked for p in live), 0)
+        ]:
+            pod.marked = False
+        if any(pod.marked for pod in live) and hooked:
+            # a scale-in stands while pods are marked
+            return
+        for pod in [pod for pod in live if pod.marked]:
+            pod.deleting = True
+            live.remove(pod)
         # too many and nobody named: from the revision that has more than the partition says, the youngest
         for _ in range(len(live) - replicas):
             others = sum(pod.revision != target for pod in live)
             surplus = [pod for pod in live if (pod.revision != target) == (others > partition)]
             first = min(surplus or live, key=lambda pod: (pod.ready, -pod.created_at, pod.name))
-            first.deleting = True
+            first.marked, first.deleting = hooked, not hooked
             live.remove(first)
         if target != self._target:
             self._before, self._target = self._target, target

@@ -11,7 +11,7 @@ from tests.system.history import is_ready
 from tests.system.releases import Releases, deployflow, until
 from tests.system.whole_releases import image_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
 
 async def _scale(releases: Releases, instance: str, count: int) -> None:
@@ -24,9 +24,19 @@ async def _stands_at(releases: Releases, instance: str, *, old: int, new: int) -
     async def stands() -> Any:
         pods = await releases.pods(instance)
         olds = [pod for pod in pods if image_of(pod) == "nginx:1"]
-        return (len(olds), len(pods)) == (old, old + new) and all(map(is_ready, olds))
+        live = (await releases.cloneset(instance))["spec"]["replicas"] == old + new
+        return live and (len(olds), len(pods)) == (old, old + new) and all(map(is_ready, olds))
 
     await until(f"{old} old and {new} new pods of {instance}", stands)
+
+
+async def _is_guarded(releases: Releases, instance: str) -> None:
+    """Wait for the hook that keeps OpenKruise from removing pods of a batch that waits."""
+
+    async def guarded() -> bool:
+        return "preDelete" in ((await releases.cloneset(instance))["spec"].get("lifecycle") or {})
+
+    await until(f"{instance} is guarded", guarded)
 
 
 async def _canary(releases: Releases, instance: str) -> str:
@@ -41,8 +51,12 @@ async def _canary(releases: Releases, instance: str) -> str:
 async def test_the_count_of_somebody_else_is_taken_in_while_a_canary_waits(releases: Releases) -> None:
     """Down to what was there before the canary, up, and down again; no `next` in between."""
     name = await _canary(releases, "scaled")
-    await _scale(releases, "scaled", 4)
-    await _stands_at(releases, "scaled", old=4, new=1)
+    await _is_guarded(releases, "scaled")
+    before = {pod["metadata"]["name"] for pod in await releases.pods("scaled")}
+    for _ in range(3):
+        await _scale(releases, "scaled", 4)
+        await _stands_at(releases, "scaled", old=4, new=1)
+    assert {pod["metadata"]["name"] for pod in await releases.pods("scaled")} == before
     await _scale(releases, "scaled", 7)
     await _stands_at(releases, "scaled", old=7, new=1)
     await _scale(releases, "scaled", 3)
@@ -57,7 +71,8 @@ async def test_the_count_of_somebody_else_is_taken_in_while_a_canary_waits(relea
     await releases.finished(name, "Success")
     pods = await releases.pods("scaled")
     assert [image_of(pod) for pod in pods] == ["nginx:2"] * 3
-    assert (await releases.cloneset("scaled"))["spec"]["replicas"] == 3
+    spec = (await releases.cloneset("scaled"))["spec"]
+    assert (spec["replicas"], spec.get("lifecycle") or {}) == (3, {})
     scaled = [e["message"] for e in await releases.events(name) if e["event"]["reason"] == "Scaled"]
     assert len(scaled) == 3
 

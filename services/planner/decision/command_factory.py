@@ -84,7 +84,7 @@ def prepare(instance: Instance, sequence: int) -> m.Command:
     )
 
 
-def surge(instance: Instance, sequence: int, *, count: int | None = None) -> m.Command:
+def surge(instance: Instance, sequence: int, *, count: int | None = None, guard: bool = False) -> m.Command:
     """Make the pods of the open batch, or `count` of them. A batch that was halted or has failed keeps those it has."""
     flow = _active_flow(instance)
     batch = flow.open_batch
@@ -105,6 +105,7 @@ def surge(instance: Instance, sequence: int, *, count: int | None = None) -> m.C
         no_pull_in=flow.strategy.no_pull_in,
         accept_replicas=instance.cloneset.replicas,
         scaled_to=flow.scaled_to,
+        guard=guard,
     )
 
 

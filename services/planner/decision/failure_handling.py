@@ -218,6 +218,7 @@ def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
         restart_on_retry(batch, now),
         phase=BatchPhase.SMOKING,
         surge_acknowledged=False,
+        guarded=False,
         failed_replicas=0,
         reason="",
         message="",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from services.planner.decision import command_factory
-from services.planner.decision.transitions import Move, issue_command, resend, set_batch, set_flow
+from services.planner.decision.transitions import Move, all_gone, issue_command, resend, set_batch, set_flow
 from services.planner.model.flow_plan import plan_remaining
 from services.planner.model.state import (
     PRE_EXISTING,
@@ -23,7 +23,7 @@ from services.planner.model.state import (
     Step,
     StepCommand,
 )
-from services.planner.rules.approvals import waits_within
+from services.planner.rules.approvals import may_reach, waits_within
 from services.planner.rules.pod_selection import choose_surplus, choose_victims
 from services.planner.rules.retry_backoff import count_rejection
 from shared.domain import messages as m
@@ -177,23 +177,48 @@ def write_surge(instance: Instance, flow: Flow, now: int, **fields: object) -> M
             1 for uid, p in instance.pods.items() if not flow.keeps_pod(uid, p.revision) and not p.deleting
         )
         victims = choose_victims(instance, flow, max(others - flow.others, 0))
-    written = replace(batch, rewrite_due=False)
+    leaving = (*victims, *flow.dropped)
+    guarded = _may_guard(instance, flow, batch) and all_gone(instance, leaving)
+    written = replace(batch, rewrite_due=False, guarded=guarded)
     instance = set_batch(instance, flow, written, victims=victims, **fields)
-    return issue_command(instance, command_factory.surge, now)
+    return issue_command(instance, command_factory.surge, now, guard=guarded)
+
+
+def _may_guard(instance: Instance, flow: Flow, batch: Batch) -> bool:
+    """Return whether a batch waits for a person with all its pods; those of other batches are in traffic soon."""
+    complete = batch.surge_acknowledged and len(instance.live_pods_of(batch)) >= batch.surge
+    return complete and not flow.paused and not may_reach(flow, batch.number, BatchPhase.BAKED)
 
 
 def rewrite_surge(instance: Instance, flow: Flow, now: int) -> Move | None:
     """Write the surge of a batch again that has its pods, or stands still; None where it is not due."""
     batch = flow.open_batch
     pending = instance.pending
-    if batch is None or not batch.rewrite_due or not batch.surge_acknowledged or batch.baked:
+    if batch is None or not batch.surge_acknowledged or batch.baked:
         return None
+    if not batch.rewrite_due:
+        return _guard(instance, flow, batch, now)
     if flow.step not in _SURGED or (flow.step == Step.SURGE and not flow.paused) or now < flow.retry_at:
         return None
     if pending is not None and not pending.carried_out and pending.kind in {"pull_in", "pull_out"}:
         # one command at a time: this one first
         return None
     return write_surge(instance, flow, now)
+
+
+def _guard(instance: Instance, flow: Flow, batch: Batch, now: int) -> Move | None:
+    """Guard the pods of a batch that waits for a person; make those again that it has lost meanwhile."""
+    idle = instance.pending is None or instance.pending.carried_out
+    if not idle or not batch.surge or flow.paused or flow.step not in _SURGED:
+        return None
+    if batch.guarded:
+        # a pod that is lost was replaced by one of the old template
+        complete = len(instance.live_pods_of(batch)) >= batch.surge
+        return None if complete else write_surge(instance, flow, now)
+    if not _may_guard(instance, flow, batch) or not all_gone(instance, (*flow.victims, *flow.dropped)):
+        return None
+    guarded = set_batch(instance, flow, replace(batch, guarded=True))
+    return issue_command(guarded, command_factory.surge, now, guard=True)
 
 
 def stand_by(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
@@ -217,6 +242,7 @@ def stand_by(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move |
             phase=BatchPhase.SMOKING,
             surge_acknowledged=False,
             rewrite_due=False,
+            guarded=False,
             smoked_at=0,
             pulled_in_at=0,
             ready_since=0,

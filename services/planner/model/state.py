@@ -139,6 +139,7 @@ class Batch(Value, frozen=True):
     """One batch. `retire` is final once the batch is baked; `unready_since` is 0 while every pod is ready.
 
     `surge_acknowledged`: the surge was carried out, so its pods can be distinguished from pre-existing ones.
+    `guarded`: it waits, and the surge was written so that a count of somebody else takes none of its pods.
     `rewrite_due`: somebody else set another count since: the surge is to be written again, with its counts as they are.
     """
 
@@ -149,6 +150,7 @@ class Batch(Value, frozen=True):
     phase: BatchPhase = BatchPhase.SMOKING
     surge_acknowledged: bool = msgspec.field(default=False, name="told")
     rewrite_due: bool = False
+    guarded: bool = False
     failed_replicas: int = 0
     reason: str = ""
     message: str = ""

@@ -143,7 +143,7 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     )
     hold = fact.cloneset.hold
     if hold is not None and hold.flow == flow.uid:
-        return _restore_open_batch(flow, hold)
+        return _restore_guard(_restore_open_batch(flow, hold), fact)
     updated = sum(1 for pod in fact.pods if target and flow.keeps_pod(pod.uid, pod.revision))
     at_rest = replace(flow, updated=updated, others=max(fact.cloneset.replicas - updated, 0))
     batch = flow.open_batch
@@ -162,6 +162,16 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
         # without a hold its retire was written: the batch is finished
         return _finish_batch(at_rest, batch)
     return replace(at_rest, step=Step.SURGE)
+
+
+def _restore_guard(flow: Flow, fact: m.Done) -> Flow:
+    """Return the release with whether its batch is guarded while it waits: then no pod counts as a new one."""
+    batch = flow.open_batch
+    if batch is None or batch.phase not in {BatchPhase.SMOKED, BatchPhase.BAKING}:
+        return flow
+    guarded = fact.cloneset.partition >= fact.cloneset.replicas
+    batch = replace(batch, surge_acknowledged=True, guarded=guarded)
+    return replace(flow, batches=(*flow.batches[:-1], batch))
 
 
 def _restore_goal(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:

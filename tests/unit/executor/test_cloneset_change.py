@@ -688,3 +688,56 @@ def test_what_the_owner_saved_is_readable_json() -> None:
     assert json.loads(saved[cs.STABLE_TEMPLATE]) == cloneset().spec.template
     assert json.loads(saved[cs.OWNER_STRATEGY]) == cloneset().spec.update_strategy
     assert replacement_patch({"a": 1}, {"a": 1}) == {"a": 1}
+
+
+# --- the guard of a batch that waits ---
+
+OWNERS = {
+    "preDelete": {"labelsHandler": {"mine": "yes"}, "markPodNotReady": True},
+    "inPlaceUpdate": {"finalizersHandler": ["a/b"]},
+}
+
+
+def _with_lifecycle(lifecycle: Json) -> CloneSet:
+    live = cloneset(hold=HOLD)
+    return msgspec.structs.replace(live, spec=msgspec.structs.replace(live.spec, lifecycle=lifecycle))
+
+
+def test_a_guard_sets_a_hook_beside_the_owners_own_and_keeps_old_pods_at_every_count() -> None:
+    new = after(surge(guard=True), _with_lifecycle(OWNERS))
+    assert new.spec.lifecycle == {
+        "preDelete": {
+            "labelsHandler": {"mine": "yes", "app.kubernetes.io/instance": "web"},
+            "markPodNotReady": False,
+        },
+        "inPlaceUpdate": {"finalizersHandler": ["a/b"]},
+    }
+    assert new.spec.update_strategy["partition"] == "100%"
+
+
+@pytest.mark.parametrize("lifecycle", [{}, OWNERS], ids=["none", "the owner's"])
+@pytest.mark.parametrize("command", [surge, retire, cancel, finish])
+def test_every_other_write_takes_the_hook_off(command: Any, lifecycle: Json) -> None:
+    guarded = after(surge(guard=True), _with_lifecycle(lifecycle))
+    again = after(surge(6, guard=True), guarded)
+    new = after(command(7), again)
+    assert new.spec.lifecycle == lifecycle
+    assert cs.OWNER_LIFECYCLE not in new.metadata.annotations
+
+
+# --- a count of somebody else ---
+
+
+def test_a_halt_leaves_the_count_of_somebody_else() -> None:
+    assert after(halt(), cloneset(replicas=8, hold=HOLD)).spec.replicas == 8
+
+
+def test_a_cancel_keeps_the_count_of_somebody_else() -> None:
+    new = after(cancel(), cloneset(replicas=8, hold=HOLD))
+    assert new.spec.replicas == new.replicas_set == 8
+
+
+def test_the_count_of_somebody_else_is_remembered_until_the_release_ends() -> None:
+    new = after(surge(scaled_to=7), cloneset(hold=HOLD))
+    assert new.scaled_to == 7
+    assert after(finish(6), new).scaled_to is None

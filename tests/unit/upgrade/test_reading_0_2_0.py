@@ -55,13 +55,16 @@ ADDED_LATER = {
     "scaledTo",
     "standingBy",
     "rewriteDue",
+    "guarded",
     "written",
     "bakingSince",
     "flaps",
 }
 """Keys in Redis that version 0.2.0 does not know."""
-DECIDED_AS_THEN = [name for name in HISTORIES if name != "scaled_by_somebody_else"]
-"""Version 0.2.0 took in the count of somebody else at the next write only (decision 0023)."""
+DECIDED_AS_THEN = [
+    name for name in HISTORIES if name not in {"scaled_by_somebody_else", "create_with_canary"}
+]
+"""Version 0.2.0 took in the count of somebody else at the next write only, and guarded no canary (decision 0023)."""
 
 
 def without_texts(value: Any) -> Any:

@@ -86,10 +86,38 @@ def test_a_canary_that_was_taken_for_the_count_is_made_again() -> None:
     assert world.where(NEW) == "BatchStarted 1 Baking"
 
 
+@pytest.mark.parametrize("step", ["Smoking", "Smoked", "Baking"])
+def test_a_canary_that_waits_is_never_taken(step: str) -> None:
+    """As an HPA writes: the same canary in the end, and no old pod is replaced either."""
+    world = STEPS[step](4)
+    if step == "Smoking":
+        # its pods exist, their containers start
+        assert [pod.containers_ready for pod in world.cluster.of(NEW)] == [False]
+    before = {pod.name for pod in world.cluster.live}
+    for _ in range(6):
+        world.scale_to(4)
+        world.wait(15_000)
+        assert {pod.name for pod in world.cluster.live} == before
+        assert world.facts.replicas == 5
+    world.scale_to(6)
+    world.scale_to(5 if step == "Smoking" else 4)
+    assert [pod.name for pod in world.cluster.of(NEW)] == [name for name in before if OLD not in name]
+    _promote(world)
+    assert (world.cluster.body or {})["spec"].get("lifecycle") in ({}, None)
+
+
+def test_a_canary_that_is_evicted_while_it_waits_is_made_again() -> None:
+    world = _smoked()
+    world.vanish(*world.cluster.of(NEW))
+    world.wait(1000)
+    assert revisions(world) == {OLD: 4, NEW: 1}
+    assert world.cluster.serving() == 4
+
+
 @every_step
 def test_nothing_fails_for_a_count_that_is_written_every_15_seconds(step: str) -> None:
     world = STEPS[step](4)
-    for _ in range(60):
+    for _ in range(30):
         world.scale_to(4)
         world.wait(15_000)
     assert not world.flow(NEW).failed
