@@ -212,9 +212,9 @@ def _guard(instance: Instance, flow: Flow, batch: Batch, now: int) -> Move | Non
     if not idle or not batch.surge or flow.paused or flow.step not in _SURGED:
         return None
     if batch.guarded:
-        # a pod that is lost was replaced by one of the old template
-        complete = len(instance.live_pods_of(batch)) >= batch.surge
-        return None if complete else write_surge(instance, flow, now)
+        # a pod that is lost is replaced by one of the old template, which can be named once it is known
+        replaced = len(instance.live_pods_of(batch)) < batch.surge and choose_surplus(instance, flow, batch)
+        return write_surge(instance, flow, now) if replaced else None
     if not _may_guard(instance, flow, batch) or not all_gone(instance, (*flow.victims, *flow.dropped)):
         return None
     guarded = set_batch(instance, flow, replace(batch, guarded=True))
