@@ -50,15 +50,14 @@ def next_move(flow: Flow, after_failure: str, retried: int) -> Move | None:
 
 
 def is_failed(flow: Flow) -> bool:
-    """Return whether a batch has failed, and a person has to decide."""
-    last = flow.conditions[-1]["phase"] if flow.conditions else ""
-    ending = flow.message.startswith("ending:") or strategy_of(flow.spec).get("canceled")
-    return (
-        not flow.finished
-        and last in {"SmokeFailed", "BakeFailed"}
-        and bool(flow.status.get("paused"))
-        and not ending
-    )
+    """Return whether a failure stopped the release, and a person has to decide.
+
+    A write that was refused after the batch was accepted leaves its phase: then the release is paused, and nobody paused it.
+    """
+    strategy = strategy_of(flow.spec)
+    ending = flow.message.startswith("ending:") or strategy.get("canceled")
+    stopped = flow.status.get("paused") and not strategy.get("paused")
+    return bool(stopped) and not flow.finished and not ending and flow.reason != "Paused"
 
 
 def field_of(action: str) -> str:

@@ -8,7 +8,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bench.campaigns import disturbances
@@ -38,7 +38,6 @@ _THINK_SECONDS: Final = 0.3
 """A person looks for a moment before each move, so that what waits for the same moment comes first."""
 _SEEN_SECONDS: Final = 10
 """From a write to its arrival by the watch, at most."""
-_BATCH_FAILURES: Final = ("SmokeFailed", "BakeFailed")
 _plays = itertools.count(1)
 
 
@@ -365,7 +364,11 @@ class Player:
         if self.main not in self.sight.now.flows:
             # it was deleted: how far it came is not known any more
             return self._deleted()
-        return after(self.rest, flows, self.scales)
+        expected = after(self.rest, flows, self.scales)
+        if self.scales and not expected.images:
+            # somebody scaled what has no good template: its pods get no traffic
+            return replace(expected, images=frozenset(map(image_of, self.sight.now.live)))
+        return expected
 
     def _deleted(self) -> Rest:
         counts = {*(self.rest.counts or ()), self.base, *(scale.wanted for scale in self.scales)}
@@ -464,8 +467,9 @@ def _is_in(flow: Flow, phase: str) -> bool:
         return flow.phase == phase
     if phase == "Ending":
         return bool(strategy_of(flow.spec).get("canceled")) or flow.message.startswith("ending:")
-    last = flow.conditions[-1]["phase"] if flow.conditions else ""
-    return last in _BATCH_FAILURES if phase == "Failed" else last == phase
+    if phase == "Failed":
+        return is_failed(flow)
+    return bool(flow.conditions) and flow.conditions[-1]["phase"] == phase
 
 
 def _described(flows: list[Flow]) -> str:

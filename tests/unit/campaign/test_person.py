@@ -21,6 +21,7 @@ FAILED: Json = {"conditions": [{"batch": 1, "phase": "SmokeFailed"}], "paused": 
         (FAILED, "update", 0, Move.UPDATE),
         (FAILED, "retry", 0, Move.RETRY),
         (FAILED, "retry", 1, Move.CANCEL),
+        ({"paused": True, "reason": "Invalid", "message": "a policy denied it"}, "retry", 0, Move.RETRY),
         ({**FAILED, "message": "ending: canceled"}, "retry", 0, None),
     ],
 )
