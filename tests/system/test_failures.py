@@ -129,6 +129,31 @@ async def test_a_crash_is_reported_within_moments_with_pod_exit_code_since_when_
         assert rows(status)[0]["event"].startswith("BackOff: Back-off restarting failed container main")
 
 
+@pytest.mark.parametrize(
+    ("image", "init_image", "reason"),
+    [
+        ("Nginx:2", None, "InvalidImageName"),
+        ("nginx:2", "nginx:crash", "CrashLoopBackOff"),
+        ("nginx:2", "nginx:imagepull", "ImagePullBackOff"),
+    ],
+)
+async def test_an_unreadable_image_name_or_a_failing_init_container_fails_the_batch_at_once(
+    releases: Releases, image: str, init_image: str | None, reason: str
+) -> None:
+    instance = f"unstarted-{reason.lower()}"
+    async with failing(releases, instance):
+        body = deployflow(f"{instance}-2", instance, image=image, replicas=OLD, batchSize=2)
+        if init_image:
+            init = {"name": "first", "image": init_image}
+            body["spec"]["application"]["template"]["spec"]["initContainers"] = [init]
+        await releases.apply(body)
+        status = await releases.until_status(
+            f"{instance}-2", "both failed", lambda s: s.get("failedReplicas") == 2
+        )
+        assert (status["reason"], status["conditions"][0]["reason"]) == ("SmokeFailed", reason)
+        assert f"container {'first' if init_image else 'main'}: " in status["message"]
+
+
 @pytest.mark.parametrize("why", ["unready-in-traffic", "unready-after-ready", "foreign-gate"])
 async def test_pods_that_are_not_ready_with_an_open_gate_fail_the_bake_and_lose_their_traffic(
     releases: Releases, why: str
