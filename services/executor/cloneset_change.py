@@ -92,7 +92,7 @@ def decide_change(
 
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:
-    if live.spec.replicas:
+    if live.spec.replicas and not live.deleting:
         # somebody has scaled it up meanwhile: its pods are drained first
         return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
     preconditions = {"uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version}

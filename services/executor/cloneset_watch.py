@@ -72,7 +72,7 @@ class CloneSetWatch:
             self._published.pop(uid, None)
             if cloneset.sequence:
                 self.outgoing.put(m.CloneSetSeen(**head, cloneset=facts_of(None)))
-        elif cloneset.settled and cloneset.sequence:
+        elif (cloneset.settled or cloneset.deleting) and cloneset.sequence:
             fingerprint = _fingerprint(cloneset)
             if self._published.get(uid) != fingerprint:
                 self._published[uid] = fingerprint
@@ -98,8 +98,9 @@ class CloneSetWatch:
 
 
 def _fingerprint(cloneset: CloneSet) -> object:
-    """Return the part of a settled CloneSet that the planner waits for: which command its controller has reached."""
-    return (cloneset.sequence, cloneset.status.update_revision, cloneset.spec.replicas)
+    """Return the part of a CloneSet that the planner waits for: the command that its controller has reached, its end."""
+    held_by = tuple(cloneset.metadata.finalizers) if cloneset.deleting else None
+    return (cloneset.sequence, cloneset.status.update_revision, cloneset.spec.replicas, held_by)
 
 
 class _LogChange(NamedTuple):

@@ -142,7 +142,8 @@ class CommandHandler:
                 return await self._create(command, decided.body)
             case Delete():
                 await self._client.delete(CLONESETS, command.namespace, command.instance, decided.body)
-                return m.Done(**_head(command), cloneset=facts_of(None))
+                # a finalizer may hold it
+                return m.Done(**_head(command), cloneset=facts_of(await self._reader.cloneset(command)))
             case Patch():
                 assert live is not None
                 operations = guarded(live, decided.body)

@@ -226,6 +226,7 @@ class CloneSetFacts(Value):
     before it was stopped; 0 where it was not. `no_pull_in`: somebody else opens the gates of its pods.
     `no_good_template`: its create was canceled, and no release was successful since. `replicas_set`: what Triton wrote
     last; None where that is not known. `scaled_to`: the count that somebody else set during the release under way.
+    `deleting`: it is being deleted, and `finalizers` hold it.
     """
 
     exists: bool = True
@@ -243,6 +244,8 @@ class CloneSetFacts(Value):
     no_good_template: bool = False
     replicas_set: int | None = None
     scaled_to: int | None = None
+    deleting: Annotated[bool, Field(exclude_if=lambda deleting: not deleting)] = False
+    finalizers: Annotated[list[str], Field(exclude_if=lambda names: not names)] = Field(default_factory=list)
     status_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0
@@ -360,6 +363,7 @@ class PodFact(Value):
     go, as far as its connections are concerned; True too for one that names no path for them.
     Of a pod that has failed, or takes no traffic though its gate is open: `since` when, and, once they are known, its
     last warning `event` and the last lines of its `log`.
+    `held`: what keeps it from being deleted, where that is known; empty for nothing.
     `version`: higher in a report of a later state of the same pod; 0 where it is not known.
     `transitions`: for the log, its transitions since the last report; `flow`: the release that they belong to, with
     the batch that the pod is of.
@@ -387,6 +391,7 @@ class PodFact(Value):
     since: int = 0
     created_at: int
     at: int
+    held: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
     version: int = 0
     transitions: list[Transition] = Field(default_factory=list)
     flow: FlowRef | None = None

@@ -132,6 +132,10 @@ class CloneSet(msgspec.Struct, frozen=True):
         return self.metadata.annotations.get(FIRST_RELEASE) == CANCELED
 
     @property
+    def deleting(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
+
+    @property
     def settled(self) -> bool:
         return self.status.observed_generation >= self.metadata.generation
 
@@ -172,6 +176,8 @@ def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
         no_good_template=cloneset.has_no_good_template,
         replicas_set=cloneset.replicas_set,
         scaled_to=cloneset.scaled_to,
+        deleting=cloneset.deleting,
+        finalizers=cloneset.metadata.finalizers if cloneset.deleting else [],
         status_replicas=status.replicas,
         ready_replicas=status.ready_replicas,
         available_replicas=status.available_replicas,

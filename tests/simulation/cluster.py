@@ -42,6 +42,7 @@ class SimulatedPod:
     sequence: int = 0
     created_at: int = 0
     connections: int | None = None
+    held: str = ""
 
     @property
     def uid(self) -> str:
@@ -70,6 +71,7 @@ class SimulatedPod:
             reason="CrashLoopBackOff" if self.failed else "",
             message="back-off restarting failed container" if self.failed else "",
             at=self.created_at,
+            held=self.held if self.deleting else "",
         )
 
     def ref(self) -> m.PodRef:
@@ -175,7 +177,8 @@ class Cluster:
                 self.body = merged(body, {"metadata": {"uid": "uid-cloneset", "generation": 1}})
                 before: tuple[m.PodRef, ...] = ()
             case Delete():
-                self.body, self.pods = None, []
+                if not (self.cloneset and self.cloneset.metadata.finalizers):
+                    self.body, self.pods = None, []
                 return m.Done(**head, cloneset=self.facts)
             case Patch(body=body, before=before):
                 self._write(body)
@@ -259,7 +262,7 @@ class Cluster:
 
     def terminate(self) -> None:
         """The pods that are being deleted are gone."""
-        self.pods = self.live
+        self.pods = [pod for pod in self.pods if not pod.deleting or pod.held]
 
     # --- readiness ---
 

@@ -79,7 +79,9 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
     if pending is None:
         seen = isinstance(fact, m.CloneSetSeen) and is_foreign(instance.cloneset, fact.cloneset)
         return (
-            _note_seen_count(instance, fact, now) if seen and isinstance(fact, m.CloneSetSeen) else instance
+            _note_seen_count(instance, fact, now)
+            if seen and isinstance(fact, m.CloneSetSeen)
+            else _apply_deletion(instance, fact, now)
         )
     match fact:
         case m.Superseded() if fact.current > instance.sequence or fact.sequence == pending.sequence:
@@ -89,6 +91,11 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
         case m.CloneSetSeen() if not fact.cloneset.exists and _needs_cloneset(pending):
             # a watch may be behind: the observation says whether another CloneSet has taken its place
             return _require_resync(instance, Resync.OBSERVE, now, "the CloneSet was deleted")
+        case m.CloneSetSeen() if fact.cloneset.deleting and not instance.cloneset.deleting:
+            return _require_resync(instance, Resync.OBSERVE, now, "the CloneSet is being deleted")
+        case m.CloneSetSeen() if pending.kind == "remove" and not fact.cloneset.exists:
+            done = replace(pending, answered=True, seen=True)
+            return replace(_store_cloneset(instance, fact.cloneset), pending=done)
         case m.CloneSetSeen() if is_foreign(instance.cloneset, fact.cloneset):
             return _note_seen_count(instance, fact, now)
         case _ if fact.sequence != pending.sequence:
@@ -134,6 +141,15 @@ def _note_seen_count(instance: Instance, fact: m.CloneSetSeen, now: int) -> Inst
         return instance
     instance = replace(instance, cloneset=replace(instance.cloneset, sequence=facts.sequence))
     return note_count(instance, facts.replicas, now)
+
+
+def _apply_deletion(instance: Instance, fact: Fact, now: int) -> Instance:
+    """Make the next attempt due of a release that waits for the end of a CloneSet that is being deleted."""
+    if not isinstance(fact, m.CloneSetSeen) or fact.cloneset.exists or not instance.cloneset.deleting:
+        return instance
+    gone = _store_cloneset(instance, fact.cloneset)
+    assert gone.active is not None
+    return _update_active(gone, retry_at=min(gone.active.retry_at, now))
 
 
 _ANSWERED_WITHOUT_CLONESET = {"remove", "observe", "cancel", "finish"}
@@ -382,6 +398,7 @@ def _apply_pods(instance: Instance, fact: m.PodsSeen) -> Instance:
             created_at=seen.created_at,
             batch=known.batch if known else UNASSIGNED,
             pull_in_sequence=known.pull_in_sequence if known else 0,
+            held=seen.held,
             version=seen.version,
             flaps=_count_flaps(known, seen),
         )
@@ -422,6 +439,8 @@ def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
         no_pull_in=facts.no_pull_in,
         no_good_template=facts.no_good_template,
         sequence=facts.sequence,
+        deleting=facts.deleting,
+        finalizers=tuple(facts.finalizers),
     )
     return instance if known == instance.cloneset else replace(instance, cloneset=known)
 

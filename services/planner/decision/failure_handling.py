@@ -16,6 +16,7 @@ from services.planner.decision.transitions import (
 )
 from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Resync, Step, StepCommand
 from services.planner.rules.clocks import restart_on_retry
+from services.planner.rules.deletions import CLONESET_TERMINATING, describe_deletion
 from services.planner.rules.failure_detection import Failure
 from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.retry_backoff import count_rejection, is_waiting
@@ -66,7 +67,10 @@ def _end_unlabeled_finish(instance: Instance, flow: Flow) -> Move | None:
 
 
 def is_cloneset_lost(instance: Instance, flow: Flow) -> bool:
-    """Return whether somebody has deleted the CloneSet in the middle of the release."""
+    """Return whether somebody has deleted the CloneSet in the middle of the release, or it is being deleted."""
+    if instance.cloneset.deleting:
+        removed = flow.action == Action.DELETE and flow.step == Step.FINISH
+        return flow.step not in {Step.OBSERVE, Step.DONE} and not removed
     began = flow.batches and (flow.action != Action.CREATE or flow.batches[0].surge_acknowledged)
     return bool(began) and not instance.cloneset.exists and flow.step not in _STEPS_WITHOUT_CLONESET
 
@@ -76,7 +80,23 @@ _STEPS_WITHOUT_CLONESET = {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER, Step.CANC
 
 
 def end_without_cloneset(instance: Instance, flow: Flow) -> Move:
-    """End the release of an instance whose CloneSet does not exist."""
+    """End the release of an instance whose CloneSet does not exist, or soon will not; a delete waits for that."""
+    if instance.cloneset.deleting and flow.step == Step.CANCEL:
+        return Move(set_flow(instance, flow, step=Step.DONE))
+    if instance.cloneset.deleting and flow.action == Action.DELETE:
+        return Move(set_flow(instance, flow, step=Step.FINISH, step_command=StepCommand.DUE))
+    if instance.cloneset.deleting:
+        text = describe_deletion(instance)
+        return Move(
+            set_flow(
+                instance,
+                flow,
+                step=Step.DONE,
+                outcome=FlowPhase.FAILED,
+                reason=CLONESET_TERMINATING,
+                message=text,
+            )
+        )
     text = f"CloneSet {instance.key} does not exist"
     return Move(
         set_flow(

@@ -180,6 +180,11 @@ def write_surge(instance: Instance, flow: Flow, now: int, **fields: object) -> M
     leaving = (*victims, *flow.dropped)
     guarded = _may_guard(instance, flow, batch) and all_gone(instance, leaving)
     written = replace(batch, rewrite_due=False, guarded=guarded)
+    # some of those that go with this write may have gone by themselves, and others took their place
+    earlier = tuple(
+        replace(one, removing=victims) if one in flow.unfinished_before else one for one in flow.batches[:-1]
+    )
+    flow = replace(flow, batches=(*earlier, flow.batches[-1]))
     instance = set_batch(instance, flow, written, victims=victims, **fields)
     return issue_command(instance, command_factory.surge, now, guard=guarded)
 

@@ -41,6 +41,7 @@ from services.planner.decision.traffic_admission import acknowledge_pull_in, fin
 from services.planner.decision.traffic_removal import acknowledge_pull_out, find_still_serving
 from services.planner.decision.transitions import Move, issue_command, request_pull_in, resend, set_flow
 from services.planner.model.state import PRE_EXISTING, UNASSIGNED, Flow, Instance, Step, StepCommand
+from services.planner.rules.deletions import find_remaining
 from services.planner.rules.failure_detection import find_failure, find_tolerated_failures
 from services.planner.rules.retry_backoff import is_waiting
 
@@ -112,6 +113,18 @@ def _assign_new_pods(instance: Instance, flow: Flow, _now: int, _resend_ms: int)
     for uid in unassigned:
         pods[uid] = replace(pods[uid], batch=owner if pods[uid].revision == target else PRE_EXISTING)
     return Move(replace(instance, pods=pods))
+
+
+def _finish_earlier_batch(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
+    """Finish the batches whose old pods are gone, after the next one has begun."""
+    done = {batch.number for batch in flow.unfinished_before if not find_remaining(instance, batch.removing)}
+    if not done:
+        return None
+    batches = tuple(
+        replace(batch, finished_at=now, removing=()) if batch.number in done else batch
+        for batch in flow.batches
+    )
+    return Move(replace(instance, active=replace(flow, batches=batches)))
 
 
 def _end_early(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | Wait | None:
@@ -204,6 +217,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _end_without_cloneset,
     # an early end names the batch's pods, a failure counts them: both need to know whose they are
     _assign_new_pods,
+    # only a record: a batch that is finished is finished also where the release ends
+    _finish_earlier_batch,
     # a person's cancel, and a rollback that waits, take precedence over what the batch does or suffers
     _end_early,
     # without pods nothing can be retried, failed or continued; only an early end is possible

@@ -211,7 +211,8 @@ def _issue_cancel(
     instance: Instance, flow: Flow, baked: int, others: int, drop: tuple[str, ...], now: int
 ) -> Move:
     """Issue the cancel: `baked` and `others` pods keep serving, those of `drop` are removed."""
-    drop = tuple(dict.fromkeys((*drop, *flow.dropped)))
+    removing = (uid for batch in flow.unfinished_before for uid in batch.removing)
+    drop = tuple(dict.fromkeys((*drop, *flow.dropped, *removing)))
     # where nothing served before, what no batch has baked must not serve later: not by a start or a scale either
     restored = flow.updating and (others > 0 or not baked)
     message = flow.message

@@ -39,16 +39,24 @@ from services.planner.model.flow_plan import batch_size_of, plan_batches
 from services.planner.model.state import STEP_OF, Batch, Flow, Instance, Step, StepCommand
 from services.planner.rules.approvals import explain_scale, may_reach, may_start
 from services.planner.rules.clocks import Clock, has_expired, interval_end
+from services.planner.rules.deletions import CLONESET_TERMINATING, describe_deletion, find_remaining
 from services.planner.rules.draining import count_undrained
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
 from services.planner.rules.predecessors import explain_existing
+from services.planner.rules.retry_backoff import count_rejection
 from shared.domain.deployflow import KEEPING, Action, BatchPhase, FlowPhase
 from shared.releases.history import NO_GOOD_TEMPLATE, explain_no_good_template
 
 
 def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
     removing = flow.action == Action.DELETE
-    if removing and not flow.issued and count_remaining(flow.wanted, Counts(flow.updated, flow.others)):
+    stays = not instance.cloneset.deleting
+    if (
+        removing
+        and stays
+        and not flow.issued
+        and count_remaining(flow.wanted, Counts(flow.updated, flow.others))
+    ):
         # somebody has scaled it up since
         return Move(set_flow(instance, flow, step=Step.BETWEEN))
     if not flow.issued:
@@ -70,8 +78,13 @@ def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
     """Plan the release from the first observation."""
+    if instance.pending is None:
+        return issue_command(instance, command_factory.observe, now)
     if not is_carried_out(instance, "observe"):
         return None
+    if instance.cloneset.deleting:
+        return _await_deletion(instance, flow, now)
+    flow = replace(flow, reason="", message="")
     if not instance.cloneset.exists and flow.action != "create":
         message = f"CloneSet {instance.name} does not exist: create the instance first (action create)"
         return Move(_fail_before_begin(instance, flow, "InstanceNotFound", message))
@@ -92,6 +105,19 @@ def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
             else None
         )
     return Move(replace(instance, active=plan_batches(flow)))
+
+
+def _await_deletion(instance: Instance, flow: Flow, now: int) -> Move:
+    """Wait for the end of a CloneSet that is being deleted where the release can use that; else fail it."""
+    text = describe_deletion(instance)
+    if flow.action == Action.DELETE:
+        return Move(set_flow(instance, flow, step=Step.FINISH, step_command=StepCommand.DUE))
+    if flow.action != Action.CREATE:
+        words = f"{text}: create the instance again when it is gone"
+        return Move(_fail_before_begin(instance, flow, CLONESET_TERMINATING, words))
+    words = f"{text}: the create begins when it is gone"
+    waiting = replace(count_rejection(flow, now, text), reason=CLONESET_TERMINATING, message=words)
+    return Move(replace(instance, active=waiting, pending=None))
 
 
 def _set_goal(instance: Instance, flow: Flow) -> Move:
@@ -176,10 +202,14 @@ def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _may_begin(flow: Flow, now: int) -> bool:
+    if flow.unfinished_before:
+        return False
     return not flow.paused and may_start(flow, len(flow.batches) + 1) and now >= interval_end(flow)
 
 
 def _between(instance: Instance, flow: Flow, now: int) -> Move | None:
+    if flow.unfinished_before:
+        return None
     if not count_remaining(flow.wanted, Counts(flow.updated, flow.others)):
         return (
             None
@@ -339,6 +369,10 @@ def _retire_now(instance: Instance, now: int) -> Move:
         finished = _finish_batch(flow, batch, now)
         more = count_remaining(finished.wanted, Counts(finished.updated, finished.others))
         if more and finished.updated < finished.wanted and _may_begin(finished, now):
+            removing = replace(finished.batches[-1], removing=flow.victims)
+            if flow.victims:
+                removing = replace(removing, finished_at=0)
+            finished = replace(finished, batches=(*finished.batches[:-1], removing))
             return _begin_batch(replace(instance, active=finished), finished, now, flow.victims)
     return issue_command(
         set_flow(instance, flow, step=Step.RETIRE, step_command=StepCommand.ISSUED),
@@ -382,7 +416,9 @@ def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
             return request_pull_in(set_flow(instance, flow, victims=victims), now, spared)
         flow = replace(flow, victims=victims, step_command=StepCommand.ISSUED)
         return issue_command(set_batch(instance, flow, batch), command_factory.retire, now)
-    if not is_carried_out(instance, "retire") or not all_gone(instance, (*flow.victims, *flow.dropped)):
+    if not is_carried_out(instance, "retire"):
+        return None
+    if find_remaining(instance, (*flow.victims, *flow.dropped)):
         return None
     finished = replace(_finish_batch(flow, batch, now), victims=(), dropped=())
     return Move(replace(instance, active=finished))

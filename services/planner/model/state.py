@@ -106,6 +106,8 @@ class Pod(Value, frozen=True):
     batch: int = UNASSIGNED
     pull_in_sequence: int = msgspec.field(default=0, name="asked")
     """The sequence of the pull_in that named the pod; 0 for none."""
+    held: str = ""
+    """What keeps it from being deleted, where that is known."""
     version: int = 0
     """The version of the fact that the pod is known from; 0 where it is known from a list only."""
     flaps: int = 0
@@ -141,6 +143,8 @@ class Batch(Value, frozen=True):
     `surge_acknowledged`: the surge was carried out, so its pods can be distinguished from pre-existing ones.
     `guarded`: it waits, and the surge was written so that a count of somebody else takes none of its pods.
     `rewrite_due`: somebody else set another count since: the surge is to be written again, with its counts as they are.
+    `removing`: the pods that it replaced, where one write removes them and begins the next batch: it is finished once
+    they are gone.
     """
 
     number: int
@@ -165,6 +169,7 @@ class Batch(Value, frozen=True):
     baked_at: int = 0
     pulled_out_at: int = 0
     finished_at: int = 0
+    removing: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -316,12 +321,18 @@ class Flow(Value, frozen=True):
         return self.batches[-1]
 
     @property
+    def unfinished_before(self) -> tuple[Batch, ...]:
+        """Return the batches before the last one whose old pods are not gone yet."""
+        return tuple(batch for batch in self.batches[:-1] if not batch.finished_at)
+
+    @property
     def finished_batches(self) -> int:
         return sum(1 for batch in self.batches if batch.finished_at)
 
     @property
     def finished_replicas(self) -> int:
-        return sum(batch.size for batch in self.batches if batch.finished_at)
+        """Return the pods of the batches that are accepted, with those whose old pods are not gone yet."""
+        return sum(batch.size for batch in self.batches if batch.finished_at or batch is not self.batches[-1])
 
     @property
     def canary(self) -> bool:
@@ -363,6 +374,10 @@ class CloneSet(Value, frozen=True):
     no_good_template: bool = False
     """Its create was canceled, and no release was successful since."""
     sequence: int = msgspec.field(default=0, name="written")
+    deleting: bool = False
+    """It is being deleted: OpenKruise makes and removes none of its pods any more."""
+    finalizers: tuple[str, ...] = ()
+    """What holds it while it is being deleted."""
 
 
 class Instance(Value, frozen=True):

@@ -32,7 +32,7 @@ def read_batches(status: DeployFlowStatus, now: int) -> tuple[Batch, ...]:
 
 def read_batch(condition: Condition, finished_batches: int, now: int) -> Batch:
     """Return a batch as `.status` has it; of an open one the clocks start again."""
-    finished = condition.batch <= finished_batches
+    finished = condition.batch <= finished_batches or condition.finished_at is not None
     started = to_milliseconds(condition.started_at)
     batch = Batch(
         number=condition.batch,

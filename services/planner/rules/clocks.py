@@ -111,6 +111,11 @@ def end_of(clock: Clock, flow: Flow) -> int | None:
     if batch is None:
         return None
     start: int = getattr(batch, field)
+    if flow.step == Step.SURGE and len(flow.batches) > 1:
+        # OpenKruise makes its pods once the old ones of the batch before are gone
+        start = max(start, flow.batches[-2].finished_at)
+        if flow.unfinished_before and clock is Clock.STARTUP:
+            return None
     if clock is Clock.PROGRESS and flow.step in {Step.PULL_OUT, Step.RETIRE}:
         # the wait without traffic is part of the plan, not a lack of progress
         start = max(start, batch.pulled_out_at)

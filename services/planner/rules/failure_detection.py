@@ -13,6 +13,7 @@ from services.planner.rules.clocks import (
     pod_startup_end,
     pod_startup_start,
 )
+from services.planner.rules.deletions import explain_held_pods
 from services.planner.rules.pod_failures import (
     NAMED,
     describe_delay,
@@ -46,7 +47,7 @@ def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
         found = _find_smoke_failure(instance, flow, batch, now)
     elif batch.surge and flow.step == Step.PULL_IN:
         found = _find_bake_failure(instance, flow, batch, now)
-    return found or _find_exceeded_limit(flow, batch, now)
+    return found or _find_exceeded_limit(instance, flow, batch, now)
 
 
 def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
@@ -69,13 +70,15 @@ _BATCH_LIMITS: Final = {Clock.PROGRESS: (FailureReason.PROGRESS_DEADLINE_EXCEEDE
 """The clocks whose end fails the batch as a whole: the reason, and the words before the seconds."""
 
 
-def _find_exceeded_limit(flow: Flow, batch: Batch, now: int) -> Failure | None:
+def _find_exceeded_limit(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
     for clock, (reason, words) in _BATCH_LIMITS.items():
         if has_expired(clock, flow, now):
             text = (
                 f"batch {batch.number} is {batch.phase} ({flow.step}) {words} {limit_seconds(clock, flow)} s"
             )
-            return Failure(_PHASE_WHERE_EXCEEDED.get(flow.step), reason, text, 0, ())
+            held = explain_held_pods(instance, flow)
+            phase = None if held else _PHASE_WHERE_EXCEEDED.get(flow.step)
+            return Failure(phase, reason, f"{text}; {held[1]}" if held else text, 0, ())
     return None
 
 

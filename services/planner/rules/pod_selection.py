@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.planner.model.batch_plan import Counts, count_retired
-from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance
+from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Step
 
 
 def count_to_retire(flow: Flow, batch: Batch) -> int:
@@ -22,7 +22,12 @@ def choose_victims(instance: Instance, flow: Flow, count: int) -> tuple[str, ...
     be removed went by themselves and others took their place: then pods that the release made, none from before it.
     """
     batch = flow.open_batch
-    live = [(uid, pod) for uid, pod in instance.pods.items() if not pod.deleting and uid not in flow.dropped]
+    removing = {uid for earlier in flow.unfinished_before for uid in earlier.removing}
+    if flow.step == Step.SURGE:
+        # the write that removes them is made again
+        removing = set()
+    leaving = {*flow.dropped, *removing}
+    live = [(uid, pod) for uid, pod in instance.pods.items() if not pod.deleting and uid not in leaving]
     if flow.updating:
         live = [item for item in live if batch is None or item[1].batch != batch.number]
         if batch is not None and batch.surge:

@@ -9,6 +9,12 @@ from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import explain_scale, may_reach, may_start
 from services.planner.rules.clocks import Clock, end_of, interval_end
+from services.planner.rules.deletions import (
+    CLONESET_TERMINATING,
+    describe_deletion,
+    describe_held,
+    explain_held_pods,
+)
 from services.planner.rules.draining import explain_draining
 from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.pod_failures import NAMED, failed_pull_in, failure_details
@@ -152,8 +158,10 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         ahead = instance.active or instance.waiting[0]
         return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
+        held = describe_held(instance, flow.victims)
         awaited = _unanswered(instance) or _remaining(instance, flow)
-        return flow.reason, f"ending: {flow.message}" + (f"; {awaited[1]}" if awaited else "")
+        words = f"waits until these pods are gone: {held}" if held else awaited[1] if awaited else ""
+        return flow.reason, f"ending: {flow.message}" + (f"; {words}" if words else "")
     if flow.scaled_to_zero and flow.step != Step.FINISH:
         text = (
             "scaled to 0 by somebody else: waits until the instance is scaled up, or the release is canceled"
@@ -162,14 +170,23 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
     if flow.strategy.paused:
         return "Paused", "paused: resume it to continue"
     return (
-        _retrying(instance, flow)
+        _awaited_deletion(instance, flow)
+        or _retrying(instance, flow)
         or _incomplete(instance, flow)
         or _approval(flow)
         or explain_draining(instance, flow)
+        or explain_held_pods(instance, flow)
         or _unanswered(instance)
         or _remaining(instance, flow)
         or _warnings(flow)
     )
+
+
+def _awaited_deletion(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Name the CloneSet whose end the release waits for: a create begins with it, a delete is successful."""
+    if not instance.cloneset.deleting or flow.step not in {Step.OBSERVE, Step.FINISH}:
+        return None
+    return CLONESET_TERMINATING, flow.message or f"{describe_deletion(instance)}: waits until it is gone"
 
 
 def _retrying(instance: Instance, flow: Flow) -> tuple[str, str] | None:

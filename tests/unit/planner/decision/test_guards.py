@@ -23,6 +23,7 @@ ORDER = [
     "observe_again",
     "end_without_cloneset",
     "assign_new_pods",
+    "finish_earlier_batch",
     "end_early",
     "stand_by",
     "retry",
