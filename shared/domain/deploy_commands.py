@@ -159,21 +159,17 @@ def manifest(
     requested_by: str,
     freeze_override: str = "",
     reply_to: str | None = None,
-    unsaid: df.Unsaid = df.Unsaid.NOTHING,
-    keep: bool = False,
+    keeps_replicas: bool = False,
 ) -> Json:
     """Return the DeployFlow to create for a deploy command; its end is reported to the topic `reply_to`.
 
-    `unsaid`: what of the spec was not requested, and is read again when the release begins. `keep`: it is not deleted
-    beyond the history limit.
+    `keeps_replicas`: the count of the spec was not requested, and is read again when the release begins.
     """
     annotations = requested(request_id, requested_by, freeze_override)
-    if not keep:
-        annotations |= {df.PRUNE: "true"}
     if reply_to:
         annotations |= {df.REPLY_TO: reply_to, df.REPLY_ID: request_id}
-    if unsaid:
-        annotations |= {str(unsaid): "true"}
+    if keeps_replicas:
+        annotations |= {df.KEEPS_REPLICAS: "true"}
     return {
         "apiVersion": df.API_VERSION,
         "kind": df.KIND,
@@ -251,7 +247,7 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
 
     Raises `Refusal` when the release has finished or the command does not fit its state.
     """
-    spec = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED)
+    spec = df.DeployFlowSpec.model_validate(flow["spec"])
     status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
     name = flow["metadata"]["name"]
     if status.finished and command.type != CommandType.DELETE:
@@ -351,7 +347,7 @@ def requests_of(annotations: Mapping[str, str]) -> list[str]:
 
 def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:
     """Return a merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
-    spec = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED)
+    spec = df.DeployFlowSpec.model_validate(flow["spec"])
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     retries = fields.get("retries")
     most = {df.RETRIES: str(max(retries, _most_retries(flow, spec)))} if retries else {}

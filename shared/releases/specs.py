@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -15,7 +14,6 @@ from shared.domain.deployflow import (
     FlowPhase,
     Mode,
     NonUpdateStrategy,
-    Unsaid,
     containers_of,
     problems,
 )
@@ -61,23 +59,11 @@ def checked(spec: Json) -> DeployFlowSpec:
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
     """Return the spec of an update: the last good one with another image, and the present replicas by default.
 
-    Where none was good, the first one is the base, with its count; where all were deleted, the CloneSet.
+    Where none was good, the first one is the base, with its count.
     """
-    base = history.update_base(known.releases, known.instance, known.cloneset)
+    base = history.update_base(known.releases, known.instance)
     replicas = history.replicas_now(known.releases, known.cloneset) if history.is_good(base) else None
-    made = updated(base, wish, replicas)
-    running = history.running_update(known.releases)
-    if running is None:
-        return made
-    after = updated(running, wish, made.application.replicas)
-    if after.application != made.application:
-        name = running["metadata"]["name"]
-        text = (
-            f"{name} is releasing {known.instance} and changes more of it than this image: an update that keeps the rest "
-            "can't know yet what that is. Wait for its end, or cancel it, and request the update then"
-        )
-        raise Refusal("InProgress", text)
-    return after
+    return updated(base, wish, replicas)
 
 
 def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
@@ -110,7 +96,7 @@ def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = N
         {
             "action": str(kind),
             "application": {
-                **history.identity(known.releases, known.instance, known.cloneset),
+                **history.identity(known.releases, known.instance),
                 "replicas": now if replicas is None else replicas,
             },
             "nonUpdateStrategy": {"mode": str(Mode.AUTO), **_patience(known), **strategy},
@@ -130,16 +116,14 @@ def replicas_of(known: Known) -> int:
 
 
 def _patience(known: Known) -> Json:
-    """Return how long its containers may take to start: the longest of its last good release and the one that runs."""
-    running = history.running_update(known.releases)
-    bases = [running] if running is not None else []
-    with suppress(Refusal):
-        bases.append(history.last_good(known.releases, known.instance))
-    strategies = [history.of_the_application(base) for base in bases]
+    """Return how long its containers may take to start, from its last good release."""
+    try:
+        strategy = history.of_the_application(history.last_good(known.releases, known.instance))
+    except Refusal:
+        return {}
     # an update's strategy has fields that these actions have not
-    own = {str(info.alias): info.default for info in NonUpdateStrategy.model_fields.values()}
-    said = own.keys() & {key for strategy in strategies for key in strategy}
-    return {key: max(strategy.get(key, own[key]) for strategy in strategies) for key in sorted(said)}
+    own = {info.alias for info in NonUpdateStrategy.model_fields.values()}
+    return {key: value for key, value in strategy.items() if key in own}
 
 
 def restart(known: Known, strategy: Json) -> DeployFlowSpec:
@@ -147,9 +131,9 @@ def restart(known: Known, strategy: Json) -> DeployFlowSpec:
 
 
 def scale(known: Known, replicas: int, strategy: Json) -> DeployFlowSpec | None:
-    """Return the spec of a scale in or out from the present count; None where it has, and keeps, that many."""
+    """Return the spec of a scale in or out from the present count; None where it has that many."""
     now = replicas_of(known)
-    if replicas == now and not history.is_waiting(known.releases):
+    if replicas == now:
         return None
     return keeping(known, Action.SCALE_OUT if replicas > now else Action.SCALE_IN, strategy, replicas)
 
@@ -162,8 +146,8 @@ def start(known: Known, strategy: Json) -> DeployFlowSpec:
     """Return the spec of a start: to the count before the stop, else to that of the last good release."""
     count = max(history.stopped_from(known.cloneset), replicas_of(known))
     if not count:
-        base = history.last_good(known.releases, known.instance, known.cloneset)
-        count = int(base["spec"]["application"].get("replicas", 1)) or 1
+        base = history.last_good(known.releases, known.instance)
+        count = int(base["spec"]["application"].get("replicas", 1))
     return keeping(known, Action.START, strategy, count)
 
 
@@ -220,7 +204,7 @@ def release(
     request_id: str,
     requested_by: str,
     freeze_override: str = "",
-    unsaid: Unsaid = Unsaid.NOTHING,
+    keeps_replicas: bool = False,
 ) -> Json:
     """Return the DeployFlow to create; the same request results in the same name."""
     return manifest(
@@ -230,5 +214,5 @@ def release(
         request_id=request_id,
         requested_by=requested_by,
         freeze_override=freeze_override,
-        unsaid=unsaid,
+        keeps_replicas=keeps_replicas,
     )

@@ -59,9 +59,6 @@ def pod(
                 "resourceVersion": "1",
                 "creationTimestamp": CREATED,
                 "labels": labels,
-                "ownerReferences": [
-                    {"kind": "CloneSet", "name": instance, "uid": f"uid-{instance}", "controller": True}
-                ],
                 **meta,
             },
             "spec": {
