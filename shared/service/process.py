@@ -178,10 +178,10 @@ async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
         await asyncio.wait({work}, timeout=STOP_SECONDS if context.started.is_set() else 0)
         await cancel_all({work, stopping})
         if not work.cancelled() and (error := work.exception()):
-            expected = isinstance(error, ConfigError)
-            _log.critical(
-                "%s" if expected else "the service failed: %s", error, exc_info=None if expected else error
-            )
+            if isinstance(error, ConfigError):
+                _log.critical("%s", error)
+            else:
+                _log.critical("the service failed: %s", error, exc_info=error)
             context.failed = True
         server.should_exit = True
         await context.cancel_tasks()
