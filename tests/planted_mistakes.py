@@ -1,6 +1,6 @@
 """Plant mistakes in the planner, the executor and the readiness service, one at a time, and say which test finds each.
 
-    python -m tests.planted_mistakes [--only N,…] [-o json]
+    python -m tests.planted_mistakes [--only N …] [-o json]
 
 Each mistake is planted in a copy of the checkout, where the tests named for it run until the first one fails. Exit
 code 0: a test found every mistake; 1: one was not found. It takes some minutes: `make planted-mistakes`.
@@ -163,7 +163,7 @@ def try_one(number: int, mistake: Mistake, copy: Path) -> Found:
         )
     finally:
         path.write_text(right)
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", ran.stdout, re.MULTILINE)
     return Found(number, mistake.what, failed.group(1) if failed else "")
 
 
@@ -172,10 +172,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", help="the numbers of the mistakes to plant, e.g. 1,4")
+    numbers = range(1, len(MISTAKES) + 1)
+    parser.add_argument("--only", type=int, nargs="+", choices=numbers, default=numbers, metavar="N")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args()
-    chosen = {int(number) for number in arguments.only.split(",") if number}
     found: list[Found] = []
     with tempfile.TemporaryDirectory(prefix="triton-planted-") as folder:
         copy = Path(folder)
@@ -185,7 +185,7 @@ def main() -> int:
             if path.is_file():
                 shutil.copy(path, copy)
         for number, mistake in enumerate(MISTAKES, start=1):
-            if chosen and number not in chosen:
+            if number not in arguments.only:
                 continue
             result = try_one(number, mistake, copy)
             found.append(result)
