@@ -155,6 +155,48 @@ def start(instance: Instance, *, pace: Pace, request: Request) -> None:
     _begin(new_releases.start(instance, pace.strategy()), request)
 
 
+def adopt(
+    instance: Annotated[str, typer.Argument(metavar="NAME", help="The CloneSet.", show_default=False)],
+    app_id: Annotated[
+        int | None,
+        typer.Option(
+            "--app-id", min=0, help="Id of its application. Default: its label app, if that is a number."
+        ),
+    ] = None,
+    group_id: Annotated[
+        int | None, typer.Option("--group-id", min=0, help="Id of its group. Default: its label group.")
+    ] = None,
+    app_name: Annotated[
+        str | None,
+        typer.Option(
+            "--app-name", help="Name of its application. Default: its label app.kubernetes.io/name."
+        ),
+    ] = None,
+    *,
+    request: Request,
+) -> None:
+    """Bring a CloneSet that Triton did not make under Triton.
+
+    Needs the right to update that CloneSet. No pod is replaced: Triton labels the CloneSet and its pods. The first update then makes all pods anew, in batches, with Triton's readiness gate. Exit code 1 if there is no such CloneSet, or if it can't be adopted: the error names the field.
+
+    Examples:
+      triton adopt web
+      triton adopt web --app-id 20001 --group-id 10010 --app-name web
+      triton adopt web --server https://triton.example.com:8088
+
+    """
+    from cli.backend import Adoption
+    from cli.control import requester
+
+    adoption = Adoption(instance, app_id, group_id, app_name)
+    requested_by = requester(request.requested_by)
+    adopted = at(request, lambda backend: backend.adopt(adoption, requested_by))
+    if request.output is None:
+        print(f"cloneset.apps.kruise.io/{instance} adopted")
+    else:
+        show(adopted, request.output)
+
+
 def delete(
     instance: Instance,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,

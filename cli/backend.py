@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from shared.domain.deploy_commands import DeployCommand
-from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.deployflow import DeployFlowSpec, Unsaid
 from shared.domain.json_types import Json
 from shared.releases.specs import Known
 
@@ -19,7 +19,7 @@ class NewRelease(NamedTuple):
     """A new release of an existing instance: how to build its spec here, and how to request it from a server.
 
     Both return None where there is nothing to do. `names_pods`: `build` needs the names of the instance's pods.
-    `keeps_replicas`: nobody said how many replicas.
+    `unsaid`: what the caller left open.
     """
 
     instance: str
@@ -27,7 +27,16 @@ class NewRelease(NamedTuple):
     request: Callable[[AsyncTriton], Awaitable[DeployFlow | None]]
     names_pods: bool = False
     freeze_override: str = ""
-    keeps_replicas: bool = False
+    unsaid: Unsaid = Unsaid.NOTHING
+
+
+class Adoption(NamedTuple):
+    """A CloneSet to adopt, with the application that it belongs to; None: as its labels say."""
+
+    instance: str
+    app_id: int | None
+    group_id: int | None
+    app_name: str | None
 
 
 class Backend(Protocol):
@@ -56,6 +65,9 @@ class Backend(Protocol):
 
     async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
         """Return the plan as an object, or the reason why there is none."""
+
+    async def adopt(self, adoption: Adoption, requested_by: str) -> Json:
+        """Have Triton adopt a CloneSet that it did not make; return the result as the cluster or the server has it."""
 
     async def replicas(self, instance: str) -> int:
         """Return the wanted number of replicas of the instance."""

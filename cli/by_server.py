@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli import control
-from cli.backend import NewRelease
+from cli.backend import Adoption, NewRelease
 from cli.connection import ANSWER_SECONDS, current_release, no_such
 from cli.exits import BadInput, Failure
 from cli.manifests import Document, namespace_of
@@ -126,6 +126,16 @@ class ByServer:
             return refusal_object(spec, str(error))
         return plan.model_dump(mode="json", by_alias=True)
 
+    async def adopt(self, adoption: Adoption, requested_by: str) -> Json:
+        adopted = await self.triton.using(requested_by=requested_by).adopt(
+            adoption.instance,
+            app_id=adoption.app_id,
+            group_id=adoption.group_id,
+            app_name=adoption.app_name,
+        )
+        body: Json = adopted.model_dump(mode="json", by_alias=True)
+        return body
+
     async def replicas(self, instance: str) -> int:
         return specs.replicas_of(await _known(self.triton, instance))
 
@@ -167,8 +177,11 @@ async def _releases(triton: AsyncTriton, instance: str) -> list[Json]:
 async def _known(triton: AsyncTriton, instance: str) -> Known:
     cloneset: Json | None = None
     try:
-        replicas = (await triton.instance(instance)).replicas
-        cloneset = {"metadata": {"name": instance}, "spec": {"replicas": replicas}}
+        found = await triton.instance(instance)
+        cloneset = {
+            "metadata": {"name": instance, "labels": found.labels},
+            "spec": {"replicas": found.replicas},
+        }
     except TritonError as error:
         if error.reason != "NotFound":
             raise
@@ -187,7 +200,8 @@ async def _put(triton: AsyncTriton, document: Document) -> tuple[str, str]:
             raise
         before = None
     if before is None:
-        made = await triton.create(spec, name=name, queue=True, freeze_override=override)
+        # the file may be applied again when its release is history
+        made = await triton.create(spec, name=name, queue=True, freeze_override=override, keep=True)
         return made.name, "created"
     merged = _merged(before, spec)
     for field in ("action", "application"):

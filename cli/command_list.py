@@ -62,6 +62,9 @@ def _root(context: typer.Context) -> None:
     Other releases of an instance:
       triton update, restart, scale, stop, start, delete INSTANCE
 
+    An application that Triton did not make:
+      triton adopt CLONESET
+
     Commands use the cluster of the kubeconfig, or Triton's REST API:
       triton get --server https://triton.example.com:8088
       TRITON_SERVER, TRITON_TOKEN or TRITON_TOKEN_FILE, TRITON_SERVER_CA_FILE
@@ -123,6 +126,7 @@ _add("scale", action_commands.scale)
 _add("stop", action_commands.stop)
 _add("start", action_commands.start)
 _add("delete", action_commands.delete)
+_add("adopt", action_commands.adopt)
 app.command("log", context_settings=_DELEGATED)(_log)
 app.command("history", context_settings=_DELEGATED)(_history)
 app.command("dead-letters", context_settings=_DELEGATED)(_dead_letters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from cli import control, manifests, planning, watching
-from cli.backend import NewRelease
+from cli.backend import Adoption, NewRelease
 from cli.connection import Cluster
 from cli.manifests import Document
 from cli.output import note, now
@@ -13,7 +13,9 @@ from services.planner.views.plan_preview import assume
 from shared.domain.deploy_commands import DeployCommand
 from shared.domain.deployflow import DeployFlowSpec
 from shared.domain.json_types import Json
+from shared.kube.adoption import request_adoption
 from shared.kube.client import DEPLOYFLOWS
+from shared.kube.ownership import identity_labels
 from shared.releases import specs
 from shared.releases.specs import Known
 
@@ -44,7 +46,7 @@ class InCluster:
             request_id=control.new_request_id(),
             requested_by=requested_by,
             freeze_override=release.freeze_override,
-            keeps_replicas=release.keeps_replicas,
+            unsaid=release.unsaid,
         )
         return await cluster.call(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
 
@@ -67,6 +69,18 @@ class InCluster:
         if held := planning.held_back(metadata, spec, cluster.namespace, windows, now()):
             note(f"{document.where}: {held}")
         return planning.planned(spec, assumption)
+
+    async def adopt(self, adoption: Adoption, requested_by: str) -> Json:
+        cluster = self._cluster
+        identity = identity_labels(adoption.app_id, adoption.group_id, adoption.app_name)
+        request = request_adoption(
+            cluster.client,
+            cluster.namespace,
+            adoption.instance,
+            requested_by=requested_by,
+            identity=identity,
+        )
+        return await cluster.call(request)
 
     async def replicas(self, instance: str) -> int:
         return specs.replicas_of(await self._known(instance))

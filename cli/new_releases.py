@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli.backend import NewRelease
 from cli.output import note
-from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.deployflow import DeployFlowSpec, Unsaid
 from shared.domain.json_types import Json
 from shared.releases import specs
 from shared.releases.specs import Known
@@ -29,7 +29,7 @@ def update(instance: str, wish: specs.Wish, freeze_override: str) -> NewRelease:
             freeze_override=freeze_override,
         ),
         freeze_override=freeze_override,
-        keeps_replicas=wish.replicas is None,
+        unsaid=Unsaid.REPLICAS if wish.replicas is None else Unsaid.NOTHING,
     )
 
 
@@ -44,7 +44,7 @@ def roll_back(instance: str, to: str | None, strategy: Json) -> NewRelease:
 
         return await by_server.roll_back(triton, instance, to, strategy)
 
-    return NewRelease(instance, build, request, keeps_replicas=True)
+    return NewRelease(instance, build, request, unsaid=Unsaid.REPLICAS)
 
 
 def restart(instance: str, pods: list[str], strategy: Json) -> NewRelease:
@@ -68,7 +68,8 @@ def scale(instance: str, replicas: int, pods: list[str], strategy: Json) -> NewR
 
         return await by_server.scale(triton, instance, replicas, pods, strategy)
 
-    return NewRelease(instance, build, request, names_pods=bool(pods))
+    unsaid = Unsaid.NOTHING if pods else Unsaid.DIRECTION
+    return NewRelease(instance, build, request, names_pods=bool(pods), unsaid=unsaid)
 
 
 def stop(instance: str, strategy: Json) -> NewRelease:

@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     """The client-side limit of each service; bursts of as many are let through."""
     status_writes_per_second: float = Field(10, gt=0)
     """The rate at which each planner writes less urgent changes of `.status`: phases in passing, counts."""
+    revision_history_limit: int = Field(20, ge=0)
+    """How many finished releases of an instance are kept, where the instance sets no limit."""
     watch_silence_seconds: float = Field(90, gt=0)
     """A watch without event or bookmark for so long counts as dead: a fresh list follows."""
 

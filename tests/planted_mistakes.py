@@ -126,8 +126,8 @@ MISTAKES: Final = (
     Mistake(
         "a gate that a command closed is opened again without a command",
         "services/readiness/gate_decisions.py",
-        "and not pod.deleting and not pulled_out",
-        "and not pod.deleting",
+        "and runs and not pulled_out",
+        "and runs",
         "tests/unit/readiness",
     ),
 )

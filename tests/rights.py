@@ -10,7 +10,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "planner": {
         "apps.triton.io/deployflows": {"get", "list", "watch", "create", "patch", "delete"},
         "apps.triton.io/deployflows/status": {"patch"},
-        "apps.kruise.io/clonesets": {"get", "list"},
+        "apps.kruise.io/clonesets": {"get", "list", "patch"},
         "/pods": {"get", "list"},
         "/namespaces": {"list", "watch"},
         "authentication.k8s.io/tokenreviews": {"create"},
@@ -18,7 +18,8 @@ RIGHTS: Final[dict[str, Rights]] = {
     },
     "executor": {
         "apps.kruise.io/clonesets": {"get", "list", "watch", "create", "patch", "delete"},
-        "/pods": {"list"},
+        "apps/controllerrevisions": {"get"},
+        "/pods": {"list", "patch"},
         "/events": {"list", "watch"},
         "apps.triton.io/deployflows": {"get"},
     },

@@ -93,10 +93,20 @@ def events(namespace: str, name: str, *, after: str = "") -> Subscription[Event]
 
 
 def create(
-    namespace: str, spec: Spec, *, name: str = "", queue: bool = False, freeze_override: str = ""
+    namespace: str,
+    spec: Spec,
+    *,
+    name: str = "",
+    queue: bool = False,
+    freeze_override: str = "",
+    keep: bool = False,
 ) -> Operation[DeployFlow]:
-    """Create a release of any action. `queue`: wait for a running release of the instance, which else is a conflict."""
-    body = _without_empty({"name": name, "queue": queue, "freezeOverride": freeze_override})
+    """Create a release of any action.
+
+    `queue`: wait for a running release of the instance, which else is a conflict. `keep`: it is not deleted beyond the
+    history limit of its instance.
+    """
+    body = _without_empty({"name": name, "queue": queue, "freezeOverride": freeze_override, "keep": keep})
     return Operation("POST", _in(namespace, "deployflows"), _flow, {"spec": _json(spec), **body})
 
 
@@ -259,6 +269,22 @@ def start(
 ) -> Operation[DeployFlow]:
     """Make as many pods as there were before the stop."""
     return _start(namespace, instance, "starts", strategy, queue)
+
+
+def adopt(
+    namespace: str,
+    instance: str,
+    *,
+    app_id: int | None = None,
+    group_id: int | None = None,
+    app_name: str | None = None,
+) -> Operation[Instance]:
+    """Have Triton adopt a CloneSet that it did not make; needs the right to update that CloneSet.
+
+    The ids and the name of the application become labels of the CloneSet; without them it keeps its own.
+    """
+    body = _without_empty({"appID": app_id, "groupID": group_id, "appName": app_name})
+    return Operation("POST", _in(namespace, "instances", instance, "adoptions"), _one(Instance), body)
 
 
 def delete_instance(namespace: str, instance: str) -> Operation[DeployFlow]:

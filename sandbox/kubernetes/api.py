@@ -7,30 +7,37 @@ through here.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from shared.domain.json_types import Json
 
 from . import errors
+from .budgets import check_eviction
+from .builtins import PODS
 from .causes import Cause
 from .errors import ApiError
-from .objects import is_terminating, random_suffix, timestamp, with_metadata
+from .metadata import check_types, metadata_causes, name_causes
+from .objects import encode, is_terminating, random_suffix, timestamp, with_metadata
+from .policies import Policies, Write
+from .quotas import check_quota
 from .resources import Registry, Resource
+from .scale import read_scale
 from .store import Record, Store
 from .strategies import Strategy, check_kind
 
-_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-_NAME_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
-    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
+GENERATED_LENGTH = 58
+"""The most of `generateName` that goes before the five random letters of a name."""
+
+OBJECT_BYTES = 1536 * 1024
+"""The most that etcd stores of one object."""
+
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_LASTING_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 _PLAIN = Strategy()
 
 Change = Callable[[Json], Json]
@@ -55,6 +62,7 @@ class Api:
         self.store = store
         self.registry = registry
         self._strategies = strategies
+        self._policies = Policies(store)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Record:
         record = self.store.get(resource.key, namespace, name)
@@ -72,8 +80,19 @@ class Api:
         obj = self._checked(resource, obj, None, options)
         if self.store.get(resource.key, namespace, name) is not None:
             raise errors.already_exists(resource, name)
+        self._review(Write(resource, namespace, name, "CREATE", obj, None), options)
         self._strategy(resource).admit(obj, None)
-        return Record(obj, 0) if options.dry_run else self.store.put(resource.key, obj)
+        check_quota(self.store, resource, obj)
+        return Record(obj, 0) if options.dry_run else self._put(resource, obj)
+
+    def _put(self, resource: Resource, obj: Json) -> Record:
+        """Store an object, unless it is larger than etcd takes."""
+        if len(encode(obj)) > OBJECT_BYTES:
+            raise ApiError(500, "", "etcdserver: request is too large")
+        return self.store.put(resource.key, obj)
+
+    def _review(self, write: Write, options: Options) -> None:
+        options.warnings.extend(self._policies.review(write._replace(dry_run=options.dry_run)))
 
     def _new(self, resource: Resource, namespace: str, body: Json) -> Json:
         metadata = {
@@ -86,7 +105,7 @@ class Api:
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = metadata["generateName"] + random_suffix()
+            metadata["name"] = metadata["generateName"][:GENERATED_LENGTH] + random_suffix()
         self._check_name(resource, metadata.get("name") or "")
         self._check_namespace(resource, namespace, metadata["name"])
         metadata.pop("selfLink", None)
@@ -104,12 +123,8 @@ class Api:
                 "metadata.name", "FieldValueRequired", "Required value: name or generateName is required"
             )
             raise errors.invalid(resource, name, [cause])
-        if not _NAME.match(name) or len(name) > 253:
-            raise errors.invalid(
-                resource,
-                name,
-                [Cause("metadata.name", "FieldValueInvalid", f'Invalid value: "{name}": {_NAME_RULE}')],
-            )
+        if causes := name_causes(resource, name):
+            raise errors.invalid(resource, name, causes)
 
     def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
         if not resource.namespaced:
@@ -120,11 +135,7 @@ class Api:
             assert spaces is not None
             raise errors.not_found(spaces, namespace)
         if is_terminating(found.obj):
-            raise errors.forbidden(
-                resource,
-                name,
-                f"unable to create new content in namespace {namespace} because it is being terminated",
-            )
+            raise errors.namespace_terminating(resource, name, namespace)
 
     def _strategy(self, resource: Resource) -> Strategy:
         return self._strategies.get(resource.key, _PLAIN)
@@ -132,7 +143,8 @@ class Api:
     def _checked(self, resource: Resource, new: Json, old: Json | None, options: Options) -> Json:
         """Return the object as it would be stored; raise Invalid with every field that is wrong."""
         name = new["metadata"]["name"]
-        causes = metadata_causes(new["metadata"])
+        check_types(resource, new["metadata"])
+        causes = metadata_causes(new["metadata"], old["metadata"] if old else None)
         if resource.schema is not None:
             new, dropped = resource.schema.prune(new)
             _report_unknown(resource, dropped, options)
@@ -188,7 +200,10 @@ class Api:
         options: Options | None = None,
         subresource: str = "",
     ) -> Record:
-        """Write what `change` makes of the live object; unchanged objects keep their version."""
+        """Write what `change` makes of the live object; unchanged objects keep their version.
+
+        `subresource` says what may be changed (`status`: only that), and what admission sees.
+        """
         options = options or Options()
         live = self.get(resource, namespace, name)
         wanted = change(live.obj)
@@ -197,15 +212,18 @@ class Api:
         self._check_preconditions(resource, name, live.obj, wanted.get("metadata") or {})
         new = self._merged(resource, live.obj, wanted, subresource)
         new = self._checked(resource, new, live.obj, options)
+        seen = partial(read_scale, resource) if subresource == "scale" else _itself
+        write = Write(resource, namespace, name, "UPDATE", seen(new), seen(live.obj), subresource)
+        self._review(write, options)
         if new == live.obj:
             return live
         if _content(new) != _content(live.obj):
             new = with_metadata(new, generation=live.obj["metadata"].get("generation", 1) + 1)
-        if subresource != "status":
+        if not subresource:
             self._strategy(resource).admit(new, live.obj)
         if options.dry_run:
             return Record(new, live.version)
-        record = self.store.put(resource.key, new)
+        record = self._put(resource, new)
         if may_go(record.obj):
             return self.store.remove(resource.key, namespace, name) or record
         return record
@@ -250,36 +268,54 @@ class Api:
                 new["status"] = live["status"]
         return new
 
+    def evict(self, namespace: str, name: str, eviction: Json, dry_run: bool) -> None:
+        """Delete a pod, unless a PodDisruptionBudget does not allow it now."""
+        pod = self.get(PODS, namespace, name).obj
+        write = Write(PODS, namespace, name, "CREATE", eviction, None, "eviction", dry_run)
+        self._review(write, Options(dry_run=dry_run))
+        check_eviction(self.store, pod)
+        self.delete(PODS, namespace, name, eviction.get("deleteOptions"), dry_run, is_reviewed=True)
+
     def delete(
-        self, resource: Resource, namespace: str, name: str, body: Json | None = None, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Json | None = None,
+        dry_run: bool = False,
+        is_reviewed: bool = False,
     ) -> tuple[Record, bool]:
         """Delete an object or mark it for deletion; return it and whether it is gone."""
         body = body or {}
         live = self.get(resource, namespace, name)
+        if resource.key == "namespaces" and name in _LASTING_NAMESPACES:
+            raise errors.forbidden(resource, name, "this namespace may not be deleted")
         self._check_delete_preconditions(resource, name, live.obj, body.get("preconditions") or {})
+        if not is_reviewed:
+            self._review(Write(resource, namespace, name, "DELETE", None, live.obj), Options(dry_run=dry_run))
         finalizers = _finalizers(live.obj, body)
         grace = _grace(resource, live.obj, body)
         if dry_run:
             return live, not finalizers and not grace
-        if resource.key == "namespaces":
-            return self._terminate(resource, live, 0, finalizers), False
-        if finalizers or grace:
+        if finalizers or grace or resource.key == "namespaces":
             return self._terminate(resource, live, grace, finalizers), False
         return self.store.remove(resource.key, namespace, name) or live, True
 
     def _terminate(self, resource: Resource, live: Record, grace: int, finalizers: list[str]) -> Record:
         metadata = live.obj["metadata"]
         before = metadata.get("deletionGracePeriodSeconds")
-        if is_terminating(live.obj) and (before is None or grace >= before):
-            return live
-        at = timestamp(datetime.now(UTC) + timedelta(seconds=grace))
-        obj = with_metadata(
-            live.obj,
-            deletionTimestamp=at,
-            deletionGracePeriodSeconds=grace,
-            generation=metadata.get("generation", 1) + 1,
-            finalizers=finalizers or None,
-        )
+        is_later = is_terminating(live.obj) and (before is None or grace >= before)
+        if is_later:
+            if finalizers == (metadata.get("finalizers") or []):
+                return live
+            return self.store.put(resource.key, with_metadata(live.obj, finalizers=finalizers or None))
+        changes: Json = {"deletionTimestamp": timestamp(datetime.now(UTC) + timedelta(seconds=grace))}
+        if resource.key != "namespaces":
+            changes |= {
+                "deletionGracePeriodSeconds": grace,
+                "generation": metadata.get("generation", 1) + 1,
+            }
+        obj = with_metadata(live.obj, **changes, finalizers=finalizers or None)
         if resource.key == "namespaces":
             obj = {**obj, "status": {"phase": "Terminating"}}
         return self.store.put(resource.key, obj)
@@ -309,21 +345,8 @@ class Api:
         self.store.remove(resource.key, namespace, name)
 
 
-def metadata_causes(metadata: Json) -> list[Cause]:
-    """Return the labels and annotations that are not strings; the rest of their grammar is left to the real server."""
-    causes: list[Cause] = []
-    for part in ("labels", "annotations"):
-        entries = metadata.get(part)
-        for key, value in entries.items() if isinstance(entries, dict) else ():
-            if not isinstance(value, str):
-                causes.append(
-                    Cause(
-                        f"metadata.{part}.{key}",
-                        "FieldValueTypeInvalid",
-                        f"Invalid value: {value!r}: must be a string",
-                    )
-                )
-    return causes
+def _itself(obj: Json) -> Json:
+    return obj
 
 
 def may_go(obj: Json) -> bool:
@@ -343,15 +366,13 @@ def _content(obj: Json) -> Json:
 
 
 def _finalizers(live: Json, body: Json) -> list[str]:
-    finalizers = [
-        name
-        for name in live["metadata"].get("finalizers") or ()
-        if name not in ("foregroundDeletion", "orphan")
-    ]
-    policy = body.get("propagationPolicy")
-    if policy == "Orphan" or body.get("orphanDependents") is True:
-        return [*finalizers, "orphan"]
-    return [*finalizers, "foregroundDeletion"] if policy == "Foreground" else finalizers
+    """Return the finalizers that a deletion leaves: the collector's own follow the policy, if one is named."""
+    kept = list(live["metadata"].get("finalizers") or ())
+    policy = body.get("propagationPolicy") or ("Orphan" if body.get("orphanDependents") is True else "")
+    if not policy:
+        return kept
+    added = {"Orphan": ["orphan"], "Foreground": ["foregroundDeletion"]}.get(policy, [])
+    return [name for name in kept if name not in ("foregroundDeletion", "orphan")] + added
 
 
 def _grace(resource: Resource, live: Json, body: Json) -> int:

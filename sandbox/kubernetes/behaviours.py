@@ -1,6 +1,6 @@
 """The behaviour of a pod in the sandbox, chosen by the tag of its image or by annotations.
 
-There are no containers here. A test or a demonstration says what should go wrong: `image: demo:crash`, or
+Init containers run for a moment and end well, unless their own tag says `crash`, `hang` or `imagepull`. There are no containers here. A test or a demonstration says what should go wrong: `image: demo:crash`, or
 `sandbox.triton.io/behaviour: crash-after-ready` with `sandbox.triton.io/fail-after-seconds: "3"`. A real HTTP server
 can stand for what runs in the pods: `sandbox.triton.io/pod-ip: 127.0.0.1` gives them its address.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import re
 from typing import NamedTuple
 
 from shared.domain.json_types import Json
@@ -33,6 +34,17 @@ KINDS = frozenset(
         "unschedulable",
     }
 )
+INIT_KINDS = frozenset({"crash", "hang", "imagepull"})
+"""What an init container may do instead of ending well."""
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_IMAGE = re.compile(
+    rf"(?:{_HOST}(?:\.{_HOST})*(?::\d+)?/)?{_COMPONENT}(?:/{_COMPONENT})*"
+    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?"
+)
+"""A reference to an image, as a kubelet accepts it. The same expression is in `sandbox/real/stages.yaml`."""
+
 DEFAULT_FAIL_AFTER = 2.0
 
 
@@ -92,9 +104,20 @@ def _address(text: str) -> str:
         return ""
 
 
+def is_image(name: str) -> bool:
+    """Return whether a kubelet can read the name of an image."""
+    return _IMAGE.fullmatch(name) is not None
+
+
+def init_kind(container: Json) -> str:
+    """Return what an init container does by its tag; empty where it ends well."""
+    tag = _tag(container)
+    return tag if tag in INIT_KINDS else ""
+
+
 def _by_image(pod: Json) -> str:
-    for container in pod["spec"].get("containers") or ():
-        tag = str(container.get("image", "")).rpartition("/")[2].partition(":")[2]
-        if tag in KINDS:
-            return tag
-    return ""
+    return next((tag for c in pod["spec"].get("containers") or () if (tag := _tag(c)) in KINDS), "")
+
+
+def _tag(container: Json) -> str:
+    return str(container.get("image", "")).rpartition("/")[2].partition(":")[2]

@@ -105,6 +105,42 @@ DEFINITIONS = Resource(
     status=True,
     subresources={"status": _STATUS_VERBS},
 )
+QUOTAS = Resource(
+    group="",
+    version="v1",
+    kind="ResourceQuota",
+    plural="resourcequotas",
+    short_names=("quota",),
+    status=True,
+    subresources={"status": _STATUS_VERBS},
+)
+BUDGETS = Resource(
+    group="policy",
+    version="v1",
+    kind="PodDisruptionBudget",
+    plural="poddisruptionbudgets",
+    short_names=("pdb",),
+    status=True,
+    subresources={"status": _STATUS_VERBS},
+)
+POLICIES = Resource(
+    group="admissionregistration.k8s.io",
+    version="v1",
+    kind="ValidatingAdmissionPolicy",
+    plural="validatingadmissionpolicies",
+    namespaced=False,
+    categories=("api-extensions",),
+    status=True,
+    subresources={"status": _STATUS_VERBS},
+)
+POLICY_BINDINGS = Resource(
+    group="admissionregistration.k8s.io",
+    version="v1",
+    kind="ValidatingAdmissionPolicyBinding",
+    plural="validatingadmissionpolicybindings",
+    namespaced=False,
+    categories=("api-extensions",),
+)
 
 BUILT_IN = (
     NAMESPACES,
@@ -120,4 +156,8 @@ BUILT_IN = (
     ENDPOINT_SLICES,
     LEASES,
     DEFINITIONS,
+    QUOTAS,
+    BUDGETS,
+    POLICIES,
+    POLICY_BINDINGS,
 )

@@ -13,8 +13,9 @@ from shared.domain.json_types import Json
 from .causes import Cause
 from .cloneset_arithmetic import scaled
 from .errors import denied_by_webhook
+from .metadata import annotation_causes, label_causes
 from .objects import controller_of, is_terminating
-from .pod_defaults import pod_template, template_causes
+from .pod_defaults import cloneset_template, template_causes
 from .selectors import from_spec, matches
 from .store import Store
 from .strategies import Strategy
@@ -47,11 +48,12 @@ class CloneSetStrategy(Strategy):
             "type": "ReCreate",
             "partition": 0,
             "maxUnavailable": "20%",
+            "maxSurge": 0,
             **(spec.get("updateStrategy") or {}),
         }
         template = spec["template"]
         if old is None or template != old["spec"].get("template"):
-            template = pod_template(template)
+            template = cloneset_template(template)
         return {
             **new,
             "spec": {
@@ -66,7 +68,7 @@ class CloneSetStrategy(Strategy):
 
     def admit(self, new: Json, old: Json | None) -> None:
         causes = self._selector_causes(new["spec"])
-        causes += template_causes(new["spec"]["template"], "spec.template")
+        causes += _template_causes(new["spec"]["template"])
         causes += self._scale_causes(new, old)
         causes += _update_causes(new["spec"])
         if old is not None:
@@ -75,6 +77,8 @@ class CloneSetStrategy(Strategy):
             raise denied_by_webhook(WEBHOOK, _joined(causes))
 
     def _selector_causes(self, spec: Json) -> list[Cause]:
+        if causes := _selector_label_causes(spec.get("selector") or {}):
+            return causes
         selector = from_spec(spec.get("selector"))
         if not selector:
             return [Cause("spec.selector", "", "Invalid value: {}: empty selector is invalid for cloneset")]
@@ -109,6 +113,29 @@ class CloneSetStrategy(Strategy):
         if owner is None or owner["uid"] != cloneset["metadata"]["uid"]:
             return f"find pod {name} owner is not this CloneSet"
         return ""
+
+
+def _selector_label_causes(selector: Json) -> list[Cause]:
+    causes = label_causes(selector.get("matchLabels") or {}, "spec.selector.matchLabels")
+    return (
+        [*causes, Cause("spec.selector", "", f"Invalid value: {_go_map(selector['matchLabels'])}")]
+        if causes
+        else []
+    )
+
+
+def _template_causes(template: Json) -> list[Cause]:
+    metadata = template.get("metadata") or {}
+    causes = label_causes(metadata.get("labels") or {}, "spec.template.labels")
+    causes += annotation_causes(
+        metadata.get("annotations") or {}, "spec.template.annotations", "must have at most {} bytes"
+    )
+    causes += template_causes(template, "spec.template")
+    policy = template["spec"].get("restartPolicy")
+    if policy != "Always":
+        text = f'Unsupported value: "{policy}": supported values: "Always"'
+        causes.append(Cause("spec.template.spec.restartPolicy", "", text))
+    return causes
 
 
 def _names(cloneset: Json) -> list[str]:

@@ -24,6 +24,8 @@ class PodView(NamedTuple):
     ready: bool
     available: bool
     named: bool
+    preparing: bool = False
+    """A preDelete hook holds its deletion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +79,13 @@ def steps(wanted: Wanted, pods: Iterable[PodView]) -> Steps:
     surge = 0 if wanted.paused else scaled(wanted.max_surge, wanted.replicas)
     max_unavailable = scaled(wanted.max_unavailable, wanted.replicas, surge == 0)
     old = [pod for pod in pods if not pod.updated]
-    named = sum(pod.named for pod in pods)
-    named_old = sum(pod.named for pod in old)
-    unavailable = sum(not pod.named and not pod.available for pod in pods)
-    old_diff = len(old) - partition
-    new_diff = len(pods) - len(old) - (wanted.replicas - partition)
+    preparing_old = sum(pod.preparing for pod in old)
+    preparing_new = sum(pod.preparing for pod in pods) - preparing_old
+    named = sum(pod.named and not pod.preparing for pod in pods)
+    named_old = sum(pod.named and not pod.preparing for pod in old)
+    unavailable = sum(pod.preparing or (not pod.named and not pod.available) for pod in pods)
+    old_diff = len(old) - preparing_old - partition
+    new_diff = len(pods) - len(old) - preparing_new - (wanted.replicas - partition)
     old_diff, new_diff = max(old_diff, 0), min(new_diff, 0)
     use_surge, use_surge_old = _surge(
         surge, old_diff, new_diff, named, named - named_old, unavailable, max_unavailable

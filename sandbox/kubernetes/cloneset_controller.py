@@ -1,8 +1,8 @@
 """The CloneSet controller: makes the pods what the spec says, step by step, as OpenKruise 1.8 does.
 
 A reconcile either scales or updates, never both, and is run again when a pod changes. Differences from the
-real one: in-place updates are done by recreating, volume claims and lifecycle hooks are ignored, and pods are
-`Normal` from birth.
+real one: in-place updates are done by recreating, volume claims and the hooks of in-place
+updates are ignored, and pods are `Normal` from birth, and when they are given back.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .cloneset_revisions import HASH_LABEL, Revisions, owner_reference
 from .errors import ApiError
 from .objects import (
     condition_of,
+    encode,
     is_terminating,
     is_true,
     labels_of,
@@ -28,17 +29,19 @@ from .objects import (
     namespace_of,
     parsed_time,
     random_suffix,
+    timestamp,
     uid_of,
     with_metadata,
 )
 from .pod_ranking import deletion_order
 from .recorder import Recorder
 from .resources import Resource
-from .selectors import as_text, from_spec
+from .selectors import as_text, from_spec, matches
 from .store import Event, ObjectKey
 from .strategies import KRUISE_GATES
 
 SPECIFIED_DELETE = "apps.kruise.io/specified-delete"
+LIFECYCLE_STATE = "lifecycle.apps.kruise.io/state"
 INSTANCE_ID = "apps.kruise.io/cloneset-instance-id"
 
 FIRST_SECONDS = 0.002
@@ -54,6 +57,11 @@ SHARE = 4
 BURST = 100
 """Pods made or deleted in one reconcile, so that a big step does not hold up every other request."""
 
+RETRY_SECONDS = 0.005
+"""Until a failed reconcile is tried again; each later one in a row waits twice as long, as in controller-runtime."""
+
+RETRY_AT_MOST_SECONDS = 1000.0
+
 
 class CloneSetController:
     """Looks after all CloneSets."""
@@ -65,6 +73,7 @@ class CloneSetController:
         self._revisions = Revisions(api)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._not_before: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         api.store.listen(resource.key, self._changed)
         api.store.listen(PODS.key, self._pod_changed)
@@ -73,6 +82,7 @@ class CloneSetController:
         uid = uid_of(event.record.obj)
         if event.kind == "DELETED":
             self._not_before.pop(uid, None)
+            self._failures.pop(uid, None)
             return
         generations = [
             record.obj["metadata"].get("generation") for record in (event.before, event.record) if record
@@ -107,97 +117,160 @@ class CloneSetController:
             return
         place = self._api.store.places.get(uid)
         record = self._api.store.at(place) if place is not None else None
-        if place is None or record is None or is_terminating(record.obj):
+        if place is None or record is None:
             return
         try:
             self._reconcile(place, record.obj)
-        except ApiError as error:
-            self._recorder.about(record.obj, "FailedSync", error.message, "Warning", "cloneset-controller")
-            self._soon(uid, 1.0)
+        except ApiError:
+            failures = self._failures[uid] = self._failures.get(uid, 0) + 1
+            self._soon(uid, min(RETRY_SECONDS * 2 ** min(failures, 30), RETRY_AT_MOST_SECONDS))
+        else:
+            self._failures.pop(uid, None)
         took = self._loop.time() - begun
         self._not_before[uid] = begun + took + max(BETWEEN_SECONDS, SHARE * took)
 
     def _reconcile(self, place: ObjectKey, cloneset: Json) -> None:
+        """Do one step, and write the status also when it fails; raise `ApiError` for what is to be tried again."""
         update = self._revisions.update_revision(cloneset)
         current = (cloneset.get("status") or {}).get("currentRevision") or update
         pods = self._active_pods(cloneset)
         named = set((cloneset["spec"].get("scaleStrategy") or {}).get("podsToDelete") or ())
         min_ready = cloneset["spec"].get("minReadySeconds") or 0
         views = [_view(pod, update, named, min_ready) for pod in pods]
+        if self._give_back(cloneset, pods, views):
+            # what was marked and is wanted again is an ordinary pod at the next look
+            return
         todo = steps(_wanted(cloneset), views)
-        scaling = self._scale(cloneset, current, update, pods, views, todo)
-        if not scaling and not (cloneset["spec"].get("updateStrategy") or {}).get("paused"):
-            self._update(pods, views, todo)
-        self._write_status(place, cloneset, current, update, pods, views)
+        failure: ApiError | None = None
+        if not is_terminating(cloneset):
+            scaling, failure = self._scale(cloneset, current, update, pods, views, todo)
+            if not scaling and not (cloneset["spec"].get("updateStrategy") or {}).get("paused"):
+                self._update(pods, views, todo)
+        status = _status(cloneset, current, update, pods, views)
+        if failure is not None:
+            status["conditions"] = [_failed_scale(failure)]
+        self._write_status(place, status)
         self._forget_dead_names(place, pods, named)
         self._revisions.truncate(
             cloneset, {labels_of(pod).get(HASH_LABEL, "") for pod in pods} | {current, update}
         )
         if any(view.ready and not view.available for view in views):
             self._soon(uid_of(cloneset), 0.25)
+        if failure is not None:
+            raise failure
+
+    def _give_back(self, cloneset: Json, pods: list[Json], views: list[PodView]) -> bool:
+        """Give back pods that a preDelete hook held while the count has risen again; return whether there were any."""
+        if is_terminating(cloneset) or _pre_delete(cloneset).get("markPodNotReady"):
+            return False
+        going = sum(view.named or view.preparing for view in views)
+        wanted = cloneset["spec"]["replicas"] - len(pods) + going
+        held = [pod for pod, view in zip(pods, views, strict=True) if view.preparing and not view.named]
+        for pod in held[: max(wanted, 0)]:
+            self._mark(pod, "Normal")
+        return wanted > 0 and bool(held)
+
+    def _mark(self, pod: Json, state: str) -> None:
+        if labels_of(pod).get(LIFECYCLE_STATE) != state:
+            self._api.store.put(
+                PODS.key, with_metadata(pod, labels={**labels_of(pod), LIFECYCLE_STATE: state})
+            )
 
     def _active_pods(self, cloneset: Json) -> list[Json]:
-        owned = [record.obj for record in self._api.store.dependents(uid_of(cloneset), PODS.key)]
-        return [
-            pod
-            for pod in owned
-            if not is_terminating(pod)
-            and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
-        ]
+        """Return the pods that count; those whose labels no longer match the selector are released."""
+        selector = from_spec(cloneset["spec"]["selector"])
+        active = []
+        for record in self._api.store.dependents(uid_of(cloneset), PODS.key):
+            pod = record.obj
+            if is_terminating(pod) or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+                continue
+            if matches(selector, labels_of(pod)):
+                active.append(pod)
+                continue
+            others = [
+                owner for owner in pod["metadata"]["ownerReferences"] if owner["uid"] != uid_of(cloneset)
+            ]
+            self._api.store.put(PODS.key, with_metadata(pod, ownerReferences=others or None))
+        return active
 
     def _scale(
         self, cloneset: Json, current: str, update: str, pods: list[Json], views: list[PodView], todo: Steps
-    ) -> bool:
-        """Create or delete pods; return True when something was done, which postpones updating."""
+    ) -> tuple[bool, ApiError | None]:
+        """Create or delete pods; return whether something was done, which postpones updating, and what failed."""
         if todo.create > 0:
             old = min(todo.create, todo.create_old)
             revisions = [current] * old + [update] * (todo.create - old)
-            self._create(cloneset, revisions[:BURST])
-            if len(revisions) > BURST:
+            created, failure = self._create(cloneset, revisions[:BURST])
+            if len(revisions) > BURST and failure is None:
                 self._soon(uid_of(cloneset))
-            return True
+            return created > 0, failure
         pairs = list(zip(pods, views, strict=True))
         named = [(pod, view) for pod, view in pairs if view.named]
-        if named and self._delete(cloneset, named, todo.delete_ready_limit):
-            return True
-        if named or todo.delete <= 0:
-            return False
-        old_pods = [pair for pair in pairs if not pair[1].updated]
-        new_pods = [pair for pair in pairs if pair[1].updated]
-        number_old = min(max(todo.delete_old, 0), todo.delete)
-        chosen = deletion_order(old_pods)[:number_old] + deletion_order(new_pods)[: todo.delete - number_old]
+        preparing = [(pod, view) for pod, view in pairs if view.preparing]
+        if preparing:
+            deleted, failure = self._delete(cloneset, preparing, len(preparing))
+            if deleted or failure is not None:
+                return deleted, failure
+        chosen = [(pod, view) for pod, view in named if not view.preparing]
+        if not named and not preparing and todo.delete > 0:
+            old_pods = [pair for pair in pairs if not pair[1].updated]
+            new_pods = [pair for pair in pairs if pair[1].updated]
+            number_old = min(max(todo.delete_old, 0), todo.delete)
+            chosen = (
+                deletion_order(old_pods)[:number_old] + deletion_order(new_pods)[: todo.delete - number_old]
+            )
         return self._delete(cloneset, chosen, todo.delete_ready_limit)
 
-    def _create(self, cloneset: Json, revisions: list[str]) -> None:
-        templates = {revision: self._revisions.template(cloneset, revision) for revision in set(revisions)}
-        for revision in revisions:
-            pod = self._api.create(
-                PODS, namespace_of(cloneset), _pod(cloneset, templates[revision], revision)
-            )
-            self._recorder.about(
-                cloneset,
-                "SuccessfulCreate",
-                f"succeed to create pod {name_of(pod.obj)}",
-                component="cloneset-controller",
-            )
+    def _create(self, cloneset: Json, revisions: list[str]) -> tuple[int, ApiError | None]:
+        """Create pods, one at first and then twice as many at a time, up to the first time that one fails.
 
-    def _delete(self, cloneset: Json, chosen: list[tuple[Json, PodView]], ready_limit: int) -> bool:
-        """Delete pods; of the Ready ones at most `ready_limit`."""
-        deleted = 0
+        Return how many were created, and a failure.
+        """
+        templates = {revision: self._revisions.template(cloneset, revision) for revision in set(revisions)}
+        created, batch = 0, 1
+        while revisions:
+            failure: ApiError | None = None
+            for revision in revisions[:batch]:
+                pod = _pod(cloneset, templates[revision], revision)
+                try:
+                    self._api.create(PODS, namespace_of(cloneset), pod)
+                except ApiError as error:
+                    failure = error
+                    text = f"failed to create pod: {error.message}, pod: {encode(pod).decode()}"
+                    self._report(cloneset, "FailedCreate", text, "Warning")
+                else:
+                    created += 1
+                    self._report(cloneset, "SuccessfulCreate", f"succeed to create pod {name_of(pod)}")
+            if failure is not None:
+                return created, failure
+            revisions, batch = revisions[batch:], batch * 2
+        return created, None
+
+    def _delete(
+        self, cloneset: Json, chosen: list[tuple[Json, PodView]], ready_limit: int
+    ) -> tuple[bool, ApiError | None]:
+        """Delete pods, of the Ready ones at most `ready_limit`, up to the first that fails."""
+        deleted = False
         for pod, view in chosen:
             if view.ready:
                 if ready_limit <= 0:
                     continue
                 ready_limit -= 1
-            self._api.delete(PODS, namespace_of(pod), name_of(pod))
-            self._recorder.about(
-                cloneset,
-                "SuccessfulDelete",
-                f"succeed to delete pod {name_of(pod)}",
-                component="cloneset-controller",
-            )
-            deleted += 1
-        return deleted > 0
+            if _is_hooked(_pre_delete(cloneset), pod):
+                self._mark(pod, "PreparingDelete")
+                continue
+            try:
+                self._api.delete(PODS, namespace_of(pod), name_of(pod))
+            except ApiError as error:
+                text = f"failed to delete pod {name_of(pod)}: {error.message}"
+                self._report(cloneset, "FailedDelete", text, "Warning")
+                return deleted, error
+            self._report(cloneset, "SuccessfulDelete", f"succeed to delete pod {name_of(pod)}")
+            deleted = True
+        return deleted, None
+
+    def _report(self, cloneset: Json, reason: str, message: str, kind: str = "Normal") -> None:
+        self._recorder.about(cloneset, reason, message, kind, "cloneset-controller")
 
     def _update(self, pods: list[Json], views: list[PodView], todo: Steps) -> None:
         """Mark old pods for deletion, as an update by recreating begins."""
@@ -213,18 +286,13 @@ class CloneSetController:
                     PODS.key, with_metadata(pod, labels={**labels_of(pod), SPECIFIED_DELETE: "true"})
                 )
 
-    def _write_status(
-        self,
-        place: ObjectKey,
-        cloneset: Json,
-        current: str,
-        update: str,
-        pods: list[Json],
-        views: list[PodView],
-    ) -> None:
-        status = _status(cloneset, current, update, pods, views)
+    def _write_status(self, place: ObjectKey, status: Json) -> None:
+        """Write a status whose numbers or revisions are new; conditions alone are not written, as in OpenKruise."""
         record = self._api.store.at(place)
-        if record is not None and record.obj.get("status") != status:
+        if record is None:
+            return
+        before = record.obj.get("status") or {}
+        if {**status, "conditions": None} != {**before, "conditions": None}:
             self._api.store.put(place.resource, {**record.obj, "status": status})
 
     def _forget_dead_names(self, place: ObjectKey, pods: list[Json], named: set[str]) -> None:
@@ -238,6 +306,27 @@ class CloneSetController:
         changed = {key: value for key, value in {**strategy, "podsToDelete": left}.items() if value != []}
         obj = with_metadata(record.obj, generation=record.obj["metadata"]["generation"] + 1)
         self._api.store.put(place.resource, {**obj, "spec": {**obj["spec"], "scaleStrategy": changed}})
+
+
+def _failed_scale(error: ApiError) -> Json:
+    return {
+        "type": "FailedScale",
+        "status": "True",
+        "lastTransitionTime": timestamp(),
+        "message": error.message,
+    }
+
+
+def _pre_delete(cloneset: Json) -> Json:
+    return (cloneset["spec"].get("lifecycle") or {}).get("preDelete") or {}
+
+
+def _is_hooked(hook: Json, pod: Json) -> bool:
+    """Return whether any of the hook's labels or finalizers is on the pod, which then is only marked."""
+    finalizers = pod["metadata"].get("finalizers") or ()
+    return any(name in finalizers for name in hook.get("finalizersHandler") or ()) or any(
+        labels_of(pod).get(name) == value for name, value in (hook.get("labelsHandler") or {}).items()
+    )
 
 
 def _wanted(cloneset: Json) -> Wanted:
@@ -262,6 +351,8 @@ def _view(pod: Json, update: str, named: set[str], min_ready_seconds: int) -> Po
         and is_true(pod, "Ready")
         and (condition is None or condition["status"] == "True")
     )
+    preparing = labels.get(LIFECYCLE_STATE) == "PreparingDelete"
+    ready = ready and not preparing
     available = ready
     if ready and min_ready_seconds:
         since = parsed_time((condition_of(pod, "Ready") or {})["lastTransitionTime"])
@@ -272,6 +363,7 @@ def _view(pod: Json, update: str, named: set[str], min_ready_seconds: int) -> Po
         ready,
         available,
         name_of(pod) in named or labels.get(SPECIFIED_DELETE) == "true",
+        preparing,
     )
 
 
@@ -283,7 +375,7 @@ def _pod(cloneset: Json, template: Json, revision: str) -> Json:
         HASH_LABEL: revision,
         INSTANCE_ID: identity,
         "pod-template-hash": revision.rpartition("-")[2],
-        "lifecycle.apps.kruise.io/state": "Normal",
+        LIFECYCLE_STATE: "Normal",
     }
     spec = template["spec"]
     theirs = [gate for gate in spec.get("readinessGates") or () if gate["conditionType"] not in KRUISE_GATES]

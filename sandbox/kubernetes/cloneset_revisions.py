@@ -19,6 +19,7 @@ from .objects import SUFFIX_ALPHABET, name_of, namespace_of, uid_of
 from .store import Record
 
 HASH_LABEL = "controller-revision-hash"
+REVISION_LABEL = "controller.kubernetes.io/hash"
 DEFAULT_HISTORY = 10
 
 _sorted_json = msgspec.json.Encoder(order="deterministic").encode
@@ -64,7 +65,10 @@ class Revisions:
         if earlier is not None:
             self._api.store.put(CONTROLLER_REVISIONS.key, {**earlier.obj, "revision": newest + 1})
             return name
-        labels = {**(template.get("metadata") or {}).get("labels", {}), HASH_LABEL: name}
+        labels = {
+            **(template.get("metadata") or {}).get("labels", {}),
+            REVISION_LABEL: template_hash(template),
+        }
         self._api.create(
             CONTROLLER_REVISIONS,
             namespace_of(cloneset),

@@ -19,19 +19,38 @@ from aiohttp import web
 from shared.domain.json_types import Json
 
 from .api import Api
-from .builtins import BUILT_IN, DEFINITIONS, NAMESPACES, NODES, PODS, SECRETS, SERVICE_ACCOUNTS, SERVICES
+from .budgets import BudgetController, BudgetStrategy
+from .builtins import (
+    BUDGETS,
+    BUILT_IN,
+    CONFIG_MAPS,
+    DEFINITIONS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    POLICIES,
+    POLICY_BINDINGS,
+    QUOTAS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
 from .cloneset_admission import CloneSetStrategy
 from .cloneset_controller import CloneSetController
 from .definitions import Definitions
 from .endpoints import EndpointsController
 from .garbage import GarbageCollector
 from .kubelet import Kubelet, Timing
+from .namespaces import NamespaceController
 from .objects import timestamp
+from .policies import PolicyBindingStrategy, PolicyStrategy
+from .quotas import QuotaController, QuotaStrategy
 from .recorder import KEPT, Recorder
 from .resources import Registry
 from .server import Server, Settings
 from .store import HISTORY_EVENTS, Event, Store
 from .strategies import (
+    ConfigMapStrategy,
     DefinitionStrategy,
     NamespaceStrategy,
     PodStrategy,
@@ -79,7 +98,7 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.server.end_watches()
-        for part in (self._kubelet, self._clonesets, self._endpoints, self._garbage):
+        for part in self._controllers:
             part.close()
         await self._runner.cleanup()
 
@@ -92,22 +111,34 @@ class Cluster:
             PODS.key: PodStrategy(),
             SERVICES.key: ServiceStrategy(),
             NAMESPACES.key: NamespaceStrategy(),
+            CONFIG_MAPS.key: ConfigMapStrategy(),
             SECRETS.key: SecretStrategy(),
             DEFINITIONS.key: DefinitionStrategy(),
+            QUOTAS.key: QuotaStrategy(),
+            BUDGETS.key: BudgetStrategy(),
+            POLICIES.key: PolicyStrategy(),
+            POLICY_BINDINGS.key: PolicyBindingStrategy(),
             CLONESET: CloneSetStrategy(self.store),
         }
         api = Api(self.store, registry, strategies)
         definitions = Definitions(api)
         for path in (CLONESET_CRD, *self._crds):
             definitions.load(path)
-        self._garbage = GarbageCollector(api)
+        garbage = GarbageCollector(api)
         recorder = Recorder(self.store, options.kept_events)
         nodes = [f"node-{n}" for n in range(options.nodes)]
-        self._kubelet = Kubelet(api, recorder, options.timing, nodes)
+        kubelet = Kubelet(api, recorder, options.timing, nodes)
         cloneset = registry.of_key(CLONESET)
         assert cloneset is not None
-        self._clonesets = CloneSetController(api, cloneset, recorder)
-        self._endpoints = EndpointsController(api)
+        self._controllers = (
+            garbage,
+            kubelet,
+            NamespaceController(api),
+            CloneSetController(api, cloneset, recorder),
+            EndpointsController(api),
+            QuotaController(self.store, registry),
+            BudgetController(self.store),
+        )
         _furnish(api, nodes)
         self.server = Server(api, Settings(options.bookmark_seconds))
         # Cancelled handlers are how an idle watch learns that its client has gone.

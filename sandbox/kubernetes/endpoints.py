@@ -12,7 +12,7 @@ from typing import Any
 from shared.domain.json_types import Json
 
 from .api import Api
-from .builtins import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
+from .builtins import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PODS, SERVICES
 from .objects import condition_of, is_terminating, is_true, labels_of, name_of, namespace_of, uid_of
 from .selectors import from_labels, matches
 from .store import Event, Record
@@ -129,11 +129,13 @@ class EndpointsController:
             surplus += 1
 
     def _put(self, resource: Any, namespace: str, body: Json) -> None:
-        """Create the object, or update it only if it has changed."""
+        """Create the object (not in a namespace that goes), or update it only if it has changed."""
         name = body["metadata"]["name"]
         before: Record | None = self._api.store.get(resource.key, namespace, name)
         if before is None:
-            self._api.create(resource, namespace, body)
+            space = self._api.store.get(NAMESPACES.key, "", namespace)
+            if space is not None and not is_terminating(space.obj):
+                self._api.create(resource, namespace, body)
             return
         kept = {key: before.obj[key] for key in ("kind", "apiVersion")}
         obj = {**kept, **body, "metadata": {**before.obj["metadata"], **body["metadata"]}}

@@ -91,6 +91,26 @@ def forbidden(resource: Resource, name: str, why: str) -> ApiError:
     )
 
 
+def too_disruptive(budget: str, needed: int, healthy: int) -> ApiError:
+    """Return the refusal of an eviction that a PodDisruptionBudget does not allow."""
+    text = f"The disruption budget {budget} needs {needed} healthy pods and has {healthy} currently"
+    details = {"causes": [{"reason": "DisruptionBudget", "message": text}]}
+    message = "Cannot evict pod as it would violate the pod's disruption budget."
+    return ApiError(429, "TooManyRequests", message, details)
+
+
+def namespace_terminating(resource: Resource, name: str, namespace: str) -> ApiError:
+    """Return the refusal of a creation in a namespace that is being deleted; clients act upon its cause."""
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    error = forbidden(resource, name, why)
+    cause = {
+        "reason": "NamespaceTerminating",
+        "message": f"namespace {namespace} is being terminated",
+        "field": "metadata.namespace",
+    }
+    return ApiError(error.code, error.reason, error.message, {**_details(resource, name), "causes": [cause]})
+
+
 def expired(message: str) -> ApiError:
     return ApiError(410, "Expired", message)
 
@@ -112,3 +132,13 @@ def no_such_path() -> ApiError:
 def denied_by_webhook(webhook: str, message: str) -> ApiError:
     """Return the refusal of a validating webhook of OpenKruise: code 422 without a reason."""
     return ApiError(422, "", f'admission webhook "{webhook}" denied the request: {message}')
+
+
+_POLICY_CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
+
+
+def denied_by_policy(resource: Resource, name: str, text: str, reason: str) -> ApiError:
+    """Return the refusal of a ValidatingAdmissionPolicy, whose author chooses the reason."""
+    message = f'{resource.key} "{name}" is forbidden: {text}'
+    details = {**_details(resource, name), "causes": [{"message": text}]}
+    return ApiError(_POLICY_CODES[reason], reason, message, details)

@@ -1,6 +1,7 @@
-"""Garbage collection: what belongs to a deleted object goes too, and what is in a deleted namespace.
+"""Garbage collection: what belongs to a deleted object goes too.
 
-Runs in the background as in Kubernetes: the owner is gone first, its dependents follow a moment later.
+Runs in the background as in Kubernetes: the owner is gone first, its dependents follow a moment later. An owner that
+is deleted in the foreground waits for the dependents that name it with `blockOwnerDeletion`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import asyncio
 from shared.domain.json_types import Json
 
 from .api import Api
-from .builtins import NAMESPACES, PODS
+from .errors import ApiError
 from .objects import is_terminating, name_of, namespace_of, owner_uids, uid_of, with_metadata
 from .resources import Resource
 from .store import Event, Record
 
 SOON_SECONDS = 0.01
+RETRY_SECONDS = 1.0
+"""Until a deletion that was refused is tried again."""
+
 _FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
 
 
@@ -27,7 +31,6 @@ class GarbageCollector:
         self._owners: dict[str, None] = {}
         self._orphans: dict[str, None] = {}
         self._held: dict[str, None] = {}
-        self._namespaces: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._listening: set[str] = set()
         self.listen()
@@ -47,21 +50,22 @@ class GarbageCollector:
             self._owners[uid_of(obj)] = None
             for owner in owner_uids(obj):
                 self._held[owner] = None
-            if is_terminating(obj) or namespace_of(obj):
-                self._namespaces[namespace_of(obj)] = None
         elif event.kind == "ADDED" and any(owner not in self._api.store.places for owner in owner_uids(obj)):
             self._orphans[uid_of(obj)] = None
-        elif is_terminating(obj):
-            if obj["kind"] == "Namespace":
-                self._namespaces[name_of(obj)] = None
-            elif {_FOREGROUND, _ORPHAN} & set(obj["metadata"].get("finalizers") or ()):
-                self._held[uid_of(obj)] = None
-            else:
-                return
+        elif event.before is not None and (freed := _owners_removed(event.before.obj, obj)):
+            self._held.update(dict.fromkeys(freed))
+        elif is_terminating(obj) and {_FOREGROUND, _ORPHAN} & set(obj["metadata"].get("finalizers") or ()):
+            self._held[uid_of(obj)] = None
         else:
             return
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SOON_SECONDS, self._work)
+        self._wake(SOON_SECONDS)
+
+    def _wake(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and self._timer.when() <= loop.time() + seconds:
+            return
+        self.close()
+        self._timer = loop.call_later(seconds, self._work)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -81,9 +85,6 @@ class GarbageCollector:
         held, self._held = self._held, {}
         for uid in held:
             self._release(uid)
-        names, self._namespaces = self._namespaces, {}
-        for name in names:
-            self._empty(name)
 
     def _resource(self, obj: Json) -> Resource | None:
         group, _, version = obj["apiVersion"].rpartition("/")
@@ -97,14 +98,34 @@ class GarbageCollector:
         )
 
     def _delete(self, record: Record, body: Json | None = None) -> None:
+        """Delete an object; try it again later where that is refused."""
         resource = self._resource(record.obj)
-        if resource is not None and not is_terminating(record.obj):
+        if resource is None or is_terminating(record.obj):
+            return
+        try:
             self._api.delete(resource, namespace_of(record.obj), name_of(record.obj), body)
+        except ApiError:
+            self._orphans[uid_of(record.obj)] = None
+            self._wake(RETRY_SECONDS)
 
     def _drop(self, record: Record) -> None:
-        """Delete a dependent, unless another of its owners still exists."""
-        if not any(owner in self._api.store.places for owner in owner_uids(record.obj)):
-            self._delete(record)
+        """Delete a dependent, unless another of its owners stays: then only take the one that goes from its list."""
+        owners = record.obj["metadata"].get("ownerReferences") or []
+        staying = [owner for owner in owners if self._stays(owner["uid"])]
+        if not staying:
+            own = self._api.store.dependents(uid_of(record.obj))
+            waiting = any(owner["uid"] in self._api.store.places for owner in owners)
+            self._delete(record, {"propagationPolicy": "Foreground"} if own and waiting else None)
+        elif len(staying) < len(owners):
+            self._put_owners(record, staying)
+
+    def _stays(self, uid: str) -> bool:
+        """Return whether an owner exists and is not itself waiting for the end of its dependents."""
+        place = self._api.store.places.get(uid)
+        owner = self._api.store.at(place) if place else None
+        return owner is not None and not (
+            is_terminating(owner.obj) and _FOREGROUND in (owner.obj["metadata"].get("finalizers") or ())
+        )
 
     def _release(self, uid: str) -> None:
         """Finish the deletion of an owner that waited for its dependents to be deleted or set free."""
@@ -113,14 +134,13 @@ class GarbageCollector:
         if place is None or owner is None or not is_terminating(owner.obj):
             return
         finalizers = owner.obj["metadata"].get("finalizers") or []
-        dependents = self._api.store.dependents(uid)
         if _ORPHAN in finalizers:
-            for record in dependents:
+            for record in self._api.store.dependents(uid):
                 self._set_free(record, uid)
         elif _FOREGROUND in finalizers:
-            for record in dependents:
-                self._delete(record, {"propagationPolicy": "Background"})
-            if self._api.store.dependents(uid):
+            for record in self._api.store.dependents(uid):
+                self._drop(record)
+            if any(_blocks(record, uid) for record in self._api.store.dependents(uid)):
                 return
         else:
             return
@@ -135,21 +155,20 @@ class GarbageCollector:
             )
 
     def _set_free(self, record: Record, uid: str) -> None:
-        place = self._api.store.places[uid_of(record.obj)]
-        others = [owner for owner in record.obj["metadata"]["ownerReferences"] if owner["uid"] != uid]
-        self._api.store.put(place.resource, with_metadata(record.obj, ownerReferences=others or None))
+        owners = record.obj["metadata"]["ownerReferences"]
+        self._put_owners(record, [owner for owner in owners if owner["uid"] != uid])
 
-    def _empty(self, namespace: str) -> None:
-        """Delete the contents of a terminating namespace, and then the namespace."""
-        space = self._api.store.get(NAMESPACES.key, "", namespace)
-        if space is None or not is_terminating(space.obj):
-            return
-        left = 0
-        for resource in self._api.registry:
-            for record in (
-                self._api.store.collection(resource.key).records(namespace) if resource.namespaced else ()
-            ):
-                self._delete(record, {"gracePeriodSeconds": 0} if resource is not PODS else None)
-                left += self._api.store.get(resource.key, namespace, name_of(record.obj)) is not None
-        if not left:
-            self._api.store.remove(NAMESPACES.key, "", namespace)
+    def _put_owners(self, record: Record, owners: list[Json]) -> None:
+        place = self._api.store.places[uid_of(record.obj)]
+        self._api.store.put(place.resource, with_metadata(record.obj, ownerReferences=owners or None))
+
+
+def _blocks(dependent: Record, uid: str) -> bool:
+    owners = dependent.obj["metadata"].get("ownerReferences") or ()
+    return any(owner["uid"] == uid and owner.get("blockOwnerDeletion") for owner in owners)
+
+
+def _owners_removed(before: Json, after: Json) -> set[str]:
+    if before["metadata"].get("ownerReferences") == after["metadata"].get("ownerReferences"):
+        return set()
+    return set(owner_uids(before)) - set(owner_uids(after))

@@ -17,7 +17,7 @@ from shared.domain.json_types import Json
 
 from . import hooks, pod_states
 from .api import Api
-from .behaviours import Behaviour, Span, behaviour_of
+from .behaviours import Behaviour, Span, behaviour_of, init_kind, is_image
 from .builtins import NODES, PODS
 from .objects import is_terminating, is_true, name_of, namespace_of, uid_of
 from .pod_defaults import Addresses
@@ -34,6 +34,8 @@ RESTART_SECONDS = 2.0
 
 PULL_RETRY_SECONDS = 1.0
 
+INIT_SECONDS = 0.1
+"""How long an init container runs."""
 
 PROBE_FAILED = "Readiness probe failed: HTTP probe failed with statuscode: 503 (simulated)"
 
@@ -52,6 +54,14 @@ class Timing:
 def _first(pod: Json) -> Json:
     container: Json = pod["spec"]["containers"][0]
     return container
+
+
+def _is_sidecar(container: Json) -> bool:
+    return container.get("restartPolicy") == "Always"
+
+
+def _restart_wait(restarts: int) -> float:
+    return min(RESTART_SECONDS * 2.0 ** max(restarts - RESTARTS_AT_FIRST, 0), 300.0)
 
 
 class _Pod(NamedTuple):
@@ -147,7 +157,62 @@ class Kubelet:
         return node is not None and bool(node.obj.get("spec", {}).get("unschedulable"))
 
     def _start(self, pod: Json, known: _Pod) -> None:
+        """Run the init containers, one after the other, and then the containers."""
         if is_terminating(pod):
+            return
+        if pod["spec"].get("initContainers"):
+            self._initialize(pod, known, 0)
+        else:
+            self._run(pod, known)
+
+    def _initialize(self, pod: Json, known: _Pod, done: int, restarts: int = RESTARTS_AT_FIRST) -> None:
+        """Let the init container run that comes after the first `done`; one that fails is run again and again."""
+        if is_terminating(pod):
+            return
+        containers = pod["spec"]["initContainers"]
+        states = [
+            pod_states.init_state(pod, container, "runs" if _is_sidecar(container) else "completed")
+            | {"ready": True}
+            for container in containers[:done]
+        ]
+        if done == len(containers):
+            self._write(pod_states.initializing(pod, known.address, states))
+            self._later(uid_of(pod), "start", 0.0, self._run)
+            return
+        container = containers[done]
+        kind = init_kind(container) if is_image(container["image"]) else "invalid"
+        state = pod_states.init_state(pod, container, kind if kind and kind != "hang" else "runs", restarts)
+        later: list[Json] = [{} for _ in containers[done + 1 :]]
+        self._write(pod_states.initializing(pod, known.address, [*states, state, *later]))
+        if not kind:
+            self._later(
+                uid_of(pod), "init", INIT_SECONDS, lambda live, it: self._initialize(live, it, done + 1)
+            )
+        elif kind == "crash":
+            where = f"{name_of(pod)}_{namespace_of(pod)}({uid_of(pod)})"
+            text = f"Back-off restarting failed container {container['name']} in pod {where}"
+            self._warn(pod, "BackOff", text)
+            if restarts < RESTARTS_AT_MOST:
+                self._later(
+                    uid_of(pod),
+                    "init",
+                    _restart_wait(restarts),
+                    lambda live, it: self._initialize(live, it, done, restarts + 1),
+                )
+        elif kind == "imagepull":
+            self._warn(pod, "BackOff", f'Back-off pulling image "{container["image"]}"')
+        elif kind == "invalid":
+            self._warn(pod, "InspectFailed", pod_states.invalid_image_text(container["image"]))
+
+    def _run(self, pod: Json, known: _Pod) -> None:
+        if is_terminating(pod):
+            return
+        unreadable = [c for c in pod["spec"]["containers"] if not is_image(c["image"])]
+        if unreadable:
+            self._write(pod_states.invalid_image(pod, [container["name"] for container in unreadable]))
+            for container in unreadable:
+                self._warn(pod, "InspectFailed", pod_states.invalid_image_text(container["image"]))
+            self._warn(pod, "Failed", "Error: InvalidImageName")
             return
         match known.behaviour.kind:
             case "crash":
@@ -179,8 +244,12 @@ class Kubelet:
             pod, "BackOff", f"Back-off restarting failed container {_first(pod)['name']} in pod {where}"
         )
         if restarts < RESTARTS_AT_MOST:
-            wait = min(RESTART_SECONDS * 2 ** max(restarts - RESTARTS_AT_FIRST, 0), 300.0)
-            self._later(uid_of(pod), "crash", wait, lambda live, it: self._crash(live, it, restarts + 1))
+            self._later(
+                uid_of(pod),
+                "crash",
+                _restart_wait(restarts),
+                lambda live, it: self._crash(live, it, restarts + 1),
+            )
 
     def _lose_ready(self, pod: Json, _known: _Pod) -> None:
         if not is_terminating(pod):

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.domain.json_types import Json
 
-from .objects import is_terminating
+from .objects import is_terminating, is_true
 from .resources import Column
 
 POD_COLUMNS = (
@@ -25,6 +25,14 @@ def pod_word(pod: Json) -> str:
     """Return the text of the column STATUS: the phase, unless a container or the deletion says more."""
     status = pod.get("status") or {}
     word = status.get("reason") or status.get("phase") or "Unknown"
+    init = status.get("initContainerStatuses") or []
+    if not is_true(pod, "Initialized"):
+        for n, container in enumerate(init):
+            if container.get("ready"):
+                continue
+            reason = ((container.get("state") or {}).get("waiting") or {}).get("reason")
+            word = f"Init:{reason}" if reason not in (None, "PodInitializing") else f"Init:{n}/{len(init)}"
+            return "Terminating" if is_terminating(pod) else word
     running = False
     for container in reversed(status.get("containerStatuses") or []):
         state = container.get("state") or {}

@@ -12,6 +12,7 @@ from typing import Any
 from shared.domain.json_types import Json
 
 from .causes import Cause
+from .metadata import label_complaints
 
 _POD_SPEC: Json = {
     "restartPolicy": "Always",
@@ -71,37 +72,43 @@ def pod_spec(spec: Json) -> Json:
     return result
 
 
-def pod_template(template: Json) -> Json:
-    """Return a template with defaults and the null creationTimestamp that the real server writes too."""
+def cloneset_template(template: Json) -> Json:
+    """Return a CloneSet's template with OpenKruise's defaults: images are always pulled, for updates in place."""
     metadata = {"creationTimestamp": None, **(template.get("metadata") or {})}
-    return {**template, "metadata": metadata, "spec": pod_spec(template.get("spec") or {})}
+    spec = template.get("spec") or {}
+    if isinstance(containers := spec.get("containers"), list):
+        pulled = [{"imagePullPolicy": "Always", **c} for c in containers if isinstance(c, dict)]
+        spec = {**spec, "containers": pulled}
+    return {**template, "metadata": metadata, "spec": pod_spec(spec)}
 
 
 def template_causes(template: Json, path: str) -> list[Cause]:
-    """Return what is wrong with the containers of a pod spec: their names, images and ports."""
+    """Return what is wrong with the containers of a pod spec: their names, images, ports and mounts."""
     spec = template.get("spec") or {}
     containers = spec.get("containers")
     if not isinstance(containers, list) or not containers:
         return [Cause(f"{path}.spec.containers", "FieldValueRequired", "Required value")]
     causes: list[Cause] = []
     names: list[Any] = []
-    for n, container in enumerate(containers):
-        where = f"{path}.spec.containers[{n}]"
-        causes.extend(_container_causes(container, where))
-        if container.get("name") in names:
-            causes.append(
-                Cause(f"{where}.name", "FieldValueDuplicate", f'Duplicate value: "{container.get("name")}"')
-            )
-        names.append(container.get("name"))
+    for field in ("containers", "initContainers"):
+        for n, container in enumerate(spec.get(field) or ()):
+            where = f"{path}.spec.{field}[{n}]"
+            causes.extend(_container_causes(container, where, spec))
+            if container.get("name") in names:
+                text = f'Duplicate value: "{container.get("name")}"'
+                causes.append(Cause(f"{where}.name", "FieldValueDuplicate", text))
+            names.append(container.get("name"))
     return causes
 
 
-def _container_causes(container: Json, where: str) -> list[Cause]:
+def _container_causes(container: Json, where: str, spec: Json) -> list[Cause]:
     causes = [
         Cause(f"{where}.{field}", "FieldValueRequired", "Required value")
         for field in ("name", "image")
         if not container.get(field)
     ]
+    for text in label_complaints(name) if (name := container.get("name")) else ():
+        causes.append(Cause(f"{where}.name", "FieldValueInvalid", f'Invalid value: "{name}": {text}'))
     for n, port in enumerate(container.get("ports") or ()):
         number = port.get("containerPort")
         if not isinstance(number, int) or not 0 < number < 65536:
@@ -112,6 +119,11 @@ def _container_causes(container: Json, where: str) -> list[Cause]:
                     f"Invalid value: {number}: must be between 1 and 65535, inclusive",
                 )
             )
+    volumes = {volume.get("name") for volume in spec.get("volumes") or ()}
+    for n, mount in enumerate(container.get("volumeMounts") or ()):
+        if mount.get("name") not in volumes:
+            text = f'Not found: "{mount.get("name")}"'
+            causes.append(Cause(f"{where}.volumeMounts[{n}].name", "FieldValueNotFound", text))
     return causes
 
 

@@ -169,6 +169,88 @@ def image_missing(pod: Json, reason: str) -> Json:
     return _with_containers(pod, containers, False, phase="Pending", startTime=timestamp())
 
 
+def invalid_image(pod: Json, names: list[str]) -> Json:
+    """Return the Pending pod whose containers of these names have images that a kubelet can't read."""
+    containers = [
+        _waiting(pod, container, "InvalidImageName", invalid_image_text(container["image"]))
+        if container["name"] in names
+        else _waiting(pod, container, "ContainerCreating", "")
+        for container in pod["spec"]["containers"]
+    ]
+    return _with_containers(pod, containers, False, phase="Pending", startTime=timestamp())
+
+
+def invalid_image_text(image: str) -> str:
+    cause = f'couldn\'t parse image name "{image}": invalid reference format'
+    return f'Failed to apply default image tag "{image}": {cause}'
+
+
+def initializing(pod: Json, address: str, states: list[Json]) -> Json:
+    """Return the Pending pod with its init containers in these states, in order; all `Completed`: initialized.
+
+    A state has the fields of a container's status that differ from one that has not run.
+    """
+    status = pod.get("status") or {}
+    init = pod["spec"]["initContainers"]
+    entries = [
+        {**_waiting(pod, container, "PodInitializing", ""), **state}
+        for container, state in zip(init, states, strict=True)
+    ]
+    incomplete = [entry["name"] for entry in entries if not entry["ready"]]
+    details = (
+        {
+            "reason": "ContainersNotInitialized",
+            "message": f"containers with incomplete status: [{' '.join(incomplete)}]",
+        }
+        if incomplete
+        else {}
+    )
+    conditions = with_condition(status.get("conditions") or [], "PodReadyToStartContainers", True)
+    conditions = _without_reason(conditions, "Initialized")
+    conditions = with_condition(conditions, "Initialized", not incomplete, **details)
+    for kind in ("ContainersReady", "Ready"):
+        text = f"containers with unready status: [{_names(pod)}]"
+        conditions = with_condition(conditions, kind, False, reason="ContainersNotReady", message=text)
+    changed: Json = {
+        **status,
+        "phase": "Pending",
+        "startTime": status.get("startTime") or timestamp(),
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "conditions": conditions,
+        "initContainerStatuses": entries,
+        "containerStatuses": [_waiting(pod, c, "PodInitializing", "") for c in pod["spec"]["containers"]],
+    }
+    return {**pod, "status": changed}
+
+
+def init_state(pod: Json, container: Json, kind: str, restarts: int = 0) -> Json:
+    """Return the state of an init container that `completed`, `runs`, or is in trouble (`crash`, `imagepull`)."""
+    now = timestamp()
+    ended = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}
+    match kind:
+        case "completed":
+            state: Json = {"terminated": ended}
+        case "runs":
+            state = {"running": {"startedAt": now}}
+        case "invalid":
+            return _waiting(pod, container, "InvalidImageName", invalid_image_text(container["image"]))
+        case "imagepull":
+            return _waiting(
+                pod, container, "ImagePullBackOff", f'Back-off pulling image "{container["image"]}"'
+            )
+        case _:
+            failed = {**ended, "exitCode": 1, "reason": "Error", "message": CRASH_MESSAGE}
+            entry = _waiting(pod, container, "CrashLoopBackOff", "back-off restarting failed container")
+            return {**entry, "restartCount": restarts, "lastState": {"terminated": failed}}
+    return _container(pod, container, state, kind == "completed", restarts, None)
+
+
+def _waiting(pod: Json, container: Json, reason: str, message: str) -> Json:
+    waiting = {"reason": reason, "message": message} if message else {"reason": reason}
+    return _container(pod, container, {"waiting": waiting}, False, 0, None)
+
+
 def with_readiness(pod: Json) -> Json:
     """Return the pod with the Ready that follows from its containers and gates; the same object when unchanged."""
     contained = is_true(pod, "ContainersReady")

@@ -8,8 +8,8 @@ from collections import deque
 
 from shared.domain.json_types import Json
 
-from .builtins import EVENTS
-from .objects import timestamp
+from .builtins import EVENTS, NAMESPACES
+from .objects import is_terminating, timestamp
 from .store import Store
 
 KEPT = 2_000
@@ -28,11 +28,12 @@ class Recorder:
     def about(
         self, obj: Json, reason: str, message: str, kind: str = "Normal", component: str = "kubelet"
     ) -> None:
-        """Record an event about an object; do nothing when no events are kept."""
-        if not self._kept:
-            return
+        """Record an event about an object; do nothing when no events are kept, or its namespace goes."""
         metadata = obj["metadata"]
         namespace = metadata.get("namespace", "default")
+        space = self._store.get(NAMESPACES.key, "", namespace)
+        if not self._kept or space is None or is_terminating(space.obj):
+            return
         name = f"{metadata['name']}.{reason.lower()}.{metadata['uid'][:13]}"
         before = self._store.get(EVENTS.key, namespace, name)
         now = timestamp()

@@ -39,9 +39,9 @@ class Rule:
         self.reason = reason if reason in _REASONS else "FieldValueInvalid"
         self.is_transition = re.search(r"\boldSelf\b", self.text) is not None
         self._optional_old: bool = source.get("optionalOldSelf", False)
-        self._program = _program(self.text)
+        self._program = compiled(self.text)
         expression = source.get("messageExpression")
-        self._message_program = _program(expression) if expression else None
+        self._message_program = compiled(expression) if expression else None
 
     def judge(self, value: Any, old: Any, path: str) -> Cause | None:
         """Return None when the rule allows the value, else what is wrong with it."""
@@ -69,7 +69,8 @@ class Rule:
         return f'Invalid value: "{type_name(value)}": {complaint}'
 
 
-def _program(text: str) -> celpy.Runner:
+def compiled(text: str) -> celpy.Runner:
+    """Compile an expression; raise `CELParseError`."""
     return _environment.program(_environment.compile(text))
 
 

@@ -133,15 +133,21 @@ class Schema:
         return result
 
     def validate(self, value: Any, path: str = "", old: Any = None) -> list[Cause]:
-        """Return the causes to refuse a value; `old` is the one that it replaces (None when it is new)."""
-        causes = list(self._structure(value, path))
+        """Return the causes to refuse a value; `old` is the one that it replaces (None when it is new).
+
+        What is as it was is not refused (validation ratcheting, since Kubernetes 1.30): an object that was accepted
+        by an earlier definition can still be written where it is not changed.
+        """
+        causes = list(self._structure(value, path, old))
         if not self.has_rules:
             return causes
         if any(cause.reason in _BLOCKING for cause in causes):
             return [*causes, Cause("<nil>", "FieldValueInvalid", _RULES_SKIPPED)]
         return [*causes, *self._rules(value, path, old)]
 
-    def _structure(self, value: Any, path: str) -> Iterator[Cause]:
+    def _structure(self, value: Any, path: str, old: Any = None) -> Iterator[Cause]:
+        if old is not None and value == old:
+            return
         if value is None:
             if not self.nullable and (self.type or self.int_or_string):
                 yield _wrong_type(value, path, self.type or "integer,string")
@@ -156,9 +162,9 @@ class Schema:
         yield from self._scalar(value, path)
         yield from self._logic(value, path)
         if isinstance(value, dict):
-            yield from self._object(value, path)
+            yield from self._object(value, path, old if isinstance(old, dict) else {})
         elif isinstance(value, list):
-            yield from self._array(value, path)
+            yield from self._array(value, path, old)
 
     def _scalar(self, value: Any, path: str) -> Iterator[Cause]:
         source = self.source
@@ -224,7 +230,7 @@ class Schema:
                 f'Invalid value: {shown(value)}: "{path}" must not validate the schema (not)',
             )
 
-    def _object(self, value: Json, path: str) -> Iterator[Cause]:
+    def _object(self, value: Json, path: str, old: Json) -> Iterator[Cause]:
         for name in self.source.get("required") or ():
             if name not in value:
                 yield Cause(f"{path}.{name}" if path else name, "FieldValueRequired", "Required value")
@@ -237,12 +243,11 @@ class Schema:
         if len(value) < self.source.get("minProperties", 0):
             yield _bad(value, path, f"should have at least {self.source['minProperties']} properties")
         for name, item in value.items():
-            if name in self.properties:
-                yield from self.properties[name]._structure(item, f"{path}.{name}" if path else name)
-            elif self.additional is not None:
-                yield from self.additional._structure(item, f"{path}.{name}" if path else name)
+            child = self.properties.get(name) or self.additional
+            if child is not None:
+                yield from child._structure(item, f"{path}.{name}" if path else name, old.get(name))
 
-    def _array(self, value: list[Any], path: str) -> Iterator[Cause]:
+    def _array(self, value: list[Any], path: str, old: Any) -> Iterator[Cause]:
         if len(value) > self.source.get("maxItems", len(value)):
             yield Cause(
                 path,
@@ -253,7 +258,7 @@ class Schema:
             yield _bad(value, path, f"should have at least {self.source['minItems']} items")
         if self.items is not None:
             for n, item in enumerate(value):
-                yield from self.items._structure(item, f"{path}[{n}]")
+                yield from self.items._structure(item, f"{path}[{n}]", self._correlated(item, old))
         yield from self._unique(value, path)
 
     def _unique(self, value: list[Any], path: str) -> Iterator[Cause]:

@@ -151,13 +151,9 @@ class Server:
     def _create(self, request: web.BaseRequest, target: Target, body: Any) -> web.Response:
         options = options_of(request.query)
         if target.subresource == "eviction":
-            self.api.delete(
-                target.resource,
-                target.namespace,
-                target.name,
-                (body or {}).get("deleteOptions"),
-                options.dry_run,
-            )
+            eviction = {"metadata": {}, **(body or {})}
+            dry_run = options.dry_run or "All" in ((eviction.get("deleteOptions") or {}).get("dryRun") or ())
+            self.api.evict(target.namespace, target.name, eviction, dry_run)
             return _json(
                 {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
             )
@@ -198,7 +194,7 @@ class Server:
             wanted = body if change is None else change(read_scale(resource, live))
             return with_replicas(resource, live, wanted)
 
-        record = self.api.patch(resource, target.namespace, target.name, scaled, options)
+        record = self.api.patch(resource, target.namespace, target.name, scaled, options, "scale")
         return _json(read_scale(resource, record.obj))
 
     def _delete(self, request: web.BaseRequest, target: Target, body: Any) -> web.Response:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .resources import Resource
 
 
+DATA_BYTES = 1024 * 1024
+"""The values of a ConfigMap or a Secret together."""
+
 KRUISE_GATES = ("InPlaceUpdateReady", "KruisePodReady")
 
 
@@ -48,9 +51,16 @@ class PodStrategy(Strategy):
         return {**new, "spec": spec}
 
     def check(self, new: Json, old: Json | None) -> list[Cause]:
-        if old is None:
-            return [Cause(cause.field.lstrip("."), *cause[1:]) for cause in template_causes(new, "")]
-        return forbidden_changes(new, old)
+        if old is not None:
+            return forbidden_changes(new, old)
+        causes = [Cause(cause.field.lstrip("."), *cause[1:]) for cause in template_causes(new, "")]
+        for field in ("containers", "initContainers"):
+            for n, container in enumerate(new["spec"].get(field) or ()):
+                image = container.get("image") or ""
+                if image != image.strip():
+                    text = f'Invalid value: "{image}": must not have leading or trailing whitespace'
+                    causes.append(Cause(f"spec.{field}[{n}].image", "FieldValueInvalid", text))
+        return causes
 
 
 def _first_status(spec: Json) -> Json:
@@ -119,9 +129,29 @@ class NamespaceStrategy(Strategy):
         }
 
 
+class ConfigMapStrategy(Strategy):
+    def check(self, new: Json, old: Json | None) -> list[Cause]:  # noqa: ARG002
+        return _size_causes(new, "[]")
+
+
 class SecretStrategy(Strategy):
     def prepare(self, new: Json, old: Json | None) -> Json:  # noqa: ARG002
         return {"type": "Opaque", **new}
+
+    def check(self, new: Json, old: Json | None) -> list[Cause]:  # noqa: ARG002
+        return _size_causes(new, "data")
+
+
+def _size_causes(obj: Json, field: str) -> list[Cause]:
+    """Return the complaint about more data than fits; what is in base64 counts as what it stands for."""
+    plain, encoded = obj.get("data") or {}, obj.get("binaryData") or {}
+    if field == "data":
+        plain, encoded = {}, plain
+    size = sum(len(str(value).encode()) for value in plain.values())
+    size += sum(len(str(value)) * 3 // 4 for value in encoded.values())
+    if size <= DATA_BYTES:
+        return []
+    return [Cause(field, "FieldValueTooLong", f"Too long: may not be more than {DATA_BYTES} bytes")]
 
 
 class DefinitionStrategy(Strategy):

@@ -26,8 +26,11 @@ _RATES: Final = ["--kube-api-qps=500", "--kube-api-burst=1000"]
 """The clients' own limits are for clusters of many nodes; here they would be all that is measured."""
 _CONTROLLERS: Final = (
     "garbage-collector-controller,namespace-controller,endpoints-controller,endpointslice-controller,"
-    "serviceaccount-controller,serviceaccount-token-controller,replicaset-controller,deployment-controller,disruption-controller"
+    "serviceaccount-controller,serviceaccount-token-controller,replicaset-controller,deployment-controller,"
+    "disruption-controller,resourcequota-controller,horizontal-pod-autoscaler-controller"
 )
+AUTOSCALER_SECONDS: Final = 4
+"""Between two counts of a HorizontalPodAutoscaler; 15 by default, which would make tests slow."""
 
 
 class Cluster:
@@ -149,6 +152,7 @@ class Cluster:
                     f"--secure-port={manager}",
                     f"--cert-dir={self._pki / 'manager'}",
                     f"--controllers={_CONTROLLERS}",
+                    f"--horizontal-pod-autoscaler-sync-period={AUTOSCALER_SECONDS}s",
                     f"--service-account-private-key-file={self._pki / 'sa.key'}",
                 ],
                 listens(manager),

@@ -58,14 +58,17 @@ def _outcome(event: FlowEvent) -> str:
         return "unknown"  # its effects are events of their own
     if event.phase.finished:
         return {FlowPhase.SUCCESS: "success", FlowPhase.FAILED: "failure"}.get(event.phase, "unknown")
-    if event.batch_phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
+    if (
+        event.batch_phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}
+        or event.reason == "BatchFailed"
+    ):
         return "failure"
     return "success" if event.batch_phase in {BatchPhase.SMOKED, BatchPhase.BAKED} else "unknown"
 
 
 def _step(event: FlowEvent) -> str:
     """Return the batch command that the event belongs to."""
-    if event.reason == "BatchFinished":
+    if event.reason in {"BatchFinished", "BatchFailed"}:
         return "retire"
     smoke = {BatchPhase.SMOKING, BatchPhase.SMOKED, BatchPhase.SMOKE_FAILED}
     return "surge" if event.batch_phase in smoke else "pull_in"

@@ -31,6 +31,7 @@ _PHRASES: Final[dict[str, str]] = {
     PodTransition.WAITING: "makes no progress",
     PodTransition.FAILED: "failed",
     PodTransition.TERMINATING: "is terminating",
+    PodTransition.LEFT: "has left the instance",
     PodTransition.GONE: "is gone",
 }
 _SUCCESSES: Final = frozenset({PodTransition.CONTAINERS_READY, PodTransition.READY})
@@ -48,7 +49,8 @@ def pod_facts(message: PodsSeen) -> Iterator[Fact]:
         for transition in fact.transitions:
             yield _transition_fact(message, fact, transition)
     for pod in message.gone:
-        yield _deletion_fact(message, pod)
+        if not pod.left:
+            yield _deletion_fact(message, pod)
 
 
 def _transition_fact(message: PodsSeen, fact: PodFact, transition: Transition) -> Fact:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.executor.adoption import Adoption
 from services.executor.cloneset_watch import CloneSetWatch
 from services.executor.command_handler import CommandHandler
 from services.executor.legacy_owners import LegacyOwners
@@ -27,7 +28,9 @@ async def executor(context: Context) -> AsyncIterator[None]:
         cluster_events.assigned()
 
     watch = CloneSetWatch(client, context.kafka, context.settings, owns)
-    handler = CommandHandler(client, context.kafka, context.settings, watch.reflector)
+    adoption = Adoption(client, watch.reflector)
+    watch.on_change = adoption.cloneset_changed
+    handler = CommandHandler(client, context.kafka, context.settings, watch.reflector, adoption)
     for_the_log = BackgroundPublisher(context.kafka, FOR_THE_LOG)
     cluster_events = ClusterEvents(
         client,

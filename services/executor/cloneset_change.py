@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from services.executor import application_extras
+from services.executor.stable_template import forget_template, keep_template, stable_template
 from shared.domain import deployflow as df
 from shared.domain import messages as m
-from shared.domain.deployflow import READINESS_GATE, Application
+from shared.domain.deployflow import INSTANCE_LABEL, READINESS_GATE, Application
 from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet, facts_of
+from shared.kube.ownership import is_adopted, labels_for_template, refusal_of
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
@@ -53,10 +55,17 @@ class Answer(NamedTuple):
 
 
 def decide_change(
-    command: m.ExecutorCommand, live: CloneSet | None, pods: Sequence[m.PodRef]
+    command: m.ExecutorCommand, live: CloneSet | None, pods: Sequence[m.PodRef], revised: Json | None = None
 ) -> Create | Patch | Delete | Answer:
-    """Decide what to do for `command`; `pods` are those of the CloneSet that are not being deleted."""
+    """Decide what to do for `command`; `pods` are those of the CloneSet that are not being deleted.
+
+    `revised`: the template of the ControllerRevision that the CloneSet names, for a cancel. Raises `BadTemplate`,
+    `TooLarge` and `Unavailable`.
+    """
     head: Json = {"namespace": command.namespace, "instance": command.instance, "sequence": command.sequence}
+    if live is not None and (refusal := refusal_of(live)) is not None:
+        reason, text = refusal
+        return Answer(m.Refused(**head, reason=reason, message=text))
     if isinstance(command, m.Observe):
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(pods)))
     if live is None:
@@ -79,11 +88,11 @@ def decide_change(
             return Answer(m.VictimsGone(**head, gone=missing))
         if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
             return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
-    return Patch(_patch(command, live, pods), before)
+    return Patch(_patch(command, live, pods, revised), before)
 
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:
-    if live.spec.replicas:
+    if live.spec.replicas and not live.deleting:
         # somebody has scaled it up meanwhile: its pods are drained first
         return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
     preconditions = {"uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version}
@@ -94,7 +103,8 @@ def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) ->
     """Return the pods that no surge of this batch created.
 
     Once the surge is written, pods with a closed gate count as created by it. Their revision is not known before the
-    CloneSet's controller has caught up.
+    CloneSet's controller has caught up. Where the template of an adopted CloneSet has no gate yet, those beyond the
+    count before the batch do, the youngest first.
     """
     hold = live.hold
     if not isinstance(command, m.Surge) or hold is None:
@@ -102,10 +112,17 @@ def pods_before(command: m.Command, live: CloneSet, pods: Sequence[m.PodRef]) ->
     if (hold.flow, hold.batch) != (command.hold.flow, command.hold.batch):
         return list(pods)
     target = live.status.update_revision
-    return [pod for pod in pods if pod.gate != m.Gate.CLOSED or (live.settled and pod.revision != target)]
+    before = [pod for pod in pods if pod.gate != m.Gate.CLOSED or (live.settled and pod.revision != target)]
+    ungated = [pod for pod in before if pod.gate == m.Gate.NONE and pod.revision == target]
+    ungated.sort(key=lambda pod: -pod.created_at)
+    surplus = max(len(before) - hold.updated - hold.others, 0)
+    created = {pod.uid for pod in ungated[:surplus]}
+    return [pod for pod in before if pod.uid not in created]
 
 
-def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef]) -> Json:
+def _patch(
+    command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef], revised: Json | None
+) -> Json:
     annotations: Json = {cs.SEQUENCE: str(command.sequence), cs.RELEASE: command.flow.model_dump_json()}
     body: Json = {"metadata": {"annotations": annotations}, "spec": {}}
     if live.owner:
@@ -114,23 +131,28 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
     spec = body["spec"]
     match command:
         case m.Surge():
-            _write_strategy(live, annotations, spec, command.partition)
+            _write_strategy(live, annotations, spec, "100%" if command.guard else command.partition)
+            _write_guard(live, annotations, spec, on=command.guard)
             _write_count(annotations, spec, command.replicas)
+            _write_scaled_to(live, annotations, command.scaled_to)
             annotations[cs.HOLD] = command.hold.model_dump_json()
             annotations[cs.NO_PULL_IN] = "true" if command.no_pull_in else None
             spec["scaleStrategy"] = {"podsToDelete": _names_to_delete(command.retire, live, pods)}
             if command.application is not None:
                 _write_template(command.application, live, body)
         case m.Retire():
+            _write_guard(live, annotations, spec, on=False)
             _write_strategy(live, annotations, spec, command.partition)
             _write_count(annotations, spec, command.replicas)
+            _write_scaled_to(live, annotations, command.scaled_to)
             annotations[cs.HOLD] = None
             spec["scaleStrategy"] = {"podsToDelete": _names_to_delete(command.retire, live, pods)}
         case m.Halt():
-            _write_count(annotations, spec, _halted_replicas(live, len(pods)))
+            if not live.scaled_by_others:
+                _write_count(annotations, spec, _halted_replicas(live, len(pods)))
             spec["scaleStrategy"] = {"podsToDelete": []}
         case m.Cancel():
-            _cancel(command, live, pods, body)
+            _cancel(command, live, pods, body, revised)
         case m.Finish():
             _finish(command, live, annotations, spec)
     return body
@@ -138,7 +160,10 @@ def _patch(command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef])
 
 def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) -> None:
     spec["scaleStrategy"] = {"podsToDelete": []}
-    annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
+    _write_guard(live, annotations, spec, on=False)
+    annotations |= {cs.HOLD: None, cs.RELEASE: None}
+    forget_template(live, annotations)
+    _write_scaled_to(live, annotations, None)
     application_extras.forget_stable_claims(live, annotations)
     if not command.mixed:
         owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
@@ -151,7 +176,27 @@ def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) ->
         annotations[cs.STOPPED] = str(command.stopped) if command.stopped else None
 
 
-def _write_strategy(live: CloneSet, annotations: Json, spec: Json, partition: int) -> None:
+def _write_guard(live: CloneSet, annotations: Json, spec: Json, *, on: bool) -> None:
+    """Set or take off the hook that lets OpenKruise only mark the pods that a count of somebody else would remove.
+
+    A marked pod goes on serving, and a higher count gives it back. The owner's own hook stays beside ours.
+    """
+    kept = live.metadata.annotations.get(cs.OWNER_LIFECYCLE)
+    if on:
+        owner = live.spec.lifecycle if kept is None else json.loads(kept)
+        before = owner.get("preDelete") or {}
+        labels = {**(before.get("labelsHandler") or {}), INSTANCE_LABEL: live.metadata.name}
+        hook = {**before, "labelsHandler": labels, "markPodNotReady": False}
+        spec["lifecycle"] = replacement_patch(live.spec.lifecycle, {**owner, "preDelete": hook})
+        if kept is None:
+            annotations[cs.OWNER_LIFECYCLE] = json.dumps(live.spec.lifecycle)
+    elif kept is not None:
+        owner = json.loads(kept)
+        spec["lifecycle"] = replacement_patch(live.spec.lifecycle, owner) if owner else None
+        annotations[cs.OWNER_LIFECYCLE] = None
+
+
+def _write_strategy(live: CloneSet, annotations: Json, spec: Json, partition: int | str) -> None:
     spec["updateStrategy"] = {**TRITON_STRATEGY, "partition": partition}
     if cs.OWNER_STRATEGY not in live.metadata.annotations:
         annotations[cs.OWNER_STRATEGY] = json.dumps(live.spec.update_strategy)
@@ -162,13 +207,22 @@ def _write_count(annotations: Json, spec: Json, replicas: int) -> None:
     annotations[cs.REPLICAS] = str(replicas)
 
 
+def _write_scaled_to(live: CloneSet, annotations: Json, scaled_to: int | None) -> None:
+    if scaled_to is not None:
+        annotations[cs.SCALED_TO] = str(scaled_to)
+    elif cs.SCALED_TO in live.metadata.annotations:
+        annotations[cs.SCALED_TO] = None
+
+
 def _write_template(application: Json, live: CloneSet, body: Json) -> None:
-    wanted = template_of(Application.model_validate(application))
-    body["spec"]["template"] = replacement_patch(live.spec.template, wanted)
-    body["metadata"]["labels"] = Application.model_validate(application).labels()
-    if cs.STABLE_TEMPLATE not in live.metadata.annotations:
-        body["metadata"]["annotations"][cs.STABLE_TEMPLATE] = json.dumps(live.spec.template)
-    application_extras.write_extras(Application.model_validate(application), live, body)
+    stored = stored_application(application)
+    body["spec"]["template"] = replacement_patch(live.spec.template, template_of(stored, live))
+    labels = stored.labels()
+    if is_adopted(live):
+        labels = {name: value for name, value in labels.items() if name not in live.metadata.labels}
+    body["metadata"]["labels"] = labels
+    body["metadata"]["annotations"] |= keep_template(live)
+    application_extras.write_extras(stored, live, body)
 
 
 def _names_to_delete(uids: Sequence[str], live: CloneSet, pods: Sequence[m.PodRef]) -> list[str]:
@@ -186,22 +240,30 @@ def _halted_replicas(live: CloneSet, count: int) -> int:
     return max(count, min(floor, live.spec.replicas))
 
 
-def _cancel(command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: Json) -> None:
-    stable = live.metadata.annotations.get(cs.STABLE_TEMPLATE)
+def _cancel(
+    command: m.Cancel, live: CloneSet, pods: Sequence[m.PodRef], body: Json, revised: Json | None
+) -> None:
+    stable = stable_template(live, revised)
     restored = command.restore_template and stable is not None
     annotations, spec = body["metadata"]["annotations"], body["spec"]
     if restored:
-        spec["template"] = replacement_patch(live.spec.template, json.loads(stable or "{}"))
+        spec["template"] = replacement_patch(live.spec.template, stable)
         application_extras.restore_claims(live, body)
-    others = command.keep - command.baked if command.restore_template else 0
+    keep = live.spec.replicas if live.scaled_by_others else command.keep
+    baked = min(command.baked, keep)
+    others = keep - baked if command.restore_template else 0
     if live.metadata.annotations.get(cs.FIRST_RELEASE) == command.flow.uid:
         annotations[cs.FIRST_RELEASE] = cs.CANCELED
     # without a template to restore, the partition makes the replacement of a lost old pod an old one too
-    _write_strategy(live, annotations, spec, command.baked if restored else others)
-    _write_count(annotations, spec, command.keep)
-    drop = set(command.drop)
+    _write_strategy(live, annotations, spec, baked if restored else others)
+    _write_count(annotations, spec, keep)
+    _write_guard(live, annotations, spec, on=False)
+    _write_scaled_to(live, annotations, None if command.scaled_to is None else keep)
+    # what somebody has made since the scale to 0 has the template that goes
+    drop = {pod.uid for pod in pods} if command.scaled_to is not None else set(command.drop)
     spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
-    annotations |= {cs.HOLD: None, cs.RELEASE: None, cs.STABLE_TEMPLATE: None}
+    annotations |= {cs.HOLD: None, cs.RELEASE: None}
+    forget_template(live, annotations)
     application_extras.forget_stable_claims(live, annotations)
 
 
@@ -213,13 +275,19 @@ def replacement_patch(live: Any, wanted: Any) -> Any:
     return missing | {key: replacement_patch(live.get(key), value) for key, value in wanted.items()}
 
 
-def template_of(application: Application) -> Json:
-    """Return the pod template with Triton's labels and readiness gate beside the owner's; raise `BadTemplate`."""
+def template_of(application: Application, live: CloneSet | None = None) -> Json:
+    """Return the pod template with Triton's labels and readiness gate beside the owner's; raise `BadTemplate`.
+
+    `live`: the CloneSet that it is written into; None for a new one.
+    """
     template = application.template or {}
     metadata = _field(template, "metadata", dict)
     spec = _field(template, "spec", dict)
     own = _field(metadata, "labels", dict, "metadata.")
-    labels = {**(application.application_label or {}), **own, **application.labels()}
+    own = {**(application.application_label or {}), **own}
+    labels = {**own, **application.labels()}
+    if live is not None and is_adopted(live):
+        labels = labels_for_template(live, own, application.labels())
     ours = {"conditionType": READINESS_GATE}
     gates = [gate for gate in _field(spec, "readinessGates", list, "spec.") if gate != ours]
     return {
@@ -239,9 +307,14 @@ def _field(parent: Json, field: str, kind: type[T], path: str = "") -> T:
     return value or kind()
 
 
+def stored_application(application: Json | None) -> Application:
+    """Parse the application of a DeployFlow that the cluster has accepted."""
+    return Application.model_validate(application, context=df.STORED)
+
+
 def _new_cloneset(command: m.Surge) -> Json:
     """Return the CloneSet that the first release of an instance creates."""
-    application = Application.model_validate(command.application)
+    application = stored_application(command.application)
     selector = application.selector or df.LabelSelector(match_labels=application.labels())
     body: Json = {
         "apiVersion": "apps.kruise.io/v1alpha1",
@@ -280,10 +353,10 @@ def dry_run_body(command: m.Observe, live: CloneSet | None) -> Json:
         return _new_cloneset(
             m.Surge(**head, replicas=0, partition=0, hold=hold, application=application, create=True)
         )
-    wanted = Application.model_validate(application)
+    wanted = stored_application(application)
     return {
         "spec": {
-            "template": replacement_patch(live.spec.template, template_of(wanted)),
+            "template": replacement_patch(live.spec.template, template_of(wanted, live)),
             **application_extras.dry_run_extras(wanted),
         }
     }

@@ -27,6 +27,8 @@ class CloneSetWatch:
         self._published: dict[str, object] = {}
         """The fingerprint of the last CloneSetSeen, by uid."""
         self.outgoing = BackgroundPublisher(kafka)
+        self.on_change: Callable[[CloneSet], None] = lambda _: None
+        """Called with each owned CloneSet that appeared or changed."""
         self.reflector = Reflector(
             client,
             CLONESETS,
@@ -58,6 +60,8 @@ class CloneSetWatch:
         key = Key(cloneset.metadata.namespace, cloneset.metadata.name)
         if not self._owns(str(key)):
             return
+        if new is not None:
+            self.on_change(new)
         self._publish_seen(key, cloneset, deleted=new is None)
         self._publish_events(key, cloneset, old, new)
 
@@ -68,7 +72,7 @@ class CloneSetWatch:
             self._published.pop(uid, None)
             if cloneset.sequence:
                 self.outgoing.put(m.CloneSetSeen(**head, cloneset=facts_of(None)))
-        elif cloneset.settled and cloneset.sequence:
+        elif (cloneset.settled or cloneset.deleting) and cloneset.sequence:
             fingerprint = _fingerprint(cloneset)
             if self._published.get(uid) != fingerprint:
                 self._published[uid] = fingerprint
@@ -94,8 +98,9 @@ class CloneSetWatch:
 
 
 def _fingerprint(cloneset: CloneSet) -> object:
-    """Return the part of a settled CloneSet that the planner waits for: which command its controller has reached."""
-    return (cloneset.sequence, cloneset.status.update_revision, cloneset.spec.replicas)
+    """Return the part of a CloneSet that the planner waits for: the command that its controller has reached, its end."""
+    held_by = tuple(cloneset.metadata.finalizers) if cloneset.deleting else None
+    return (cloneset.sequence, cloneset.status.update_revision, cloneset.spec.replicas, held_by)
 
 
 class _LogChange(NamedTuple):
@@ -108,7 +113,9 @@ class _LogChange(NamedTuple):
 
 def _log_changes(old: CloneSet | None, new: CloneSet | None) -> Iterator[_LogChange]:
     if new is None:
-        yield _LogChange("Deleted", "end", "the CloneSet no longer exists")
+        yield _LogChange(
+            "Deleted", "end", "the CloneSet no longer exists, or has lost the label managed-by=triton-io"
+        )
         return
     by_command = old is None or old.sequence != new.sequence
     if old is None or by_command or _wanted_pods(old) != _wanted_pods(new):

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Final
+import logging
 
 import msgspec
 
+from services.executor.stable_template import template_in
 from shared.domain import messages as m
+from shared.domain.deployflow import INSTANCE_LABEL
 from shared.domain.json_types import Json
-from shared.kube.client import CLONESETS, DEPLOYFLOWS, PAGE, PODS, ApiError, Client
+from shared.kube import clonesets as cs
+from shared.kube.client import (
+    CLONESETS,
+    CONTROLLER_REVISIONS,
+    DEPLOYFLOWS,
+    PAGE,
+    PODS,
+    ApiError,
+    Client,
+)
 from shared.kube.clonesets import CloneSet
 from shared.kube.pods import Pod
 from shared.kube.reflector import ListMeta, milliseconds
 
-ENDED_PHASES: Final = frozenset({"Failed", "Succeeded"})
+_log = logging.getLogger(__name__)
 _cloneset = msgspec.json.Decoder(CloneSet)
 
 
@@ -54,18 +65,58 @@ class ClusterReader:
             raise
         return flow["metadata"]["uid"] == command.flow.uid and not (flow.get("status") or {}).get("finished")
 
+    async def revised_template(self, command: m.Command, live: CloneSet | None) -> Json | None:
+        """Return the template of the ControllerRevision that the CloneSet names; None where a cancel needs none."""
+        name = live.metadata.annotations.get(cs.STABLE_REVISION) if live is not None else None
+        if name is None or not isinstance(command, m.Cancel) or not command.restore_template:
+            return None
+        try:
+            return template_in(await self._client.get(CONTROLLER_REVISIONS, command.namespace, name))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            # the cancel is carried out nevertheless: the old pods stay, by the partition
+            _log.error(
+                "ControllerRevision %s/%s is gone: its template stays replaced", command.namespace, name
+            )
+            return None
+
     async def counted_pods(self, command: m.Command, live: CloneSet | None) -> list[m.PodRef]:
         """Return the pods that the CloneSet's controller counts: none that is being deleted or has ended."""
         if live is None:
             return []
-        query = {"labelSelector": f"app.kubernetes.io/instance={command.instance}", "limit": str(PAGE)}
-        pods: list[m.PodRef] = []
+        pods = await self._owned_pods(live, f"{INSTANCE_LABEL}={command.instance}")
+        return [_pod_ref(pod) for pod in pods if _is_counted(pod)]
+
+    async def selected_pods(self, live: CloneSet) -> list[Pod]:
+        """Return the pods of a CloneSet that are not being deleted, found by its own selector."""
+        pods = await self._owned_pods(live, selector_text(live.spec.selector))
+        return [pod for pod in pods if not pod.deleting]
+
+    async def _owned_pods(self, live: CloneSet, selector: str) -> list[Pod]:
+        query = {"labelSelector": selector, "limit": str(PAGE)}
+        pods: list[Pod] = []
         while True:
-            page = _pod_list.decode(await self._client.list_page(PODS, command.namespace, query))
-            pods += [_pod_ref(pod) for pod in page.items if _is_owned(pod, live) and _is_counted(pod)]
+            page = _pod_list.decode(await self._client.list_page(PODS, live.metadata.namespace, query))
+            pods += [pod for pod in page.items if _is_owned(pod, live)]
             if not page.metadata.next_page:
                 return pods
             query["continue"] = page.metadata.next_page
+
+
+def selector_text(selector: Json) -> str:
+    """Return a label selector of a spec in the form of a query."""
+    terms = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
+    for expression in selector.get("matchExpressions") or []:
+        key, values = expression["key"], ",".join(expression.get("values") or [])
+        match expression["operator"]:
+            case "Exists":
+                terms.append(key)
+            case "DoesNotExist":
+                terms.append(f"!{key}")
+            case operator:
+                terms.append(f"{key} {operator.lower()} ({values})")
+    return ",".join(terms)
 
 
 def _pod_ref(pod: Pod) -> m.PodRef:
@@ -82,10 +133,9 @@ def _pod_ref(pod: Pod) -> m.PodRef:
 
 
 def _is_counted(pod: Pod) -> bool:
-    return not pod.deleting and pod.status.phase not in ENDED_PHASES
+    return not pod.deleting and not pod.ended
 
 
 def _is_owned(pod: Pod, cloneset: CloneSet) -> bool:
-    return any(
-        owner.uid == cloneset.metadata.uid and owner.controller for owner in pod.metadata.owner_references
-    )
+    owner = pod.controller
+    return owner is not None and owner.uid == cloneset.metadata.uid

@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 
 from prometheus_client import Counter, Histogram
 
+from services.executor.adoption import Adoption
 from services.executor.application_extras import claims_only_error
 from services.executor.cloneset_change import (
     Answer,
@@ -25,6 +26,7 @@ from services.executor.cloneset_change import (
 from services.executor.cluster_reader import ClusterReader, cloneset_from
 from services.executor.guarded_write import guarded, have_same_guards
 from services.executor.prestop_hooks import with_hooks
+from services.executor.stable_template import TooLarge, keep_template
 from shared.domain import messages as m
 from shared.domain.deployflow import FailureReason
 from shared.domain.json_types import Json
@@ -53,12 +55,18 @@ _log = logging.getLogger(__name__)
 
 
 class CommandHandler:
-    """The only writer of CloneSets, except for the claims of Triton 0.1.x (`legacy_owners`)."""
+    """The only writer of CloneSets, except for the claims of Triton 0.1.x (`legacy_owners`) and `adoption`."""
 
     def __init__(
-        self, client: Client, kafka: Kafka, settings: Settings, clonesets: Reflector[CloneSet]
+        self,
+        client: Client,
+        kafka: Kafka,
+        settings: Settings,
+        clonesets: Reflector[CloneSet],
+        adoption: Adoption,
     ) -> None:
         self._client = client
+        self._adoption = adoption
         self._reader = ClusterReader(client)
         self._kafka = kafka
         self._graceful = settings.graceful_shutdown
@@ -91,6 +99,8 @@ class CommandHandler:
             return await self._attempt_until_written(command)
         except BadTemplate as error:
             return m.Refused(**_head(command), reason=FailureReason.INVALID_TEMPLATE, message=str(error))
+        except TooLarge as error:
+            return m.Refused(**_head(command), reason="TooLarge", message=str(error))
         except ApiError as error:
             if error.rights_missing:
                 raise error.waited_for("executor") from error
@@ -115,9 +125,14 @@ class CommandHandler:
         raise Unavailable(msg)
 
     async def _attempt(self, command: m.ExecutorCommand, live: CloneSet | None) -> m.Result:
+        if live is not None and isinstance(command, m.Observe):
+            live = await self._adoption.adopt(live)
         needs_pods = not isinstance(command, (m.Finish, m.Remove))
+        if needs_pods:
+            await self._adoption.label_pods(live)
         pods = await self._reader.counted_pods(command, live) if needs_pods else []
-        decided = decide_change(command, live, pods)
+        revised = await self._reader.revised_template(command, live)
+        decided = decide_change(command, live, pods, revised)
         match decided:
             case Answer(result=m.Done() as done) if isinstance(command, m.Observe):
                 return await self._dry_run(command, live, done)
@@ -127,7 +142,8 @@ class CommandHandler:
                 return await self._create(command, decided.body)
             case Delete():
                 await self._client.delete(CLONESETS, command.namespace, command.instance, decided.body)
-                return m.Done(**_head(command), cloneset=facts_of(None))
+                # a finalizer may hold it
+                return m.Done(**_head(command), cloneset=facts_of(await self._reader.cloneset(command)))
             case Patch():
                 assert live is not None
                 operations = guarded(live, decided.body)
@@ -160,6 +176,9 @@ class CommandHandler:
         same_template = result["spec"]["template"] == live.spec.template
         if same_template and (error := claims_only_error(live, result)):
             raise BadTemplate(error)
+        if not same_template:
+            # refused before anything moves
+            keep_template(live)
         return done.model_copy(update={"same_template": same_template})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from shared.domain.deployflow import MANAGED_BY
 from shared.domain.json_types import Json
 from shared.kube import clonesets as cs
 from shared.kube.clonesets import CloneSet
@@ -18,10 +19,14 @@ _SEQUENCE: Final = "/metadata/annotations/" + cs.SEQUENCE.replace("/", "~1")
 def guarded(live: CloneSet, body: Json) -> list[Json]:
     """Return the merge patch `body` as operations (RFC 6902) on `live`.
 
-    The API server refuses them with 422 when the spec has changed or another command was written meanwhile.
+    The API server refuses them with 422 when the spec has changed, another command was written, or the label of
+    Triton's CloneSets was removed meanwhile.
     """
     meta = live.metadata
     tests: list[Json] = [_test("/metadata/uid", meta.uid)]
+    tests += [
+        _test(f"/metadata/labels/{name}", meta.labels[name]) for name in MANAGED_BY if name in meta.labels
+    ]
     if cs.SEQUENCE in meta.annotations:
         tests += [
             _test("/metadata/generation", meta.generation),
@@ -41,9 +46,11 @@ def guarded(live: CloneSet, body: Json) -> list[Json]:
         "updateStrategy": live.spec.update_strategy,
         "scaleStrategy": live.spec.scale_strategy,
         "volumeClaimTemplates": live.spec.volume_claim_templates,
+        "lifecycle": live.spec.lifecycle,
     }
     for name, value in body["spec"].items():
-        changes += _set(f"/spec/{name}", merged(now[name], value))
+        path = f"/spec/{name}"
+        changes += _remove(path, {}) if value is None else _set(path, merged(now[name], value))
     return [*tests, *changes]
 
 
@@ -57,7 +64,8 @@ def _guards(live: CloneSet | None) -> object:
         return None
     meta = live.metadata
     sequence = meta.annotations.get(cs.SEQUENCE)
-    return meta.uid, meta.generation, sequence, sequence is None and meta.resource_version
+    labels = [meta.labels.get(name) for name in MANAGED_BY]
+    return meta.uid, meta.generation, sequence, labels, sequence is None and meta.resource_version
 
 
 def _test(path: str, value: Any) -> Json:

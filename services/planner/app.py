@@ -14,8 +14,9 @@ from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.model.state import Instance
 from services.planner.runtime.finalizer import Finalizer
 from services.planner.runtime.flow_cache import FlowCache
-from services.planner.runtime.freeze_watch import FreezeWatch
+from services.planner.runtime.history_pruner import HistoryPruner
 from services.planner.runtime.instance_processor import InstanceProcessor
+from services.planner.runtime.namespace_watch import NamespaceWatch
 from services.planner.runtime.release_gauges import ReleaseGauges
 from services.planner.runtime.status_writer import StatusWriter
 from services.planner.runtime.timers import check_forever, fire_forever
@@ -33,7 +34,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     await context.wait_for("Redis", store.ping)
     client = await context.kubernetes()
     flows = FlowCache(client, kafka, settings)
-    windows = FreezeWatch(client, flows, settings)
+    namespaces = NamespaceWatch(client, flows, settings)
 
     finalizer = Finalizer(client, kafka, flows)
     writer = StatusWriter(client, flows, finalizer.begin, rate=settings.status_writes_per_second)
@@ -54,7 +55,8 @@ async def planner(context: Context) -> AsyncIterator[None]:
         kafka,
         flows,
         changed,
-        windows.of,
+        namespaces.of,
+        namespaces.is_terminating,
         resend_seconds=settings.resend_seconds,
         finished_ttl_seconds=settings.redis_finished_ttl_seconds,
     )
@@ -71,11 +73,13 @@ async def planner(context: Context) -> AsyncIterator[None]:
     REGISTRY.register(gauges)
     context.stack.callback(REGISTRY.unregister, gauges)
     await context.follow("the list of DeployFlows", flows.reflector)
-    await windows.follow(context)
+    await namespaces.follow(context)
     context.spawn(flows.outgoing.run(), "planner facts", publishes=True)
     context.spawn(fire_forever(store, kafka, context.health), "deadlines", publishes=True)
     context.spawn(check_forever(store, instances, flows, facts), "consistency check", publishes=True)
     context.spawn(finalizer.check_forever(), "finalizer", publishes=True)
+    pruner = HistoryPruner(client, flows, settings.revision_history_limit)
+    context.spawn(pruner.check_forever(), "history limit")
     async with serve_apis(context, store, flows):
         yield
     finalizer.kafka_stopped()

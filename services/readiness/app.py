@@ -79,16 +79,16 @@ class Readiness:
         # the fact is published with its details, and with its release, which is forgotten only afterwards
         self.details.changed(old, new)
         self.facts.pod_changed(old, new)
-        if old is not None and new is None:
+        if old is not None and (new is None or new.key != old.key):
             self.releases.forget_pod(old)
         self.keeper.changed(old, new)
         self.drains.changed(old, new)
 
     async def _assigned(self, owned: frozenset[int]) -> None:  # noqa: ARG002 - the consumer knows it
-        await restore_releases(self.releases, self._client, self._namespaces, self._owns)
+        instances = await restore_releases(self.releases, self._client, self._namespaces, self._owns)
         for pod in self.pods.items.values():
             self.details.changed(None, pod)
-        self.facts.publish_all(self.pods.items.values())
+        self.facts.publish_all(self.pods.items.values(), instances)
         self.keeper.check_all()
         self.drains.check_all()
         self.cluster_events.assigned()

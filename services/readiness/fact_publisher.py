@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from services.readiness.pod_facts import NO_DETAIL, Detail, fact_of
-from services.readiness.pod_transitions import deletion_began_at, transitions_between
+from services.readiness.pod_transitions import (
+    deletion_began_at,
+    departure_of,
+    has_left,
+    transitions_between,
+)
 from shared.clock import now_milliseconds
 from shared.domain.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen, PodTransition, Transition
 from shared.domain.topics import Key
@@ -28,6 +33,7 @@ SECONDS_PER_POD: Final = 0.0002
 """How much each pod of an instance lengthens its window: 0.1 s for 500 pods."""
 
 
+_NONE: Final[Mapping[Key, AppRef]] = {}
 T = TypeVar("T", PodFact, PodGone)
 
 
@@ -57,9 +63,13 @@ class FactPublisher:
         self._missed: deque[tuple[int, Pod]] = deque(maxlen=MISSED)
 
     def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        """Note that a pod changed, appeared (`old` is None) or was deleted (`new` is None), and publish it soon."""
-        pod = new or old
-        if pod is None or not pod.key.instance:
+        """Note that a pod changed, appeared (`old` is None) or was deleted (`new` is None), and publish it soon.
+
+        One that has ended, or belongs to another instance or to none, is published as gone, once.
+        """
+        left = old is not None and new is not None and has_left(old, new)
+        pod = old if left else new or old
+        if pod is None or not pod.key.instance or (new is not None and new.ended and not left):
             return
         if not self._owns(pod.key):
             if new is None:
@@ -68,7 +78,10 @@ class FactPublisher:
         uid, key = pod.metadata.uid, pod.key
         published = self._published.setdefault(key, {})
         fact: PodFact | PodGone
-        if new is None:
+        if left and old is not None and new is not None:
+            fact = self._departure(old, new)
+            published.pop(uid, None)
+        elif new is None:
             fact = self._deletion(pod, now_milliseconds())
             published.pop(uid, None)
         else:
@@ -102,6 +115,19 @@ class FactPublisher:
         since = self._times.pop(meta.uid, {}).get(PodTransition.TERMINATING, 0) or deletion_began_at(pod)
         return PodGone(uid=meta.uid, name=meta.name, at=at, since=since, last=fact_of(pod))
 
+    def _departure(self, old: Pod, new: Pod) -> PodGone:
+        now = now_milliseconds()
+        times = self._times.pop(new.metadata.uid, {})
+        reached = [*transitions_between(old, new, now, times), departure_of(new, now)]
+        self._transitions.setdefault(new.metadata.uid, []).extend(reached)
+        return PodGone(
+            uid=new.metadata.uid,
+            name=new.metadata.name,
+            at=now,
+            last=fact_of(new, self._detail(old)),
+            left=True,
+        )
+
     def _with_release(self, fact: PodFact | PodGone, pod: Pod) -> PodFact | PodGone:
         """Add the release if there is something for the log. Decided now: later the pod may belong to another one."""
         if isinstance(fact, PodFact):
@@ -126,8 +152,12 @@ class FactPublisher:
         reached = self._transitions.pop(fact.uid, None)
         return fact.model_copy(update={"transitions": reached}) if reached else fact
 
-    def publish_all(self, pods: Iterable[Pod]) -> None:
-        """Publish the current state of all of this replica's instances, after a rebalance."""
+    def publish_all(self, pods: Iterable[Pod], known: Mapping[Key, AppRef] = _NONE) -> None:
+        """Publish the current state of all of this replica's instances, after a rebalance.
+
+        `known`: instances that exist. Where one has no pod, that is published: its last ones may have gone while no
+        readiness service ran, and a release may wait for their end.
+        """
         instances: dict[Key, list[PodFact]] = {}
         for_the_log: dict[Key, list[PodFact]] = {}
         apps: dict[Key, AppRef] = {}
@@ -135,18 +165,23 @@ class FactPublisher:
         self._times.clear()
         for pod in pods:
             if pod.key.instance and self._owns(pod.key):
+                instances.setdefault(pod.key, [])
+                apps[pod.key] = pod.app
+                if pod.ended:
+                    continue
                 fact = fact_of(pod, self._detail(pod))
                 self._published.setdefault(pod.key, {})[fact.uid] = fact
                 fact = _with_version(fact, pod)
-                instances.setdefault(pod.key, []).append(fact)
+                instances[pod.key].append(fact)
                 if reached := transitions_between(None, pod, now_milliseconds(), {}):
                     with_transitions = fact.model_copy(
                         update={"transitions": reached, "flow": self._release(pod)}
                     )
                     for_the_log.setdefault(pod.key, []).append(with_transitions)
-                apps[pod.key] = pod.app
         for key, facts in instances.items():
             self._publish(key, apps[key], facts, [], complete=True)
+        for key in known.keys() - instances.keys():
+            self._publish(key, known[key], [], [], complete=True)
         # in messages of their own: with the transitions, fewer instances would fit into one complete message
         for key, facts in for_the_log.items():
             self._publish(key, apps[key], facts, [], complete=False)

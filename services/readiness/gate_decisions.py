@@ -15,6 +15,8 @@ OPENED = "PulledIn"
 CLOSED = "PulledOut"
 UNCLAIMED = "Unclaimed"
 """The reason of a gate that was opened without a command."""
+HELD = "Held"
+"""The reason of a gate that somebody else opened before the release did, and that was closed again."""
 
 
 def needs_command(pod: Pod, *, opened: bool, sequence: int) -> bool:
@@ -28,20 +30,47 @@ def is_unclaimed(pod: Pod, cloneset: CloneSet) -> bool:
     """Decide whether no release will open this pod's gate: a node drain, a crash, an HPA or a person created it.
 
     A hold covers the pods of the CloneSet's update revision, which is not known before the CloneSet's controller
-    has caught up. A release that Triton 0.1.x began covers them too, until it is taken over.
+    has caught up; the label of a pod's own revision may have been edited. A release that Triton 0.1.x began covers
+    them too, until it is taken over.
     """
-    if not waits_for_gate(pod) or NO_PULL_IN in cloneset.metadata.annotations:
+    if not waits_for_gate(pod) or NO_PULL_IN in cloneset.metadata.annotations or not _owns(cloneset, pod):
         return False
     if cloneset.hold is None and not cloneset.owner:
         return True
-    return cloneset.settled and pod.revision != cloneset.status.update_revision
+    other = pod.revision != cloneset.status.update_revision and not pod.has_edited_revision
+    return cloneset.settled and other
 
 
 def waits_for_gate(pod: Pod) -> bool:
     """Decide whether only the gate keeps this pod from its traffic, and no command closed it."""
     condition = pod.condition(READINESS_GATE)
     pulled_out = condition is not None and condition.reason == CLOSED
-    return pod.gate == Gate.CLOSED and pod.containers_ready and not pod.deleting and not pulled_out
+    runs = pod.containers_ready and not pod.deleting and not pod.ended
+    return pod.gate == Gate.CLOSED and runs and not pulled_out and bool(pod.key.instance)
+
+
+def is_opened_by_other(old: Pod, new: Pod) -> bool:
+    """Decide whether somebody else has opened the gate of a pod that never had traffic.
+
+    Not of a pod that had: whoever opens its gate again only undoes what somebody has done by hand.
+    """
+    before, after = old.condition(READINESS_GATE), new.condition(READINESS_GATE)
+    if (old.gate, new.gate) != (Gate.CLOSED, Gate.OPEN) or after is None:
+        return False
+    return after.reason not in {OPENED, UNCLAIMED} and (before is None or before.reason == HELD)
+
+
+def is_held(pod: Pod, cloneset: CloneSet) -> bool:
+    """Decide whether a release has yet to open the gate of this pod, so that nobody else may."""
+    if pod.gate != Gate.OPEN or pod.deleting or NO_PULL_IN in cloneset.metadata.annotations:
+        return False
+    of_batch = pod.revision == cloneset.status.update_revision or pod.has_edited_revision
+    return cloneset.hold is not None and cloneset.settled and of_batch and _owns(cloneset, pod)
+
+
+def _owns(cloneset: CloneSet, pod: Pod) -> bool:
+    owner = pod.controller
+    return owner is not None and owner.uid == cloneset.metadata.uid
 
 
 def gate_patch(

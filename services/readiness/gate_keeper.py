@@ -1,11 +1,14 @@
-"""Opens and closes the gates that a command names, and opens those of pods that no release claims."""
+"""Opens and closes the gates that a command names, and opens those of pods that no release claims.
+
+A gate that somebody else opens before the release does is closed again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -13,8 +16,11 @@ import msgspec
 from prometheus_client import Counter, Histogram
 
 from services.readiness.gate_decisions import (
+    HELD,
     UNCLAIMED,
     gate_patch,
+    is_held,
+    is_opened_by_other,
     is_unclaimed,
     needs_command,
     waits_for_gate,
@@ -87,6 +93,8 @@ class GateKeeper:
         """Instances with a surge: their CloneSet has a hold, which need not be read."""
         self._waiting: dict[Key, set[str]] = {}
         """Uids of the pods that waited for their gate when they were observed last."""
+        self._opened: dict[Key, set[str]] = {}
+        """Uids of the pods whose gate somebody else has opened, until they are checked."""
         self._checks = CoalescingQueue(self._check)
         self._in_progress: dict[Key, GateCommand] = {}
         """The commands that are being carried out or retried."""
@@ -189,11 +197,19 @@ class GateKeeper:
         pod = new or old
         if pod is None:
             return
-        key = pod.key
-        if new is None or not waits_for_gate(new):
-            self._waiting.get(key, set()).discard(pod.metadata.uid)
+        key, uid = pod.key, pod.metadata.uid
+        if old is not None and (new is None or old.key != key):
+            self._waiting.get(old.key, set()).discard(uid)
+        if new is None:
             return
-        self._waiting.setdefault(key, set()).add(pod.metadata.uid)
+        if old is not None and key.instance and is_opened_by_other(old, new):
+            self._opened.setdefault(key, set()).add(uid)
+            if self._owns(key):
+                self.check_soon(key)
+        if not waits_for_gate(new):
+            self._waiting.get(key, set()).discard(uid)
+            return
+        self._waiting.setdefault(key, set()).add(uid)
         if key not in self._held and self._owns(key):
             self.check_soon(key)
 
@@ -203,15 +219,14 @@ class GateKeeper:
 
     async def _check(self, key: Key) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
-        seen = [self._pods.items.get(uid) for uid in self._waiting.get(key, ())]
-        waiting = [pod for pod in seen if pod is not None and waits_for_gate(pod)]
+        waiting = [pod for pod in self._known(self._waiting.get(key, ())) if waits_for_gate(pod)]
         if not waiting:
             self._waiting.pop(key, None)
-            return
-        if not self._owns(key):
+        if not (waiting or self._opened.get(key)) or not self._owns(key):
             return
         try:
             cloneset = msgspec.convert(await self._client.get(CLONESETS, *key), CloneSet)
+            await self._close_held(key, cloneset)
             for pod in waiting:
                 if is_unclaimed(pod, cloneset):
                     _log.info(
@@ -225,16 +240,36 @@ class GateKeeper:
                     await self._patch(pod, body, "open", "unclaimed")
         except (ApiError, Unavailable) as error:
             _log.warning(
-                "could not open the gates of pods of %s that no release claims: %s",
+                "could not check the gates of pods of %s that no command names: %s",
                 key,
                 error,
                 extra={"triton.key": str(key)},
             )
 
+    def _known(self, uids: Iterable[str]) -> list[Pod]:
+        return [pod for uid in uids if (pod := self._pods.items.get(uid)) is not None]
+
+    async def _close_held(self, key: Key, cloneset: CloneSet) -> None:
+        for uid in tuple(self._opened.get(key, ())):
+            pod = self._pods.items.get(uid)
+            if pod is not None and is_held(pod, cloneset):
+                _log.warning(
+                    "closing the gate of pod %s again: somebody else has opened it before the release does",
+                    pod.metadata.name,
+                    extra={"triton.key": str(key)},
+                )
+                body = gate_patch(
+                    pod, opened=False, sequence=pod.sequence, now=datetime.now(UTC), reason=HELD
+                )
+                if not await self._patch(pod, body, "closed", "held"):
+                    self.check_soon(key)
+                    continue
+            self._opened[key].discard(uid)
+
     def check_all(self) -> None:
         """Check every instance of this replica that has waiting pods."""
-        for key, uids in self._waiting.items():
-            if uids and self._owns(key):
+        for key in {*self._waiting, *self._opened}:
+            if (self._waiting.get(key) or self._opened.get(key)) and self._owns(key):
                 self.check_soon(key)
 
     async def check_forever(self) -> None:

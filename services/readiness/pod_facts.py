@@ -24,6 +24,10 @@ FAILED_WAITING: Final = frozenset(
 """Reasons of a waiting container that count as a failure. Not `ErrImagePull`: that is one failed attempt,
 which the kubelet repeats; after the next failure the reason is ImagePullBackOff."""
 
+LIFECYCLE_STATE: Final = "lifecycle.apps.kruise.io/state"
+"""The label in which OpenKruise says how far a pod has come with the hooks of its CloneSet."""
+PREPARING_DELETE: Final = "PreparingDelete"
+
 LONGEST_MESSAGE: Final = 400
 """Bytes; a termination message has up to 4 KB, and a thousand facts go into one message of less than 1 MB."""
 
@@ -65,7 +69,17 @@ def fact_of(pod: Pod, detail: Detail = NO_DETAIL) -> PodFact:
         since=_troubled_since(pod, phase),
         created_at=milliseconds(meta.creation_timestamp),
         at=_since(pod, phase),
+        held=held_by(pod),
     )
+
+
+def held_by(pod: Pod) -> str:
+    """Return what keeps a pod that is to be deleted from it; empty where nothing is known to."""
+    if pod.deleting and pod.metadata.finalizers:
+        return f"finalizer {', '.join(pod.metadata.finalizers)}"
+    if pod.metadata.labels.get(LIFECYCLE_STATE) == PREPARING_DELETE:
+        return "the preDelete hook of its CloneSet"
+    return ""
 
 
 def shortened(message: str) -> str:

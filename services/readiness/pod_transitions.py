@@ -53,6 +53,26 @@ def transitions_between(old: Pod | None, new: Pod, seen: int, known: Times) -> l
     return found.items
 
 
+def has_left(old: Pod, new: Pod) -> bool:
+    """Return whether a pod that still exists has left the instance that it belonged to."""
+    return bool(old.key.instance) and not old.ended and (new.ended or new.key != old.key)
+
+
+def departure_of(pod: Pod, seen: int) -> Transition:
+    """Return the transition of a pod that has left its instance, observed at `seen` in ms."""
+    why = pod.status.reason or pod.status.phase, pod.status.message
+    if not pod.ended:
+        why = "Released", "somebody changed its labels or its owner, so that its CloneSet gave it up"
+    return Transition(
+        name=PodTransition.LEFT,
+        id=PodTransition.LEFT,
+        at=seen,
+        age=max(seen - milliseconds(pod.metadata.creation_timestamp), 0),
+        reason=why[0],
+        message=shortened(why[1]),
+    )
+
+
 def deletion_began_at(pod: Pod) -> int:
     """Return when the deletion of a pod began, in ms; 0 if it did not."""
     grace = pod.metadata.deletion_grace_period_seconds or 0

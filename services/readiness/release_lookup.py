@@ -140,31 +140,40 @@ _page = msgspec.json.Decoder(_Page)
 
 async def restore_releases(
     releases: ReleaseLookup, client: Client, namespaces: Iterable[str], owns: Callable[[Key], bool]
-) -> None:
-    """Read the releases under way from the CloneSets. If that fails, the log lacks them: a warning, no error."""
+) -> dict[Key, m.AppRef]:
+    """Read the releases under way from the CloneSets. If that fails, the log lacks them: a warning, no error.
+
+    Returns the owned instances that were read, with their applications.
+    """
     releases.keep_owned(owns)
+    found: dict[Key, m.AppRef] = {}
     try:
         async with asyncio.timeout(READ_SECONDS):
             everywhere: list[str | None] = [None]
             for namespace in [*namespaces] or everywhere:
-                await _read(releases, client, namespace, owns)
+                found |= await _read(releases, client, namespace, owns)
     except (ApiError, Unavailable, TimeoutError) as error:
         _log.warning(
             "could not read CloneSets, so pod events lack their release until its next command: %s",
             str(error) or "no answer",
         )
+    return found
 
 
 async def _read(
     releases: ReleaseLookup, client: Client, namespace: str | None, owns: Callable[[Key], bool]
-) -> None:
+) -> dict[Key, m.AppRef]:
+    found: dict[Key, m.AppRef] = {}
     query = {"labelSelector": "managed-by=triton-io", "limit": str(PAGE)}
     while True:
         page = _page.decode(await client.list_page(CLONESETS, namespace, query))
         for item in page.items:
             key = Key(item.metadata.namespace, item.metadata.name)
-            if owns(key) and (flow := release_of(item.metadata)) is not None:
+            if not owns(key):
+                continue
+            found[key] = m.AppRef.of(item.metadata.labels)
+            if (flow := release_of(item.metadata)) is not None:
                 releases.restore(key, flow)
         if not page.metadata.next_page:
-            return
+            return found
         query["continue"] = page.metadata.next_page

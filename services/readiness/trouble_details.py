@@ -171,11 +171,13 @@ class TroubleDetails:
 
     def changed(self, old: Pod | None, new: Pod | None) -> None:
         """Note that a pod appeared (`old` is None), changed or was deleted (`new` is None)."""
+        now = asyncio.get_running_loop().time()
+        if old is not None and new is not None and old.key != new.key:
+            self._forget(old.key, old.metadata.uid, now)
         pod = new or old
         if pod is None or not pod.key.instance:
             return
         key, uid = pod.key, pod.metadata.uid
-        now = asyncio.get_running_loop().time()
         if new is None or not is_in_trouble(new) or not self._owns(key):
             self._forget(key, uid, now)
             return

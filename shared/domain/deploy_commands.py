@@ -159,17 +159,21 @@ def manifest(
     requested_by: str,
     freeze_override: str = "",
     reply_to: str | None = None,
-    keeps_replicas: bool = False,
+    unsaid: df.Unsaid = df.Unsaid.NOTHING,
+    keep: bool = False,
 ) -> Json:
     """Return the DeployFlow to create for a deploy command; its end is reported to the topic `reply_to`.
 
-    `keeps_replicas`: the count of the spec was not requested, and is read again when the release begins.
+    `unsaid`: what of the spec was not requested, and is read again when the release begins. `keep`: it is not deleted
+    beyond the history limit.
     """
     annotations = requested(request_id, requested_by, freeze_override)
+    if not keep:
+        annotations |= {df.PRUNE: "true"}
     if reply_to:
         annotations |= {df.REPLY_TO: reply_to, df.REPLY_ID: request_id}
-    if keeps_replicas:
-        annotations |= {df.KEEPS_REPLICAS: "true"}
+    if unsaid:
+        annotations |= {str(unsaid): "true"}
     return {
         "apiVersion": df.API_VERSION,
         "kind": df.KIND,
@@ -247,7 +251,7 @@ def change(flow: Json, command: DeployCommand) -> Json | None:
 
     Raises `Refusal` when the release has finished or the command does not fit its state.
     """
-    spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    spec = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED)
     status = df.DeployFlowStatus.model_validate(flow.get("status") or {}, extra="ignore")
     name = flow["metadata"]["name"]
     if status.finished and command.type != CommandType.DELETE:
@@ -347,7 +351,7 @@ def requests_of(annotations: Mapping[str, str]) -> list[str]:
 
 def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:
     """Return a merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
-    spec = df.DeployFlowSpec.model_validate(flow["spec"])
+    spec = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED)
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     retries = fields.get("retries")
     most = {df.RETRIES: str(max(retries, _most_retries(flow, spec)))} if retries else {}

@@ -13,9 +13,20 @@ from enum import StrEnum
 from types import SimpleNamespace
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
+
+from shared.domain.json_types import Json
 
 GROUP = "apps.triton.io"
 VERSION = "v1alpha1"
@@ -37,6 +48,12 @@ REPLY_TO = "apps.triton.io/reply-to"
 REPLY_ID = "apps.triton.io/reply-id"
 KEEPS_REPLICAS = "apps.triton.io/keeps-replicas"
 """`true`: nobody said how many replicas; the release takes the count that the instance has when it begins."""
+EITHER_DIRECTION = "apps.triton.io/either-direction"
+"""`true`: nobody said whether the scale goes in or out; the count that there is when it begins decides."""
+PRUNE = "apps.triton.io/prune"
+"""`true`: Triton may delete it, once it has finished, beyond the history limit; anything else: it stays."""
+REVISION_HISTORY_LIMIT = "apps.triton.io/revision-history-limit"
+"""How many finished releases of its instance are kept; the newest release that says it decides."""
 FREEZE_WINDOWS = "apps.triton.io/freeze-windows"
 FREEZE_OVERRIDE = "apps.triton.io/freeze-override"
 
@@ -59,8 +76,18 @@ SHRINKING = (Action.SCALE_IN, Action.STOP, Action.DELETE)
 """The actions that make no pod."""
 KEEPING = (Action.RESTART, Action.SCALE_OUT, Action.START)
 """The actions that make pods of the template that the CloneSet has."""
+SCALING = (Action.SCALE_IN, Action.SCALE_OUT)
+"""The actions that change the count alone."""
 NAMING = (Action.RESTART, Action.SCALE_IN)
 """The actions for which pods may be named."""
+
+
+class Unsaid(StrEnum):
+    """What a requester left open: it is read when the release begins. The values are the annotations that say so."""
+
+    NOTHING = ""
+    REPLICAS = KEEPS_REPLICAS
+    DIRECTION = EITHER_DIRECTION
 
 
 class Mode(StrEnum):
@@ -136,6 +163,10 @@ class FailureReason(StrEnum):
         "PullInFailed",
         "the gate of a new pod was open and it was not Ready for `pullInTimeoutSeconds`",
     )
+    FLAPPING = (
+        "Flapping",
+        "new pods kept losing Ready: the batch was not baked within 2 × `bakeSeconds` + `pullInTimeoutSeconds`",
+    )
     PODS_MISSING = "PodsMissing", "new pods that had traffic are gone, and no others came in their place"
     PODS_FAILED = "PodsFailed", "new pods failed, and the cluster says no reason"
     PROGRESS_DEADLINE_EXCEEDED = (
@@ -169,9 +200,31 @@ OptionalBatchSize = Annotated[BatchSize | None, BeforeValidator(lambda size: Non
 Threshold = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | ThresholdPercent
 NonNegative = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
-# A CloneSet's pods carry the instance as a label value and as the prefix of their names.
+LONGEST_NAME: Final = 52
+"""OpenKruise labels pods with the name of their revision: the instance's, a dash and up to ten digits, of which a label
+holds 63 characters in all."""
+LONGEST_STORED_NAME: Final = 57
+"""What Triton accepted before."""
+STORED: Final[Json] = {"stored": True}
+"""The validation context for what the cluster has accepted: it may have a name that is refused today."""
+
+
+def _fits_label(name: str, info: ValidationInfo) -> str:
+    longest = LONGEST_STORED_NAME if (info.context or {}).get("stored") else LONGEST_NAME
+    if len(name) > longest:
+        msg = (
+            f"{len(name)} characters are too long, {longest} are possible, since OpenKruise labels the pods with this "
+            "name and up to 11 more characters. Choose a shorter name"
+        )
+        raise ValueError(msg)
+    return name
+
+
 InstanceName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=57)
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1),
+    AfterValidator(_fits_label),
+    Field(json_schema_extra={"maxLength": LONGEST_NAME}),
 ]
 
 
@@ -212,13 +265,19 @@ class LabelSelector(Wire):
     match_expressions: list[LabelSelectorRequirement] | None = None
 
 
+AppName = Annotated[
+    str, StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63)
+]
+"""A value of the label `app.kubernetes.io/name`."""
+
+
 class Application(Wire):
     """The application: the identity of the instance and, for a create, update or rollback, its pod template."""
 
     app_id: Annotated[int, Field(alias="appID", ge=0, le=2**31 - 1)]
     group_id: Annotated[int, Field(alias="groupID", ge=0, le=2**31 - 1)]
     # the API of Triton 0.1.x left it empty in restarts and scales
-    app_name: Annotated[str, StringConstraints(max_length=63)]
+    app_name: AppName
     instance_name: InstanceName
     selector: LabelSelector | None = None
     template: dict[str, Any] | None = None

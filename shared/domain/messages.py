@@ -92,27 +92,37 @@ class Hold(Value):
     others: int
 
 
+ScaledTo = Annotated[int | None, Field(exclude_if=lambda count: count is None)]
+
+
 class Scale(Command):
     """Base of the commands that write the CloneSet: absolute targets, so that twice is once.
 
     `retire`: uids of the pods to delete. `accept_replicas`: the replicas that the planner saw; a live value
     that is neither this nor what Triton wrote last was set by somebody else (`ReplicasChanged`).
+    `scaled_to`: the count that somebody else set during the release; the CloneSet remembers it.
     """
 
     replicas: int
     partition: int
     retire: list[str] = Field(default_factory=list)
     accept_replicas: int | None = None
+    scaled_to: ScaledTo = None
 
 
 class Surge(Scale):
-    """Make the pods of a batch; where the last batch's old pods are still to go, retire these too."""
+    """Make the pods of a batch; where the last batch's old pods are still to go, retire these too.
+
+    `guard`: all of them exist, and the batch waits. A count of somebody else takes none of them then, and the pods that
+    it adds have the old template.
+    """
 
     type: Literal["surge"] = "surge"
     hold: Hold
     application: dict[str, Any] | None = None
     create: bool = False
     no_pull_in: bool = False
+    guard: Annotated[bool, Field(exclude_if=lambda guard: not guard)] = False
 
 
 class Retire(Scale):
@@ -122,7 +132,9 @@ class Retire(Scale):
 
 
 class Halt(Command):
-    """Make and delete nothing more: replicas become the live count, nothing stays named."""
+    """Make and delete nothing more: replicas become the live count, nothing stays named. A count that somebody else
+    has set stays.
+    """
 
     type: Literal["halt"] = "halt"
 
@@ -130,8 +142,9 @@ class Halt(Command):
 class Cancel(Command):
     """End in one write: pods that were never baked go, the last successful template comes back.
 
-    `keep`: how many pods keep serving, beside those of `drop` that are deleted now. `baked`: how many pods
-    of the canceled revision stay.
+    `keep`: how many pods keep serving, beside those of `drop` that are deleted now; a count that somebody else has set
+    meanwhile takes its place. `baked`: how many pods of the canceled revision stay. `scaled_to`: 0 where the release
+    does not end but waits, since somebody else has scaled it to 0.
     """
 
     type: Literal["cancel"] = "cancel"
@@ -139,6 +152,7 @@ class Cancel(Command):
     baked: int
     drop: list[str] = Field(default_factory=list)
     restore_template: bool
+    scaled_to: ScaledTo = None
 
 
 class Finish(Command):
@@ -210,7 +224,9 @@ class CloneSetFacts(Value):
     """A CloneSet as it is. `sequence`: the last command written into it. `partition` as a count. `owner`: the uid of
     the DeployFlow for which Triton 0.1.x claimed it, until this one writes it. `stopped`: the replicas that it had
     before it was stopped; 0 where it was not. `no_pull_in`: somebody else opens the gates of its pods.
-    `no_good_template`: its create was canceled, and no release was successful since.
+    `no_good_template`: its create was canceled, and no release was successful since. `replicas_set`: what Triton wrote
+    last; None where that is not known. `scaled_to`: the count that somebody else set during the release under way.
+    `deleting`: it is being deleted, and `finalizers` hold it.
     """
 
     exists: bool = True
@@ -226,6 +242,10 @@ class CloneSetFacts(Value):
     stopped: int = 0
     no_pull_in: bool = False
     no_good_template: bool = False
+    replicas_set: int | None = None
+    scaled_to: int | None = None
+    deleting: Annotated[bool, Field(exclude_if=lambda deleting: not deleting)] = False
+    finalizers: Annotated[list[str], Field(exclude_if=lambda names: not names)] = Field(default_factory=list)
     status_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0
@@ -331,6 +351,8 @@ class PodTransition(StrEnum):
     """It makes no progress, for a reason that may pass: unschedulable, one failed attempt to pull an image."""
     FAILED = "failed"
     TERMINATING = "terminating"
+    LEFT = "left"
+    """It still exists and belongs to its instance no more: it has ended, or somebody changed its labels or owner."""
     GONE = "gone"
 
 
@@ -341,6 +363,7 @@ class PodFact(Value):
     go, as far as its connections are concerned; True too for one that names no path for them.
     Of a pod that has failed, or takes no traffic though its gate is open: `since` when, and, once they are known, its
     last warning `event` and the last lines of its `log`.
+    `held`: what keeps it from being deleted, where that is known; empty for nothing.
     `version`: higher in a report of a later state of the same pod; 0 where it is not known.
     `transitions`: for the log, its transitions since the last report; `flow`: the release that they belong to, with
     the batch that the pod is of.
@@ -368,6 +391,7 @@ class PodFact(Value):
     since: int = 0
     created_at: int
     at: int
+    held: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
     version: int = 0
     transitions: list[Transition] = Field(default_factory=list)
     flow: FlowRef | None = None
@@ -375,7 +399,7 @@ class PodFact(Value):
 
 class PodGone(Value):
     """A pod that is no more. `last`: its state before, with transitions that were not reported yet; `since`: when
-    its end began, 0 where that is not known.
+    its end began, 0 where that is not known. `left`: it still exists, but has left the instance.
     """
 
     uid: str
@@ -383,6 +407,7 @@ class PodGone(Value):
     at: int = 0
     since: int = 0
     last: PodFact | None = None
+    left: bool = False
 
 
 class AppRef(Value):
@@ -424,7 +449,8 @@ class SpecObserved(Message):
     """A DeployFlow as the API server has it, read by some planner's watch.
 
     `request` is the id of the last request that came through Triton, `requested_by` who made that one.
-    `freeze_override`: why it shall begin in a freeze window too.
+    `freeze_override`: why it shall begin in a freeze window too. `keeps_replicas`, `either_direction`: what its requester
+    left open.
     """
 
     type: Literal["spec_observed"] = "spec_observed"
@@ -436,6 +462,7 @@ class SpecObserved(Message):
     requested_by: str = ""
     freeze_override: str = ""
     keeps_replicas: bool = False
+    either_direction: bool = False
     spec: dict[str, Any]
     status: dict[str, Any] = Field(default_factory=dict)
 

@@ -61,6 +61,7 @@ class Resource(NamedTuple):
 
 DEPLOYFLOWS = Resource("/apis/apps.triton.io/v1alpha1", "deployflows")
 CLONESETS = Resource("/apis/apps.kruise.io/v1alpha1", "clonesets")
+CONTROLLER_REVISIONS = Resource("/apis/apps/v1", "controllerrevisions")
 PODS = Resource("/api/v1", "pods")
 NAMESPACES = Resource("/api/v1", "namespaces")
 EVENTS = Resource("/api/v1", "events")

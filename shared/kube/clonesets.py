@@ -16,10 +16,16 @@ HOLD: Final = "apps.triton.io/hold"
 """JSON of `Hold`: the new pods of this batch wait for their pull_in."""
 REPLICAS: Final = "apps.triton.io/replicas"
 """The replicas that Triton set; another live value was set by somebody else."""
+SCALED_TO: Final = "apps.triton.io/scaled-to"
+"""The count that somebody else set during the release under way: it leads to that one."""
 OWNER_STRATEGY: Final = "apps.triton.io/owner-strategy"
 """JSON of the updateStrategy to put back when the release has finished."""
+OWNER_LIFECYCLE: Final = "apps.triton.io/owner-lifecycle"
+"""JSON of the lifecycle to put back when a batch that waits goes on."""
 STABLE_TEMPLATE: Final = "apps.triton.io/stable-template"
 """JSON of the template of the last successful release, while another is under way."""
+STABLE_REVISION: Final = "apps.triton.io/stable-revision"
+"""The ControllerRevision of OpenKruise that has that template, where it is too large for an annotation."""
 STABLE_CLAIMS: Final = "apps.triton.io/stable-claims"
 """JSON of its volumeClaimTemplates, where the release under way changes them."""
 APPLICATION_TYPE: Final = "apps.triton.io/application-type"
@@ -30,6 +36,10 @@ RELEASE: Final = "apps.triton.io/release"
 FIRST_RELEASE: Final = "apps.triton.io/first-release"
 """The uid of the create that made this CloneSet, until a release was successful; `CANCELED` once that create was."""
 CANCELED: Final = "canceled"
+ADOPT: Final = "apps.triton.io/adopt"
+"""`true`: somebody who may write the CloneSet has had Triton adopt it, which did not make it."""
+ADOPTED_BY: Final = "apps.triton.io/adopted-by"
+"""Who requested the adoption, where that came through Triton."""
 NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
 """Somebody else opens the gates of this CloneSet's pods."""
 
@@ -40,10 +50,13 @@ class CloneSetMeta(Meta, rename="camel", frozen=True):
 
 class Spec(msgspec.Struct, rename="camel", frozen=True):
     replicas: int = 1
+    selector: dict[str, Any] = {}
     template: dict[str, Any] = {}
     update_strategy: dict[str, Any] = {}
     scale_strategy: dict[str, Any] = {}
     volume_claim_templates: list[dict[str, Any]] = []
+    revision_history_limit: int | None = None
+    lifecycle: dict[str, Any] = {}
 
 
 class Status(msgspec.Struct, rename="camel", frozen=True):
@@ -99,6 +112,16 @@ class CloneSet(msgspec.Struct, frozen=True):
         return _number(self.metadata.annotations.get(REPLICAS))
 
     @property
+    def scaled_to(self) -> int | None:
+        """Return the count that somebody else set during the release under way."""
+        return _number(self.metadata.annotations.get(SCALED_TO))
+
+    @property
+    def scaled_by_others(self) -> bool:
+        """Return whether the live count is not the one that Triton wrote last."""
+        return self.replicas_set is not None and self.spec.replicas != self.replicas_set
+
+    @property
     def stopped(self) -> int:
         """Return the replicas before a stop; 0 if it was not stopped."""
         return _number(self.metadata.annotations.get(STOPPED)) or 0
@@ -107,6 +130,10 @@ class CloneSet(msgspec.Struct, frozen=True):
     def has_no_good_template(self) -> bool:
         """Whether the create that made it was canceled, and no release was successful since."""
         return self.metadata.annotations.get(FIRST_RELEASE) == CANCELED
+
+    @property
+    def deleting(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
 
     @property
     def settled(self) -> bool:
@@ -147,6 +174,10 @@ def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
         stopped=cloneset.stopped,
         no_pull_in=NO_PULL_IN in cloneset.metadata.annotations,
         no_good_template=cloneset.has_no_good_template,
+        replicas_set=cloneset.replicas_set,
+        scaled_to=cloneset.scaled_to,
+        deleting=cloneset.deleting,
+        finalizers=cloneset.metadata.finalizers if cloneset.deleting else [],
         status_replicas=status.replicas,
         ready_replicas=status.ready_replicas,
         available_replicas=status.available_replicas,

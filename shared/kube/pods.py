@@ -11,11 +11,16 @@ from shared.domain.topics import Key
 from shared.kube.reflector import Meta
 
 REVISION_LABEL = "controller-revision-hash"
+TEMPLATE_HASH_LABEL = "pod-template-hash"
+"""The end of the revision's name: OpenKruise writes both labels."""
+_ENDED_PHASES = frozenset({"Failed", "Succeeded"})
 _SEQUENCE = "sequence "
 _DRAIN_AFTER = "connections are asked for from this many seconds on: "
 
 
 class OwnerReference(msgspec.Struct, frozen=True):
+    kind: str = ""
+    name: str = ""
     uid: str = ""
     controller: bool = False
 
@@ -101,11 +106,33 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> Key:
-        return Key(self.metadata.namespace, self.metadata.labels.get(INSTANCE_LABEL, ""))
+        """Return the instance that the pod belongs to: its label and its controller name it. Without a name: to none.
+
+        OpenKruise gives up a pod whose labels no longer match its CloneSet: it removes the owner.
+        """
+        instance = self.metadata.labels.get(INSTANCE_LABEL, "")
+        owner = self.controller
+        owned = owner is not None and (owner.kind, owner.name) == ("CloneSet", instance)
+        return Key(self.metadata.namespace, instance if owned else "")
+
+    @property
+    def controller(self) -> OwnerReference | None:
+        return next((owner for owner in self.metadata.owner_references if owner.controller), None)
+
+    @property
+    def ended(self) -> bool:
+        """Return whether its containers have stopped for good, as after an eviction: OpenKruise makes another pod."""
+        return self.status.phase in _ENDED_PHASES
 
     @property
     def revision(self) -> str:
         return self.metadata.labels.get(REVISION_LABEL, "")
+
+    @property
+    def has_edited_revision(self) -> bool:
+        """Return whether somebody has changed or removed the label of its revision."""
+        template_hash = self.metadata.labels.get(TEMPLATE_HASH_LABEL, "")
+        return not self.revision or not self.revision.endswith(template_hash)
 
     @property
     def app(self) -> AppRef:

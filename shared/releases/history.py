@@ -12,7 +12,9 @@ from shared.domain import deployflow as df
 from shared.domain.deploy_commands import Refusal
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
+from shared.domain.messages import AppRef
 from shared.kube.clonesets import CloneSet
+from shared.kube.ownership import NOT_OURS, Ownership, explain_not_ours, ownership_of
 
 _OF_ONE_RELEASE: Final = df.inherited_by(df.InheritedBy.NONE)
 """Strategy fields that say where a release stood; a new one starts from its beginning."""
@@ -39,9 +41,14 @@ def is_good(flow: Json) -> bool:
     return (flow.get("status") or {}).get("phase") == FlowPhase.SUCCESS
 
 
-def last_good(releases: Sequence[Json], instance: str) -> Json:
-    """Return the newest successful create, update or rollback; raise `Refusal` if there is none."""
+def last_good(releases: Sequence[Json], instance: str, cloneset: Json | None = None) -> Json:
+    """Return the newest successful create, update or rollback; raise `Refusal` if there is none.
+
+    Where all of these were deleted, the CloneSet stands for it.
+    """
     brought = updates(releases)
+    if not brought and cloneset is not None:
+        return _release_of(cloneset, instance)
     for flow in reversed(brought):
         if is_good(flow):
             return flow
@@ -49,15 +56,75 @@ def last_good(releases: Sequence[Json], instance: str) -> Json:
     raise Refusal("NoRelease", f"{instance} has no successful release: {hint}")
 
 
-def update_base(releases: Sequence[Json], instance: str) -> Json:
-    """Return the release that an update starts from: the last good one or, where none was good and the newest has
-    finished, that one: the update then acts as the first create. Raise `Refusal` if there is none.
+def _release_of(cloneset: Json, instance: str) -> Json:
+    """Return the release that the CloneSet looks like, with the parts that a base has; raise `Refusal`."""
+    template = copy.deepcopy(cloneset["spec"].get("template") or {})
+    metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
+    identity = _identity_of(cloneset, instance)
+    ours = df.Application.model_validate(identity, context=df.STORED).labels()
+    # a label of an adopted CloneSet's owner stays, also where Triton has another value for it
+    labels = {
+        name: value for name, value in (metadata.get("labels") or {}).items() if ours.get(name) != value
+    }
+    gates = [
+        gate for gate in spec.get("readinessGates") or [] if gate.get("conditionType") != df.READINESS_GATE
+    ]
+    # what Triton adds is added again
+    template["metadata"] = _without_empty({**metadata, "labels": labels, "creationTimestamp": None})
+    template["spec"] = _without_empty({**spec, "readinessGates": gates})
+    application = {**identity, "template": template, "replicas": int(cloneset["spec"].get("replicas", 1))}
+    return {
+        "metadata": {"name": instance},
+        "spec": {"action": str(df.Action.UPDATE), "application": application},
+        "status": {"phase": str(FlowPhase.SUCCESS), "finished": True},
+    }
+
+
+def _without_empty(fields: Json) -> Json:
+    return {name: value for name, value in fields.items() if value not in (None, {}, [])}
+
+
+def _identity_of(cloneset: Json, instance: str) -> Json:
+    """Return the names and ids of the application that the CloneSet's labels say; raise `Refusal`."""
+    app = AppRef.of(labels := cloneset["metadata"].get("labels") or {})
+    if refusal := refuse_foreign(cloneset):
+        raise Refusal(NOT_OURS, refusal)
+    if not (app.name and labels.get("app", "").isdecimal() and labels.get("group", "").isdecimal()):
+        raise Refusal(
+            "NoRelease",
+            f"{instance} has no release, and its CloneSet lacks Triton's labels app, group and {df.NAME_LABEL}: apply "
+            f"a DeployFlow (action update), or set them (triton adopt {instance} --app-id … --group-id … --app-name …)",
+        )
+    return dict(zip(_IDENTITY, (app.app_id, app.group_id, app.name, instance), strict=True))
+
+
+def refuse_foreign(cloneset: Json) -> str:
+    """Return why no release changes this CloneSet, which Triton did not make; empty for one that it may change."""
+    meta = cloneset["metadata"]
+    # what an API shows of an instance has the label, and nothing else that proves whose it is
+    if df.MANAGED_BY.items() <= (meta.get("labels") or {}).items():
+        return ""
+    if ownership_of(_read(cloneset)) != Ownership.FOREIGN:
+        return ""
+    return explain_not_ours(str(meta.get("namespace", "")), str(meta.get("name", "")))
+
+
+def update_base(releases: Sequence[Json], instance: str, cloneset: Json | None = None) -> Json:
+    """Return the release that an update starts from; raise `Refusal` if there is none.
+
+    The last good one; where all good ones were deleted, what the CloneSet has; where none was good and the newest has
+    finished, that one: the update then acts as the first create.
     """
     brought = updates(releases)
     if any(is_good(flow) for flow in brought) or not brought:
-        return last_good(releases, instance)
+        return last_good(releases, instance, cloneset)
     newest = brought[-1]
-    return newest if (newest.get("status") or {}).get("finished") else last_good(releases, instance)
+    if not (newest.get("status") or {}).get("finished"):
+        return last_good(releases, instance)
+    if cloneset is None or any(flow["spec"]["action"] == df.Action.CREATE for flow in brought):
+        return newest
+    # the successful ones were deleted: what they have left is better than what failed since
+    return newest if _read(cloneset).has_no_good_template else _release_of(cloneset, instance)
 
 
 def explain_no_good_template(instance: str) -> str:
@@ -124,6 +191,21 @@ def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
     return max(before, read.stopped) if action == df.Action.START else before
 
 
+def is_waiting(releases: Sequence[Json]) -> bool:
+    """Return whether a release of the instance has not begun: it may still change the count."""
+    return any(
+        not status.get("startedAt") and not status.get("finished")
+        for status in (flow.get("status") or {} for flow in releases)
+    )
+
+
+def running_update(releases: Sequence[Json]) -> Json | None:
+    """Return the create, update or rollback that runs; a paused one ends where another is requested."""
+    return next(
+        (flow for flow in updates(releases) if _runs(flow) and not flow["status"].get("paused")), None
+    )
+
+
 def _runs(flow: Json) -> bool:
     status = flow.get("status") or {}
     return bool(status.get("startedAt")) and not status.get("finished")
@@ -138,10 +220,12 @@ def _read(cloneset: Json) -> CloneSet:
     return msgspec.convert({"metadata": {}, **cloneset}, CloneSet)
 
 
-def identity(releases: Sequence[Json], instance: str) -> Json:
-    """Return the names and ids of the application from its newest release: all that an action without a template
-    contains of it. Raise `Refusal` if there is no release.
+def identity(releases: Sequence[Json], instance: str, cloneset: Json | None = None) -> Json:
+    """Return the names and ids of the application from its newest release, else from its CloneSet: all that an action
+    without a template contains of it. Raise `Refusal` if there is neither.
     """
+    if not releases and cloneset is not None:
+        return _identity_of(cloneset, instance)
     if not releases:
         raise Refusal("NoRelease", f"{instance} has no release: create it first (action create)")
     newest = max(releases, key=age)

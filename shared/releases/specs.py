@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from shared.domain.deployflow import (
     FlowPhase,
     Mode,
     NonUpdateStrategy,
+    Unsaid,
     containers_of,
     problems,
 )
@@ -59,11 +61,23 @@ def checked(spec: Json) -> DeployFlowSpec:
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
     """Return the spec of an update: the last good one with another image, and the present replicas by default.
 
-    Where none was good, the first one is the base, with its count.
+    Where none was good, the first one is the base, with its count; where all were deleted, the CloneSet.
     """
-    base = history.update_base(known.releases, known.instance)
+    base = history.update_base(known.releases, known.instance, known.cloneset)
     replicas = history.replicas_now(known.releases, known.cloneset) if history.is_good(base) else None
-    return updated(base, wish, replicas)
+    made = updated(base, wish, replicas)
+    running = history.running_update(known.releases)
+    if running is None:
+        return made
+    after = updated(running, wish, made.application.replicas)
+    if after.application != made.application:
+        name = running["metadata"]["name"]
+        text = (
+            f"{name} is releasing {known.instance} and changes more of it than this image: an update that keeps the rest "
+            "can't know yet what that is. Wait for its end, or cancel it, and request the update then"
+        )
+        raise Refusal("InProgress", text)
+    return after
 
 
 def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
@@ -96,7 +110,7 @@ def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = N
         {
             "action": str(kind),
             "application": {
-                **history.identity(known.releases, known.instance),
+                **history.identity(known.releases, known.instance, known.cloneset),
                 "replicas": now if replicas is None else replicas,
             },
             "nonUpdateStrategy": {"mode": str(Mode.AUTO), **_patience(known), **strategy},
@@ -116,14 +130,16 @@ def replicas_of(known: Known) -> int:
 
 
 def _patience(known: Known) -> Json:
-    """Return how long its containers may take to start, from its last good release."""
-    try:
-        strategy = history.of_the_application(history.last_good(known.releases, known.instance))
-    except Refusal:
-        return {}
+    """Return how long its containers may take to start: the longest of its last good release and the one that runs."""
+    running = history.running_update(known.releases)
+    bases = [running] if running is not None else []
+    with suppress(Refusal):
+        bases.append(history.last_good(known.releases, known.instance))
+    strategies = [history.of_the_application(base) for base in bases]
     # an update's strategy has fields that these actions have not
-    own = {info.alias for info in NonUpdateStrategy.model_fields.values()}
-    return {key: value for key, value in strategy.items() if key in own}
+    own = {str(info.alias): info.default for info in NonUpdateStrategy.model_fields.values()}
+    said = own.keys() & {key for strategy in strategies for key in strategy}
+    return {key: max(strategy.get(key, own[key]) for strategy in strategies) for key in sorted(said)}
 
 
 def restart(known: Known, strategy: Json) -> DeployFlowSpec:
@@ -131,9 +147,9 @@ def restart(known: Known, strategy: Json) -> DeployFlowSpec:
 
 
 def scale(known: Known, replicas: int, strategy: Json) -> DeployFlowSpec | None:
-    """Return the spec of a scale in or out from the present count; None where it has that many."""
+    """Return the spec of a scale in or out from the present count; None where it has, and keeps, that many."""
     now = replicas_of(known)
-    if replicas == now:
+    if replicas == now and not history.is_waiting(known.releases):
         return None
     return keeping(known, Action.SCALE_OUT if replicas > now else Action.SCALE_IN, strategy, replicas)
 
@@ -146,8 +162,8 @@ def start(known: Known, strategy: Json) -> DeployFlowSpec:
     """Return the spec of a start: to the count before the stop, else to that of the last good release."""
     count = max(history.stopped_from(known.cloneset), replicas_of(known))
     if not count:
-        base = history.last_good(known.releases, known.instance)
-        count = int(base["spec"]["application"].get("replicas", 1))
+        base = history.last_good(known.releases, known.instance, known.cloneset)
+        count = int(base["spec"]["application"].get("replicas", 1)) or 1
     return keeping(known, Action.START, strategy, count)
 
 
@@ -204,7 +220,7 @@ def release(
     request_id: str,
     requested_by: str,
     freeze_override: str = "",
-    keeps_replicas: bool = False,
+    unsaid: Unsaid = Unsaid.NOTHING,
 ) -> Json:
     """Return the DeployFlow to create; the same request results in the same name."""
     return manifest(
@@ -214,5 +230,5 @@ def release(
         request_id=request_id,
         requested_by=requested_by,
         freeze_override=freeze_override,
-        keeps_replicas=keeps_replicas,
+        unsaid=unsaid,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import os
 import secrets
@@ -27,6 +28,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 CLONESETS = "/apis/apps.kruise.io/v1alpha1/namespaces/{}/clonesets"
 PODS = "/api/v1/namespaces/{}/pods"
+CONFIGS = "/api/v1/namespaces/{}/configmaps"
+EVENTS = "/api/v1/namespaces/{}/events"
 QUICK = {"sandbox.triton.io/start-seconds": "0.05-0.25", "sandbox.triton.io/stop-seconds": "0.05-0.15"}
 """Annotations of pods that shall not be waited for: whoever plays the kubelet, here or there, knows them."""
 
@@ -125,7 +128,7 @@ class Kube:
         data = None
         if body is not None:
             headers["Content-Type"] = kind or "application/json"
-            data = json.dumps(body)
+            data = io.BytesIO(json.dumps(body).encode())
         async with self._session.request(
             method,
             self._connection.url + path,
@@ -254,7 +257,7 @@ def a_cloneset(
             "replicas": replicas,
             "selector": {"matchLabels": labels},
             "updateStrategy": {"maxUnavailable": "100%", **strategy},
-            "template": {"metadata": {"labels": labels, "annotations": QUICK}, "spec": spec},
+            "template": {"metadata": {"labels": dict(labels), "annotations": dict(QUICK)}, "spec": spec},
         },
     }
 

@@ -62,6 +62,7 @@ async def test_pods_carry_their_revision_owner_and_kruises_gates(kube: Kube) -> 
     for pod in await kube.pods("app=web"):
         labels, identity = pod["metadata"]["labels"], name(pod).rpartition("-")[2]
         assert labels[HASH] == cloneset["status"]["updateRevision"]
+        assert labels[HASH].endswith(f"-{labels['pod-template-hash']}")
         assert labels["apps.kruise.io/cloneset-instance-id"] == identity
         assert (len(identity), name(pod).startswith("web-")) == (5, True)
         [owner] = pod["metadata"]["ownerReferences"]
@@ -359,3 +360,44 @@ async def test_a_terminating_pod_cannot_be_named(kube: Kube) -> None:
     answer = await kube.patch(path, {"spec": {"scaleStrategy": {"podsToDelete": [victim]}}})
     assert f"find pod {victim} already terminating" in answer.message
     await kube.patch(kube.path(PODS, victim), {"metadata": {"finalizers": None}})
+
+
+async def test_a_pod_whose_labels_leave_the_selector_is_released_and_replaced(kube: Kube) -> None:
+    """Putting the label back does not bring it back."""
+    await _running(kube, replicas=2)
+    pod = (await kube.pods("app=web"))[0]
+    path = kube.path(PODS, name(pod))
+    await kube.patch(path, {"metadata": {"labels": {"app": None}}})
+    released = await kube.until(path, lambda found: not found["metadata"].get("ownerReferences"))
+    assert "deletionTimestamp" not in released["metadata"]
+    await kube.pods_until(_ready(2), "app=web")
+    await kube.patch(path, {"metadata": {"labels": {"app": "web"}}})
+    await kube.pods_until(lambda pods: len(_live(pods)) == 3, "app=web")
+    await _settled(kube, kube.path(CLONESETS, "web"), replicas=2)
+    assert not (await kube.get(path)).body["metadata"].get("ownerReferences")
+
+
+LIFECYCLE = "lifecycle.apps.kruise.io/state"
+
+
+def _marked(pods: list[Json]) -> list[str]:
+    return [name(pod) for pod in _live(pods) if pod["metadata"]["labels"].get(LIFECYCLE) == "PreparingDelete"]
+
+
+async def test_a_pre_delete_hook_only_marks_what_a_lower_count_would_remove(kube: Kube) -> None:
+    """And a higher count gives the same pod back; without the hook a marked pod goes."""
+    hook = {"preDelete": {"labelsHandler": {"app": "web"}}}
+    path = await _running(kube)
+    before = {name(pod) for pod in await kube.pods("app=web")}
+    await kube.patch(path, {"spec": {"replicas": 2, "lifecycle": hook}})
+    await kube.pods_until(lambda pods: len(_marked(pods)) == 1, "app=web")
+    pods = _live(await kube.pods("app=web"))
+    assert {name(pod) for pod in pods} == before
+    assert all(condition(pod, "Ready") == "True" for pod in pods)
+    await kube.patch(path, {"spec": {"replicas": 3}})
+    await kube.pods_until(lambda pods: not _marked(pods), "app=web")
+    assert {name(pod) for pod in await kube.pods("app=web")} == before
+    await kube.patch(path, {"spec": {"replicas": 2}})
+    [marked] = _marked(await kube.pods_until(lambda pods: len(_marked(pods)) == 1, "app=web"))
+    await kube.patch(path, {"spec": {"lifecycle": None}})
+    await kube.pods_until(lambda pods: {name(pod) for pod in _live(pods)} == before - {marked}, "app=web")

@@ -6,9 +6,8 @@ import asyncio
 
 from shared.domain.json_types import Json
 
-from .kube import GATE, JSON_PATCH, MERGE, PODS, STRATEGIC, Kube, a_config, a_pod, condition
+from .kube import CONFIGS, GATE, JSON_PATCH, MERGE, PODS, STRATEGIC, Kube, a_config, a_pod, condition
 
-CONFIGS = "/api/v1/namespaces/{}/configmaps"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 
 
@@ -205,13 +204,6 @@ async def test_what_belongs_to_a_deleted_object_goes_too(kube: Kube) -> None:
     await kube.made(kube.path(CONFIGS), a_config("owned", ownerReferences=[reference]))
     await kube.delete(kube.path(CONFIGS, "owner"), {"propagationPolicy": "Background"})
     await kube.gone(kube.path(CONFIGS, "owned"))
-
-
-async def test_a_deleted_namespace_takes_its_content_along(kube: Kube) -> None:
-    await kube.made(kube.path(CONFIGS), a_config("one"))
-    await kube.delete(f"/api/v1/namespaces/{kube.namespace}")
-    await kube.gone(kube.path(CONFIGS, "one"))
-    assert (await kube.post(kube.path(CONFIGS), a_config("two"))).code in (403, 404)
 
 
 async def test_a_lease_is_taken_over_by_one_of_two(kube: Kube) -> None:

@@ -178,11 +178,12 @@ def _batch_size(state: State) -> str:
 def _scaled(state: State) -> str:
     world = state.build()
     stopped = world.flow(RELEASE).failed or state.title == "being canceled"
+    written = world.facts.replicas + ADDED
     world.scale(ADDED)
     flow = _retried(world)
     if flow.phase == FlowPhase.CANCELED and not stopped:
         return f"undone, and the batch fails: {flow.batches[-1].reason}"
-    if world.facts.replicas == REPLICAS + ADDED:
+    if world.facts.replicas == written:
         return "kept" if state.phase.finished else "kept: the release adopts the count"
     if world.facts.replicas == REPLICAS:
         return "undone: the count of the spec is restored"

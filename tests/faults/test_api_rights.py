@@ -164,6 +164,25 @@ async def test_a_right_by_name_is_one_for_that_name(accounts: Accounts, login: R
     assert not await may(login, caller, access.PATCH, HERE, "web-df")
 
 
+async def test_to_adopt_a_cloneset_is_the_right_to_update_that_one_and_in_no_role_of_triton(
+    accounts: Accounts, login: ReviewedAccess
+) -> None:
+    rule = {
+        "apiGroups": ["apps.kruise.io"],
+        "resources": ["clonesets"],
+        "resourceNames": ["web"],
+        "verbs": ["update"],
+    }
+    await accounts.admin.made(f"{RBAC}/roles", {"metadata": {"name": "adopter"}, "rules": [rule]})
+    await accounts.make("adopter")
+    await accounts.bind("adopter", "adopter", "Role")
+    caller = await login.caller(await accounts.token("adopter"))
+    await until("it may", lambda: may(login, caller, access.ADOPT, HERE, "web"))
+    assert not await may(login, caller, access.ADOPT, HERE, "api")
+    admin = await login.caller(await accounts.token(ADMIN))
+    assert not await may(login, admin, access.ADOPT, HERE, "web")
+
+
 async def test_a_right_ends_with_its_binding_and_a_token_with_its_account(
     accounts: Accounts, login: ReviewedAccess
 ) -> None:

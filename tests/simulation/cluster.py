@@ -38,9 +38,11 @@ class SimulatedPod:
     failed: bool = False
     deleting: bool = False
     troubled: bool = False
+    marked: bool = False
     sequence: int = 0
     created_at: int = 0
     connections: int | None = None
+    held: str = ""
 
     @property
     def uid(self) -> str:
@@ -69,6 +71,7 @@ class SimulatedPod:
             reason="CrashLoopBackOff" if self.failed else "",
             message="back-off restarting failed container" if self.failed else "",
             at=self.created_at,
+            held=self.held if self.deleting else "",
         )
 
     def ref(self) -> m.PodRef:
@@ -121,6 +124,8 @@ class Cluster:
         self.pods: list[SimulatedPod] = []
         self.refusals: dict[str, str] = {}
         self.containers_start = True
+        self.most: int | None = None
+        """The most pods that a quota allows."""
         self.disturbed = False
         """Pods went by themselves: what a command did can't be distinguished from that any more."""
         self._made = 0
@@ -139,6 +144,13 @@ class Cluster:
     @property
     def cloneset(self) -> CloneSet | None:
         return None if self.body is None else msgspec.convert(self.body, CloneSet)
+
+    @property
+    def labels(self) -> Json:
+        """The CloneSet's own labels, to be changed as anybody may."""
+        assert self.body is not None
+        labels: Json = self.body["metadata"]["labels"]
+        return labels
 
     @property
     def facts(self) -> m.CloneSetFacts:
@@ -165,7 +177,8 @@ class Cluster:
                 self.body = merged(body, {"metadata": {"uid": "uid-cloneset", "generation": 1}})
                 before: tuple[m.PodRef, ...] = ()
             case Delete():
-                self.body, self.pods = None, []
+                if not (self.cloneset and self.cloneset.metadata.finalizers):
+                    self.body, self.pods = None, []
                 return m.Done(**head, cloneset=self.facts)
             case Patch(body=body, before=before):
                 self._write(body)
@@ -189,6 +202,10 @@ class Cluster:
         assert self.body is not None
         self._write({"spec": {"replicas": max(self.body["spec"]["replicas"] + by, 0)}})
 
+    def scale_to(self, count: int) -> None:
+        assert self.body is not None
+        self._write({"spec": {"replicas": count}})
+
     # --- OpenKruise ---
 
     def reconcile(self) -> m.CloneSetSeen | None:
@@ -207,20 +224,35 @@ class Cluster:
             strays = [pod.name for pod in self.live if pod.revision != target]
             assert self.disturbed or not strays, f"OpenKruise would update these by itself: {strays}"
         facts = self.facts
-        return m.CloneSetSeen(**HEAD, sequence=facts.sequence, cloneset=facts) if facts.sequence else None
+        watched = facts.sequence and self.labels.get("managed-by") == "triton-io"
+        return m.CloneSetSeen(**HEAD, sequence=facts.sequence, cloneset=facts) if watched else None
 
     def _count(self, partition: int, replicas: int, target: str) -> None:
         live = self.live
+        partition = min(partition, replicas)
+        assert self.body is not None
+        hooked = "preDelete" in (self.body["spec"].get("lifecycle") or {})
+        for pod in [pod for pod in live if pod.marked][
+            : max(replicas - len(live) + sum(p.marked for p in live), 0)
+        ]:
+            pod.marked = False
+        if any(pod.marked for pod in live) and hooked:
+            # a scale-in stands while pods are marked
+            return
+        for pod in [pod for pod in live if pod.marked]:
+            pod.deleting = True
+            live.remove(pod)
         # too many and nobody named: from the revision that has more than the partition says, the youngest
         for _ in range(len(live) - replicas):
             others = sum(pod.revision != target for pod in live)
             surplus = [pod for pod in live if (pod.revision != target) == (others > partition)]
-            first = min(surplus, key=lambda pod: (pod.ready, -pod.created_at, pod.name))
-            first.deleting = True
+            first = min(surplus or live, key=lambda pod: (pod.ready, -pod.created_at, pod.name))
+            first.marked, first.deleting = hooked, not hooked
             live.remove(first)
         if target != self._target:
             self._before, self._target = self._target, target
-        for _ in range(replicas - len(self.live)):
+        wanted = replicas if self.most is None else min(replicas, self.most)
+        for _ in range(wanted - len(self.live)):
             self._made += 1
             others = sum(pod.revision != target for pod in self.live)
             revision = self._before if others < partition else target
@@ -230,7 +262,7 @@ class Cluster:
 
     def terminate(self) -> None:
         """The pods that are being deleted are gone."""
-        self.pods = self.live
+        self.pods = [pod for pod in self.pods if not pod.deleting or pod.held]
 
     # --- readiness ---
 

@@ -129,6 +129,14 @@ class Surroundings:
             self._publish(seen)
         self.report_pods()
 
+    def cloneset_went(self) -> None:
+        """Report the deletion of the CloneSet and its pods, as the executor's watch and readiness do."""
+        if self._last_seen is not None:
+            gone = m.CloneSetFacts(exists=False)
+            self._publish(m.CloneSetSeen(**HEAD, sequence=self._last_seen.sequence, cloneset=gone))
+            self._last_seen = None
+        self.report_pods()
+
     def pods_go(self) -> None:
         self.cluster.terminate()
         self.report_pods()

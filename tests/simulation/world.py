@@ -13,6 +13,7 @@ from services.planner.decision.decide import Decision, decide
 from services.planner.model.state import Flow, Instance
 from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.freeze_hold import NO_WINDOWS
+from services.planner.rules.predecessors import Predecessor
 from services.planner.views.status import status_of
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType, DeployCommand, change, patch
@@ -45,8 +46,12 @@ class World:
         """Kinds of commands that the executor does not get to."""
         self.gates_move = True
         """Readiness carries pull_in and pull_out out."""
+        self.watch_first = False
+        """What a command changed is reported by the watches before its answer arrives."""
         self.instance = Instance(namespace=NAMESPACE, name=INSTANCE)
         self.windows = NO_WINDOWS
+        self.terminating = False
+        """The namespace is being deleted."""
         self.flows: dict[str, Json] = {}
         self.manifests: dict[str, Json] = {}
         """The specs of the DeployFlows as they were applied first."""
@@ -69,6 +74,7 @@ class World:
         revision: str = "",
         override: str = "",
         keeps_replicas: bool = False,
+        either_direction: bool = False,
         **spec: Any,
     ) -> None:
         """Create a DeployFlow; by default of as many pods as before and of a revision of its own."""
@@ -82,6 +88,7 @@ class World:
                 "creationTimestamp": self.now + len(self.flows),
                 "override": override,
                 "keeps": keeps_replicas,
+                "either": either_direction,
             },
             "spec": {
                 "action": action,
@@ -124,6 +131,10 @@ class World:
         self.cluster.scale(by)
         self._handle_all(self._settled())
 
+    def scale_to(self, count: int) -> None:
+        """Write a count as somebody else would, whatever Triton has written."""
+        self.scale(count - self.facts.replicas)
+
     def steer(self, name: str, kind: CommandType, **fields: Any) -> None:
         """Apply the command of a person; raise `Refusal`. One that has no effect any more changes nothing."""
         command = DeployCommand(id="1", type=kind, namespace=NAMESPACE, deploy_flow=name, **fields)
@@ -144,6 +155,7 @@ class World:
             deleting="deletionTimestamp" in flow["metadata"],
             freeze_override=flow["metadata"].get("override", ""),
             keeps_replicas=flow["metadata"].get("keeps", False),
+            either_direction=flow["metadata"].get("either", False),
             spec=flow["spec"],
             status=status or {},
         )
@@ -164,6 +176,11 @@ class World:
         self.cluster.pods = [pod for pod in self.pods if pod not in pods]
         self._handle_all(self._settled())
 
+    def delete_namespace(self) -> None:
+        """Begin the deletion of the namespace: pods are deleted, and none can be made."""
+        self.terminating = True
+        self.wait(0)
+
     def delete_cloneset(self) -> None:
         """Delete the CloneSet and its pods, as a person would; the executor's watch reports it."""
         sequence = self.facts.sequence
@@ -172,6 +189,17 @@ class World:
             gone = m.CloneSetFacts(exists=False)
             self.handle(m.CloneSetSeen(**HEAD, sequence=sequence, cloneset=gone))
         self.report_pods()
+
+    def take_label(self) -> None:
+        """Remove the label of Triton's CloneSets, as a person would: for the executor's watch the CloneSet is gone."""
+        self.cluster.labels.pop("managed-by")
+        self.handle(
+            m.CloneSetSeen(**HEAD, sequence=self.facts.sequence, cloneset=m.CloneSetFacts(exists=False))
+        )
+
+    def put_label_back(self) -> None:
+        self.cluster.labels["managed-by"] = "triton-io"
+        self._handle_all(self._settled())
 
     def statuses(self) -> dict[str, Json]:
         """Return the `.status` of every DeployFlow, as it would be written now."""
@@ -185,6 +213,11 @@ class World:
             for name, status in said.items()
         ]
         self.instance = rebuild(Key(NAMESPACE, INSTANCE), specs, make_flow, self.now)
+
+    def predecessors(self) -> list[Predecessor]:
+        """Return the releases that have begun and whose DeployFlows exist."""
+        begun = [self._ended[name] for name in self.flows if name in self._ended]
+        return [Predecessor(flow.uid, flow.action, str(flow.phase)) for flow in begun if flow.started_at]
 
     # --- what can be seen ---
 
@@ -261,10 +294,21 @@ class World:
 
     def handle(self, fact: Fact) -> None:
         """Decide on a fact, and on all that follows from it."""
-        facts: list[Fact] = [fact]
+        self._handle_all([fact])
+
+    def _handle_all(self, facts: list[Fact]) -> None:
+        facts = list(facts)
         while facts:
             fact = facts.pop(0)
-            decision = decide(self.instance, [fact], self.now, resend_ms=RESEND_MS, windows=self.windows)
+            decision = decide(
+                self.instance,
+                [fact],
+                self.now,
+                resend_ms=RESEND_MS,
+                windows=self.windows,
+                predecessors=self.predecessors(),
+                terminating=self.terminating,
+            )
             self.instance = decision.instance
             self._ended |= {flow.name: flow for flow in self.instance.finished}
             self.history.append(HandledFact(self.now, fact, decision))
@@ -294,10 +338,6 @@ class World:
         self.cluster.open_unclaimed()
         self._handle_all(self._observe())
 
-    def _handle_all(self, facts: list[Fact]) -> None:
-        for fact in facts:
-            self.handle(fact)
-
     def _carry_out(self, command: m.Command) -> list[Fact]:
         if isinstance(command, (m.PullIn, m.PullOut)):
             if not self.gates_move:
@@ -314,7 +354,10 @@ class World:
             command = command.model_copy(update=filled)
         result = self.cluster.carry_out(command)
         assert isinstance(result, Fact)
-        return [result] if isinstance(command, m.Observe) else [result, *self._settled()]
+        if isinstance(command, m.Observe):
+            return [result]
+        settled = self._settled()
+        return [*settled, result] if self.watch_first else [result, *settled]
 
     def _settled(self) -> list[Fact]:
         """Reconcile the CloneSet, remove the pods that go, and return what is observed then."""

@@ -333,3 +333,18 @@ async def test_a_scale_and_a_rollback_that_wait_behind_an_update_are_both_carrie
     cloneset = await releases.cloneset("both")
     assert cloneset["spec"]["replicas"] == 6
     assert cloneset["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:2"
+
+
+async def test_scales_that_wait_behind_an_update_are_carried_out_one_after_the_other(
+    releases: Releases, verb: Verb
+) -> None:
+    await releases.create("rescaled", 2)
+    await releases.apply(deployflow("rescaled-2", "rescaled", image="nginx:2", replicas=2, canary=1))
+    await releases.batch_is("rescaled-2", 1, "Smoked")
+    out = await verb("scale", "rescaled", "--replicas", "5")
+    back = await verb("scale", "rescaled", "--replicas", "3")
+    await verb("promote", "rescaled-2")
+    for name in ("rescaled-2", out, back):
+        await releases.finished(name, "Success")
+    await releases.serves("rescaled", 3)
+    assert (await releases.cloneset("rescaled"))["spec"]["replicas"] == 3

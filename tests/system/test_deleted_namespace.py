@@ -11,13 +11,15 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
+from shared.domain.deployflow import FINALIZER
+from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS, ApiError
 from tests.system.releases import NAMESPACES, Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
 ENDS_WITHIN = 10
-"""Seconds from the deletion of the DeployFlows to the end of the releases."""
+"""Seconds from the deletion of the namespace to the end of the releases, and of the finalizers with them."""
 MOST_COMMANDS = 20
 """A cancel, an observation, and what is sent again meanwhile; without a wait it would be hundreds."""
 INSTANCE = "going"
@@ -65,15 +67,16 @@ async def test_its_releases_end_and_their_finalizers_go(
     before = await _commands(sandbox)
     await releases.client.delete(NAMESPACES, "", releases.namespace)
 
-    # a real cluster takes the pods first: a release ends once its own deletion is requested
-    async def are_deleting() -> bool:
+    async def have_ended() -> bool:
+        """A real cluster deletes the pods first: the DeployFlows may stay until these are gone."""
         flows = await releases.client.list(DEPLOYFLOWS, releases.namespace)
-        return all("deletionTimestamp" in flow["metadata"] for flow in flows)
+        return all(_has_ended(flow) for flow in flows)
 
-    async def flows_are_gone() -> bool:
-        return not await releases.names()
-
-    await until("the deletion of the DeployFlows is requested", are_deleting, 90)
-    await until("no DeployFlow is left", flows_are_gone, ENDS_WITHIN)
+    await until("every DeployFlow has ended, without a finalizer", have_ended, ENDS_WITHIN)
     await until("the namespace is gone", lambda: _is_gone(releases))
     assert await _commands(sandbox) - before <= MOST_COMMANDS
+
+
+def _has_ended(flow: Json) -> bool:
+    finished = (flow.get("status") or {}).get("finished")
+    return bool(finished) and FINALIZER not in flow["metadata"].get("finalizers", [])

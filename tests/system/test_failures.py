@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import time
@@ -128,6 +129,31 @@ async def test_a_crash_is_reported_within_moments_with_pod_exit_code_since_when_
         assert rows(status)[0]["event"].startswith("BackOff: Back-off restarting failed container main")
 
 
+@pytest.mark.parametrize(
+    ("image", "init_image", "reason"),
+    [
+        ("Nginx:2", None, "InvalidImageName"),
+        ("nginx:2", "nginx:crash", "CrashLoopBackOff"),
+        ("nginx:2", "nginx:imagepull", "ImagePullBackOff"),
+    ],
+)
+async def test_an_unreadable_image_name_or_a_failing_init_container_fails_the_batch_at_once(
+    releases: Releases, image: str, init_image: str | None, reason: str
+) -> None:
+    instance = f"unstarted-{reason.lower()}"
+    async with failing(releases, instance):
+        body = deployflow(f"{instance}-2", instance, image=image, replicas=OLD, batchSize=2)
+        if init_image:
+            init = {"name": "first", "image": init_image}
+            body["spec"]["application"]["template"]["spec"]["initContainers"] = [init]
+        await releases.apply(body)
+        status = await releases.until_status(
+            f"{instance}-2", "both failed", lambda s: s.get("failedReplicas") == 2
+        )
+        assert (status["reason"], status["conditions"][0]["reason"]) == ("SmokeFailed", reason)
+        assert f"container {'first' if init_image else 'main'}: " in status["message"]
+
+
 @pytest.mark.parametrize("why", ["unready-in-traffic", "unready-after-ready", "foreign-gate"])
 async def test_pods_that_are_not_ready_with_an_open_gate_fail_the_bake_and_lose_their_traffic(
     releases: Releases, why: str
@@ -190,6 +216,53 @@ async def test_pods_that_crash_while_they_bake_lose_their_traffic_one_after_the_
             assert "exit code 1" in pod["message"]
             assert pod["since"]
         await until("both are pulled out", lambda: _pulled_out(releases, status))
+
+
+async def test_pods_that_keep_losing_ready_fail_the_bake_as_flapping(releases: Releases) -> None:
+    gate = "example.com/comes-and-goes"
+    body = deployflow(
+        "flapping-2",
+        "flapping",
+        image="nginx:2",
+        replicas=OLD,
+        batchSize=2,
+        bakeSeconds=3,
+        pullInTimeoutSeconds=3,
+    )
+    body["spec"]["application"]["template"]["spec"]["readinessGates"] = [{"conditionType": gate}]
+    await releases.create("flapping", OLD)
+    await releases.apply(body)
+    status = await releases.batch_is("flapping-2", 1, "Baking")
+    sick, well = (pod["name"] for pod in rows(status))
+    await _set_gate(releases, well, gate, "True")
+    values = itertools.cycle(["True", "False"])
+
+    async def is_failed() -> Json | None:
+        await _set_gate(releases, sick, gate, next(values))
+        status = await releases.status("flapping-2")
+        return status if status["conditions"][0]["phase"] != "Baking" else None
+
+    status = await until("the batch does not bake for ever", is_failed)
+    condition = status["conditions"][0]
+    assert (condition["phase"], condition["reason"]) == ("BakeFailed", "Flapping")
+    assert re.search(rf"{sick} \(lost Ready (once|\d+ times)\)", status["message"])
+    assert well not in status["message"]
+    await until("it lost its traffic", lambda: _is_pulled_out(releases, sick))
+    assert is_ready(await releases.client.get(k8s.PODS, releases.namespace, well))
+    await releases.strategy("flapping-2", canceled=True)
+    await releases.finished("flapping-2", "Canceled")
+
+
+async def _set_gate(releases: Releases, pod: str, gate: str, value: str) -> None:
+    body = {"status": {"conditions": [{"type": gate, "status": value}]}}
+    await releases.client.patch(
+        k8s.PODS, releases.namespace, pod, body, subresource="status", content_type=k8s.STRATEGIC
+    )
+
+
+async def _is_pulled_out(releases: Releases, name: str) -> bool:
+    pod = await releases.client.get(k8s.PODS, releases.namespace, name)
+    return any(c["type"] == GATE and c["status"] == "False" for c in pod["status"]["conditions"])
 
 
 async def _pulled_out(releases: Releases, status: Json) -> bool:

@@ -8,8 +8,9 @@ import pytest
 import redis.asyncio
 
 from sandbox.environment import Sandbox
+from shared.kube import client as k8s
 from tests.system.history import recorded
-from tests.system.releases import Releases
+from tests.system.releases import Releases, deployflow, until
 from tests.system.undisturbed import WANTED, begin, whole
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
@@ -62,3 +63,24 @@ async def test_redis_emptied_while_the_planner_is_down_leaves_the_release_whole(
         await releases.finished(name, "Success", seconds=90)
     history.check(WANTED)
     await releases.serves("amnesia", WANTED)
+
+
+async def test_a_stop_ends_whose_pods_all_went_while_no_readiness_ran(
+    sandbox: Sandbox, releases: Releases
+) -> None:
+    await releases.create("unseen", 2)
+    await sandbox.stop("readiness")
+    try:
+        body = deployflow("unseen-stop", "unseen", action="stop", replicas=0)
+        body["spec"]["nonUpdateStrategy"] = body["spec"].pop("updateStrategy")
+        del body["spec"]["application"]["template"]
+        await releases.apply(body)
+
+        async def are_gone() -> bool:
+            labels = "app.kubernetes.io/instance=unseen"
+            return not await releases.client.list(k8s.PODS, releases.namespace, labels=labels)
+
+        await until("its pods are gone", are_gone)
+    finally:
+        await sandbox.start("readiness")
+    await releases.finished("unseen-stop", "Success")

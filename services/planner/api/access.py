@@ -6,6 +6,7 @@ import time
 from typing import NamedTuple, Protocol
 
 from services.planner.api.rate_limits import RateLimiter
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, Resource
 
 
 class Caller(NamedTuple):
@@ -23,11 +24,13 @@ class Caller(NamedTuple):
 class Right(NamedTuple):
     """A verb of Kubernetes on `deployflows`, or on their subresource: the same right that kubectl needs.
 
-    To approve the next steps of a release (next, continue, promote) is `create` on the subresource `promote`.
+    To approve the next steps of a release (next, continue, promote) is `create` on the subresource `promote`. To adopt
+    a CloneSet is to write it.
     """
 
     verb: str
     subresource: str = ""
+    resource: Resource = DEPLOYFLOWS
 
 
 GET = Right("get")
@@ -37,6 +40,7 @@ CREATE = Right("create")
 PATCH = Right("patch")
 DELETE = Right("delete")
 PROMOTE = Right("create", "promote")
+ADOPT = Right("update", resource=CLONESETS)
 
 
 class Access(Protocol):

@@ -19,6 +19,7 @@ _REFUSALS: Final = {
     "NotFound": Kind.NOT_FOUND,
     "NoRelease": Kind.NOT_FOUND,
     "InvalidArgument": Kind.UNPROCESSABLE,
+    "NotAdoptable": Kind.UNPROCESSABLE,
 }
 """The kinds of refusals by reason. All others are conflicts with the state of the release."""
 _API_ERRORS: Final = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.planner.api.access import Access
+from services.planner.api.adoption_calls import AdoptionCalls
 from services.planner.api.call_authorization import Authorization
 from services.planner.api.command_calls import CommandCalls
 from services.planner.api.flow_queries import FlowQueries
@@ -36,6 +37,7 @@ class Calls:
     ) -> None:
         self.access = access
         authorization = Authorization(access, namespaces)
+        self.adoptions = AdoptionCalls(authorization, client)
         self.queries = QueryCalls(authorization, flow_queries, mutations, client, events)
         self.streaming = StreamingCalls(authorization, flow_queries, streams, event_streams)
         self.releases = ReleaseCalls(authorization, flow_queries, mutations, self.queries)

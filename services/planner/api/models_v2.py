@@ -27,6 +27,7 @@ from services.planner.api.problem import Kind, Problem
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import FlowName, Target
 from shared.domain.json_types import Json
+from shared.kube.ownership import identity_labels
 from shared.releases.specs import Wish
 
 M = TypeVar("M", bound=BaseModel)
@@ -97,6 +98,10 @@ class NewRelease(Request):
     name: Annotated[FlowName, Field(description="Of the DeployFlow; else one is made up.")] | None = None
     queue: Queue = False
     freeze_override: FreezeOverride = ""
+    keep: Annotated[
+        bool,
+        Field(description="Do not delete it beyond the history limit of its instance."),
+    ] = False
 
 
 def _patch_of(*strategies: type[df.Strategy]) -> Callable[[type[M]], type[M]]:
@@ -171,6 +176,18 @@ class Scale(Plain):
 
     replicas: df.NonNegative
     pods: Annotated[list[str], Field(description="Names of pods that go.")] | None = None
+
+
+class Adoption(Request):
+    """The application that an adopted CloneSet belongs to: labels of the CloneSet itself; without them it keeps its own."""
+
+    app_id: Annotated[df.NonNegative | None, Field(alias="appID")] = None
+    group_id: Annotated[df.NonNegative | None, Field(alias="groupID")] = None
+    app_name: Annotated[str, StringConstraints(pattern=rf"^{_VALUE}$", max_length=63)] | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return identity_labels(self.app_id, self.group_id, self.app_name)
 
 
 class RestartAll(Plain):

@@ -201,6 +201,10 @@ EXAMPLES: dict[str, dict[str, Json]] = {
     "scale": {"count": {"replicas": 5}, "down": {"replicas": 2, "pods": ["web-a"]}},
     "stop": {"by five": {"strategy": {"batchSize": 5}}},
     "start": {"all at once": {}},
+    "adopt": {
+        "as it is labeled": {},
+        "of an application": {"appID": 12122, "groupID": 10010, "appName": "hello"},
+    },
     "plan": {"update": {"spec": _UPDATE}},
     "restart_all": {"an application": {"selector": "app=12122", "strategy": {"batchSize": "25%"}}},
     "scale_all": {"an application": {"selector": "app=12122", "replicas": 5}},

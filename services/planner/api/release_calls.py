@@ -67,15 +67,23 @@ class ReleaseCalls(ChangeCalls):
         name: str = "",
         queue: bool = False,
         freeze_override: str = "",
+        keep: bool = False,
     ) -> Json:
-        """Begin a release of any action."""
+        """Begin a release of any action. `keep`: it is not deleted beyond the history limit."""
         await self._authorization.require_release(change.caller, namespace, spec.action)
         with errors_as_problems():
             releases = await self._mutations.releases(namespace, spec.application.instance_name)
             if made := _made_before(change, releases):
                 return await self._flow_queries.with_status(made)
         return await self._begin(
-            change, namespace, spec, releases, name=name, queue=queue, freeze_override=freeze_override
+            change,
+            namespace,
+            spec,
+            releases,
+            name=name,
+            queue=queue,
+            freeze_override=freeze_override,
+            keep=keep,
         )
 
     async def release(
@@ -109,7 +117,7 @@ class ReleaseCalls(ChangeCalls):
             lambda known: specs.update(known, wish),
             queue=queue,
             freeze_override=freeze_override,
-            keeps_replicas=wish.replicas is None,
+            unsaid=df.Unsaid.REPLICAS if wish.replicas is None else df.Unsaid.NOTHING,
         )
 
     async def rollback(
@@ -123,7 +131,9 @@ class ReleaseCalls(ChangeCalls):
             back.append(base["metadata"]["name"])
             return spec
 
-        flow = await self._begin_for(change, namespace, instance, build, queue=True, keeps_replicas=True)
+        flow = await self._begin_for(
+            change, namespace, instance, build, queue=True, unsaid=df.Unsaid.REPLICAS
+        )
         if not back:
             # the same request again: the release that it went back to is the one with its template
             releases = await self._mutations.releases(namespace, instance)
@@ -153,7 +163,8 @@ class ReleaseCalls(ChangeCalls):
                 raise Refusal("NothingToDo", f"{instance} has {replicas} replicas already")
             return spec
 
-        return await self._begin_for(change, namespace, instance, build, queue=queue)
+        unsaid = df.Unsaid.NOTHING if strategy.get("podsToDelete") else df.Unsaid.DIRECTION
+        return await self._begin_for(change, namespace, instance, build, queue=queue, unsaid=unsaid)
 
     async def stop(
         self, change: ChangeRequest, namespace: str, instance: str, strategy: Json, *, queue: bool = False
@@ -219,7 +230,7 @@ class ReleaseCalls(ChangeCalls):
         *,
         queue: bool = False,
         freeze_override: str = "",
-        keeps_replicas: bool = False,
+        unsaid: df.Unsaid = df.Unsaid.NOTHING,
     ) -> Json:
         """Begin the release that `build` makes from what is known of the instance."""
         await self._authorization.require(change.caller, access.CREATE, namespace)
@@ -237,7 +248,7 @@ class ReleaseCalls(ChangeCalls):
             known.releases,
             queue=queue,
             freeze_override=freeze_override,
-            keeps_replicas=keeps_replicas,
+            unsaid=unsaid,
         )
 
     async def _begin(
@@ -250,7 +261,8 @@ class ReleaseCalls(ChangeCalls):
         name: str = "",
         queue: bool,
         freeze_override: str,
-        keeps_replicas: bool = False,
+        unsaid: df.Unsaid = df.Unsaid.NOTHING,
+        keep: bool = False,
     ) -> Json:
         """Begin a release that is authorized and not made yet. `releases`: all of its instance."""
         with errors_as_problems():
@@ -269,7 +281,7 @@ class ReleaseCalls(ChangeCalls):
                 requested_by=change.caller.name,
                 freeze_override=freeze_override,
             )
-            made = await self._mutations.carry_out(command, keeps_replicas=keeps_replicas)
+            made = await self._mutations.carry_out(command, unsaid=unsaid, keep=keep)
             return await self._record(change, spec.action, made)
 
     async def _blocking_release(self, releases: Sequence[Json], spec: df.DeployFlowSpec) -> Json | None:

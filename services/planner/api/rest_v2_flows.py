@@ -44,7 +44,7 @@ router = APIRouter(prefix=V2_PREFIX, route_class=StrictRoute)
 _CURSOR: Final = r"^[-0-9]{10}T[:0-9]{8}Z/[-a-z0-9]{1,63}/[-.a-z0-9]{1,253}$"
 
 InstanceName = Annotated[
-    Annotated[str, StringConstraints(pattern=NAME, max_length=57)] | SkipJsonSchema[None],
+    Annotated[str, StringConstraints(pattern=NAME, max_length=df.LONGEST_STORED_NAME)] | SkipJsonSchema[None],
     Query(alias="instanceName", description="Of this instance."),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -174,6 +174,7 @@ async def make_flow(calls: TheCalls, change: TheChange, namespace: Namespace, bo
             name=body.name or "",
             queue=body.queue,
             freeze_override=body.freeze_override,
+            keep=body.keep,
         )
     )
 

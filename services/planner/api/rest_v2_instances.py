@@ -153,6 +153,20 @@ async def start(
     )
 
 
+@router.post(
+    INSTANCE + "/adoptions",
+    tags=["Instances"],
+    response_model=m.Instance,
+    responses=answers(404, 422, body=True),
+)
+async def adopt(
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Adoption
+) -> Response:
+    """Have Triton adopt a CloneSet that it did not make. Needs the right to `update` that CloneSet."""
+    adopted = await calls.adoptions.adopt(change.caller, namespace, name, body.labels)
+    return json_response(v2_views.instance(adopted))
+
+
 @router.delete(
     INSTANCE,
     tags=["Instances"],

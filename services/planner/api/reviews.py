@@ -22,8 +22,6 @@ from shared.kube.client import DEPLOYFLOWS, ApiError, Client, Resource
 
 TOKEN_REVIEWS: Final = Resource("/apis/authentication.k8s.io/v1", "tokenreviews")
 ACCESS_REVIEWS: Final = Resource("/apis/authorization.k8s.io/v1", "subjectaccessreviews")
-GROUP, VERSION = DEPLOYFLOWS.api.split("/")[2:]
-
 REFUSED_SECONDS: Final = 2.0
 """How long a refusal is cached, at most: a right that was just granted shall soon count."""
 _ANSWER_SECONDS: Final = 10.0
@@ -153,15 +151,16 @@ class ReviewedAccess(Access):
             raise Problem(Kind.FORBIDDEN, "Forbidden", forbidden(caller, right, namespace, name))
 
     async def _may(self, caller: Caller, right: Right, namespace: str, name: str) -> bool:
+        group, version = right.resource.api.split("/")[2:]
         spec = {
             "user": caller.name,
             "groups": caller.groups,
             "uid": caller.uid,
             "extra": dict(caller.extra),
             "resourceAttributes": {
-                "group": GROUP,
-                "version": VERSION,
-                "resource": DEPLOYFLOWS.plural,
+                "group": group,
+                "version": version,
+                "resource": right.resource.plural,
                 "subresource": right.subresource,
                 "verb": right.verb,
                 "namespace": namespace,
@@ -179,17 +178,25 @@ class ReviewedAccess(Access):
 
 def forbidden(caller: Caller, right: Right, namespace: str, name: str = "") -> str:
     """Return the missing right, in the words of the API server, and the role that has it."""
-    which = f'deployflows.{GROUP} "{name}" is' if name else f"deployflows.{GROUP} is"
-    resource = "/".join(part for part in (DEPLOYFLOWS.plural, right.subresource) if part)
+    group = right.resource.api.split("/")[2]
+    kind = f"{right.resource.plural}.{group}"
+    which = f'{kind} "{name}" is' if name else f"{kind} is"
+    resource = "/".join(part for part in (right.resource.plural, right.subresource) if part)
     where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    role = role_for(right)
+    remedy = f"somebody has to give it the ClusterRole {role} there"
+    if not role:
+        remedy = "somebody has to give it a role of its own with this right there"
     return (
         f'{which} forbidden: User "{caller.name}" cannot {right.verb} resource "{resource}" '
-        f'in API group "{GROUP}" {where}: somebody has to give it the ClusterRole {role_for(right)} there'
+        f'in API group "{group}" {where}: {remedy}'
     )
 
 
 def role_for(right: Right) -> str:
-    """Return the smallest role of deploy/rbac that has the right."""
+    """Return the smallest role of deploy/rbac that has the right; empty where none has it."""
+    if right.resource != DEPLOYFLOWS:
+        return ""
     if right in {GET, LIST, WATCH}:
         return "triton-viewer"
     return "triton-admin" if right == DELETE else "triton-operator"

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from services.planner.decision.foreign_counts import is_foreign, note_count, recount, take_count
 from services.planner.model.batch_plan import Counts
 from services.planner.model.state import (
     PRE_EXISTING,
@@ -24,11 +25,13 @@ from services.planner.model.strategy import strategy_of
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy, take_over
 from services.planner.recovery.rebuild import assign_pods, settle_rebuilt
 from services.planner.rules.clocks import restart_on_resume
+from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.pod_failures import read_trouble
 from services.planner.rules.retry_backoff import count_rejection, note_success
 from shared.domain import messages as m
 from shared.domain.deployflow import (
-    Action,
+    SCALING,
+    STORED,
     DeployFlowSpec,
     DeployFlowStatus,
     FlowPhase,
@@ -36,6 +39,7 @@ from shared.domain.deployflow import (
     containers_of,
     problems,
 )
+from shared.kube.ownership import LABELS_MISSING
 
 KEPT_FIELDS = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "pull_in_sequence")
 """The fields of a pod from `.status` that a list of pods does not have."""
@@ -67,9 +71,18 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             return _apply_pods(instance, fact)
         case m.Due():
             return instance
+    if isinstance(fact, m.CloneSetSeen) and fact.cloneset.exists:
+        instance = _observe_labeled(instance, now)
     pending = instance.pending
-    if instance.active is None or pending is None:
+    if instance.active is None:
         return instance
+    if pending is None:
+        seen = isinstance(fact, m.CloneSetSeen) and is_foreign(instance.cloneset, fact.cloneset)
+        return (
+            _note_seen_count(instance, fact, now)
+            if seen and isinstance(fact, m.CloneSetSeen)
+            else _apply_deletion(instance, fact, now)
+        )
     match fact:
         case m.Superseded() if fact.current > instance.sequence or fact.sequence == pending.sequence:
             again = replace(instance, sequence=max(instance.sequence, fact.current))
@@ -78,15 +91,24 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
         case m.CloneSetSeen() if not fact.cloneset.exists and _needs_cloneset(pending):
             # a watch may be behind: the observation says whether another CloneSet has taken its place
             return _require_resync(instance, Resync.OBSERVE, now, "the CloneSet was deleted")
+        case m.CloneSetSeen() if fact.cloneset.deleting and not instance.cloneset.deleting:
+            return _require_resync(instance, Resync.OBSERVE, now, "the CloneSet is being deleted")
+        case m.CloneSetSeen() if pending.kind == "remove" and not fact.cloneset.exists:
+            done = replace(pending, answered=True, seen=True)
+            return replace(_store_cloneset(instance, fact.cloneset), pending=done)
+        case m.CloneSetSeen() if is_foreign(instance.cloneset, fact.cloneset):
+            return _note_seen_count(instance, fact, now)
         case _ if fact.sequence != pending.sequence:
             return instance
         case m.Done():
             return _apply_done(instance, pending, fact, now)
         case m.CloneSetSeen():
-            # a count that somebody else set is not taken for ours: the next write is answered ReplicasChanged
-            facts = fact.cloneset.model_copy(update={"replicas": instance.cloneset.replicas})
-            seen = replace(_store_cloneset(instance, facts), pending=_mark_seen(pending, fact.cloneset))
-            return _acknowledge_surge(seen, pending, fact.cloneset)
+            facts = fact.cloneset
+            if facts.replicas_set is None:
+                # it is not known whose count it is: the next write is answered ReplicasChanged if it is not ours
+                facts = facts.model_copy(update={"replicas": instance.cloneset.replicas})
+            caught_up = replace(_store_cloneset(instance, facts), pending=_mark_seen(pending, fact.cloneset))
+            return _acknowledge_surge(caught_up, pending, fact.cloneset)
         case m.VictimsGone() if pending.kind in _NAMES_PODS:
             pods = {uid: pod for uid, pod in instance.pods.items() if uid not in set(fact.gone)}
             dropped = tuple(uid for uid in instance.active.dropped if uid in pods)
@@ -98,12 +120,9 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
                 dropped=dropped,
             )
         case m.ReplicasChanged() if pending.kind in _SETS_REPLICAS:
-            delta = fact.replicas - instance.cloneset.replicas
-            changed = replace(instance, cloneset=replace(instance.cloneset, replicas=fact.replicas))
-            removes_all = instance.active.action in {Action.STOP, Action.DELETE}
-            wanted = 0 if removes_all else max(instance.active.wanted + delta, 0)
-            words = f"{pending.kind}: somebody else has scaled to {fact.replicas}"
-            return _require_resync(changed, Resync.RECOUNT, now, words, wanted=wanted)
+            return note_count(instance, fact.replicas, now)
+        case m.Refused() if fact.reason == LABELS_MISSING and _waits_for_labels(instance.active):
+            return _require_resync(instance, Resync.OBSERVE, now, f"{fact.reason}: {fact.message}")
         case m.Refused():
             refused = replace(instance, pending=replace(pending, answered=True, seen=True, kind="refused"))
             if instance.active.failed and instance.active.resync:
@@ -111,6 +130,26 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
                 return _update_active(refused, rejected=f"{fact.reason}: {fact.message}")
             return _update_active(refused, reason=fact.reason, message=fact.message)
     return instance
+
+
+def _note_seen_count(instance: Instance, fact: m.CloneSetSeen, now: int) -> Instance:
+    facts = fact.cloneset
+    pending = instance.pending
+    on_its_way = pending is not None and not pending.answered and fact.sequence < pending.sequence
+    if on_its_way and pending is not None and pending.kind in _SETS_REPLICAS:
+        # the command finds the count, and is answered with it
+        return instance
+    instance = replace(instance, cloneset=replace(instance.cloneset, sequence=facts.sequence))
+    return note_count(instance, facts.replicas, now)
+
+
+def _apply_deletion(instance: Instance, fact: Fact, now: int) -> Instance:
+    """Make the next attempt due of a release that waits for the end of a CloneSet that is being deleted."""
+    if not isinstance(fact, m.CloneSetSeen) or fact.cloneset.exists or not instance.cloneset.deleting:
+        return instance
+    gone = _store_cloneset(instance, fact.cloneset)
+    assert gone.active is not None
+    return _update_active(gone, retry_at=min(gone.active.retry_at, now))
 
 
 _ANSWERED_WITHOUT_CLONESET = {"remove", "observe", "cancel", "finish"}
@@ -163,6 +202,22 @@ def _to_reissue(flow: Flow) -> StepCommand:
     return StepCommand.HALTED if flow.halted else StepCommand.DUE
 
 
+def _waits_for_labels(flow: Flow) -> bool:
+    """Return whether the release continues once its CloneSet has its label again.
+
+    One that has not begun fails instead, and one that is being ended ends without a write.
+    """
+    return flow.step != Step.CANCEL and not (flow.step == Step.OBSERVE and not flow.batches)
+
+
+def _observe_labeled(instance: Instance, now: int) -> Instance:
+    """Have the next attempt made at once where a label was missing: only a CloneSet that has it is watched."""
+    flow = instance.active
+    if flow is None or flow.retry_at <= now or missing_labels(flow) is None:
+        return instance
+    return _update_active(instance, retry_at=now)
+
+
 def _update_flow(instance: Instance, uid: str, change: Any) -> Instance:
     if instance.active is not None and instance.active.uid == uid:
         return replace(instance, active=change(instance.active))
@@ -209,7 +264,7 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
 
     def change(flow: Flow) -> Flow:
         try:
-            spec = DeployFlowSpec.model_validate(fact.spec)
+            spec = DeployFlowSpec.model_validate(fact.spec, context=STORED)
         except ValueError as error:
             return replace(
                 flow, generation=fact.generation, deleting=fact.deleting, warnings=(problems(error, "spec"),)
@@ -281,7 +336,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         **_override_fields(fact),
     }
     try:
-        spec = DeployFlowSpec.model_validate(fact.spec)
+        spec = DeployFlowSpec.model_validate(fact.spec, context=STORED)
     except ValueError as error:
         return Flow(
             **common,
@@ -303,6 +358,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         app_name=spec.application.app_name,
         wanted=spec.application.replicas,
         keeps_replicas=spec.updating and fact.keeps_replicas,
+        either_direction=spec.action in SCALING and fact.either_direction,
         strategy=strategy_of(spec),
     )
     if spec.updating and not containers_of(spec.application.template):
@@ -342,7 +398,9 @@ def _apply_pods(instance: Instance, fact: m.PodsSeen) -> Instance:
             created_at=seen.created_at,
             batch=known.batch if known else UNASSIGNED,
             pull_in_sequence=known.pull_in_sequence if known else 0,
+            held=seen.held,
             version=seen.version,
+            flaps=_count_flaps(known, seen),
         )
     for pod in fact.gone:
         pods.pop(pod.uid, None)
@@ -355,6 +413,12 @@ def _apply_pods(instance: Instance, fact: m.PodsSeen) -> Instance:
         return instance
     gone = tuple(pod.uid for pod in fact.gone if pod.uid not in pending.gone)
     return replace(instance, pending=replace(pending, gone=pending.gone + gone)) if gone else instance
+
+
+def _count_flaps(known: Pod | None, seen: m.PodFact) -> int:
+    if known is None or known.batch <= PRE_EXISTING:
+        return 0
+    return known.flaps + (known.ready and not seen.ready and not seen.deleting)
 
 
 # --- answers ---------------------------------------------------------------------------------------------
@@ -374,6 +438,9 @@ def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
         stopped=facts.stopped,
         no_pull_in=facts.no_pull_in,
         no_good_template=facts.no_good_template,
+        sequence=facts.sequence,
+        deleting=facts.deleting,
+        finalizers=tuple(facts.finalizers),
     )
     return instance if known == instance.cloneset else replace(instance, cloneset=known)
 
@@ -386,8 +453,18 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
     if (rebuilt or (flow.resync and taking)) and fact.cloneset.exists and not fact.cloneset.settled:
         # pods can't be assigned to batches before the controller has caught up: observe again
         return instance
+    facts = fact.cloneset
+    if pending.seen and not facts.settled:
+        # the watch was faster: it has reported the revision that the controller made of the command's template since
+        facts = facts.model_copy(update={"update_revision": instance.cloneset.update_revision})
+    # the answer to a write has the count that was written
+    may_differ = pending.kind == "observe" or fact.cloneset.replicas != fact.cloneset.replicas_set
+    foreign = (may_differ and is_foreign(instance.cloneset, fact.cloneset)) or (
+        # somebody scaled it up again before it was prepared for 0
+        pending.kind == "cancel" and flow.standing_by and fact.cloneset.replicas > 0
+    )
     instance = replace(
-        _store_cloneset(instance, fact.cloneset), sequence=max(instance.sequence, fact.cloneset.sequence)
+        _store_cloneset(instance, facts), sequence=max(instance.sequence, fact.cloneset.sequence)
     )
     answered = pending.answered
     pending = replace(_mark_seen(pending, fact.cloneset), answered=True)
@@ -411,7 +488,12 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
             pods[ref.uid] = replace(known, batch=listed)
     instance = replace(instance, pending=pending, pods=pods)
     if pending.kind != "observe":
-        return replace(instance, active=note_success(flow, now))
+        instance = replace(instance, active=note_success(flow, now))
+        return note_count(instance, fact.cloneset.replicas, now) if foreign else instance
+    if missing_labels(flow) is not None:
+        # nothing was done while the label was missing: the time does not count
+        flow = restart_on_resume(flow, now)
+        instance = replace(instance, active=flow)
     instance = replace(instance, pending=replace(pending, seen=True))
     if taking:
         return take_over(instance, flow, fact)
@@ -421,7 +503,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
         )
         instance = replace(instance, active=flow, pods=assign_pods(instance, flow, fact))
         if flow.batches:
-            return instance
+            return _recount(instance, fact, now) if foreign else instance
     if flow.step == Step.OBSERVE and not flow.batches:
         counts = _count_at_rest(fact)
         return _update_active(
@@ -432,7 +514,9 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
             resync=Resync.NONE,
             wanted=_wanted_at_begin(flow, fact),
         )
-    return _finish_resync(instance, flow, fact)
+    if foreign or flow.resync == Resync.RECOUNT:
+        return _recount(instance, fact, now)
+    return _update_active(instance, resync=Resync.NONE, step_command=_to_reissue(flow))
 
 
 def _listed_pod(ref: m.PodRef, batch: int) -> Pod:
@@ -474,29 +558,9 @@ def _count_at_rest(fact: m.Done) -> Counts:
     return Counts(min(max(updated, 0), replicas), replicas - min(max(updated, 0), replicas))
 
 
-def _finish_resync(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
-    """Continue after an observation in the middle of a release; where somebody else scaled, recount first."""
-    if flow.resync != Resync.RECOUNT:
-        return _update_active(instance, resync=Resync.NONE, step_command=_to_reissue(flow))
-    return _recount(instance, flow, fact)
-
-
-def _recount(instance: Instance, flow: Flow, fact: m.Done) -> Instance:
-    """Take the counts from the observed pods. Pods that somebody else added while a batch surged belong to that batch:
-    they have the target revision, and the batch's hold keeps their gates closed.
-    """
-    total = fact.cloneset.replicas
-    others = min(sum(1 for p in fact.pods if not flow.keeps_pod(p.uid, p.revision)), total)
-    counted = _update_active(
-        instance, updated=total - others, others=others, resync=Resync.NONE, step_command=_to_reissue(flow)
-    )
-    batch = flow.open_batch
-    hold = fact.cloneset.hold
-    if batch is None or hold is None or (hold.flow, hold.batch) != (flow.uid, batch.number):
-        return counted
-    if batch.baked:
-        return _update_active(counted, updated=max(total - others - batch.surge, 0))
-    own = {uid for uid, pod in instance.pods.items() if pod.batch == batch.number}
-    updated = sum(1 for p in fact.pods if flow.keeps_pod(p.uid, p.revision) and p.uid not in own)
-    batch = replace(batch, surge=max(total - others - updated, 0))
-    return _update_active(counted, updated=updated, batches=(*flow.batches[:-1], batch))
+def _recount(instance: Instance, fact: m.Done, now: int) -> Instance:
+    """Take in the observed count, which may be another than the one that the observation was for."""
+    instance = take_count(instance, fact.cloneset.replicas)
+    flow = instance.active
+    assert flow is not None
+    return recount(instance, flow, fact, now)

@@ -84,15 +84,19 @@ def prepare(instance: Instance, sequence: int) -> m.Command:
     )
 
 
-def surge(instance: Instance, sequence: int) -> m.Command:
+def surge(instance: Instance, sequence: int, *, count: int | None = None, guard: bool = False) -> m.Command:
+    """Make the pods of the open batch, or `count` of them. A batch that was halted or has failed keeps those it has."""
     flow = _active_flow(instance)
     batch = flow.open_batch
     assert batch is not None
+    if count is None:
+        stands = flow.failed or (flow.paused and flow.step == Step.SURGE)
+        count = min(len(instance.live_pods_of(batch)), batch.surge) if stands else batch.surge
     return m.Surge(
         **_head(instance, sequence),
-        replicas=flow.updated + flow.others + batch.surge,
+        replicas=flow.updated + flow.others + count,
         partition=_partition(flow, flow.others),
-        retire=[uid for uid in (*flow.victims, *flow.dropped) if uid in instance.pods],
+        retire=[uid for uid in (*flow.victims, *flow.dropped) if _is_there(instance, uid)],
         hold=m.Hold(
             flow=flow.uid, batch=batch.number, surge=batch.surge, updated=flow.updated, others=flow.others
         ),
@@ -100,6 +104,8 @@ def surge(instance: Instance, sequence: int) -> m.Command:
         create=flow.action == "create" and batch.number == 1,
         no_pull_in=flow.strategy.no_pull_in,
         accept_replicas=instance.cloneset.replicas,
+        scaled_to=flow.scaled_to,
+        guard=guard,
     )
 
 
@@ -112,9 +118,15 @@ def retire(instance: Instance, sequence: int) -> m.Command:
         **_head(instance, sequence),
         replicas=flow.updated + flow.others + batch.surge - count,
         partition=_partition(flow, flow.others - count),
-        retire=[uid for uid in (*flow.victims, *flow.dropped) if uid in instance.pods],
+        retire=[uid for uid in (*flow.victims, *flow.dropped) if _is_there(instance, uid)],
         accept_replicas=instance.cloneset.replicas,
+        scaled_to=flow.scaled_to,
     )
+
+
+def _is_there(instance: Instance, uid: str) -> bool:
+    pod = instance.pods.get(uid)
+    return pod is not None and not pod.deleting
 
 
 def _partition(flow: Flow, others: int) -> int:
@@ -135,6 +147,7 @@ def cancel(
         baked=baked,
         drop=list(drop),
         restore_template=restore_template,
+        scaled_to=0 if _active_flow(instance).standing_by else None,
     )
 
 

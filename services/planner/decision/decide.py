@@ -12,6 +12,7 @@ from services.planner.decision.follow_ups import request_rollbacks
 from services.planner.decision.guards import next_move
 from services.planner.model.state import Instance
 from services.planner.rules.freeze_hold import NO_WINDOWS, Windows, apply_windows
+from services.planner.rules.predecessors import Predecessor, apply_predecessors
 from services.planner.views.flow_events import events
 from shared.domain.deploy_commands import DeployCommand
 from shared.domain.messages import Command, FlowEvent
@@ -30,21 +31,29 @@ class Decision(NamedTuple):
 
 
 def decide(
-    instance: Instance, facts: Sequence[Fact], now: int, *, resend_ms: int, windows: Windows = NO_WINDOWS
+    instance: Instance,
+    facts: Sequence[Fact],
+    now: int,
+    *,
+    resend_ms: int,
+    windows: Windows = NO_WINDOWS,
+    predecessors: Sequence[Predecessor] = (),
+    terminating: bool = False,
 ) -> Decision:
     """Apply the facts one by one, each followed by all moves that are possible, at `now` (ms since 1970).
 
-    `windows`: the freeze windows of the namespace. Raises `RuntimeError` where the moves do not end.
+    `windows`: the freeze windows of the namespace. `predecessors`: the releases of the instance that have begun, for
+    one that `needs_predecessors`. `terminating`: the namespace is being deleted. Raises `RuntimeError` where the moves
+    do not end.
     """
     before = instance
     commands: list[Command] = []
     published: list[FlowEvent] = []
     for fact in facts:
-        instance = _stamp(
-            instance, apply_windows(apply_fact(instance, fact, now), windows, now), now, published
-        )
+        applied = apply_windows(apply_fact(instance, fact, now), windows, now)
+        instance = _stamp(instance, apply_predecessors(applied, predecessors), now, published)
         for _ in range(_MAX_MOVES):
-            move = next_move(instance, now, resend_ms=resend_ms)
+            move = next_move(instance, now, resend_ms=resend_ms, terminating=terminating)
             if move is None:
                 break
             instance = _stamp(instance, move.instance, now, published)

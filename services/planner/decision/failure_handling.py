@@ -8,17 +8,21 @@ from services.planner.decision import command_factory
 from services.planner.decision.scheduling import cancel_open_batch, find_ending
 from services.planner.decision.transitions import (
     Move,
+    is_late,
     issue_command,
     resend,
     set_batch,
     set_flow,
 )
-from services.planner.model.state import PRE_EXISTING, Flow, Instance, Resync, Step, StepCommand
+from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Resync, Step, StepCommand
 from services.planner.rules.clocks import restart_on_retry
+from services.planner.rules.deletions import CLONESET_TERMINATING, describe_deletion
 from services.planner.rules.failure_detection import Failure
+from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.retry_backoff import count_rejection, is_waiting
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 from shared.domain.messages import Observe
+from shared.kube.ownership import LABELS_MISSING
 
 
 def observe_again(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
@@ -31,12 +35,11 @@ def observe_again(instance: Instance, flow: Flow, now: int, resend_ms: int) -> M
 
 def end_unobserved(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | None:
     """End a release early although its observation is refused or not answered; None where it is to be awaited."""
-    pending = instance.pending
-    is_late = pending is not None and now >= (pending.late_since or pending.sent_at) + resend_ms
-    if not is_waiting(flow, now) and (flow.resync == Resync.REBUILD or not is_late):
+    late = is_late(instance.pending, now, resend_ms)
+    if not is_waiting(flow, now) and (flow.resync == Resync.REBUILD or not late):
         return None
     if (ending := find_ending(instance, flow)) is None:
-        return None
+        return _end_unlabeled_finish(instance, flow)
     if flow.resync != Resync.REBUILD:
         # the counts and pods of the last answer are good enough to end with
         known = replace(flow, resync=Resync.NONE, retry_at=min(flow.retry_at, now))
@@ -54,8 +57,20 @@ def end_unobserved(instance: Instance, flow: Flow, now: int, resend_ms: int) -> 
     )
 
 
+def _end_unlabeled_finish(instance: Instance, flow: Flow) -> Move | None:
+    """End a canceled release whose last write waits for a label: all its pods are released, so there is no other end."""
+    text = missing_labels(flow)
+    if text is None or not flow.canceled or flow.step != Step.FINISH:
+        return None
+    ended = {"step": Step.DONE, "outcome": FlowPhase.CANCELED, "reason": LABELS_MISSING, "message": text}
+    return Move(set_flow(instance, flow, **ended))
+
+
 def is_cloneset_lost(instance: Instance, flow: Flow) -> bool:
-    """Return whether somebody has deleted the CloneSet in the middle of the release."""
+    """Return whether somebody has deleted the CloneSet in the middle of the release, or it is being deleted."""
+    if instance.cloneset.deleting:
+        removed = flow.action == Action.DELETE and flow.step == Step.FINISH
+        return flow.step not in {Step.OBSERVE, Step.DONE} and not removed
     began = flow.batches and (flow.action != Action.CREATE or flow.batches[0].surge_acknowledged)
     return bool(began) and not instance.cloneset.exists and flow.step not in _STEPS_WITHOUT_CLONESET
 
@@ -65,7 +80,23 @@ _STEPS_WITHOUT_CLONESET = {Step.OBSERVE, Step.PREPARE, Step.TAKE_OVER, Step.CANC
 
 
 def end_without_cloneset(instance: Instance, flow: Flow) -> Move:
-    """End the release of an instance whose CloneSet does not exist."""
+    """End the release of an instance whose CloneSet does not exist, or soon will not; a delete waits for that."""
+    if instance.cloneset.deleting and flow.step == Step.CANCEL:
+        return Move(set_flow(instance, flow, step=Step.DONE))
+    if instance.cloneset.deleting and flow.action == Action.DELETE:
+        return Move(set_flow(instance, flow, step=Step.FINISH, step_command=StepCommand.DUE))
+    if instance.cloneset.deleting:
+        text = describe_deletion(instance)
+        return Move(
+            set_flow(
+                instance,
+                flow,
+                step=Step.DONE,
+                outcome=FlowPhase.FAILED,
+                reason=CLONESET_TERMINATING,
+                message=text,
+            )
+        )
     text = f"CloneSet {instance.key} does not exist"
     return Move(
         set_flow(
@@ -97,12 +128,24 @@ def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
         return Move(
             set_flow(instance, flow, step=Step.DONE, outcome=flow.outcome or _outcome_without_cloneset(flow))
         )
+    if flow.step == Step.FINISH and flow.reason != "NotFound":
+        # every batch is finished, so nothing has failed: the CloneSet is left as it was found once that is possible
+        tried = count_rejection(flow, now, f"{flow.reason}: {flow.message}")
+        tried = replace(tried, reason="", message="", step_command=StepCommand.DUE)
+        return Move(replace(instance, active=tried))
     batch = flow.open_batch
     if batch is None or (batch.number == 1 and not instance.cloneset.exists):
         # nothing has moved yet
         return Move(set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.FAILED))
-    phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
-    return fail_batch(instance, flow, Failure(phase, flow.reason, flow.message, 0, ()), now)
+    return fail_batch(instance, flow, _refusal_of(flow, batch), now)
+
+
+def _refusal_of(flow: Flow, batch: Batch) -> Failure:
+    """Return the failure of a batch whose command was refused; a baked one stays baked, since its pods serve."""
+    phase = None if batch.baked else BatchPhase.SMOKE_FAILED
+    if batch.phase in {BatchPhase.BAKING, BatchPhase.BAKE_FAILED}:
+        phase = BatchPhase.BAKE_FAILED
+    return Failure(phase, flow.reason, flow.message, 0, ())
 
 
 def _handle_refused_observation(instance: Instance, flow: Flow, command: Observe, now: int) -> Move:
@@ -114,8 +157,7 @@ def _handle_refused_observation(instance: Instance, flow: Flow, command: Observe
     known = flow.resync != Resync.REBUILD
     if command.application is not None or batch is None or flow.failed or not known:
         return Move(replace(instance, active=tried))
-    phase = BatchPhase.BAKE_FAILED if batch.baked else BatchPhase.SMOKE_FAILED
-    return fail_batch(instance, tried, Failure(phase, flow.reason, flow.message, 0, ()), now)
+    return fail_batch(instance, tried, _refusal_of(flow, batch), now)
 
 
 def fail_batch(instance: Instance, flow: Flow, found: Failure, now: int) -> Move:
@@ -160,7 +202,12 @@ def continue_without(instance: Instance, flow: Flow, bad: tuple[str, ...], now: 
     pods = {
         uid: replace(pod, batch=PRE_EXISTING) if uid in bad else pod for uid, pod in instance.pods.items()
     }
-    smaller = replace(batch, surge=batch.surge - len(bad), failed_replicas=batch.failed_replicas + len(bad))
+    smaller = replace(
+        batch,
+        surge=batch.surge - len(bad),
+        failed_replicas=batch.failed_replicas + len(bad),
+        baking_since=now if batch.baking_since else 0,
+    )
     instance = set_batch(
         replace(instance, pods=pods),
         flow,
@@ -184,12 +231,14 @@ def retry_batch(instance: Instance, flow: Flow, now: int) -> Move:
     serves = batch.phase == BatchPhase.BAKE_FAILED
     dropped = tuple(uid for uid, pod in instance.live_pods_of(batch).items() if not (serves and pod.ready))
     pods = {
-        uid: replace(pod, batch=PRE_EXISTING) if uid in dropped else pod for uid, pod in instance.pods.items()
+        uid: replace(pod, batch=PRE_EXISTING if uid in dropped else pod.batch, flaps=0)
+        for uid, pod in instance.pods.items()
     }
     fresh = replace(
         restart_on_retry(batch, now),
         phase=BatchPhase.SMOKING,
         surge_acknowledged=False,
+        guarded=False,
         failed_replicas=0,
         reason="",
         message="",

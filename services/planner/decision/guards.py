@@ -26,18 +26,22 @@ from services.planner.decision.failure_handling import (
     retry_batch,
     update_failed_count,
 )
+from services.planner.decision.foreign_counts import rewrite_surge, stand_by
 from services.planner.decision.scheduling import (
     begin_next,
     close_release,
     end_early,
     end_waiting,
+    end_with_namespace,
     find_ending,
+    is_finishing,
 )
 from services.planner.decision.steps import STEPS
 from services.planner.decision.traffic_admission import acknowledge_pull_in, find_strays
 from services.planner.decision.traffic_removal import acknowledge_pull_out, find_still_serving
 from services.planner.decision.transitions import Move, issue_command, request_pull_in, resend, set_flow
 from services.planner.model.state import PRE_EXISTING, UNASSIGNED, Flow, Instance, Step, StepCommand
+from services.planner.rules.deletions import find_remaining
 from services.planner.rules.failure_detection import find_failure, find_tolerated_failures
 from services.planner.rules.retry_backoff import is_waiting
 
@@ -54,11 +58,14 @@ Guard = Callable[[Instance, Flow, int, int], Move | Wait | None]
 """(instance, its active release, now in ms since 1970, resend interval in ms) → move, `WAIT` or None."""
 
 
-def next_move(instance: Instance, now: int, *, resend_ms: int) -> Move | None:
+def next_move(instance: Instance, now: int, *, resend_ms: int, terminating: bool = False) -> Move | None:
     """Return the one thing to do next; None when nothing can be done before the next fact or deadline.
 
-    The queue comes before the table: a release that ended while it waited must not be begun.
+    A namespace that is being deleted (`terminating`) comes first: nothing can be made or restored there. The queue
+    comes before the table: a release that ended while it waited must not be begun.
     """
+    if terminating and (ended := end_with_namespace(instance, now)) is not instance:
+        return Move(ended)
     if (kept := end_waiting(instance, now)) is not instance:
         return Move(kept)
     flow = instance.active
@@ -108,10 +115,28 @@ def _assign_new_pods(instance: Instance, flow: Flow, _now: int, _resend_ms: int)
     return Move(replace(instance, pods=pods))
 
 
+def _finish_earlier_batch(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
+    """Finish the batches whose old pods are gone, after the next one has begun."""
+    done = {batch.number for batch in flow.unfinished_before if not find_remaining(instance, batch.removing)}
+    if not done:
+        return None
+    batches = tuple(
+        replace(batch, finished_at=now, removing=()) if batch.number in done else batch
+        for batch in flow.batches
+    )
+    return Move(replace(instance, active=replace(flow, batches=batches)))
+
+
 def _end_early(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | Wait | None:
-    if (ending := find_ending(instance, flow)) is None:
+    if (ending := find_ending(instance, flow)) is None or is_finishing(instance, flow, now, resend_ms):
         return None
     return end_early(instance, flow, ending, now, resend_ms) or WAIT
+
+
+def _stand_by(instance: Instance, flow: Flow, now: int, resend_ms: int) -> Move | Wait | None:
+    if not flow.scaled_to_zero or flow.step in {Step.OBSERVE, Step.CANCEL, Step.FINISH}:
+        return None
+    return stand_by(instance, flow, now, resend_ms) or WAIT
 
 
 def _retry(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
@@ -157,6 +182,10 @@ def _release_halt(instance: Instance, flow: Flow, _now: int, _resend_ms: int) ->
     )
 
 
+def _rewrite_surge(instance: Instance, flow: Flow, now: int, _resend_ms: int) -> Move | None:
+    return rewrite_surge(instance, flow, now)
+
+
 def _acknowledge_pull_in(instance: Instance, _flow: Flow, _now: int, _resend_ms: int) -> Move | None:
     done = acknowledge_pull_in(instance)
     return None if done is instance else Move(done)
@@ -188,8 +217,12 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _end_without_cloneset,
     # an early end names the batch's pods, a failure counts them: both need to know whose they are
     _assign_new_pods,
+    # only a record: a batch that is finished is finished also where the release ends
+    _finish_earlier_batch,
     # a person's cancel, and a rollback that waits, take precedence over what the batch does or suffers
     _end_early,
+    # without pods nothing can be retried, failed or continued; only an early end is possible
+    _stand_by,
     # before the failure guard, which would find the failure that the retry is to clear
     _retry,
     # before every guard that continues the release: nothing continues past a failed batch
@@ -202,6 +235,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _halt,
     # before the step, which writes its command again: only a CloneSet that is not halted carries it out
     _release_halt,
+    # after a halt, which does not know the count; also while the release stands still: a scale is not its progress
+    _rewrite_surge,
     # a pull_in that is done frees the pending command: only then is it known which pods it left out
     _acknowledge_pull_in,
     # before the step, which counts the pods in traffic

@@ -9,6 +9,7 @@ from services.planner.decision.transitions import (
     Move,
     all_gone,
     is_carried_out,
+    is_late,
     issue_command,
     request_pull_in,
     resend,
@@ -17,6 +18,7 @@ from services.planner.decision.transitions import (
 from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step, StepCommand
 from services.planner.rules import freeze_hold
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
+from services.planner.rules.retry_backoff import is_waiting
 from shared.domain.deployflow import Action, FlowPhase, OnFailure
 from shared.domain.messages import Cancel
 
@@ -49,6 +51,18 @@ def _end_unstarted(flow: Flow, phase: FlowPhase, now: int, reason: str, message:
     return replace(
         flow, phase=phase, step=Step.DONE, reason=reason, message=message, finished_at=now, updated_at=now
     )
+
+
+def end_with_namespace(instance: Instance, now: int) -> Instance:
+    """End every release as it stands, since its namespace is being deleted: that cannot be undone."""
+    reason, message = "NamespaceTerminating", f"namespace {instance.namespace} is being deleted"
+    ended = tuple(_end_unstarted(flow, FlowPhase.CANCELED, now, reason, message) for flow in instance.waiting)
+    if ended:
+        instance = replace(instance, waiting=(), finished=(*instance.finished, *ended))
+    if instance.active is None or instance.active.step == Step.DONE:
+        return instance
+    canceled = replace(instance.active, outcome=FlowPhase.CANCELED, reason=reason, message=message)
+    return close_release(instance, replace(canceled, step=Step.DONE), now)
 
 
 def begin_next(instance: Instance, now: int) -> Move | None:
@@ -87,7 +101,7 @@ def _pass_count_on(ended: Flow, newcomer: Flow) -> Flow:
 
 def find_ending(instance: Instance, flow: Flow) -> FlowPhase | None:
     """Return the outcome of a release that is to be ended early; None where it is not."""
-    if flow.step in {Step.CANCEL, Step.FINISH, Step.DONE} or flow.outcome is not None:
+    if flow.step in {Step.CANCEL, Step.DONE} or flow.outcome is not None:
         return None
     if flow.canceled:
         return FlowPhase.CANCELED
@@ -99,6 +113,12 @@ def find_ending(instance: Instance, flow: Flow) -> FlowPhase | None:
         # a rollback does not wait, not even for the end of a batch
         return FlowPhase.ABORTED
     return None
+
+
+def is_finishing(instance: Instance, flow: Flow, now: int, resend_ms: int) -> bool:
+    """Return whether the last command of a release is under way: only one that is refused or late is given up."""
+    refused = is_waiting(flow, now) or instance.pending is None
+    return flow.step == Step.FINISH and not refused and not is_late(instance.pending, now, resend_ms)
 
 
 _ENDED = {
@@ -123,6 +143,8 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
     )
     if not flow.batches and flow.step not in {Step.PREPARE, Step.TAKE_OVER}:
         return Move(replace(instance, active=replace(ending, step=Step.DONE)))
+    if flow.step == Step.FINISH:
+        return Move(replace(instance, active=_end_unfinished(instance, ending)))
     batch = flow.open_batch
     if (
         flow.step == Step.SURGE
@@ -150,18 +172,32 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
         return _issue_cancel(instance, ending, baked + batch.surge, others - len(drop), drop, now)
     # no pods were made to replace those to be removed: they stay, with their traffic
     kept = tuple(uid for uid in flow.victims if not all_gone(instance, (uid,)))
-    if flow.step == Step.PULL_OUT and any(instance.pods[uid].gate == "open" for uid in kept):
+    late = is_late(instance.pending, now, resend_ms)
+    if flow.step == Step.PULL_OUT and any(instance.pods[uid].gate == "open" for uid in kept) and not late:
         # the pull_out is under way: it is awaited, and then reverted
-        return resend(instance, flow, now, resend_ms, anyway=True)
-    back = tuple(uid for uid in kept if instance.pods[uid].gate == "closed")
+        return None
+    back = kept if late else tuple(uid for uid in kept if instance.pods[uid].gate == "closed")
     if back:
         return request_pull_in(replace(instance, active=replace(ending, victims=())), now, back)
     return _issue_cancel(instance, ending, baked, others, (), now)
 
 
+def _end_unfinished(instance: Instance, ending: Flow) -> Flow:
+    """Return the release whose batches are finished, ended without the last write to its CloneSet."""
+    left = "exists still" if ending.action == Action.DELETE else "keeps the update strategy of the release"
+    why = f": {ending.rejected}" if ending.rejected else ""
+    message = f"{ending.message} after its last batch; CloneSet {instance.key} {left}{why}"
+    return replace(ending, step=Step.DONE, message=message)
+
+
 def cancel_open_batch(instance: Instance, flow: Flow, now: int) -> Move:
-    """End the release without its open batch, as far as the pods of that are known."""
-    return _issue_cancel(instance, flow, flow.updated, flow.others, _pods_to_drop(instance, flow), now)
+    """End the release without its open batch, as far as the pods of that are known; the pods of a baked one stay."""
+    batch = flow.open_batch
+    if batch is None or not batch.baked:
+        return _issue_cancel(instance, flow, flow.updated, flow.others, _pods_to_drop(instance, flow), now)
+    removing = any(uid not in flow.dropped for uid in flow.victims)
+    retire = count_to_retire(flow, batch) if batch.surge or removing else 0
+    return _issue_cancel(instance, flow, flow.updated + batch.surge, flow.others - retire, flow.victims, now)
 
 
 def _pods_to_drop(instance: Instance, flow: Flow) -> tuple[str, ...]:
@@ -175,10 +211,10 @@ def _issue_cancel(
     instance: Instance, flow: Flow, baked: int, others: int, drop: tuple[str, ...], now: int
 ) -> Move:
     """Issue the cancel: `baked` and `others` pods keep serving, those of `drop` are removed."""
-    drop = tuple(dict.fromkeys((*drop, *flow.dropped)))
+    removing = (uid for batch in flow.unfinished_before for uid in batch.removing)
+    drop = tuple(dict.fromkeys((*drop, *flow.dropped, *removing)))
     # where nothing served before, what no batch has baked must not serve later: not by a start or a scale either
-    refused = not baked and flow.action != Action.CREATE
-    restored = flow.updating and (others > 0 or refused)
+    restored = flow.updating and (others > 0 or not baked)
     message = flow.message
     if restored and baked:
         names = [
@@ -188,6 +224,11 @@ def _issue_cancel(
         ]
         message += f"; {baked} pods of {flow.target_revision} keep serving: {', '.join(names[:20])}"
     keep = baked + others
+    if flow.scaled_to is not None:
+        # the pods of the canceled revision are the first to go, those of the one that stays are made
+        more = flow.scaled_to - keep
+        keep = flow.scaled_to
+        baked = max(baked + min(more, 0), 0) if restored or more < 0 else baked + more
     return issue_command(
         set_flow(instance, flow, message=message, victims=drop, step_command=StepCommand.ISSUED),
         command_factory.cancel,

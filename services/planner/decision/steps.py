@@ -11,6 +11,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from services.planner.decision import command_factory
+from services.planner.decision.foreign_counts import write_surge
 from services.planner.decision.scheduling import (
     await_cancel,
 )
@@ -36,17 +37,26 @@ from services.planner.model.batch_plan import (
 )
 from services.planner.model.flow_plan import batch_size_of, plan_batches
 from services.planner.model.state import STEP_OF, Batch, Flow, Instance, Step, StepCommand
-from services.planner.rules.approvals import may_reach, may_start
+from services.planner.rules.approvals import explain_scale, may_reach, may_start
 from services.planner.rules.clocks import Clock, has_expired, interval_end
+from services.planner.rules.deletions import CLONESET_TERMINATING, describe_deletion, find_remaining
 from services.planner.rules.draining import count_undrained
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
+from services.planner.rules.predecessors import explain_existing
+from services.planner.rules.retry_backoff import count_rejection
 from shared.domain.deployflow import KEEPING, Action, BatchPhase, FlowPhase
 from shared.releases.history import NO_GOOD_TEMPLATE, explain_no_good_template
 
 
 def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
     removing = flow.action == Action.DELETE
-    if removing and not flow.issued and count_remaining(flow.wanted, Counts(flow.updated, flow.others)):
+    stays = not instance.cloneset.deleting
+    if (
+        removing
+        and stays
+        and not flow.issued
+        and count_remaining(flow.wanted, Counts(flow.updated, flow.others))
+    ):
         # somebody has scaled it up since
         return Move(set_flow(instance, flow, step=Step.BETWEEN))
     if not flow.issued:
@@ -56,9 +66,9 @@ def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
             now,
         )
     if is_carried_out(instance, "remove" if removing else "finish"):
-        warnings = "; ".join(flow.warnings)
+        words = "; ".join((*flow.warnings, *explain_scale(flow)))
         return Move(
-            set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=warnings)
+            set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.SUCCESS, reason="", message=words)
         )
     return None
 
@@ -68,11 +78,19 @@ def _finish(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
     """Plan the release from the first observation."""
+    if instance.pending is None:
+        return issue_command(instance, command_factory.observe, now)
     if not is_carried_out(instance, "observe"):
         return None
+    if instance.cloneset.deleting:
+        return _await_deletion(instance, flow, now)
+    flow = replace(flow, reason="", message="")
     if not instance.cloneset.exists and flow.action != "create":
         message = f"CloneSet {instance.name} does not exist: create the instance first (action create)"
         return Move(_fail_before_begin(instance, flow, "InstanceNotFound", message))
+    flow = flow.scaled_from(instance.cloneset.replicas)
+    if flow.action == Action.CREATE and (message := explain_existing(instance, flow)):
+        return Move(_fail_before_begin(instance, flow, "AlreadyExists", message))
     if flow.action in KEEPING and instance.cloneset.no_good_template:
         message = explain_no_good_template(instance.name)
         return Move(_fail_before_begin(instance, flow, NO_GOOD_TEMPLATE, message))
@@ -87,6 +105,19 @@ def _observe(instance: Instance, flow: Flow, now: int) -> Move | None:
             else None
         )
     return Move(replace(instance, active=plan_batches(flow)))
+
+
+def _await_deletion(instance: Instance, flow: Flow, now: int) -> Move:
+    """Wait for the end of a CloneSet that is being deleted where the release can use that; else fail it."""
+    text = describe_deletion(instance)
+    if flow.action == Action.DELETE:
+        return Move(set_flow(instance, flow, step=Step.FINISH, step_command=StepCommand.DUE))
+    if flow.action != Action.CREATE:
+        words = f"{text}: create the instance again when it is gone"
+        return Move(_fail_before_begin(instance, flow, CLONESET_TERMINATING, words))
+    words = f"{text}: the create begins when it is gone"
+    waiting = replace(count_rejection(flow, now, text), reason=CLONESET_TERMINATING, message=words)
+    return Move(replace(instance, active=waiting, pending=None))
 
 
 def _set_goal(instance: Instance, flow: Flow) -> Move:
@@ -171,10 +202,14 @@ def _take_over(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _may_begin(flow: Flow, now: int) -> bool:
+    if flow.unfinished_before:
+        return False
     return not flow.paused and may_start(flow, len(flow.batches) + 1) and now >= interval_end(flow)
 
 
 def _between(instance: Instance, flow: Flow, now: int) -> Move | None:
+    if flow.unfinished_before:
+        return None
     if not count_remaining(flow.wanted, Counts(flow.updated, flow.others)):
         return (
             None
@@ -227,30 +262,36 @@ def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
         return Move(set_batch(instance, flow, smoked, step=Step.SMOKED, victims=(), dropped=dropped))
     if flow.issued or flow.paused:
         return None
-    # issued again: of the other pods, those beyond the count are still to be removed
-    others = sum(
-        1 for uid, p in instance.pods.items() if not flow.keeps_pod(uid, p.revision) and not p.deleting
-    )
-    victims = choose_victims(instance, flow, max(others - flow.others, 0)) if flow.target_revision else ()
-    return issue_command(
-        set_flow(instance, flow, step_command=StepCommand.ISSUED, victims=victims), command_factory.surge, now
+    # issued again: pods beyond the counts are still to be removed
+    return write_surge(instance, flow, now, step_command=StepCommand.ISSUED)
+
+
+def _is_rewriting(instance: Instance) -> bool:
+    """Return whether the surge was written again and not carried out yet: no other command may take its place."""
+    return (
+        instance.pending is not None and instance.pending.kind == "surge" and not instance.pending.carried_out
     )
 
 
 def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
+    started = sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) >= batch.surge
+    if started == bool(batch.unready_since):
+        return Move(set_batch(instance, flow, replace(batch, unready_since=0 if started else now)))
+    if not started or _is_rewriting(instance):
+        return None
     if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):
         return None
-    if sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) < batch.surge:
-        return None
-    baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now)
+    baking = replace(batch, phase=BatchPhase.BAKING, unready_since=now, baking_since=now)
     return Move(set_batch(instance, flow, baking, step=Step.PULL_IN, step_command=StepCommand.DUE))
 
 
 def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
+    if _is_rewriting(instance):
+        return None
     pods = instance.live_pods_of(batch)
     opens = not flow.strategy.no_pull_in
     closed = [uid for uid, pod in pods.items() if pod.containers_ready and pod.gate == "closed"]
@@ -265,6 +306,9 @@ def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
         since = (
             {"ready_since": now, "unready_since": 0} if ready else {"ready_since": 0, "unready_since": now}
         )
+        # a bake that was long enough waited for a person: the next one has its full time
+        again = not batch.baking_since or (not ready and has_expired(Clock.BAKE, flow, now))
+        since["baking_since"] = now if again else batch.baking_since
         return Move(
             set_batch(instance, flow, replace(batch, pulled_in_at=pulled_in_at, **since), updated_at=now)
         )
@@ -285,6 +329,8 @@ def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
     if not flow.issued:
         retire = count_to_retire(flow, batch)
         victims = choose_victims(instance, flow, retire)
+        if spared := _find_spared(instance, flow, victims):
+            return request_pull_in(set_flow(instance, flow, victims=victims), now, spared)
         instance = set_batch(
             instance, flow, replace(batch, retire=retire), victims=victims, step_command=StepCommand.ISSUED
         )
@@ -304,6 +350,15 @@ def _pull_out(instance: Instance, flow: Flow, now: int) -> Move | None:
     return _retire_now(instance, now)
 
 
+def _find_spared(instance: Instance, flow: Flow, victims: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the pods that were to be removed and stay after all, since somebody else has scaled: they may be closed."""
+    return tuple(
+        uid
+        for uid in flow.victims
+        if uid not in victims and (pod := instance.pods.get(uid)) is not None and not pod.deleting
+    )
+
+
 def _retire_now(instance: Instance, now: int) -> Move:
     """Remove the replaced pods, in one write with the next surge where that may follow at once."""
     flow = instance.active
@@ -314,6 +369,10 @@ def _retire_now(instance: Instance, now: int) -> Move:
         finished = _finish_batch(flow, batch, now)
         more = count_remaining(finished.wanted, Counts(finished.updated, finished.others))
         if more and finished.updated < finished.wanted and _may_begin(finished, now):
+            removing = replace(finished.batches[-1], removing=flow.victims)
+            if flow.victims:
+                removing = replace(removing, finished_at=0)
+            finished = replace(finished, batches=(*finished.batches[:-1], removing))
             return _begin_batch(replace(instance, active=finished), finished, now, flow.victims)
     return issue_command(
         set_flow(instance, flow, step=Step.RETIRE, step_command=StepCommand.ISSUED),
@@ -352,9 +411,14 @@ def _retire(instance: Instance, flow: Flow, now: int) -> Move | None:
             count = max(present - (flow.others - retire), 0)
         else:
             count = max(len(live) - (flow.updated + flow.others + batch.surge - retire), 0)
-        flow = replace(flow, victims=choose_victims(instance, flow, count), step_command=StepCommand.ISSUED)
+        victims = choose_victims(instance, flow, count)
+        if spared := _find_spared(instance, flow, victims):
+            return request_pull_in(set_flow(instance, flow, victims=victims), now, spared)
+        flow = replace(flow, victims=victims, step_command=StepCommand.ISSUED)
         return issue_command(set_batch(instance, flow, batch), command_factory.retire, now)
-    if not is_carried_out(instance, "retire") or not all_gone(instance, (*flow.victims, *flow.dropped)):
+    if not is_carried_out(instance, "retire"):
+        return None
+    if find_remaining(instance, (*flow.victims, *flow.dropped)):
         return None
     finished = replace(_finish_batch(flow, batch, now), victims=(), dropped=())
     return Move(replace(instance, active=finished))

@@ -59,6 +59,13 @@ def resend(instance: Instance, flow: Flow, now: int, resend_ms: int, *, anyway: 
     return Move(replace(instance, pending=late), (command_factory.parse_command(pending.body),))
 
 
+def is_late(pending: PendingCommand | None, now: int, resend_ms: int) -> bool:
+    """Return whether a command has not been carried out within the resend interval."""
+    if pending is None or pending.carried_out:
+        return False
+    return now >= (pending.late_since or pending.sent_at) + resend_ms
+
+
 def is_carried_out(instance: Instance, kind: str) -> bool:
     pending = instance.pending
     return pending is not None and pending.kind == kind and pending.carried_out

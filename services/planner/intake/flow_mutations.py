@@ -52,20 +52,20 @@ class FlowMutations:
         command: DeployCommand,
         check: Callable[[Json], None] | None = None,
         *,
-        keeps_replicas: bool = False,
+        unsaid: df.Unsaid = df.Unsaid.NOTHING,
+        keep: bool = False,
     ) -> Json:
         """Return the DeployFlow that the command made, changed or deleted.
 
-        `keeps_replicas`: a deploy takes the count that the instance has when it begins.
+        `unsaid`: what the requester of a deploy left open. `keep`: the DeployFlow of a deploy is not deleted beyond the
+        history limit.
 
         `check` gets the DeployFlow that is about to be changed and may refuse it, by raising; nobody changes it between
         the check and the write.
         """
         if command.type == CommandType.DEPLOY:
             assert command.spec is not None
-            return await self._deploy(
-                command, command.spec, command.deploy_flow, keeps_replicas=keeps_replicas
-            )
+            return await self._deploy(command, command.spec, command.deploy_flow, unsaid=unsaid, keep=keep)
         if command.type == CommandType.ROLLBACK:
             return await self._roll_back(command)
         for _ in range(CONFLICTS):
@@ -184,11 +184,20 @@ class FlowMutations:
             if flow["metadata"]["name"] == name:
                 return flow
         base = rollback_to(known.releases, instance, command.deploy_flow)
-        spec = rollback(base, replicas_now(known.releases, known.cloneset))
-        return await self._deploy(command, spec, None, keeps_replicas=True)
+        try:
+            spec = rollback(base, replicas_now(known.releases, known.cloneset))
+        except ValidationError as error:
+            raise Refusal("InvalidSpec", df.problems(error, "spec")) from error
+        return await self._deploy(command, spec, None, unsaid=df.Unsaid.REPLICAS)
 
     async def _deploy(
-        self, command: DeployCommand, spec: df.DeployFlowSpec, named: str | None, *, keeps_replicas: bool
+        self,
+        command: DeployCommand,
+        spec: df.DeployFlowSpec,
+        named: str | None,
+        *,
+        unsaid: df.Unsaid,
+        keep: bool = False,
     ) -> Json:
         name = named or deployflow_name(spec.application.instance_name, command.id)
         body = manifest(
@@ -199,7 +208,8 @@ class FlowMutations:
             requested_by=command.requested_by,
             freeze_override=command.freeze_override,
             reply_to=command.reply_to,
-            keeps_replicas=keeps_replicas,
+            unsaid=unsaid,
+            keep=keep,
         )
         try:
             made = await self._client.create(DEPLOYFLOWS, command.namespace, body)
@@ -247,7 +257,7 @@ def made_by(flow: Json, request: str, spec: Json | None = None) -> bool:
 
 def _check_strategy(flow: Json, fields: Json) -> None:
     """Raise `Unfit` where the strategy does not fit with these fields."""
-    field = df.DeployFlowSpec.model_validate(flow["spec"]).strategy_field
+    field = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED).strategy_field
     strategy = {**(flow["spec"].get(field) or {}), **fields}
     strategy = {key: value for key, value in strategy.items() if value is not None}
     kind = df.UpdateStrategy if field == "updateStrategy" else df.NonUpdateStrategy

@@ -21,6 +21,8 @@ from shared.domain.deployflow import (
 
 MAX_BATCHES: Final = 10_000
 """The limit of a plan that is shown."""
+OVER_EXISTING: Final = "25%"
+"""The batches of a create that changes an existing instance, where its batch size covers all pods."""
 
 
 class Current(NamedTuple):
@@ -102,6 +104,20 @@ def percent_base(wanted: int, to_process: int, counts: Counts) -> int:
     return wanted + to_process if counts.updated >= wanted else wanted
 
 
+def size_batches(
+    action: str, requested: int | str | None, wanted: int, to_process: int, counts: Counts
+) -> int:
+    """Return the size of a batch as the strategy requests it.
+
+    A create that changes the pods of an existing instance never changes all of them at once.
+    """
+    base = percent_base(wanted, to_process, counts)
+    size = count_of(requested, base)
+    if action == Action.CREATE and counts.others and size >= base:
+        return count_of(OVER_EXISTING, base)
+    return size
+
+
 def count_remaining(wanted: int, counts: Counts) -> int:
     """Return how many pods are still to be made or, when all are on the target revision, removed."""
     if counts.updated < wanted:
@@ -156,7 +172,7 @@ def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
     to_process = count_remaining(wanted, counts)
     requested = strategy.canary if isinstance(strategy, UpdateStrategy) and counts.updated < wanted else 0
     canary = size_canary(requested, to_process)
-    size = count_of(strategy.batch_size, percent_base(wanted, to_process, counts))
+    size = size_batches(spec.action, strategy.batch_size, wanted, to_process, counts)
     batches: list[PlannedBatch] = []
     while count_remaining(wanted, counts):
         number = len(batches) + 1

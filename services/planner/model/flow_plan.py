@@ -9,16 +9,17 @@ from services.planner.model.batch_plan import (
     canary_warning,
     count_batches,
     count_remaining,
-    percent_base,
+    count_retired,
+    counts_after,
+    size_batches,
     size_canary,
 )
 from services.planner.model.state import Flow, Step
-from shared.domain.deployflow import count_of
 
 
 def batch_size_of(flow: Flow) -> int:
-    share = percent_base(flow.wanted, flow.to_process, Counts(flow.updated, flow.others))
-    return count_of(flow.strategy.batch_size, share)
+    counts = Counts(flow.updated, flow.others)
+    return size_batches(flow.action, flow.strategy.batch_size, flow.wanted, flow.to_process, counts)
 
 
 def plan_batches(flow: Flow) -> Flow:
@@ -32,6 +33,20 @@ def plan_batches(flow: Flow) -> Flow:
     flow = replace(flow, step=Step.BETWEEN, to_process=to_process, warnings=warnings)
     total = count_batches(to_process, canary, batch_size_of(flow))
     return replace(flow, total=total, planned=total)
+
+
+def plan_remaining(flow: Flow) -> Flow:
+    """Return the release with its number of batches, after its wanted count has changed."""
+    batch = flow.open_batch
+    counts = Counts(flow.updated, flow.others)
+    if batch is not None:
+        retire = count_retired(flow.wanted, counts, batch.surge) if batch.surge else batch.retire
+        counts = counts_after(counts, batch.surge, retire)
+    left = count_remaining(flow.wanted, counts)
+    canary = (
+        size_canary(flow.strategy.canary, left) if not flow.batches and counts.updated < flow.wanted else 0
+    )
+    return replace(flow, total=len(flow.batches) + count_batches(left, canary, batch_size_of(flow)))
 
 
 def size_first_batch(flow: Flow) -> tuple[int, bool]:

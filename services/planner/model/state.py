@@ -13,6 +13,7 @@ import msgspec
 from shared.domain.deployflow import (
     SHRINKING,
     UPDATING,
+    Action,
     BatchPhase,
     FlowPhase,
     Mode,
@@ -105,8 +106,12 @@ class Pod(Value, frozen=True):
     batch: int = UNASSIGNED
     pull_in_sequence: int = msgspec.field(default=0, name="asked")
     """The sequence of the pull_in that named the pod; 0 for none."""
+    held: str = ""
+    """What keeps it from being deleted, where that is known."""
     version: int = 0
     """The version of the fact that the pod is known from; 0 where it is known from a list only."""
+    flaps: int = 0
+    """How often the pod of a batch has lost Ready."""
 
 
 class Strategy(Value, frozen=True):
@@ -136,6 +141,10 @@ class Batch(Value, frozen=True):
     """One batch. `retire` is final once the batch is baked; `unready_since` is 0 while every pod is ready.
 
     `surge_acknowledged`: the surge was carried out, so its pods can be distinguished from pre-existing ones.
+    `guarded`: it waits, and the surge was written so that a count of somebody else takes none of its pods.
+    `rewrite_due`: somebody else set another count since: the surge is to be written again, with its counts as they are.
+    `removing`: the pods that it replaced, where one write removes them and begins the next batch: it is finished once
+    they are gone.
     """
 
     number: int
@@ -144,6 +153,8 @@ class Batch(Value, frozen=True):
     canary: bool = False
     phase: BatchPhase = BatchPhase.SMOKING
     surge_acknowledged: bool = msgspec.field(default=False, name="told")
+    rewrite_due: bool = False
+    guarded: bool = False
     failed_replicas: int = 0
     reason: str = ""
     message: str = ""
@@ -153,9 +164,12 @@ class Batch(Value, frozen=True):
     pulled_in_at: int = 0
     ready_since: int = 0
     unready_since: int = 0
+    baking_since: int = 0
+    """Since when it bakes without having been Ready for long enough; 0 where it does not bake."""
     baked_at: int = 0
     pulled_out_at: int = 0
     finished_at: int = 0
+    removing: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -183,8 +197,12 @@ class Flow(Value, frozen=True):
     - `stopped`: the replicas before a stop.
     - `rejections`: how often in a row a command was rejected; `retry_at`: when the next attempt may be; `rejected`: the
       words of the last rejection.
+    - `scaled_to`: the count that somebody else set during the release: it leads to that one.
+    - `standing_by`: somebody else has scaled it to 0, and the CloneSet is prepared for that.
     - `keeps_replicas`: nobody said how many; it takes the count that the instance has when it begins or, with
       `inherits_replicas`, the one that the release which it replaced was to reach.
+    - `either_direction`: of a scale; nobody said whether it goes in or out, `action` follows from the count that it finds.
+    - `may_change_existing`: of a create; no release of the instance is known, or none was ever successful.
     """
 
     name: str
@@ -226,8 +244,12 @@ class Flow(Value, frozen=True):
     rejections: int = 0
     retry_at: int = 0
     rejected: str = ""
+    scaled_to: int | None = None
+    standing_by: bool = False
     keeps_replicas: bool = False
     inherits_replicas: bool = False
+    either_direction: bool = False
+    may_change_existing: bool = False
     started_at: int = 0
     updated_at: int = 0
     finished_at: int = 0
@@ -253,6 +275,14 @@ class Flow(Value, frozen=True):
         """Return whether the release leaves this pod in place; all other pods are to be replaced."""
         return revision == self.target_revision if self.updating else uid not in self.leaving
 
+    def scaled_from(self, replicas: int) -> Flow:
+        """Return the release with the direction in which it goes from so many pods, where nobody said it."""
+        if not self.either_direction or replicas == self.wanted:
+            return self
+        return msgspec.structs.replace(
+            self, action=Action.SCALE_IN if replicas > self.wanted else Action.SCALE_OUT
+        )
+
     @property
     def issued(self) -> bool:
         return self.step_command == StepCommand.ISSUED
@@ -274,6 +304,11 @@ class Flow(Value, frozen=True):
         return self.strategy.paused or self.failed
 
     @property
+    def scaled_to_zero(self) -> bool:
+        """Return whether it waits until somebody scales the instance up again."""
+        return self.scaled_to == 0 and not self.shrinking
+
+    @property
     def batch(self) -> Batch | None:
         """Return the last batch that began."""
         return self.batches[-1] if self.batches else None
@@ -286,12 +321,18 @@ class Flow(Value, frozen=True):
         return self.batches[-1]
 
     @property
+    def unfinished_before(self) -> tuple[Batch, ...]:
+        """Return the batches before the last one whose old pods are not gone yet."""
+        return tuple(batch for batch in self.batches[:-1] if not batch.finished_at)
+
+    @property
     def finished_batches(self) -> int:
         return sum(1 for batch in self.batches if batch.finished_at)
 
     @property
     def finished_replicas(self) -> int:
-        return sum(batch.size for batch in self.batches if batch.finished_at)
+        """Return the pods of the batches that are accepted, with those whose old pods are not gone yet."""
+        return sum(batch.size for batch in self.batches if batch.finished_at or batch is not self.batches[-1])
 
     @property
     def canary(self) -> bool:
@@ -322,6 +363,8 @@ class PendingCommand(Value, frozen=True):
 
 
 class CloneSet(Value, frozen=True):
+    """The CloneSet as last seen. `sequence`: the last command that was written into it."""
+
     replicas: int = 0
     exists: bool = False
     update_revision: str = ""
@@ -330,6 +373,11 @@ class CloneSet(Value, frozen=True):
     no_pull_in: bool = False
     no_good_template: bool = False
     """Its create was canceled, and no release was successful since."""
+    sequence: int = msgspec.field(default=0, name="written")
+    deleting: bool = False
+    """It is being deleted: OpenKruise makes and removes none of its pods any more."""
+    finalizers: tuple[str, ...] = ()
+    """What holds it while it is being deleted."""
 
 
 class Instance(Value, frozen=True):

@@ -24,7 +24,7 @@ from services.planner.model.state import (
     StepCommand,
 )
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy
-from services.planner.recovery.status_reader import read_batch, to_milliseconds
+from services.planner.recovery.status_reader import read_batches, to_milliseconds
 from shared.domain import messages as m
 from shared.domain.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase, PullInStatus
 from shared.domain.topics import Key
@@ -71,7 +71,7 @@ def _age_key(spec: m.SpecObserved) -> tuple[int, str]:
 
 
 def _restore_active(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
-    batches = tuple(read_batch(condition, status.finished_batches, now) for condition in status.conditions)
+    batches = read_batches(status, now)
     last = batches[-1] if batches else None
     step = Step.OBSERVE
     if last is not None:
@@ -128,6 +128,9 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
         begun = fact.cloneset.hold
         own = begun is not None and begun.flow == flow.uid
         flow = replace(flow, wanted=begun.updated + begun.others if own and begun else fact.cloneset.replicas)
+    scaled_to = fact.cloneset.scaled_to
+    if scaled_to is not None and flow.action not in {Action.STOP, Action.DELETE}:
+        flow = replace(flow, wanted=scaled_to, scaled_to=scaled_to)
     target = flow.target_revision or (fact.cloneset.update_revision if fact.same_template else "")
     flow = replace(
         flow,
@@ -140,7 +143,7 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     )
     hold = fact.cloneset.hold
     if hold is not None and hold.flow == flow.uid:
-        return _restore_open_batch(flow, hold)
+        return _restore_guard(_restore_open_batch(flow, hold), fact)
     updated = sum(1 for pod in fact.pods if target and flow.keeps_pod(pod.uid, pod.revision))
     at_rest = replace(flow, updated=updated, others=max(fact.cloneset.replicas - updated, 0))
     batch = flow.open_batch
@@ -161,9 +164,21 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     return replace(at_rest, step=Step.SURGE)
 
 
+def _restore_guard(flow: Flow, fact: m.Done) -> Flow:
+    """Return the release with whether its batch is guarded while it waits: then no pod counts as a new one."""
+    batch = flow.open_batch
+    if batch is None or batch.phase not in {BatchPhase.SMOKED, BatchPhase.BAKING}:
+        return flow
+    guarded = fact.cloneset.partition >= fact.cloneset.replicas
+    batch = replace(batch, surge_acknowledged=True, guarded=guarded)
+    return replace(flow, batches=(*flow.batches[:-1], batch))
+
+
 def _restore_goal(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     """Return the release with the goal of an action without a new template, which `.status` does not have."""
     live, hold = fact.cloneset, fact.cloneset.hold
+    # a batch that makes pods has a hold: then the count is above that from which it goes out
+    flow = flow if hold is not None else flow.scaled_from(live.replicas)
     named = flow.strategy.pods_to_delete
     leaving: frozenset[str] = frozenset()
     wanted = flow.wanted

@@ -6,12 +6,33 @@ from datetime import datetime
 
 from services.planner.model.state import Batch
 from services.planner.rules.clocks import restart_on_rebuild
-from shared.domain.deployflow import Condition
+from shared.domain.deployflow import BatchPhase, Condition, DeployFlowStatus
+
+
+def read_batches(status: DeployFlowStatus, now: int) -> tuple[Batch, ...]:
+    """Return the batches as `.status` has them; those that it leaves out for want of room are finished ones."""
+    batches: list[Batch] = []
+    for condition in status.conditions:
+        batch = read_batch(condition, status.finished_batches, now)
+        if unlisted := batch.number - len(batches) - 1:
+            listed = sum(c.batch_size for c in status.conditions if c.batch <= status.finished_batches)
+            size, larger = divmod(max(status.finished_replicas - listed, 0), unlisted)
+            batches += [
+                Batch(
+                    number=len(batches) + at,
+                    surge=size + (at <= larger),
+                    phase=BatchPhase.BAKED,
+                    finished_at=batch.started_at or 1,
+                )
+                for at in range(1, unlisted + 1)
+            ]
+        batches.append(batch)
+    return tuple(batches)
 
 
 def read_batch(condition: Condition, finished_batches: int, now: int) -> Batch:
     """Return a batch as `.status` has it; of an open one the clocks start again."""
-    finished = condition.batch <= finished_batches
+    finished = condition.batch <= finished_batches or condition.finished_at is not None
     started = to_milliseconds(condition.started_at)
     batch = Batch(
         number=condition.batch,

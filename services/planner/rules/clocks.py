@@ -19,7 +19,7 @@ from shared.domain.deployflow import BatchPhase
 
 
 class Clock(StrEnum):
-    """A time-out or wait, by the field of the strategy that limits it."""
+    """A time-out or wait, by the fields of the strategy that limit it."""
 
     STARTUP = "startupTimeoutSeconds"
     PULL_IN = "pullInTimeoutSeconds"
@@ -27,6 +27,8 @@ class Clock(StrEnum):
     PULL_OUT = "pullOutSeconds"
     INTERVAL = "batchIntervalSeconds"
     PROGRESS = "progressDeadlineSeconds"
+    FLAPPING = "2 × bakeSeconds + pullInTimeoutSeconds"
+    """A batch whose pods lose Ready again and again begins its bake anew each time."""
 
 
 class Restart(StrEnum):
@@ -38,12 +40,12 @@ class Restart(StrEnum):
 
 
 class Rule(NamedTuple):
-    """`limit`: the field of the strategy with the seconds, None for no limit.
+    """`limit`: the fields of the strategy whose seconds add up to it, each with its factor; one of None: no limit.
 
     `starts_from`: the field of the batch with the start, by the step in which the clock runs.
     """
 
-    limit: str
+    limit: Mapping[str, int]
     starts_from: Mapping[Step, str]
     restarted_by: frozenset[Restart]
     runs_while_paused: bool
@@ -53,30 +55,43 @@ _EVERY: Final = frozenset(Restart)
 
 RULES: Final[Mapping[Clock, Rule]] = {
     Clock.STARTUP: Rule(
-        "startup_timeout",
-        {Step.SURGE: "surged_at", Step.SMOKED: "surged_at"},
+        {"startup_timeout": 1},
+        # at Smoked it runs while a pod is missing, or has lost its containers
+        {Step.SURGE: "surged_at", Step.SMOKED: "unready_since"},
         _EVERY,
         runs_while_paused=False,
     ),
-    Clock.PULL_IN: Rule("pull_in_timeout", {Step.PULL_IN: "unready_since"}, _EVERY, runs_while_paused=False),
+    Clock.PULL_IN: Rule(
+        {"pull_in_timeout": 1}, {Step.PULL_IN: "unready_since"}, _EVERY, runs_while_paused=False
+    ),
     Clock.BAKE: Rule(
-        "bake",
+        {"bake": 1},
         {Step.PULL_IN: "ready_since"},
         frozenset({Restart.RETRY, Restart.REBUILD}),
         runs_while_paused=True,
     ),
     Clock.PULL_OUT: Rule(
-        "pull_out", {Step.PULL_OUT: "pulled_out_at"}, frozenset({Restart.REBUILD}), runs_while_paused=True
+        {"pull_out": 1},
+        {Step.PULL_OUT: "pulled_out_at"},
+        frozenset({Restart.REBUILD}),
+        runs_while_paused=True,
     ),
-    Clock.INTERVAL: Rule("interval", {Step.BETWEEN: "finished_at"}, frozenset(), runs_while_paused=True),
+    Clock.INTERVAL: Rule({"interval": 1}, {Step.BETWEEN: "finished_at"}, frozenset(), runs_while_paused=True),
     Clock.PROGRESS: Rule(
-        "progress_deadline",
+        {"progress_deadline": 1},
         {
             Step.SURGE: "surged_at",
+            Step.SMOKED: "unready_since",
             Step.PULL_IN: "unready_since",
             Step.PULL_OUT: "baked_at",
             Step.RETIRE: "baked_at",
         },
+        _EVERY,
+        runs_while_paused=False,
+    ),
+    Clock.FLAPPING: Rule(
+        {"bake": 2, "pull_in_timeout": 1},
+        {Step.PULL_IN: "baking_since"},
         _EVERY,
         runs_while_paused=False,
     ),
@@ -90,15 +105,25 @@ def end_of(clock: Clock, flow: Flow) -> int | None:
     seconds = limit_seconds(clock, flow)
     if field is None or seconds is None or (not rule.runs_while_paused and flow.paused):
         return None
+    if flow.scaled_to_zero:
+        return None
     batch = flow.batch if clock is Clock.INTERVAL else flow.open_batch
     if batch is None:
         return None
     start: int = getattr(batch, field)
+    if flow.step == Step.SURGE and len(flow.batches) > 1:
+        # OpenKruise makes its pods once the old ones of the batch before are gone
+        start = max(start, flow.batches[-2].finished_at)
+        if flow.unfinished_before and clock is Clock.STARTUP:
+            return None
     if clock is Clock.PROGRESS and flow.step in {Step.PULL_OUT, Step.RETIRE}:
         # the wait without traffic is part of the plan, not a lack of progress
         start = max(start, batch.pulled_out_at)
         start += flow.strategy.pull_out * 1000 if start else 0
-    return start + seconds * 1000 if start else None
+    end = start + seconds * 1000 if start else None
+    bake_end = end_of(Clock.BAKE, flow) if clock is Clock.FLAPPING else None
+    # a bake that ends in time needs no limit, however long a person takes to accept the batch
+    return None if bake_end and end and bake_end <= end else end
 
 
 def has_expired(clock: Clock, flow: Flow, now: int) -> bool:
@@ -107,8 +132,8 @@ def has_expired(clock: Clock, flow: Flow, now: int) -> bool:
 
 
 def pod_startup_start(batch: Batch, pod: Pod) -> int:
-    """Return the start of a pod's own start-up time: one that is made late has its full time too."""
-    return max(pod.created_at, batch.surged_at)
+    """Return the start of a pod's own start-up time: one that is made late, or starts again, has its full time too."""
+    return max(pod.created_at, batch.surged_at, batch.unready_since)
 
 
 def pod_startup_end(flow: Flow, batch: Batch, pod: Pod) -> int:
@@ -130,6 +155,7 @@ def restart_on_resume(flow: Flow, now: int) -> Flow:
         batch,
         surged_at=now,
         unready_since=now if batch.unready_since else 0,
+        baking_since=now if batch.baking_since else 0,
         baked_at=now if retiring and batch.baked_at else batch.baked_at,
     )
     return replace(flow, batches=(*flow.batches[:-1], batch))
@@ -139,16 +165,31 @@ def restart_on_retry(batch: Batch, now: int) -> Batch:
     """Return the failed batch as it starts again: at its surge or, where it is baked, with the removal of old pods."""
     if batch.baked:
         return replace(batch, baked_at=now)
-    return replace(batch, surged_at=now, smoked_at=0, pulled_in_at=0, ready_since=0, unready_since=0)
+    return replace(
+        batch, surged_at=now, smoked_at=0, pulled_in_at=0, ready_since=0, unready_since=0, baking_since=0
+    )
 
 
 def restart_on_rebuild(batch: Batch, now: int) -> Batch:
     """Return an open batch that comes from `.status`; what is not restarted here starts when its step is reached."""
     unready = now if batch.phase == BatchPhase.BAKING else 0
-    return replace(batch, surged_at=now, unready_since=unready, ready_since=0, baked_at=0, pulled_out_at=0)
+    return replace(
+        batch,
+        surged_at=now,
+        unready_since=unready,
+        ready_since=0,
+        baking_since=0,
+        baked_at=0,
+        pulled_out_at=0,
+    )
 
 
 def limit_seconds(clock: Clock, flow: Flow) -> int | None:
     """Return the limit as the strategy has it; None where it sets none."""
-    seconds: int | None = getattr(flow.strategy, RULES[clock].limit)
-    return seconds
+    total = 0
+    for field, factor in RULES[clock].limit.items():
+        seconds: int | None = getattr(flow.strategy, field)
+        if seconds is None:
+            return None
+        total += factor * seconds
+    return total

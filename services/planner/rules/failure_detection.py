@@ -7,12 +7,19 @@ from typing import Final, NamedTuple
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules.clocks import (
     Clock,
+    end_of,
     has_expired,
     limit_seconds,
     pod_startup_end,
     pod_startup_start,
 )
-from services.planner.rules.pod_failures import NAMED, describe_delay, describe_failure
+from services.planner.rules.deletions import explain_held_pods
+from services.planner.rules.pod_failures import (
+    NAMED,
+    describe_delay,
+    describe_failure,
+    describe_flaps,
+)
 from shared.domain.deployflow import BatchPhase, FailureReason, PodPhase
 
 
@@ -33,14 +40,14 @@ class Failure(NamedTuple):
 def find_failure(instance: Instance, flow: Flow, now: int) -> Failure | None:
     """Return the failure of the open batch; None while it has none."""
     batch = flow.open_batch
-    if batch is None or flow.resync:
+    if batch is None or flow.resync or flow.scaled_to_zero:
         return None
     found = None
     if batch.surge and _is_smoking(flow):
         found = _find_smoke_failure(instance, flow, batch, now)
     elif batch.surge and flow.step == Step.PULL_IN:
         found = _find_bake_failure(instance, flow, batch, now)
-    return found or _find_exceeded_limit(flow, batch, now)
+    return found or _find_exceeded_limit(instance, flow, batch, now)
 
 
 def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[str, ...]:
@@ -49,7 +56,7 @@ def find_tolerated_failures(instance: Instance, flow: Flow, now: int) -> tuple[s
     none = flow.strategy.failure_threshold in {0, "0%"}
     if none or batch is None or not batch.surge or flow.resync or flow.paused:
         return ()
-    if flow.step == Step.SURGE and flow.issued:
+    if _is_smoking(flow):
         pods = instance.live_pods_of(batch)
         bad = _pods_failing_smoke(flow, batch, pods, now)[0]
         ready = sum(1 for pod in pods.values() if pod.containers_ready)
@@ -63,13 +70,15 @@ _BATCH_LIMITS: Final = {Clock.PROGRESS: (FailureReason.PROGRESS_DEADLINE_EXCEEDE
 """The clocks whose end fails the batch as a whole: the reason, and the words before the seconds."""
 
 
-def _find_exceeded_limit(flow: Flow, batch: Batch, now: int) -> Failure | None:
+def _find_exceeded_limit(instance: Instance, flow: Flow, batch: Batch, now: int) -> Failure | None:
     for clock, (reason, words) in _BATCH_LIMITS.items():
         if has_expired(clock, flow, now):
             text = (
                 f"batch {batch.number} is {batch.phase} ({flow.step}) {words} {limit_seconds(clock, flow)} s"
             )
-            return Failure(_PHASE_WHERE_EXCEEDED.get(flow.step), reason, text, 0, ())
+            held = explain_held_pods(instance, flow)
+            phase = None if held else _PHASE_WHERE_EXCEEDED.get(flow.step)
+            return Failure(phase, reason, f"{text}; {held[1]}" if held else text, 0, ())
     return None
 
 
@@ -106,7 +115,7 @@ def _pods_failing_smoke(
     """Return the failed pods with the text of each, and the reason of the first."""
     bad = {uid: describe_failure(pod) for uid, pod in pods.items() if pod.phase == PodPhase.FAILED}
     reason = next((pods[uid].reason for uid in bad), "")
-    if not bad and not flow.paused:
+    if not bad and end_of(Clock.STARTUP, flow) is not None:
         bad = {
             uid: describe_delay(
                 f"not ContainersReady within {flow.strategy.startup_timeout} s",
@@ -125,11 +134,15 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
     bad, reason = _pods_failing_smoke(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
         return _make_failure(BatchPhase.SMOKE_FAILED, batch, pods, bad, reason)
-    too_few = not bad and len(pods) < batch.surge and flow.step == Step.SURGE
-    if too_few and has_expired(Clock.STARTUP, flow, now):
-        missing = batch.surge - len(pods)
-        text = f"{missing} of {batch.surge} pods were not made within {flow.strategy.startup_timeout} s"
-        return Failure(BatchPhase.SMOKE_FAILED, FailureReason.STARTUP_TIMEOUT, text, missing, ())
+    missing = batch.surge - len(pods)
+    if missing > 0 and has_expired(Clock.STARTUP, flow, now):
+        seconds = flow.strategy.startup_timeout
+        text = f"{missing} of {batch.surge} pods were not made within {seconds} s"
+        if flow.step == Step.SMOKED:
+            text = f"{missing} of {batch.surge} pods are gone, and no others were made within {seconds} s"
+        text += f"; {_describe_pods(batch, pods, bad)}" if bad else ""
+        failed = missing + len(bad)
+        return Failure(BatchPhase.SMOKE_FAILED, FailureReason.STARTUP_TIMEOUT, text, failed, ())
     return None
 
 
@@ -148,6 +161,9 @@ def _pods_failing_bake(
             for uid, pod in pods.items()
             if not pod.ready
         }
+    elif not bad and has_expired(Clock.FLAPPING, flow, now):
+        reason = FailureReason.FLAPPING
+        bad = {uid: describe_flaps(pod) for uid, pod in pods.items() if pod.flaps}
     return bad, reason
 
 
@@ -155,13 +171,24 @@ def _find_bake_failure(instance: Instance, flow: Flow, batch: Batch, now: int) -
     pods = instance.live_pods_of(batch)
     bad, reason = _pods_failing_bake(flow, batch, pods, now)
     if _exceeds_threshold(flow, batch, bad):
-        return _make_failure(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)._replace(pull_out=tuple(bad))
+        failure = _make_failure(BatchPhase.BAKE_FAILED, batch, pods, bad, reason)
+        if reason == FailureReason.FLAPPING:
+            failure = failure._replace(message=f"{_describe_flapping(flow)}: {failure.message}")
+        return failure._replace(pull_out=tuple(bad))
+    if reason == FailureReason.FLAPPING and not bad:
+        text = f"batch {batch.number} was {_describe_flapping(flow)}"
+        return Failure(BatchPhase.BAKE_FAILED, reason, text, max(batch.surge - len(pods), 0), ())
     overdue = has_expired(Clock.PULL_IN, flow, now)
     if overdue and not bad:
         missing = batch.surge - len(pods)
         text = f"{missing} of {batch.surge} pods of batch {batch.number} are gone"
         return Failure(BatchPhase.BAKE_FAILED, FailureReason.PODS_MISSING, text, missing, ())
     return None
+
+
+def _describe_flapping(flow: Flow) -> str:
+    limit = limit_seconds(Clock.FLAPPING, flow)
+    return f"not Ready for {flow.strategy.bake} s at a stretch within {limit} s"
 
 
 def _make_failure(

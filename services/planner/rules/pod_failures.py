@@ -29,6 +29,11 @@ def describe_delay(text: str, pod: Pod, begun: int) -> str:
     return f"{text} ({_reason_text(pod)}){format_since(pod.since or begun)}"
 
 
+def describe_flaps(pod: Pod) -> str:
+    """Return `lost Ready 4 times`."""
+    return "lost Ready once" if pod.flaps == 1 else f"lost Ready {pod.flaps} times"
+
+
 def _reason_text(pod: Pod) -> str:
     return f"{pod.reason}: {pod.message}" if pod.message else pod.reason or pod.phase
 
@@ -77,6 +82,8 @@ def _has_failed(batch: Batch, pod: Pod) -> bool:
             return not pod.containers_ready
         case FailureReason.PULL_IN_FAILED:
             return not pod.ready
+        case FailureReason.FLAPPING:
+            return pod.flaps > 0
         case _:
             return pod.phase == PodPhase.FAILED
 

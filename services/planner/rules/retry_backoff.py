@@ -17,10 +17,12 @@ FIRST_MS: Final = 1000
 LONGEST_MS: Final = 60_000
 
 
-def count_rejection(flow: Flow, now: int, words: str) -> Flow:
-    """Return the release after one more rejected command, with the time of the next attempt."""
-    # a rejection long after the last attempt is not in a row with those before it
-    before = flow.rejections if now < flow.retry_at + LONGEST_MS else 0
+def count_rejection(flow: Flow, now: int, words: str, *, in_a_row_ms: int = LONGEST_MS) -> Flow:
+    """Return the release after one more rejected command, with the time of the next attempt.
+
+    A rejection that comes `in_a_row_ms` or more after the last attempt is not in a row with those before it.
+    """
+    before = flow.rejections if now < flow.retry_at + in_a_row_ms else 0
     wait = min(FIRST_MS << min(before - 1, 10), LONGEST_MS) if before else 0
     return replace(flow, rejections=before + 1, retry_at=now + wait, rejected=words)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from typing import Final, NamedTuple
 
 from services.planner.runtime.command_replies import send
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
+from services.planner.runtime.write_backoff import wait_after
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import TOPIC_NAME
 from shared.domain.replies import DeployCommandReply, Result
@@ -23,6 +25,8 @@ from shared.messaging.kafka import Kafka
 CHECK_SECONDS: Final = 3.0
 """How often finished DeployFlows of an earlier planner, or of a failed attempt, are looked up."""
 STOP_SECONDS: Final = 3.0
+ATTEMPTS: Final = 5
+"""How often it is read again at once where somebody else keeps changing it."""
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +55,13 @@ def terminal_reply(flow: DeployFlow) -> TerminalReply | None:
     return TerminalReply(topic, reply, status.get("finishedAt") or "")
 
 
+class Refused(NamedTuple):
+    """How often in a row an end was refused, and when it is tried again (monotonic seconds)."""
+
+    times: int
+    until: float
+
+
 class Finalizer:
     """Handles each DeployFlow on its own: one whose reply can't be sent delays no other."""
 
@@ -59,6 +70,8 @@ class Finalizer:
         self._kafka = kafka
         self._flows = flows
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        """Keyed by the flow's uid."""
+        self._refused: dict[str, Refused] = {}
         """Keyed by the flow's uid."""
         self._kafka_is_stopped = False
 
@@ -71,8 +84,11 @@ class Finalizer:
 
     async def check_forever(self) -> None:
         while True:
-            for flow in self._flows.finished_with_finalizer():
-                self.begin(flow)
+            left = {flow.metadata.uid: flow for flow in self._flows.finished_with_finalizer()}
+            self._refused = {uid: refused for uid, refused in self._refused.items() if uid in left}
+            for uid, flow in left.items():
+                if uid not in self._refused or time.monotonic() >= self._refused[uid].until:
+                    self.begin(flow)
             await asyncio.sleep(CHECK_SECONDS)
 
     def kafka_stopped(self) -> None:
@@ -89,10 +105,16 @@ class Finalizer:
                 if self._kafka_is_stopped:
                     return
                 await send(self._kafka, found.topic, found.reply, found.at)
-            while flow.held and (again := await self._remove_finalizer(flow)) is not None:
+            for _ in range(ATTEMPTS):
+                if not flow.held or (again := await self._remove_finalizer(flow)) is None:
+                    return
                 flow = again
+            msg = "it keeps changing"
+            raise Unavailable(msg)
         except (ApiError, Unavailable) as error:
-            name = flow.metadata.name
+            name, uid = flow.metadata.name, flow.metadata.uid
+            times = self._refused[uid].times + 1 if uid in self._refused else 1
+            self._refused[uid] = Refused(times, time.monotonic() + wait_after(times))
             _log.warning("end of %s, to be tried again: %s", name, error, extra={"triton.deployflow": name})
 
     async def _remove_finalizer(self, flow: DeployFlow) -> DeployFlow | None:

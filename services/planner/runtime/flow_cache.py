@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from services.planner.rules.predecessors import Predecessor
 from shared.domain import deployflow as df
 from shared.domain.messages import Due, FlowRef, SpecGone, SpecObserved
 from shared.domain.topics import Key
@@ -36,6 +37,11 @@ class DeployFlow(msgspec.Struct, frozen=True):
     def held(self) -> bool:
         """Return whether Triton's finalizer keeps it from being deleted."""
         return df.FINALIZER in self.metadata.finalizers
+
+    @property
+    def size_without_status(self) -> int:
+        """Return the bytes of its spec, labels and annotations as JSON."""
+        return len(msgspec.json.encode((self.spec, self.metadata.labels, self.metadata.annotations)))
 
     @property
     def version(self) -> int:
@@ -77,6 +83,7 @@ def observed(flow: DeployFlow) -> SpecObserved:
         requested_by=meta.annotations.get(df.REQUESTED_BY, ""),
         freeze_override=_override(meta),
         keeps_replicas=meta.annotations.get(df.KEEPS_REPLICAS) == "true",
+        either_direction=meta.annotations.get(df.EITHER_DIRECTION) == "true",
         spec=flow.spec,
         status={"finished": True} if flow.finished else flow.status,
     )
@@ -120,6 +127,22 @@ class FlowCache:
         """Return all DeployFlows of an instance, in no order."""
         return list(self._by_key.get(key, {}).values())
 
+    def owned_histories(self) -> list[list[DeployFlow]]:
+        """Return all DeployFlows of each instance of this replica's partitions that has several."""
+        return [
+            list(flows.values()) for key, flows in self._by_key.items() if len(flows) > 1 and self.owns(key)
+        ]
+
+    def predecessors(self, key: Key) -> list[Predecessor]:
+        """Return the releases of an instance that have begun."""
+        return [
+            Predecessor(
+                flow.metadata.uid, str(flow.spec.get("action", "")), str(flow.status.get("phase", ""))
+            )
+            for flow in self.releases(key)
+            if flow.status.get("startedAt")
+        ]
+
     def unfinished(self) -> list[DeployFlow]:
         """Return the unfinished flows of this replica's partitions."""
         return [flow for flow in self.reflector.items.values() if not flow.finished and self._owns_flow(flow)]
@@ -158,6 +181,11 @@ class FlowCache:
             raise Unavailable(str(error)) from error
         application: dict[str, Any] = live["spec"]["application"]
         return application
+
+    def recheck_namespace(self, namespace: str) -> None:
+        """Have the instances of a namespace decided again that have an unfinished release."""
+        for key in {flow.key for flow in self.unfinished() if flow.metadata.namespace == namespace}:
+            self.recheck(key)
 
     def recheck_waiting(self, namespace: str) -> None:
         """Have the instances of a namespace decided again that have a release that has not begun."""

@@ -23,6 +23,7 @@ from services.planner.model.stored_state import dump, load
 from services.planner.recovery.legacy_takeover import is_begun_by_legacy
 from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.freeze_hold import Windows
+from services.planner.rules.predecessors import needs_predecessors
 from services.planner.runtime.flow_cache import FlowCache
 from services.planner.views import metrics, spans
 from shared.clock import now_milliseconds
@@ -61,6 +62,7 @@ class InstanceProcessor:
         flows: FlowCache,
         changed: Callable[[Instance], None],
         windows: Callable[[str], Windows],
+        is_terminating: Callable[[str], bool],
         *,
         resend_seconds: float,
         finished_ttl_seconds: int,
@@ -70,6 +72,7 @@ class InstanceProcessor:
         self._flows = flows
         self._changed = changed
         self._windows = windows
+        self._is_terminating = is_terminating
         self._resend_ms = int(resend_seconds * 1000)
         self._ttl = finished_ttl_seconds
         self._held: dict[Key, Held] = {}
@@ -90,9 +93,15 @@ class InstanceProcessor:
         facts = [fact for fact in map(decode, records) if not self._is_outdated(fact)]
         for _ in range(CONFLICTS):
             held = self._held.get(key) or await self._load(key, facts)
-            windows = self._windows(key.namespace)
+            asks = needs_predecessors(held.instance)
             decision = decide(
-                held.instance, facts, now_milliseconds(), resend_ms=self._resend_ms, windows=windows
+                held.instance,
+                facts,
+                now_milliseconds(),
+                resend_ms=self._resend_ms,
+                windows=self._windows(key.namespace),
+                predecessors=self._flows.predecessors(key) if asks else (),
+                terminating=self._is_terminating(key.namespace),
             )
             if decision.instance is held.instance:
                 return

@@ -20,6 +20,8 @@ from typing import Final, NamedTuple
 
 from services.planner.model.state import Flow, Instance
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
+from services.planner.runtime.write_backoff import wait_after
+from services.planner.views.bounded_status import bound_status
 from services.planner.views.status import explain, status_of
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
@@ -32,12 +34,8 @@ GAP_SECONDS: Final = 0.5
 """Between two writes of one instance that nobody waits for."""
 QUIET_SECONDS: Final = 1.0
 """Counts alone are written so often."""
-IN_PASSING: Final = frozenset({"", "Warning", "BatchInterval", "Draining"})
+IN_PASSING: Final = frozenset({"", "Warning", "BatchInterval", "Draining", "PodsRemain"})
 """Reasons that no person has to act on."""
-RETRY_SECONDS: Final = 1.0
-"""After a write that the API server refused; twice as long each time, at most `LONGEST_RETRY_SECONDS`."""
-LONGEST_RETRY_SECONDS: Final = 60.0
-
 _log = logging.getLogger(__name__)
 
 
@@ -133,8 +131,7 @@ class StatusWriter:
         if not refused or self._stopping:
             return
         refusals = known.refusals + 1 if known else 1
-        wait = min(RETRY_SECONDS * 2 ** min(refusals - 1, 10), LONGEST_RETRY_SECONDS)
-        timer = asyncio.get_running_loop().call_later(wait, self._retry, instance)
+        timer = asyncio.get_running_loop().call_later(wait_after(refusals), self._retry, instance)
         self._retries[instance.key] = Retry(refusals, timer)
 
     def _retry(self, instance: Instance) -> None:
@@ -183,7 +180,10 @@ class StatusWriter:
         if flow.phase.finished and written.get(flow.uid, NEVER).fingerprint == fingerprint:
             return
         item = await self._keep(item, flow)
-        if item is not None and await self._status(item, instance, status_of(instance, flow)):
+        if item is None:
+            return
+        status = bound_status(status_of(instance, flow), item.size_without_status)
+        if await self._status(item, instance, status):
             if flow.phase.finished:
                 self._release(instance.namespace, flow)
             written[flow.uid] = Written(fingerprint, _awaited(instance, flow), time.monotonic())

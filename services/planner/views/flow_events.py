@@ -98,12 +98,26 @@ def _flow_events(
     for warning in new.warnings if old is None or old.warnings != new.warnings else ():
         # an id of Elasticsearch has 512 bytes at most, and a warning may name many pods
         yield event(f"warning:{sha256(warning.encode()).hexdigest()[:16]}", "Warning", warning)
+    if old is not None and new.scaled_to is not None and new.scaled_to != old.scaled_to:
+        text = f"scaled to {new.scaled_to} by somebody else: the release leads to that count, before to {old.wanted}"
+        # the version distinguishes a count that comes back
+        yield event(f"scaled:{before.version}:{new.scaled_to}", "Scaled", text, new.open_batch)
     yield from _batch_events(event, old, new)
+    if (stopped := _baked_batch_that_failed(old, new)) is not None:
+        text = f"batch {stopped.number} of {new.total} failed: {new.message}"
+        yield event(f"batch:{stopped.number}:failed:{stopped.baked_at}", "BatchFailed", text, stopped)
     if (waits := _waits(instance, new)) and waits != _waits(before, old):
         at = f"{new.batch.number}:{new.batch.phase}" if new.batch else "0"
         yield event(f"waits:{at}", "WaitingForNext", waits, new.batch)
     if old is None or new.phase != old.phase:
         yield from _phase_event(event, new)
+
+
+def _baked_batch_that_failed(old: Flow | None, new: Flow) -> Batch | None:
+    """Return the batch that failed just now although it is baked, and stays so: its old pods are not removed."""
+    batch = new.open_batch
+    failed = new.failed and not (old and old.failed)
+    return batch if failed and batch is not None and batch.baked else None
 
 
 def _waits(instance: Instance, flow: Flow | None) -> str:

@@ -8,22 +8,31 @@ from typing import Any, NamedTuple
 from services.planner.model.batch_plan import Current, Plan, plan_release
 from shared.domain.deployflow import Action, DeployFlowSpec, NonUpdateStrategy
 from shared.domain.json_types import Json
-from shared.releases.history import stopped_from
+from shared.releases.history import refuse_foreign, stopped_from
 
 
 class Assumption(NamedTuple):
-    """The state that a plan starts from, its source, and the live pods. `observed`: it was read from the cluster."""
+    """The state that a plan starts from, its source, and the live pods. `observed`: it was read from the cluster.
+
+    `refusal`: why the release would not change the CloneSet, which Triton did not make; empty for one of its own.
+    """
 
     current: Current
     source: str
     pods: Sequence[Json] = ()
     observed: bool = True
+    refusal: str = ""
 
 
 def assume(spec: DeployFlowSpec, cloneset: Json | None, pods: Sequence[Json] = ()) -> Assumption:
     """Return the starting state by the live CloneSet; without one the instance does not exist yet."""
     if cloneset is None:
         return Assumption(Current(exists=False, replicas=0, updated=0), "no CloneSet yet")
+    assumption = _assume_of(spec, cloneset, pods)
+    return assumption._replace(refusal=refuse_foreign(cloneset))
+
+
+def _assume_of(spec: DeployFlowSpec, cloneset: Json, pods: Sequence[Json]) -> Assumption:
     status = cloneset.get("status") or {}
     replicas = int(cloneset["spec"].get("replicas", 1))
     instance, stopped = spec.application.instance_name, stopped_from(cloneset)
@@ -76,10 +85,18 @@ def make(spec: DeployFlowSpec, assumption: Assumption) -> Plan:
     if assumption.observed and spec.action != Action.CREATE and not assumption.current.exists:
         msg = f"CloneSet {instance} does not exist: create the instance first (action create)"
         raise ValueError(msg)
+    if assumption.refusal:
+        raise ValueError(assumption.refusal)
     if not assumption.observed and spec.action == Action.SCALE_IN and not named(spec):
         msg = "the number of pods to delete is not known without the cluster"
         raise ValueError(msg)
     made = plan_release(spec, assumption.current)
+    if spec.action == Action.CREATE and assumption.current.exists and made.batches:
+        text = (
+            f"{instance} exists already, with another template or count: the create fails with AlreadyExists, unless no "
+            "release of it was ever successful, or none is known any more"
+        )
+        made = made._replace(warnings=(*made.warnings, text))
     existing = {pod["metadata"]["name"] for pod in assumption.pods}
     missing = [name for name in named(spec) if name not in existing]
     if assumption.observed and missing:

@@ -7,10 +7,17 @@ from typing import Final
 
 from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules import freeze_hold
-from services.planner.rules.approvals import may_reach, may_start
-from services.planner.rules.clocks import interval_end
+from services.planner.rules.approvals import explain_scale, may_reach, may_start
+from services.planner.rules.clocks import Clock, end_of, interval_end
+from services.planner.rules.deletions import (
+    CLONESET_TERMINATING,
+    describe_deletion,
+    describe_held,
+    explain_held_pods,
+)
 from services.planner.rules.draining import explain_draining
-from services.planner.rules.pod_failures import failed_pull_in, failure_details
+from services.planner.rules.missing_labels import missing_labels
+from services.planner.rules.pod_failures import NAMED, failed_pull_in, failure_details
 from shared.domain.deployflow import (
     BatchPhase,
     Condition,
@@ -22,9 +29,14 @@ from shared.domain.deployflow import (
     keys_of,
 )
 from shared.domain.json_types import Json
+from shared.kube.ownership import LABELS_MISSING
 
 WAITING: Final = "WaitingForNext"
 """The reason of a release that waits for a person."""
+SCALED: Final = "Scaled"
+"""The reason where nothing else explains a release whose count somebody else has set."""
+SCALED_TO_ZERO: Final = "ScaledToZero"
+"""The reason of a release that waits until somebody scales its instance up again."""
 # a dict by names that are looked up once: pydantic's own dump would cost more than the decision
 _STATUS: Final = keys_of(DeployFlowStatus)
 _BATCH: Final = keys_of(Condition)
@@ -35,6 +47,9 @@ def status_of(instance: Instance, flow: Flow) -> Json:
     """Return the whole `.status`. A finished release shows the pods that it ended with."""
     pods = instance.pods if flow is instance.active else flow.pods
     live = {uid: pod for uid, pod in pods.items() if not pod.deleting}
+    by_batch: dict[int, dict[str, Pod]] = {}
+    for uid, pod in live.items():
+        by_batch.setdefault(pod.batch, {})[uid] = pod
     new = [pod for uid, pod in live.items() if flow.target_revision and flow.keeps_pod(uid, pod.revision)]
     reason, message = explain(instance, flow)
     return {
@@ -45,7 +60,7 @@ def status_of(instance: Instance, flow: Flow) -> Json:
         _STATUS.pods: sorted(pod.name for pod in live.values()),
         _STATUS.replicas_to_process: flow.to_process,
         _STATUS.update_revision: flow.target_revision,
-        _STATUS.conditions: [_condition(batch, live) for batch in flow.batches],
+        _STATUS.conditions: [_condition(batch, by_batch.get(batch.number, {})) for batch in flow.batches],
         _STATUS.paused: flow.paused and not flow.phase.finished,
         _STATUS.phase: flow.phase,
         _STATUS.finished: flow.phase.finished,
@@ -76,8 +91,7 @@ def _time(milliseconds: int) -> str | None:
     )
 
 
-def _condition(batch: Batch, live: dict[str, Pod]) -> Json:
-    pods = {uid: pod for uid, pod in live.items() if pod.batch == batch.number}
+def _condition(batch: Batch, pods: dict[str, Pod]) -> Json:
     failures = failure_details(batch, pods.items())
     return {
         _BATCH.batch: batch.number,
@@ -117,12 +131,25 @@ def _pod(uid: str, pod: Pod, batch: Batch, detail: Json) -> Json:
 
 def waits_for_person(instance: Instance, flow: Flow) -> str:
     """Return what an unfinished release requires of a person; empty where it waits for nobody."""
-    reason, text = explain(instance, flow)
+    reason, text = _explain(instance, flow)
     return text if reason == WAITING else ""
 
 
 def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
-    """Return why the release does not move, as a reason and a message; both empty while it moves."""
+    """Return why the release does not move, as a reason and a message; both empty while it moves.
+
+    The message also names the count that somebody else has set during the release.
+    """
+    reason, message = _explain(instance, flow)
+    if flow.phase.finished or reason == SCALED_TO_ZERO:
+        return reason, message
+    words = explain_scale(flow)
+    return (reason or SCALED if words else reason), "; ".join((*filter(None, [message]), *words))
+
+
+def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
+    if not flow.phase.finished and (text := missing_labels(flow)) is not None:
+        return LABELS_MISSING, text
     if flow.phase.finished or flow.failed:
         return flow.reason, flow.message
     if flow.step == Step.QUEUED:
@@ -131,16 +158,35 @@ def explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         ahead = instance.active or instance.waiting[0]
         return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
-        return flow.reason, f"ending: {flow.message}"
+        held = describe_held(instance, flow.victims)
+        awaited = _unanswered(instance) or _remaining(instance, flow)
+        words = f"waits until these pods are gone: {held}" if held else awaited[1] if awaited else ""
+        return flow.reason, f"ending: {flow.message}" + (f"; {words}" if words else "")
+    if flow.scaled_to_zero and flow.step != Step.FINISH:
+        text = (
+            "scaled to 0 by somebody else: waits until the instance is scaled up, or the release is canceled"
+        )
+        return SCALED_TO_ZERO, text
     if flow.strategy.paused:
         return "Paused", "paused: resume it to continue"
     return (
-        _retrying(instance, flow)
+        _awaited_deletion(instance, flow)
+        or _retrying(instance, flow)
+        or _incomplete(instance, flow)
         or _approval(flow)
         or explain_draining(instance, flow)
+        or explain_held_pods(instance, flow)
         or _unanswered(instance)
+        or _remaining(instance, flow)
         or _warnings(flow)
     )
+
+
+def _awaited_deletion(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Name the CloneSet whose end the release waits for: a create begins with it, a delete is successful."""
+    if not instance.cloneset.deleting or flow.step not in {Step.OBSERVE, Step.FINISH}:
+        return None
+    return CLONESET_TERMINATING, flow.message or f"{describe_deletion(instance)}: waits until it is gone"
 
 
 def _retrying(instance: Instance, flow: Flow) -> tuple[str, str] | None:
@@ -164,6 +210,30 @@ def _unanswered(instance: Instance) -> tuple[str, str] | None:
     if pending.answered:
         return "Unanswered", f"OpenKruise has not carried out {what}: check the log of its manager"
     return "Unanswered", f"the executor has not answered {what}: check its log"
+
+
+def _incomplete(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Say that a batch that was Smoked is not complete any more, and when it fails for that."""
+    batch = flow.open_batch
+    if batch is None or flow.step != Step.SMOKED or not batch.unready_since:
+        return None
+    started = sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready)
+    end = _time(end_of(Clock.STARTUP, flow) or 0)
+    text = f"{started} of {batch.surge} pods of batch {batch.number} have their containers ready"
+    return "PodsNotReady", f"{text}: it fails at {end} if it is not complete by then"
+
+
+def _remaining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Name the pods that are to be deleted and remain."""
+    pending = instance.pending
+    if flow.step not in {Step.RETIRE, Step.CANCEL} or pending is None or not pending.carried_out:
+        return None
+    uids = (*flow.victims, *flow.dropped)
+    names = sorted(pod.name for uid in uids if (pod := instance.pods.get(uid)) is not None)
+    if not names:
+        return None
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return "PodsRemain", f"waits for the deletion of {', '.join(names[:NAMED])}{more}"
 
 
 def _warnings(flow: Flow) -> tuple[str, str]:

@@ -56,7 +56,10 @@ class Server:
 
     def runs(self, replicas: int, **annotations: str) -> None:
         marks = {f"apps.triton.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
-        self.cloneset = {"metadata": {"annotations": marks}, "spec": {"replicas": replicas}}
+        self.cloneset = {
+            "metadata": {"name": WEB, "namespace": "default", "annotations": marks},
+            "spec": {"replicas": replicas},
+        }
         self.pods = [f"{WEB}-{number}" for number in range(replicas)]
 
     def had(
@@ -266,6 +269,43 @@ def test_a_delete_asks_on_a_terminal(
     result = triton("delete", WEB)
     assert (result.code, len(server.made)) == (code, made)
     assert "Delete 7-web and its 4 pods for good?" in result.err + result.out
+
+
+# --- adopt ---
+
+
+def test_a_cloneset_is_adopted_with_its_application(server: Server, triton: Callable[..., Any]) -> None:
+    server.runs(4)
+    result = triton("adopt", WEB, "--app-id", "7", "--group-id", "8", "--app-name", "web", "--as", "ann")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == "cloneset.apps.kruise.io/7-web adopted\n"
+    (made,) = server.made
+    assert made["metadata"]["annotations"] == {
+        "apps.triton.io/adopt": "true",
+        "apps.triton.io/adopted-by": "ann",
+    }
+    assert made["metadata"]["labels"] == {
+        "app": "7",
+        "group": "8",
+        "app.kubernetes.io/name": "web",
+        "app.kubernetes.io/instance": WEB,
+        "managed-by": "triton-io",
+    }
+    assert "spec" not in made
+
+
+def test_what_can_not_be_adopted_is_named_and_left_alone(server: Server, triton: Callable[..., Any]) -> None:
+    assert server.cloneset is not None
+    server.cloneset["spec"]["updateStrategy"] = {"type": "InPlaceOnly"}
+    result = triton("adopt", WEB)
+    assert (result.code, result.err.count("\n"), server.made) == (1, 1, [])
+    assert "can't be adopted: spec.updateStrategy.type" in result.err
+
+
+def test_a_cloneset_that_does_not_exist_is_not_adopted(server: Server, triton: Callable[..., Any]) -> None:
+    server.cloneset = None
+    result = triton("adopt", WEB)
+    assert (result.code, result.err) == (1, "error: CloneSet default/7-web does not exist\n")
 
 
 # --- retry and promote ---

@@ -11,7 +11,7 @@ import pytest
 
 COMMANDS = [
     "apply", "plan", "get", "describe", "watch", "next", "continue", "pause", "resume", "cancel", "retry",
-    "promote", "update", "rollback", "restart", "scale", "stop", "start", "delete",
+    "promote", "update", "rollback", "restart", "scale", "stop", "start", "delete", "adopt",
     "sandbox", "demo", "run", "planner", "executor", "readiness", "events", "crd",
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 
 from cli.planning import plan_lines, planned
 from services.planner.views.plan_preview import assume, make
-from shared.domain.deployflow import DeployFlowSpec
+from shared.domain.deployflow import MANAGED_BY, DeployFlowSpec
 from shared.domain.json_types import Json
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -85,7 +85,7 @@ def _pods(*names: str, sick: str = "") -> list[Json]:
 
 def _plan(spec: DeployFlowSpec, replicas: int = 4, *pods: Json, **annotations: str) -> list[str]:
     marks = {f"apps.triton.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
-    cloneset = {"metadata": {"annotations": marks}, "spec": {"replicas": replicas}}
+    cloneset = {"metadata": {"labels": MANAGED_BY, "annotations": marks}, "spec": {"replicas": replicas}}
     assumption = assume(spec, cloneset, pods)
     return plan_lines(spec, planned(spec, assumption))
 
@@ -151,7 +151,7 @@ def test_a_pod_that_is_not_there_is_warned_of() -> None:
 def test_what_is_impossible_is_reported_and_all_else_is_planned(
     tmp_path: Path, triton: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = {"metadata": {}, "spec": {"replicas": 4}}
+    there = {"metadata": {"labels": MANAGED_BY}, "spec": {"replicas": 4}}
     monkeypatch.setattr(
         "cli.release_commands._plans",
         lambda flows, *_: [planned(spec, assume(spec, there)) for _, spec in flows],
@@ -201,7 +201,11 @@ def test_without_a_cluster_a_scale_in_by_count_can_not_be_planned(
 
 
 def _cloneset(template: Json) -> Json:
-    return {"spec": {"replicas": 4, "template": template}, "status": {"updatedReplicas": 4}}
+    return {
+        "metadata": {"labels": MANAGED_BY},
+        "spec": {"replicas": 4, "template": template},
+        "status": {"updatedReplicas": 4},
+    }
 
 
 def test_an_update_replaces_as_many_old_pods_as_it_makes(spec: Json) -> None:
@@ -225,3 +229,27 @@ def test_a_file_without_a_deployflow_has_nothing_to_plan(tmp_path: Path, triton:
     file.write_text("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n")
     result = triton("plan", "-f", str(file))
     assert (result.code, result.err) == (2, f"error: {file}: there is no DeployFlow to plan\n")
+
+
+def test_the_plan_of_a_create_says_that_its_instance_exists() -> None:
+    template = {"spec": {"containers": [{"name": "web", "image": "web:2"}]}}
+    body = {"action": "create", "application": {**IDENTITY, "replicas": 4, "template": template}}
+    spec = DeployFlowSpec.model_validate(body)
+
+    def warnings(image: str) -> str:
+        there = {"spec": {"containers": [{"name": "web", "image": image}]}}
+        return str(planned(spec, assume(spec, _cloneset(there)))["warnings"])
+
+    assert "the create fails with AlreadyExists" in warnings("web:1")
+    assert warnings("web:2") == "[]"
+
+
+def test_a_cloneset_that_triton_did_not_make_has_no_plan() -> None:
+    spec = DeployFlowSpec.model_validate(
+        {"action": "stop", "application": {**IDENTITY, "replicas": 0}, "nonUpdateStrategy": {}}
+    )
+    metadata = {"name": "7-web", "namespace": "shop", "labels": {"app": "web"}}
+    foreign = {"metadata": metadata, "spec": {"replicas": 4}}
+    assert "CloneSet shop/7-web was not made by Triton" in planned(spec, assume(spec, foreign))["refused"]
+    adopted = {**foreign, "metadata": {**metadata, "annotations": {"apps.triton.io/adopt": "true"}}}
+    assert planned(spec, assume(spec, adopted))["toProcess"] == 4

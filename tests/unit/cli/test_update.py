@@ -97,4 +97,5 @@ def test_the_release_carries_its_request_and_who_made_it(spec: Json) -> None:
     assert body["metadata"]["annotations"] == {
         "apps.triton.io/last-request": "r1",
         "apps.triton.io/requested-by": "deployer",
+        "apps.triton.io/prune": "true",
     }

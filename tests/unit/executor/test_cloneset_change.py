@@ -29,6 +29,10 @@ from tests.unit.parts import LABELS, application
 FLOW = m.FlowRef(name="web-df", uid="flow-1")
 HEAD: Json = {"namespace": "default", "instance": "web", "flow": FLOW}
 HOLD = m.Hold(flow="flow-1", batch=2, surge=1, updated=1, others=2)
+TEMPLATE: Json = {
+    "metadata": {"labels": LABELS},
+    "spec": {"containers": [{"name": "main", "image": "demo:0"}]},
+}
 
 
 def pod(name: str, revision: str = "old", gate: m.Gate = m.Gate.OPEN) -> m.PodRef:
@@ -70,11 +74,12 @@ def cloneset(
                 "uid": "cloneset-1",
                 "resourceVersion": "77",
                 "generation": generation,
+                "labels": LABELS,
                 "annotations": {name: value for name, value in written.items() if value is not None},
             },
             "spec": {
                 "replicas": replicas,
-                "template": template or {"spec": {"containers": [{"name": "main", "image": "demo:0"}]}},
+                "template": template or TEMPLATE,
                 "updateStrategy": strategy or {"type": "ReCreate", "maxUnavailable": "20%", "partition": 0},
                 "scaleStrategy": {"podsToDelete": named} if named else {},
             },
@@ -187,6 +192,61 @@ def test_done_twice_is_done_once(command: Any) -> None:
     once = after(command(5), cloneset(strategy={"paused": True}, owner_strategy="{}", stable_template="{}"))
     said = answer(command(5), once)
     assert isinstance(said, m.Done)
+
+
+# --- whose it is ---
+
+
+def with_labels(labels: Json, template_labels: Json, **metadata: Any) -> CloneSet:
+    body = msgspec.to_builtins(cloneset(sequence=None, replicas_set=None))
+    body["metadata"] |= {"labels": labels, **metadata}
+    body["spec"]["template"] = {**TEMPLATE, "metadata": {"labels": template_labels}}
+    return msgspec.convert(body, CloneSet)
+
+
+COMMANDS = [*WRITING, observe, lambda *_: m.Remove(**HEAD, sequence=5)]
+OTHERS = {"app": "web"}
+LEGACY_OWNER = {"apiVersion": "apps.triton.io/v1alpha1", "kind": "DeployFlow", "name": "old", "uid": "flow-0"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "live",
+    [
+        with_labels(OTHERS, OTHERS),
+        with_labels(LABELS, OTHERS),
+        with_labels(OTHERS, LABELS),
+        with_labels({}, {}),
+    ],
+    ids=["somebody else's", "only labeled by hand", "a copy of ours without the label", "without labels"],
+)
+def test_no_command_touches_a_cloneset_that_triton_did_not_make(command: Any, live: CloneSet) -> None:
+    said = answer(command(), live)
+    assert isinstance(said, m.Refused)
+    assert said.reason == "NotOurs"
+    assert said.message.startswith("CloneSet default/web was not made by Triton")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "metadata",
+    [{"annotations": {cs.SEQUENCE: "4"}}, {"ownerReferences": [LEGACY_OWNER]}],
+    ids=["ours", "0.1.x"],
+)
+def test_no_command_touches_one_of_ours_that_has_lost_its_label(command: Any, metadata: Json) -> None:
+    said = answer(command(), with_labels({"app": "1"}, LABELS, **metadata))
+    assert isinstance(said, m.Refused)
+    assert said.reason == "LabelsMissing"
+    assert said.message.endswith("kubectl -n default label cloneset web managed-by=triton-io")
+
+
+@pytest.mark.parametrize(
+    "live",
+    [with_labels(LABELS, LABELS), with_labels(LABELS, OTHERS, ownerReferences=[LEGACY_OWNER]), cloneset()],
+    ids=["0.1.x at rest", "0.1.x in a release", "ours"],
+)
+def test_those_of_triton_are_observed(live: CloneSet) -> None:
+    assert isinstance(answer(observe(), live), m.Done)
 
 
 # --- observe ---
@@ -359,6 +419,15 @@ def test_a_surge_repeated_after_a_crash_distinguishes_its_own_pods(
     todo = decide_change(surge(5), cloneset(sequence=sequence, hold=hold, **state), pods)
     reported = todo.before if isinstance(todo, Patch) else cast("Any", todo).result.pods
     assert [ref.name for ref in reported] == before
+
+
+def test_a_repeated_surge_of_a_template_without_a_gate_knows_its_own_by_count_and_age() -> None:
+    ages = {"a": 1, "b": 2, "c": 3, "fresh": 9}
+    pods = [pod(n, "new", m.Gate.NONE).model_copy(update={"created_at": at}) for n, at in ages.items()]
+    said = answer(surge(5), cloneset(sequence=5, hold=HOLD), pods)
+    assert [ref.name for ref in said.pods] == ["a", "b", "c"]
+    said = answer(surge(5), cloneset(sequence=5, hold=HOLD), pods[:3])
+    assert [ref.name for ref in said.pods] == ["a", "b", "c"], "none is made yet"
 
 
 def test_another_releases_hold_is_no_hold_of_this_batch() -> None:
@@ -619,3 +688,56 @@ def test_what_the_owner_saved_is_readable_json() -> None:
     assert json.loads(saved[cs.STABLE_TEMPLATE]) == cloneset().spec.template
     assert json.loads(saved[cs.OWNER_STRATEGY]) == cloneset().spec.update_strategy
     assert replacement_patch({"a": 1}, {"a": 1}) == {"a": 1}
+
+
+# --- the guard of a batch that waits ---
+
+OWNERS = {
+    "preDelete": {"labelsHandler": {"mine": "yes"}, "markPodNotReady": True},
+    "inPlaceUpdate": {"finalizersHandler": ["a/b"]},
+}
+
+
+def _with_lifecycle(lifecycle: Json) -> CloneSet:
+    live = cloneset(hold=HOLD)
+    return msgspec.structs.replace(live, spec=msgspec.structs.replace(live.spec, lifecycle=lifecycle))
+
+
+def test_a_guard_sets_a_hook_beside_the_owners_own_and_keeps_old_pods_at_every_count() -> None:
+    new = after(surge(guard=True), _with_lifecycle(OWNERS))
+    assert new.spec.lifecycle == {
+        "preDelete": {
+            "labelsHandler": {"mine": "yes", "app.kubernetes.io/instance": "web"},
+            "markPodNotReady": False,
+        },
+        "inPlaceUpdate": {"finalizersHandler": ["a/b"]},
+    }
+    assert new.spec.update_strategy["partition"] == "100%"
+
+
+@pytest.mark.parametrize("lifecycle", [{}, OWNERS], ids=["none", "the owner's"])
+@pytest.mark.parametrize("command", [surge, retire, cancel, finish])
+def test_every_other_write_takes_the_hook_off(command: Any, lifecycle: Json) -> None:
+    guarded = after(surge(guard=True), _with_lifecycle(lifecycle))
+    again = after(surge(6, guard=True), guarded)
+    new = after(command(7), again)
+    assert new.spec.lifecycle == lifecycle
+    assert cs.OWNER_LIFECYCLE not in new.metadata.annotations
+
+
+# --- a count of somebody else ---
+
+
+def test_a_halt_leaves_the_count_of_somebody_else() -> None:
+    assert after(halt(), cloneset(replicas=8, hold=HOLD)).spec.replicas == 8
+
+
+def test_a_cancel_keeps_the_count_of_somebody_else() -> None:
+    new = after(cancel(), cloneset(replicas=8, hold=HOLD))
+    assert new.spec.replicas == new.replicas_set == 8
+
+
+def test_the_count_of_somebody_else_is_remembered_until_the_release_ends() -> None:
+    new = after(surge(scaled_to=7), cloneset(hold=HOLD))
+    assert new.scaled_to == 7
+    assert after(finish(6), new).scaled_to is None

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sandbox.kubernetes import Cluster
 from services.executor import cluster_reader as module
+from services.executor.adoption import Adoption
 from services.executor.cloneset_watch import CloneSetWatch
 from services.executor.command_handler import CommandHandler
 from shared.domain import messages as m
@@ -42,7 +43,9 @@ class Executor:
     def __init__(self, client: Client, kafka: MemoryKafka, settings: Settings, owner: Owner) -> None:
         self.watch = CloneSetWatch(client, kafka.kafka, settings, owner.owns)
         self.reflector = self.watch.reflector
-        self.handle = CommandHandler(client, kafka.kafka, settings, self.reflector).handle
+        adoption = Adoption(client, self.reflector)
+        self.watch.on_change = adoption.cloneset_changed
+        self.handle = CommandHandler(client, kafka.kafka, settings, self.reflector, adoption).handle
 
 
 @pytest.fixture
@@ -210,7 +213,7 @@ async def test_a_whole_update_leaves_the_cloneset_as_its_owner_would_have_it(
     assert left[0]["spec"]["containers"][0]["image"] == "demo:2"
     await answer_to(executor, kafka, command(m.Finish, 5, flow))
     strategy = (await live(api))["spec"]["updateStrategy"]
-    assert (strategy["paused"], strategy["partition"], strategy.get("maxSurge")) == (False, 0, None)
+    assert (strategy["paused"], strategy["partition"], strategy.get("maxSurge") or 0) == (False, 0, 0)
 
 
 # --- observe and the dry run ---
@@ -520,3 +523,46 @@ async def test_a_cloneset_with_scribbled_annotations_does_not_stop_the_executor(
     assert isinstance(said, m.Done)
     await until(lambda: any(seen.sequence == 2 for seen in kafka.of(m.CloneSetSeen)))
     assert cluster.url
+
+
+# --- templates that are too large for an annotation ---
+
+
+def large(image: str) -> Json:
+    """An application with a template of 300 KB."""
+    app = application(image)
+    app["template"]["spec"]["containers"][0]["env"] = [{"name": "BIG", "value": "x" * 300_000}]
+    return app
+
+
+async def test_a_large_template_is_updated_and_a_cancel_brings_it_back(
+    executor: Executor, kafka: MemoryKafka, api: Client, flow: m.FlowRef
+) -> None:
+    await answer_to(executor, kafka, surge(1, flow, create=True, application=large("demo:1")))
+    before = await settled(api)
+    observed = await answer_to(executor, kafka, command(m.Observe, 2, flow, application=large("demo:2")))
+    assert (type(observed), observed.same_template) == (m.Done, False)
+    target = {"application": large("demo:2"), "replicas": 3, "partition": 2, "accept_replicas": 2}
+    said = await answer_to(executor, kafka, surge(3, flow, **target))
+    assert isinstance(said, m.Done)
+    began = await settled(api)
+    assert began["spec"]["template"]["spec"]["containers"][0]["image"] == "demo:2"
+    assert began["metadata"]["annotations"][cs.STABLE_REVISION] == before["status"]["updateRevision"]
+    cancel = command(m.Cancel, 4, flow, keep=2, baked=0, restore_template=True)
+    assert isinstance(await answer_to(executor, kafka, cancel), m.Done)
+    over = await settled(api)
+    assert over["spec"]["template"] == before["spec"]["template"]
+    assert over["status"]["updateRevision"] == before["status"]["updateRevision"]
+    assert cs.STABLE_REVISION not in over["metadata"]["annotations"]
+
+
+async def test_a_large_template_that_nobody_keeps_is_refused_before_anything_is_written(
+    executor: Executor, kafka: MemoryKafka, api: Client, flow: m.FlowRef
+) -> None:
+    await answer_to(executor, kafka, surge(1, flow, create=True, application=large("demo:1")))
+    await api.patch(CLONESETS, "default", "web", {"spec": {"revisionHistoryLimit": 0}})
+    before = await settled(api)
+    said = await answer_to(executor, kafka, command(m.Observe, 2, flow, application=large("demo:2")))
+    assert (said.type, said.reason) == ("refused", "TooLarge")
+    assert "revisionHistoryLimit" in said.message
+    assert (await live(api))["metadata"]["generation"] == before["metadata"]["generation"]

@@ -93,6 +93,15 @@ def test_an_owner_is_taken_away(kept: list[Json] | None) -> None:
     assert json_patch(live, guarded(read(live), body)) == merged(live, body)
 
 
+@pytest.mark.parametrize("labels", [{}, {"managed-by": "somebody"}], ids=["removed", "another"])
+def test_a_label_of_ours_that_somebody_took_away_meanwhile_refuses_all(labels: Json) -> None:
+    live, changed = raw(labels={"managed-by": "triton-io"}), raw(labels=labels)
+    with pytest.raises(ApiError) as refused:
+        json_patch(changed, guarded(read(live), BODY))
+    assert refused.value.code == 422
+    assert not have_same_guards(read(live), read(changed))
+
+
 def test_an_annotation_that_somebody_took_away_meanwhile_refuses_nothing() -> None:
     live = raw(annotations={cs.SEQUENCE: "4", "owner": "kept"})
     assert json_patch(live, guarded(read(raw()), BODY)) == merged(live, BODY)

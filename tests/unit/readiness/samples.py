@@ -59,6 +59,9 @@ def pod(
                 "resourceVersion": "1",
                 "creationTimestamp": CREATED,
                 "labels": labels,
+                "ownerReferences": [
+                    {"kind": "CloneSet", "name": instance, "uid": f"uid-{instance}", "controller": True}
+                ],
                 **meta,
             },
             "spec": {

@@ -162,7 +162,7 @@ class Readiness:
         self.drains = DrainPoller(client, self.pods, self._owns)
 
     def _owns(self, key: Key) -> bool:
-        return self.owned and key == KEY
+        return self.owned and key.namespace == KEY.namespace
 
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
         self.drains.changed(old, new)

@@ -12,6 +12,7 @@ from services.readiness import fact_publisher as module
 from services.readiness.fact_publisher import FactPublisher
 from shared.domain.messages import AppRef, FlowRef, PodFact, PodsSeen
 from shared.domain.topics import Key
+from shared.kube.pods import Pod
 from shared.messaging import background_publisher
 from tests.unit.parts import BackgroundPublisher, until
 from tests.unit.readiness.samples import UP, conditions, pod
@@ -100,6 +101,40 @@ async def test_a_pod_that_is_gone_is_reported_by_its_uid_also_when_it_came_and_w
     assert (message.pods, [pod.uid for pod in message.gone]) == ([], ["uid-a"])
 
 
+EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
+
+
+@pytest.mark.parametrize(
+    ("after", "reason"),
+    [
+        pytest.param(pod("a", EVICTED), "Evicted", id="evicted"),
+        pytest.param(pod("a", UP, instance=""), "Released", id="its label is taken off"),
+        pytest.param(pod("a", UP, ownerReferences=[]), "Released", id="it has no owner any more"),
+    ],
+)
+async def test_a_pod_that_leaves_the_instance_is_reported_as_gone_once(after: Pod, reason: str) -> None:
+    published = Publication()
+    published.publisher.pod_changed(None, pod("a", UP))
+    await published.next()
+    published.publisher.pod_changed(pod("a", UP), after)
+    published.publisher.pod_changed(after, after)
+    published.publisher.pod_changed(None, pod("b", UP))
+    await published.next(2)
+    (gone,) = published.messages[1].gone
+    assert (gone.uid, gone.left, names(published.messages[1])) == ("uid-a", True, ["b"])
+    assert gone.last is not None
+    assert [(t.name, t.reason) for t in gone.last.transitions][-1] == ("left", reason)
+    published.publisher.publish_all([after, pod("b", UP)])
+    assert [names(message) for message in published.messages[2:] if message.complete] == [["b"]]
+
+
+async def test_an_instance_whose_last_pod_has_ended_is_reported_without_pods() -> None:
+    published = Publication()
+    published.publisher.publish_all([pod("a", EVICTED)])
+    (message,) = await published.next()
+    assert (message.complete, message.pods) == (True, [])
+
+
 async def test_a_pod_that_comes_back_after_it_was_gone_is_reported_again() -> None:
     published = Publication()
     published.publisher.pod_changed(None, pod("a"))
@@ -129,6 +164,14 @@ async def test_a_newly_assigned_partition_is_reported_completely_though_all_of_i
     message = published.messages[1]
     assert (names(message), message.complete) == (["a", "b"], True)
     assert len(published.messages) == 2
+
+
+async def test_an_instance_whose_last_pods_went_unseen_is_reported_without_pods() -> None:
+    published = Publication()
+    known = {Key("default", name): AppRef(name=name) for name in ("web", "stopped")}
+    published.publisher.publish_all([pod("a")], known)
+    states = {message.instance: (names(message), message.complete) for message in published.messages}
+    assert states == {"web": (["a"], True), "stopped": ([], True)}
 
 
 async def test_after_a_complete_report_only_changes_follow() -> None:

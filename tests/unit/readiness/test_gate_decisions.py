@@ -52,7 +52,7 @@ def cloneset(hold: bool = False, *, observed: int = 2, **annotations: str) -> Cl
         annotations[cs.HOLD] = Hold(flow="f", batch=1, surge=1, updated=0, others=3).model_dump_json()
     return msgspec.convert(
         {
-            "metadata": {"name": "web", "generation": 2, "annotations": annotations},
+            "metadata": {"name": "web", "uid": "uid-web", "generation": 2, "annotations": annotations},
             "status": {"observedGeneration": observed, "updateRevision": "new"},
         },
         CloneSet,

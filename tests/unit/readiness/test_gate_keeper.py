@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube import clonesets as cs
+from shared.kube import pods as kube_pods
 from shared.kube.client import CLONESETS, PODS, STRATEGIC, Client
 from shared.kube.pods import Pod
 from shared.kube.reflector import Reflector
@@ -34,13 +36,14 @@ class Readiness:
 
     def __init__(self, client: Client) -> None:
         self.is_owner = True
+        self.owns_every_key = False
         self.pods = Reflector(
             client, PODS, Pod, self._changed, namespaces=["default"], labels="managed-by=triton-io"
         )
         self.keeper = GateKeeper(client, self.pods, self._owns)
 
     def _owns(self, key: Key) -> bool:
-        return self.is_owner and key == KEY
+        return self.is_owner and (key == KEY or self.owns_every_key)
 
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
         self.keeper.changed(old, new)
@@ -357,6 +360,105 @@ async def test_a_replacement_of_an_old_pod_is_opened_in_the_middle_of_a_batch(
     await readiness.keeper._check(KEY)
     assert found[2] == ("demo:2", "")
     assert sorted(await gates(api)) == ["", "True", "True"]
+
+
+async def _canary(readiness: Readiness, api: Client) -> Json:
+    """Return the one pod of the batch under a hold, beside two old ones in traffic."""
+    await clone(api, 2)
+    await opened(api, 2)
+    template = {"spec": {"containers": [{"name": "main", "image": "demo:2"}]}}
+    spec = {"replicas": 3, "updateStrategy": {"partition": 2}, "template": template}
+    await api.patch(CLONESETS, "default", "web", {"metadata": {"annotations": {cs.HOLD: HOLD}}, "spec": spec})
+    await until(lambda: len(readiness.pods.items) == 3)
+    await contained(readiness, 3)
+    (canary,) = [
+        pod for pod in await api.list(PODS, "default") if pod["spec"]["containers"][0]["image"] == "demo:2"
+    ]
+    return canary
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"app.kubernetes.io/instance": None},
+        {"app.kubernetes.io/instance": "api"},
+        {"app.kubernetes.io/name": None},
+        {"managed-by": None},
+        {kube_pods.REVISION_LABEL: None},
+        {kube_pods.REVISION_LABEL: "web-another"},
+    ],
+    ids=lambda labels: "=".join(f"{name}={value}" for name, value in labels.items()),
+)
+async def test_editing_the_labels_of_a_pod_does_not_open_its_gate(
+    readiness: Readiness, api: Client, labels: Json
+) -> None:
+    readiness.owns_every_key = True
+    await api.create(CLONESETS, "default", _other_cloneset())
+    canary = await _canary(readiness, api)
+    name, uid = canary["metadata"]["name"], canary["metadata"]["uid"]
+    await api.patch(PODS, "default", name, {"metadata": {"labels": labels}})
+
+    def is_seen() -> bool:
+        pod = readiness.pods.items.get(uid)
+        return pod is None or all(pod.metadata.labels.get(key) == value for key, value in labels.items())
+
+    await until(is_seen)
+    await asyncio.sleep(2 * module.SETTLE_SECONDS)
+    readiness.keeper.check_all()
+    await readiness.keeper._checks.drain(5)
+    assert gate(await api.get(PODS, "default", name)) == ""
+
+
+def _other_cloneset() -> Json:
+    """An instance at rest, to which an edited label may point."""
+    labels = {**LABELS, "app.kubernetes.io/instance": "api"}
+    return {
+        "apiVersion": "apps.kruise.io/v1alpha1",
+        "kind": "CloneSet",
+        "metadata": {"name": "api", "labels": labels},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": gated("x")["spec"]},
+        },
+    }
+
+
+async def test_a_gate_that_somebody_else_opens_before_the_release_does_is_closed_again(
+    readiness: Readiness, api: Client
+) -> None:
+    canary = await _canary(readiness, api)
+    name, uid = canary["metadata"]["name"], canary["metadata"]["uid"]
+    body = {"status": {"conditions": [{"type": READINESS_GATE, "status": "True"}]}}
+    await api.patch(PODS, "default", name, body, subresource="status", content_type=STRATEGIC)
+
+    async def is_closed() -> bool:
+        found = condition(await api.get(PODS, "default", name))
+        return (found["status"], found.get("reason")) == ("False", "Held")
+
+    await until_it(is_closed)
+    await readiness.handle(pull(m.PullIn, 5, uid))
+    assert gate(await api.get(PODS, "default", name)) == "True"
+
+
+async def test_a_gate_of_a_pod_that_had_traffic_is_left_to_who_opens_it(
+    readiness: Readiness, api: Client
+) -> None:
+    canary = await _canary(readiness, api)
+    name, uid = canary["metadata"]["name"], canary["metadata"]["uid"]
+    await readiness.handle(pull(m.PullIn, 5, uid))
+    for status in ("False", "True"):
+        by_hand = {"type": READINESS_GATE, "status": status, "reason": "ByHand"}
+        body = {"status": {"conditions": [by_hand]}}
+        await api.patch(PODS, "default", name, body, subresource="status", content_type=STRATEGIC)
+        await until(partial(_is_open, readiness, uid, status == "True"))
+    await asyncio.sleep(2 * module.SETTLE_SECONDS)
+    await readiness.keeper._checks.drain(5)
+    assert gate(await api.get(PODS, "default", name)) == "True"
+
+
+def _is_open(readiness: Readiness, uid: str, expected: bool) -> bool:
+    return readiness.pods.items[uid].is_true(READINESS_GATE) == expected
 
 
 async def test_pods_whose_gates_somebody_else_opens_are_left_to_them(

@@ -135,7 +135,8 @@ async def test_after_a_start_the_releases_under_way_are_read_from_the_clonesets(
     await api.create(CLONESETS, "default", cloneset("idle"))
     await api.create(CLONESETS, "default", cloneset("odd", json.dumps({"no": "release"})))
     releases = ReleaseLookup()
-    await restore_releases(releases, client, [], lambda key: key.instance != "others")
+    read = await restore_releases(releases, client, [], lambda key: key.instance != "others")
+    assert {key.instance for key in read} == {"web", "idle", "odd"}
     found = {name: releases.find(pod("x", instance=name)) for name in ("web", "idle", "odd", "others")}
     assert found["web"] == FLOW.model_copy(update={"batch": 0})
     assert (found["idle"], found["odd"], found["others"]) == (None, None, None)

@@ -48,14 +48,35 @@ REQUESTS: dict[str, type[BaseModel]] = {
 TEXTS = {"message", "warnings"}
 """What people read: the words may differ from version to version."""
 SETS = {"leaving"}
-ADDED_LATER = {"rejections", "retryAt", "rejected"}
-"""Keys of a release in Redis that version 0.2.0 does not know."""
+ADDED_LATER = {
+    "rejections",
+    "retryAt",
+    "rejected",
+    "scaledTo",
+    "standingBy",
+    "rewriteDue",
+    "guarded",
+    "written",
+    "bakingSince",
+    "flaps",
+}
+"""Keys in Redis that version 0.2.0 does not know."""
+DECIDED_AS_THEN = [
+    name for name in HISTORIES if name not in {"scaled_by_somebody_else", "create_with_canary"}
+]
+"""Version 0.2.0 took in the count of somebody else at the next write only, and guarded no canary (decision 0023)."""
+FINISHED_LATER = {"finishedAt", "removing"}
+"""A batch whose old pods go with the surge of the next one is finished when they are gone, before 0.3.0 at once."""
 
 
 def without_texts(value: Any) -> Any:
     """Return a JSON value as versions have it in common, its sets sorted."""
     if isinstance(value, dict):
-        kept = {key: without_texts(item) for key, item in value.items() if key not in TEXTS | ADDED_LATER}
+        kept = {
+            key: without_texts(item)
+            for key, item in value.items()
+            if key not in TEXTS | ADDED_LATER | FINISHED_LATER
+        }
         if kept.get("kind") == "observe" and isinstance(kept.get("body"), str):
             kept["body"] = without_dry_run(json.loads(kept["body"]))
         if ":warning:" in str(kept.get("id")):
@@ -92,7 +113,11 @@ def steps(history: list[Json]) -> Iterator[tuple[Instance, Json]]:
         before = stored(line)
 
 
-@pytest.mark.parametrize("name", HISTORIES)
+def _without_ends(events: list[Json]) -> list[Json]:
+    return [event for event in events if event["reason"] != "BatchFinished"]
+
+
+@pytest.mark.parametrize("name", DECIDED_AS_THEN)
 def test_a_release_goes_on_from_the_stored_state_at_every_step(name: str) -> None:
     for number, (before, line) in enumerate(steps(HISTORIES[name])):
         decision = decide(before, [fact_of(line)], line["now"], resend_ms=RESEND_MS)
@@ -104,11 +129,14 @@ def test_a_release_goes_on_from_the_stored_state_at_every_step(name: str) -> Non
         known = [[topic, without_dry_run(json.loads(text))] for topic, text in line["commands"]]
         assert commands == known, where
         events = [without_texts(json.loads(one.model_dump_json())) for one in decision.events]
-        assert events == [without_texts(json.loads(text)) for text in line["events"]], where
-        assert as_json(decision.instance) == as_json(stored(line)), where
+        events_before = [without_texts(json.loads(text)) for text in line["events"]]
+        assert _without_ends(events) == _without_ends(events_before), where
+        # a key that was added since is one more change of the state
+        states = [{**as_json(one), "version": 0} for one in (decision.instance, stored(line))]
+        assert states[0] == states[1], where
 
 
-@pytest.mark.parametrize("name", HISTORIES)
+@pytest.mark.parametrize("name", DECIDED_AS_THEN)
 def test_a_release_goes_on_to_its_end_from_the_middle(name: str) -> None:
     history = HISTORIES[name]
     middle = len(history) // 2
@@ -189,6 +217,7 @@ async def test_a_planner_publishes_the_outbox_it_finds_and_goes_on_with_the_next
         cast("FlowCache", parts),
         lambda _: None,
         lambda _: NO_WINDOWS,
+        lambda _: False,
         resend_seconds=10,
         finished_ttl_seconds=60,
     )

@@ -65,9 +65,10 @@ class Cluster:
 
     async def patch(self, resource: Resource, namespace: str, name: str, body: Json) -> Json:
         item = await self.get(resource, namespace, name)
-        for field, strategy in body["spec"].items():
+        for field, strategy in body.get("spec", {}).items():
             item["spec"][field] = {**(item["spec"].get(field) or {}), **strategy}
         item["metadata"]["annotations"] = body["metadata"]["annotations"]
+        item["metadata"]["labels"] |= body["metadata"].get("labels") or {}
         return copy.deepcopy(self.put(resource, item))
 
     async def delete(self, resource: Resource, namespace: str, name: str, body: Json | None = None) -> None:

@@ -244,6 +244,12 @@ async def test_rollbacks_restarts_and_scales_answer_the_names_alone(
     assert world.cluster.objects[DEPLOYFLOWS, "shop", scaled["deployName"]]["spec"]["action"] == "scale_in"
 
 
+async def test_a_name_that_is_too_long_is_refused(world: World, rest: httpx.AsyncClient) -> None:
+    long = {"applicationSpec": {**NEW["applicationSpec"], "instanceName": "a" * 53}}
+    text = refused(await rest.post("/deployflows", json=long), 400)
+    assert "instanceName: 53 characters are too long, 52 are possible" in text
+
+
 async def test_what_is_wrong_comes_in_the_envelope_too(world: World, rest: httpx.AsyncClient) -> None:
     assert "appID" in refused(await rest.post("/deployflows", json={"applicationSpec": {}}), 400)
     refused(await rest.post("/deployflows", content=b"{", headers={"Content-Type": "application/json"}), 400)

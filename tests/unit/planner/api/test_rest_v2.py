@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from services.planner.api import access
-from shared.kube.client import DEPLOYFLOWS
+from shared.kube.client import CLONESETS, DEPLOYFLOWS
 from tests.unit.planner.api.rest_surroundings import client_of
 from tests.unit.planner.api.surroundings import Named, World, batch
 
@@ -284,3 +284,73 @@ async def test_rights_are_checked_by_what_is_done() -> None:
         assert problem(await rest.post("/deployflows/web-1/promote"), 403) == "Forbidden"
         assert problem(await rest.patch("/deployflows/web-1", json={"batches": 9}), 403) == "Forbidden"
         assert problem(await rest.post("/restarts", json={"selector": "app=1"}), 403) == "Forbidden"
+
+
+async def test_a_name_that_open_kruise_can_not_label_pods_with_is_refused(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    long = {**SPEC, "application": {**SPEC["application"], "instanceName": "a" * 53}}
+    for place, body in (("/deployflows", {"spec": long}), ("/plans", {"spec": long})):
+        answer = await rest.post(place, json=body)
+        assert answer.status_code in {400, 422}, (place, answer.text)
+        assert "instanceName: 53 characters are too long, 52 are possible" in answer.json()["detail"]
+    old = world.flow("old", status={"phase": "BatchStarted"})
+    old["spec"]["application"]["instanceName"] = "a" * 57
+    assert (await rest.get("/deployflows/old")).status_code == 200
+    assert (await rest.patch("/deployflows/old", json={"bakeSeconds": 5})).status_code == 200
+    assert (await rest.post("/deployflows/old/cancel")).status_code == 200
+    assert (await rest.get("/deployflows", params={"instanceName": "a" * 57})).status_code == 200
+
+
+async def test_a_cloneset_is_adopted_and_becomes_an_instance(world: World, rest: httpx.AsyncClient) -> None:
+    world.cloneset()
+    live = world.cluster.objects[CLONESETS, "shop", "web"]
+    live["metadata"]["labels"] = {"app": "web"}
+    assert problem(await rest.get("/instances/web"), 404) == "NotFound"
+    body = {"appID": 12122, "groupID": 10010, "appName": "hello"}
+    adopted = await rest.post("/instances/web/adoptions", json=body, headers={"X-Requested-By": "ada"})
+    assert adopted.status_code == 200, adopted.text
+    assert (adopted.json()["name"], adopted.json()["appID"]) == ("web", 12122)
+    metadata = world.cluster.objects[CLONESETS, "shop", "web"]["metadata"]
+    assert metadata["annotations"] == {"apps.triton.io/adopt": "true", "apps.triton.io/adopted-by": "ada"}
+    assert (await rest.get("/instances/web")).json() == adopted.json()
+    version = metadata["resourceVersion"]
+    assert (await rest.post("/instances/web/adoptions", json=body)).json() == adopted.json()
+    again = world.cluster.objects[CLONESETS, "shop", "web"]["metadata"]
+    assert again["resourceVersion"] == version, "nothing is written twice"
+
+
+async def test_what_can_not_be_adopted_is_named_and_not_written(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    assert problem(await rest.post("/instances/none/adoptions", json={}), 404) == "NotFound"
+    world.cloneset()
+    live = world.cluster.objects[CLONESETS, "shop", "web"]
+    live["spec"]["scaleStrategy"] = {"maxUnavailable": 1}
+    version = live["metadata"]["resourceVersion"]
+    answer = await rest.post("/instances/web/adoptions", json={})
+    assert problem(answer, 422) == "NotAdoptable"
+    assert "spec.scaleStrategy.maxUnavailable" in answer.json()["detail"]
+    assert world.cluster.objects[CLONESETS, "shop", "web"]["metadata"]["resourceVersion"] == version
+
+
+@pytest.mark.parametrize("may", [True, False], ids=["may update CloneSets", "may only all of DeployFlows"])
+async def test_only_who_may_update_the_cloneset_may_have_it_adopted(may: bool) -> None:
+    every = (
+        access.GET,
+        access.LIST,
+        access.WATCH,
+        access.CREATE,
+        access.PATCH,
+        access.DELETE,
+        access.PROMOTE,
+    )
+    world = World(Named(access.ADOPT) if may else Named(*every))
+    world.cloneset()
+    headers = {"Authorization": "Bearer secret"}
+    async with client_of(world) as rest:
+        answer = await rest.post("/instances/web/adoptions", json={}, headers=headers)
+    if may:
+        assert answer.status_code == 200
+    else:
+        assert problem(answer, 403) == "Forbidden"

@@ -11,6 +11,7 @@ import pytest
 
 from services.planner.api import reviews
 from services.planner.api.access import (
+    ADOPT,
     CREATE,
     DELETE,
     GET,
@@ -170,6 +171,16 @@ async def test_who_may_not_learns_what_is_missing_and_who_has_it(
     assert str(await refused(call, Kind.FORBIDDEN, "Forbidden")) == (
         f'deployflows.apps.triton.io {words} in API group "apps.triton.io" {where}: '
         f"somebody has to give it the ClusterRole {reviews.role_for(right)} there"
+    )
+
+
+async def test_who_may_not_update_a_cloneset_learns_that_no_role_of_triton_has_the_right(
+    cluster: Cluster,
+) -> None:
+    call = cluster.login().allow(CALLER, ADOPT, "shop", "web")
+    assert str(await refused(call, Kind.FORBIDDEN, "Forbidden")) == (
+        'clonesets.apps.kruise.io "web" is forbidden: User "jane" cannot update resource "clonesets" in API group '
+        '"apps.kruise.io" in the namespace "shop": somebody has to give it a role of its own with this right there'
     )
 
 

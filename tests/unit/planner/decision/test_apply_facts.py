@@ -158,11 +158,11 @@ def test_replicas_that_somebody_else_took_are_not_made_again() -> None:
 
 def test_replicas_changed_in_the_middle_of_a_batch_leave_no_pod_without_traffic() -> None:
     world = opening(4)
-    world.scale(2)
+    world.scale_to(7)
     world.catch_up()
     world.run_until(lambda: world.flow(NEW).phase.finished)
-    assert revisions(world) == {NEW: 6}
-    assert world.cluster.serving() == 6
+    assert revisions(world) == {NEW: 7}
+    assert world.cluster.serving() == 7
 
 
 # --- Refused ---------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_a_surge_that_is_refused_fails_the_batch_and_can_be_canceled() -> None:
 
 def test_a_retire_that_is_refused_fails_the_batch_and_all_pods_go_on_serving() -> None:
     world = _refused("retire", "Forbidden", mode="manual")
-    assert world.where(NEW) == "BatchStarted 1 BakeFailed"
+    assert (world.where(NEW), reason(world)) == ("BatchStarted 1 Baked", "Forbidden")
     assert world.cluster.serving() == 6
 
 

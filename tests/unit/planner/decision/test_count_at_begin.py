@@ -29,7 +29,7 @@ def test_an_update_that_was_queued_before_somebody_scaled_keeps_the_count() -> N
     world = update(4, canary=1)
     go_back(world, replicas=4, action="update")
     press_next(world)
-    world.scale(3)
+    world.scale_to(7)
     press_next(world)
     press_next(world)
     assert (world.flow(NEW).phase, world.flow(BACK).phase) == ("Success", "Success")

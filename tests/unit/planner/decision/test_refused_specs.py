@@ -74,3 +74,12 @@ def test_a_change_that_does_not_fit_is_said_and_the_release_goes_on_as_it_was() 
     world.change(NEW, {"batchSize": 1, "mode": "auto"})
     assert world.where(NEW) == "Success 3 Baked"
     assert message(world) == ""
+
+
+def test_a_name_that_is_too_long_today_goes_on_where_the_cluster_has_accepted_it() -> None:
+    world = World(4)
+    long = {**application("x", 4), "instanceName": "a" * 57}
+    world.apply(NEW, {"paused": True}, replicas=4, application=long)
+    assert (world.where(NEW), reason(world)) == ("Initializing", "Paused")
+    world.change(NEW, {"paused": False, "mode": "auto"})
+    assert (world.where(NEW), world.flow(NEW).warnings) == ("Success 1 Baked", ())

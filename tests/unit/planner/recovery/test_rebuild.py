@@ -9,6 +9,7 @@ import pytest
 
 from services.planner.model.state import Instance
 from services.planner.model.stored_state import dump, load
+from services.planner.views.bounded_status import LARGEST_OBJECT, bound_status
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType, Target
 from shared.domain.json_types import Json
@@ -64,6 +65,8 @@ ROADS = [
         "update that bakes and pulls out",
         {"mode": "auto", "batchSize": 2, "bakeSeconds": 2, "pullOutSeconds": 2},
     ),
+    Road("update one by one", {"mode": "auto", "batchSize": 1}, there=5, wanted=5),
+    Road("restart", {"mode": "auto", "batchSize": 2}, action="restart"),
     Road("update up", {"mode": "auto", "batchSize": 2}, wanted=7),
     Road("update down", {"mode": "auto", "batchSize": 2}, wanted=2),
     Road("update to none", {"mode": "auto", "batchSize": 2}, wanted=0),
@@ -91,8 +94,11 @@ def _straight(road: Road) -> tuple[End, int]:
     return _end(world), len(world.history)
 
 
-def _with_loss(road: Road, after: int, *, behind: bool = False) -> World:
-    """The road, Redis lost after so many facts; `behind`: `.status` was not written after the last of them."""
+def _with_loss(road: Road, after: int, *, behind: bool = False, room: bool = True) -> World:
+    """The road, Redis lost after so many facts.
+
+    `behind`: `.status` was not written after the last of them. `room`: it has room for all pods and batches.
+    """
     world = road.begin()
     written: list[dict[str, Json]] = []
     lowest = road.wanted if road.action == "create" else min(road.there, road.wanted)
@@ -100,7 +106,8 @@ def _with_loss(road: Road, after: int, *, behind: bool = False) -> World:
     def lose() -> None:
         if road.action == "update":
             assert world.cluster.serving() >= lowest, f"too few pods serve after fact {len(world.history)}"
-        written.append(world.statuses())
+        beside = 0 if room else LARGEST_OBJECT
+        written.append({name: bound_status(status, beside) for name, status in world.statuses().items()})
         if len(world.history) == after:
             world.lose_redis(written[-2] if behind and len(written) > 1 else written[-1])
 
@@ -125,6 +132,13 @@ def test_a_status_that_is_one_fact_behind_is_enough(road: Road) -> None:
             # no hold shows a batch that only removed: its result is taken for the initial state
             end = end._replace(where=straight.where, batches=straight.batches)
         assert end == straight, f"lost after fact {after} of {facts}"
+
+
+@every_road
+def test_a_status_without_room_for_pods_and_for_all_batches_is_enough(road: Road) -> None:
+    straight, facts = _straight(road)
+    for after in range(1, facts):
+        assert _end(_with_loss(road, after, room=False)) == straight, f"lost after fact {after} of {facts}"
 
 
 # --- where it stands stays as it is ----------------------------------------------------------------------

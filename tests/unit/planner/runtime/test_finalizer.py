@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any, cast
@@ -10,6 +11,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from services.planner.runtime import write_backoff
 from services.planner.runtime.command_replies import send
 from services.planner.runtime.finalizer import Finalizer, terminal_reply
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
@@ -75,6 +77,7 @@ class Surroundings:
     def __init__(self, annotations: Json) -> None:
         self.live = flow(annotations)
         self.away = False
+        self.refuses: ApiError | None = None
         self.replies: list[tuple[str, str, Json, dict[str, str]]] = []
         self.patches: list[Json] = []
         self.settings = Settings()
@@ -98,6 +101,8 @@ class Surroundings:
         return self.live
 
     async def patch(self, _resource: object, _namespace: str, _name: str, body: Json) -> Json:
+        if self.refuses is not None:
+            raise self.refuses
         if body["metadata"]["resourceVersion"] != self.live["metadata"]["resourceVersion"]:
             raise ApiError(409, "Conflict", "it has been modified")
         self.patches.append(body)
@@ -136,6 +141,7 @@ async def test_what_an_earlier_planner_left_is_found_and_answered_before_it_is_r
 
 async def test_while_kafka_is_away_nothing_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.planner.runtime.finalizer.CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(write_backoff, "FIRST_SECONDS", 0.01)
     there = Surroundings(REPLY_WANTED)
     there.away = True
     ends = there.ends()
@@ -155,6 +161,25 @@ async def test_a_change_by_somebody_else_meanwhile_is_no_reason_to_answer_twice(
     await ends.stop()
     assert there.finalizers == ["others.example/keep"]
     assert len(there.replies) == 1
+
+
+@pytest.mark.parametrize("code", [403, 409], ids=["refused", "conflict"])
+async def test_an_end_that_is_refused_for_good_is_tried_again_with_a_growing_wait(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr("services.planner.runtime.finalizer.CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(write_backoff, "FIRST_SECONDS", 0.05)
+    there = Surroundings(REPLY_WANTED)
+    there.refuses = ApiError(code, "Denied", "denied by a policy")
+    ends = there.ends()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await ends.check_forever()
+    await ends.stop()
+    # at 0, 0.05, 0.15, 0.35 and 0.75 s
+    assert 2 <= len(there.replies) <= 5
+    there.refuses = None
+    await there.until_looked(ends, lambda: there.finalizers == ["others.example/keep"])
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ async def test_a_release_that_is_finished_does_not_begin_again(status: dict[str,
         cast("FlowCache", parts),
         lambda _: None,
         lambda _: NO_WINDOWS,
+        lambda _: False,
         resend_seconds=10,
         finished_ttl_seconds=60,
     )

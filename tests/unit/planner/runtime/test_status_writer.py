@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from services.planner.model.state import Instance
-from services.planner.runtime import status_writer
+from services.planner.runtime import write_backoff
 from services.planner.runtime.flow_cache import FlowCache
 from services.planner.runtime.status_writer import StatusWriter
 from shared.domain.deploy_commands import CommandType
@@ -24,6 +26,7 @@ WITHIN_SECONDS = 5.0
 NEVER = 1e-6
 """Writes a second: nothing that can wait is ever written."""
 ALWAYS = 1000.0
+ETCD_TAKES = 3 << 19
 
 
 class Server:
@@ -156,8 +159,20 @@ async def test_a_request_is_repeated_while_the_api_server_does_not_know_our_righ
 
 
 async def test_a_status_that_was_refused_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_writer, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(write_backoff, "FIRST_SECONDS", 0.05)
     server, world = Server(), update()
     server.refuses = ApiError(403, "Forbidden", "denied by a policy")
     server.writer(NEVER).mark(world.instance)
     await server.until(lambda: len(server.statuses) == 1)
+
+
+async def test_the_status_of_thousands_of_pods_is_one_that_etcd_takes() -> None:
+    server, world = Server(), opening(10, stage="Baking")
+    (sample, *_) = (pod for pod in world.instance.pods.values() if pod.batch == 1)
+    pods = {f"uid-of-a-pod-{at}": replace(sample, name=f"{'web' * 15}-{at}") for at in range(9_000)}
+    writer = server.writer(ALWAYS)
+    writer.mark(replace(world.instance, pods=pods))
+    await server.until(lambda: len(server.statuses) == 1)
+    (status,) = server.statuses
+    assert status["replicas"] == 9_000
+    assert len(json.dumps(status)) < ETCD_TAKES

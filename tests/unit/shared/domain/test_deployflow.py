@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.domain.deploy_commands import DeployCommand
-from shared.domain.deployflow import DeployFlowSpec, DeployFlowStatus, count_of, problems
+from shared.domain.deploy_commands import DeployCommand, change, patch
+from shared.domain.deployflow import STORED, DeployFlowSpec, DeployFlowStatus, count_of, problems
 
 SOUND: dict[str, Any] = {
     "action": "update",
@@ -75,6 +75,16 @@ def test_counts_and_percentages_are_batch_sizes(size: Any) -> None:
         ("updateStrategy.batchsize", 1, "spec.updateStrategy.batchsize: Extra inputs are not permitted"),
         ("application.instanceName", None, "spec.application.instanceName: Field required"),
         ("application.instanceName", "Web_1", "spec.application.instanceName: String should match"),
+        (
+            "application.instanceName",
+            "a" * 53,
+            "spec.application.instanceName: 53 characters are too long, 52",
+        ),
+        (
+            "application.instanceName",
+            "a" * 58,
+            "spec.application.instanceName: 58 characters are too long, 52",
+        ),
         ("application.template", None, "application.template: action update needs a pod template"),
         ("application.template", {"spec": {}}, "application.template: action update needs a pod template"),
         ("nonUpdateStrategy", {}, "nonUpdateStrategy: action update takes updateStrategy"),
@@ -152,3 +162,34 @@ def test_a_command_that_can_not_be_meant_is_refused_by_its_field(body: str, said
 )
 def test_percentages_round_up_and_nothing_means_all(size: Any, replicas: int, count: int) -> None:
     assert count_of(size, replicas) == count
+
+
+def test_a_name_that_was_accepted_before_is_read_where_the_cluster_has_it() -> None:
+    for length in (52, 53, 57):
+        stored = spec("application.instanceName", "a" * length)
+        assert DeployFlowSpec.model_validate(stored, context=STORED).application.instance_name == "a" * length
+    with pytest.raises(ValidationError):
+        DeployFlowSpec.model_validate(spec("application.instanceName", "a" * 58), context=STORED)
+
+
+def test_a_release_with_such_a_name_is_steered_as_any_other() -> None:
+    flow = {
+        "metadata": {"name": "old", "resourceVersion": "1"},
+        "spec": spec("application.instanceName", "a" * 57),
+        "status": {"phase": "BatchStarted"},
+    }
+    command = DeployCommand(id="1", type="cancel", namespace="shop", deploy_flow="old")
+    assert change(flow, command) == {"canceled": True}
+    assert patch(flow, {"canceled": True}, request_id="1", requested_by="me")["spec"]
+
+
+def test_a_deploy_command_with_such_a_name_is_refused() -> None:
+    body = {
+        "id": "1",
+        "type": "deploy",
+        "namespace": "shop",
+        "spec": spec("application.instanceName", "a" * 53),
+    }
+    with pytest.raises(ValidationError) as caught:
+        DeployCommand.model_validate(body)
+    assert problems(caught.value).startswith("spec.application.instanceName: 53 characters are too long")

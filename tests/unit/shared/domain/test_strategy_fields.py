@@ -99,7 +99,7 @@ def missing_from_planner(field: str) -> Iterator[str]:
 
 
 def missing_from_decisions(field: str) -> Iterator[str]:
-    if NAMES[field] in {rule.limit for rule in RULES.values()}:
+    if any(NAMES[field] in rule.limit for rule in RULES.values()):
         return
     used = re.compile(rf"\.{NAMES[field]}\b")
     rooms = ("model", "rules", "decision")

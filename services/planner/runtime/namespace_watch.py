@@ -1,4 +1,4 @@
-"""Watches the freeze windows: those of the settings, and those in the annotations of Namespaces."""
+"""Watches Namespaces: their freeze windows, beside those of the settings, and which of them are being deleted."""
 
 from __future__ import annotations
 
@@ -33,15 +33,20 @@ class Namespace(msgspec.Struct, frozen=True):
     def windows(self) -> str:
         return self.metadata.annotations.get(FREEZE_WINDOWS, "")
 
+    @property
+    def terminating(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
 
-class FreezeWatch:
-    """Watches Namespaces; a change of their windows has the waiting releases there decided again."""
+
+class NamespaceWatch:
+    """Watches Namespaces; a change has the releases that it concerns decided again."""
 
     def __init__(self, client: Client, flows: FlowCache, settings: Settings) -> None:
         self._client = client
         self._flows = flows
         self._settings = settings.freeze_windows
         self._namespaces: dict[str, Read] = {}
+        self._terminating: set[str] = set()
         self._reflector = Reflector(
             client,
             NAMESPACES,
@@ -51,6 +56,10 @@ class FreezeWatch:
             silence_seconds=settings.watch_silence_seconds,
         )
         _read.labels(_SETTINGS).set(len(self._settings))
+
+    def is_terminating(self, namespace: str) -> bool:
+        """Return whether the namespace is being deleted; False where Namespaces may not be watched."""
+        return namespace in self._terminating
 
     def of(self, namespace: str) -> Windows:
         windows, problems = self._namespaces.get(namespace, _NO_WINDOWS)
@@ -63,7 +72,8 @@ class FreezeWatch:
             return
         _log.warning(
             "freeze windows in annotations of Namespaces do not apply: "
-            "the planner may not list and watch them (deploy/rbac/planner.yaml); those of the settings do"
+            "the planner may not list and watch them (deploy/rbac/planner.yaml); those of the settings do. "
+            "Releases in a namespace that is being deleted end only when their DeployFlows are deleted"
         )
         context.spawn(self._reflector.run(), "watch of Namespaces")
 
@@ -77,6 +87,7 @@ class FreezeWatch:
         return True
 
     def _changed(self, old: Namespace | None, new: Namespace | None) -> None:
+        self._note_deletion(old, new)
         if (old.windows if old else "") == (new.windows if new else ""):
             return
         name = (new or old or Namespace(Meta())).metadata.name
@@ -92,6 +103,14 @@ class FreezeWatch:
         if found.problems:
             _log.warning("%s", _problem_text(name, found.problems))
         self._flows.recheck_waiting(name)
+
+    def _note_deletion(self, old: Namespace | None, new: Namespace | None) -> None:
+        if new is None or not new.terminating:
+            self._terminating.discard((new or old or Namespace(Meta())).metadata.name)
+        elif new.metadata.name not in self._terminating:
+            self._terminating.add(new.metadata.name)
+            _log.info("namespace %s is being deleted: its releases end", new.metadata.name)
+            self._flows.recheck_namespace(new.metadata.name)
 
 
 def _problem_text(namespace: str, problems: tuple[str, ...]) -> str:

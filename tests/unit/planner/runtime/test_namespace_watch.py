@@ -13,8 +13,8 @@ from aiohttp import web
 
 from services.planner.rules.freeze_hold import Windows
 from services.planner.runtime.flow_cache import FlowCache
-from services.planner.runtime.freeze_watch import FreezeWatch
-from shared.kube.client import NAMESPACES, Client
+from services.planner.runtime.namespace_watch import NamespaceWatch
+from shared.kube.client import NAMESPACES, Client, Resource
 from shared.service.health import Health
 from shared.service.process import Context
 from shared.settings import Settings
@@ -22,6 +22,7 @@ from tests.unit.parts import MemoryKafka, Trouble, refusal, until
 
 WEEKEND = {"name": "weekend", "cron": "0 18 * * FRI", "duration": "62h"}
 SETTINGS = Settings(freeze_windows=json.dumps([{**WEEKEND, "name": "of-settings"}]))
+CONFIG_MAPS = Resource("/api/v1", "configmaps")
 FORBIDDEN = 'namespaces is forbidden: User "planner" cannot list resource "namespaces"'
 
 
@@ -30,14 +31,18 @@ class Flows:
 
     def __init__(self) -> None:
         self.looked: list[str] = []
+        self.ending: list[str] = []
 
     def recheck_waiting(self, namespace: str) -> None:
         self.looked.append(namespace)
 
+    def recheck_namespace(self, namespace: str) -> None:
+        self.ending.append(namespace)
+
 
 @asynccontextmanager
-async def following(client: Client, flows: Flows) -> AsyncIterator[FreezeWatch]:
-    windows = FreezeWatch(client, cast("FlowCache", flows), SETTINGS)
+async def following(client: Client, flows: Flows) -> AsyncIterator[NamespaceWatch]:
+    windows = NamespaceWatch(client, cast("FlowCache", flows), SETTINGS)
     context = Context(SETTINGS, Health(), MemoryKafka().kafka, AsyncExitStack(), asyncio.Event())
     async with asyncio.timeout(10):
         await windows.follow(context)
@@ -72,6 +77,23 @@ async def test_windows_come_and_go_with_the_annotation_and_waiting_releases_are_
         await annotate(api)
         await until(lambda: names(windows.of("shop")) == ["of-settings"])
         assert flows.looked == ["shop", "shop"]
+
+
+async def test_the_releases_of_a_namespace_that_is_being_deleted_are_looked_at_once(
+    client: Client, api: Client
+) -> None:
+    await api.create(NAMESPACES, None, {"metadata": {"name": "shop"}})
+    kept = {"metadata": {"name": "kept", "finalizers": ["shop.example.com/keep"]}}
+    await api.create(CONFIG_MAPS, "shop", kept)
+    flows = Flows()
+    async with following(client, flows) as namespaces:
+        assert not namespaces.is_terminating("shop")
+        await api.delete(NAMESPACES, "", "shop")
+        await until(lambda: namespaces.is_terminating("shop"))
+        await api.patch(NAMESPACES, "", "shop", {"metadata": {"labels": {"team": "web"}}})
+        await api.patch(CONFIG_MAPS, "shop", "kept", {"metadata": {"finalizers": None}})
+        await until(lambda: not namespaces.is_terminating("shop"))
+        assert flows.ending == ["shop"]
 
 
 async def test_what_can_not_be_read_is_reported_by_namespace_and_window(

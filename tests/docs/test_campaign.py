@@ -1,0 +1,40 @@
+"""docs/campaign.md has every kind of disturbance, and every check."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from bench.campaigns import player, rest_checks, running_checks
+from bench.campaigns.kinds import KINDS
+from bench.campaigns.story import GOOD
+from tests.docs.blocks import ROOT
+
+TEXT: Final = (ROOT / "docs" / "campaign.md").read_text()
+
+
+def test_every_kind_of_disturbance_is_described_as_the_help_does() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| ([a-z]+) \| (.*?)(?: \(real parts only\))? \|$", TEXT, re.MULTILINE)
+    assert [(name, group, text) for name, group, text in rows] == [
+        (kind.name, kind.group, kind.meaning) for kind in KINDS.values()
+    ]
+
+
+def test_every_check_is_described() -> None:
+    checks = {
+        value
+        for module in (running_checks, rest_checks, player)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, str) and re.fullmatch(r"[a-z]+(-[a-z]+)*", value)
+    }
+    described = set(re.findall(r"^\| `([\w-]+)` \| [^|\d][^|]*\|$", TEXT, re.MULTILINE))
+    assert described == checks - {GOOD}
+
+
+def test_what_ci_leaves_out_is_named() -> None:
+    (left_out,) = re.findall(
+        r"^readonly CAMPAIGN=.* --without ([\w,-]+)", (ROOT / "tests" / "run").read_text(), re.MULTILINE
+    )
+    section = TEXT.partition("## In CI")[2].partition("## ")[0]
+    named = set(re.findall(r"`([\w-]+)`", section)) & set(KINDS)
+    assert named == set(left_out.split(","))
