@@ -187,7 +187,6 @@ class FailureReason(StrEnum):
     )
     CREATE_CONTAINER_ERROR = "CreateContainerError", "the node cannot make the container"
     RUN_CONTAINER_ERROR = "RunContainerError", "the node cannot start the container"
-    EVICTED = "Evicted", "the node evicted a new pod"
     OTHER = "Other", "in metrics and alerts: any other reason, which `message` and `.status` have as it is"
 
 
