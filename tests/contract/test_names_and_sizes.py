@@ -203,6 +203,10 @@ async def test_etcd_takes_no_object_of_more_than_a_megabyte_and_a_half(kube: Kub
     assert answer.message == "etcdserver: request is too large"
     assert (await kube.get(kube.path(CLONESETS, "web"))).code == 404
     await kube.made(kube.path(CLONESETS), _large(1000))
+    # its status is valid only when OpenKruise has written the required counts
+    await kube.until(
+        kube.path(CLONESETS, "web"), lambda found: "observedGeneration" in found.get("status", {})
+    )
     condition = {"type": "Big", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     status = {"conditions": [{**condition, "message": "x" * 30_000}] * 25}
     answer = await kube.patch(kube.path(CLONESETS, "web", "status"), {"status": status})
