@@ -63,7 +63,7 @@ class ApiFaults:
             self._tls = ssl.create_default_context(cafile=authority)
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         server = web.Server(self._handle, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
