@@ -151,11 +151,11 @@ class Reflector(Generic[T]):
                 if self._reached[namespace] != before:
                     wait = BACKOFF_SECONDS[0]
                     continue
-            except (_Gone, msgspec.ValidationError, msgspec.DecodeError) as error:
+            except _Gone as error:
                 _restarts.labels(self._resource.plural, "gone").inc()
                 _log.info("listing %s again: %s", self._resource.plural, error)
                 version = None
-            except (Unavailable, ApiError) as error:
+            except (Unavailable, ApiError, msgspec.DecodeError) as error:
                 _restarts.labels(self._resource.plural, "error").inc()
                 advice = _advice(error, self._resource)
                 if advice != self._troubles[namespace]:
@@ -257,6 +257,8 @@ def _newer(version: str, old: str) -> bool:
 
 
 def _advice(error: Exception, resource: Resource) -> str:
+    if isinstance(error, msgspec.DecodeError):
+        return f"the answer of the API server, or of a proxy before it, cannot be read: {error}"
     if not isinstance(error, ApiError):
         return str(error)
     if error.code == 404:

@@ -353,12 +353,15 @@ async def test_an_object_that_cannot_be_read_does_not_make_it_hammer_the_server(
         return None
 
     trouble.meddle = odd
+    reported: list[str] = []
     picture = Picture(client)
+    picture.reflector.follows = reported.append
     begun = time.monotonic()
     task = asyncio.create_task(picture.reflector.run())
     await until(lambda: len(trouble.requests) >= 4)
     assert time.monotonic() - begun > 3 * LEAST_GAP
     assert not picture.reflector.synced.is_set()
+    assert "cannot be read" in reported[-1]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
