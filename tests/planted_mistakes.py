@@ -2,8 +2,9 @@
 
     python -m tests.planted_mistakes [--only N …] [-o json]
 
-Each mistake is planted in a copy of the checkout, where the tests named for it run until the first one fails. Exit
-code 0: a test found every mistake; 1: one was not found. It takes some minutes: `make planted-mistakes`.
+Each mistake is planted in a copy of the checkout, where the tests named for it run until the first one fails. These
+tests run once without any mistake before: where one fails there, it would find nothing, and no mistake is planted for
+them. Exit code 0: a test found every mistake; 1: one was not found. It takes some minutes: `make planted-mistakes`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ COPIED: Final = (
     "docs",
     "examples",
 )
+TEST_LIMIT: Final = 300
+"""Seconds of a test: a mistake that makes it hang is found by it. The slowest ones take one minute."""
+RUN_LIMIT: Final = 1800
+"""Seconds of a run of tests, should the limit of a test not end it."""
 
 
 class Mistake(NamedTuple):
@@ -134,11 +139,19 @@ MISTAKES: Final = (
 
 
 class Found(NamedTuple):
-    """`test` is the first that failed, empty where none did."""
+    """`test` is the first that failed, empty where none did; `problem` says why there is none."""
 
     number: int
     what: str
     test: str
+    problem: str = ""
+
+
+class Ran(NamedTuple):
+    """How a run of tests ended: the first test that failed, or what kept the run from saying so."""
+
+    test: str = ""
+    problem: str = ""
 
 
 def plant(mistake: Mistake, text: str) -> str:
@@ -149,22 +162,39 @@ def plant(mistake: Mistake, text: str) -> str:
     return text.replace(mistake.right, mistake.wrong)
 
 
+def run_tests(tests: str, folder: Path, seconds: float = RUN_LIMIT) -> Ran:
+    """Run tests in a copy of the checkout until the first one fails."""
+    limit = f"--timeout={TEST_LIMIT}"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", limit, *tests.split()]
+    try:
+        ran = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        return Ran(problem=f"the tests did not end within {seconds:g} s")
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", ran.stdout, re.MULTILINE)
+    if failed:
+        return Ran(test=failed.group(1))
+    return (
+        Ran(problem=f"pytest ended with {ran.returncode}: {ran.stderr[-500:]}") if ran.returncode else Ran()
+    )
+
+
 def try_one(number: int, mistake: Mistake, copy: Path) -> Found:
     path = copy / mistake.file
     right = path.read_text()
     path.write_text(plant(mistake, right))
     try:
-        ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mistake.tests.split()],
-            cwd=copy,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ran = run_tests(mistake.tests, copy)
     finally:
         path.write_text(right)
-    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", ran.stdout, re.MULTILINE)
-    return Found(number, mistake.what, failed.group(1) if failed else "")
+    return Found(number, mistake.what, ran.test, ran.problem or ("" if ran.test else "no test failed"))
+
+
+def without_a_mistake(number: int, mistake: Mistake, ran: Ran) -> Found | None:
+    """Return that a mistake cannot be found where its tests do not pass without it, `None` where they do."""
+    problem = f"{ran.test} fails without the mistake" if ran.test else ran.problem
+    return Found(number, mistake.what, "", problem) if problem else None
 
 
 def main() -> int:
@@ -184,13 +214,18 @@ def main() -> int:
         for path in ROOT.glob("*.*"):
             if path.is_file():
                 shutil.copy(path, copy)
+        before: dict[str, Ran] = {}
         for number, mistake in enumerate(MISTAKES, start=1):
             if number not in arguments.only:
                 continue
-            result = try_one(number, mistake, copy)
+            if mistake.tests not in before:
+                before[mistake.tests] = run_tests(mistake.tests, copy)
+            result = without_a_mistake(number, mistake, before[mistake.tests]) or try_one(
+                number, mistake, copy
+            )
             found.append(result)
             print(
-                f"{number:2} {mistake.file}: {mistake.what}\n   {result.test or 'NOT FOUND'}",
+                f"{number:2} {mistake.file}: {mistake.what}\n   {result.test or f'NOT FOUND: {result.problem}'}",
                 file=sys.stderr if arguments.output == "json" else sys.stdout,
                 flush=True,
             )
