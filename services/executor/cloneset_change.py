@@ -83,11 +83,12 @@ def decide_change(
     if live.sequence == command.sequence:
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(before)))
     if isinstance(command, m.Scale):
+        # the count first: pods that it has taken are missing too
+        if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
+            return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
         missing = sorted(set(command.retire) - {pod.uid for pod in pods})
         if missing:
             return Answer(m.VictimsGone(**head, gone=missing))
-        if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
-            return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
     return Patch(_patch(command, live, pods, revised), before)
 
 

@@ -11,6 +11,7 @@ from services.planner.model.batch_plan import Counts
 from services.planner.model.state import (
     PRE_EXISTING,
     UNASSIGNED,
+    Batch,
     CloneSet,
     Flow,
     Instance,
@@ -118,6 +119,7 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
                 step_command=_to_reissue(rejected),
                 victims=(),
                 dropped=dropped,
+                batches=_with_rewrite_due(rejected),
             )
         case m.ReplicasChanged() if pending.kind in _SETS_REPLICAS:
             return note_count(instance, fact.replicas, now)
@@ -140,7 +142,11 @@ def _note_seen_count(instance: Instance, fact: m.CloneSetSeen, now: int) -> Inst
         # the command finds the count, and is answered with it
         return instance
     instance = replace(instance, cloneset=replace(instance.cloneset, sequence=facts.sequence))
-    return note_count(instance, facts.replicas, now)
+    noted = note_count(instance, facts.replicas, now)
+    if noted.pending is None or noted.pending.sequence != fact.sequence:
+        return noted
+    # the command stays under way, and its controller has caught up with it
+    return replace(noted, pending=_mark_seen(noted.pending, facts))
 
 
 def _apply_deletion(instance: Instance, fact: Fact, now: int) -> Instance:
@@ -165,6 +171,14 @@ def _needs_cloneset(pending: PendingCommand) -> bool:
     """
     written = pending.answered and not pending.seen and pending.kind in {"cancel", "finish"}
     return written or pending.kind not in _ANSWERED_WITHOUT_CLONESET
+
+
+def _with_rewrite_due(flow: Flow) -> tuple[Batch, ...]:
+    """Return the batches of a release whose command was not written: a surge that was written again is due once more."""
+    batch = flow.open_batch
+    if batch is None or not batch.surge_acknowledged or batch.baked:
+        return flow.batches
+    return (*flow.batches[:-1], replace(batch, rewrite_due=True))
 
 
 def _acknowledge_surge(instance: Instance, pending: PendingCommand, facts: m.CloneSetFacts) -> Instance:
@@ -469,7 +483,9 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
     answered = pending.answered
     pending = replace(_mark_seen(pending, fact.cloneset), answered=True)
     if answered:
-        return replace(instance, pending=pending)
+        instance = replace(instance, pending=pending)
+        # carried out twice, an observation may find a count that nobody has reported
+        return note_count(instance, fact.cloneset.replicas, now) if foreign else instance
     # a surge, and an observation between batches, list pre-existing pods; others may list the batch's own pods too
     listed = PRE_EXISTING if pending.kind == "surge" or rebuilt or flow.open_batch is None else UNASSIGNED
     pods = dict(instance.pods)
@@ -503,7 +519,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
         )
         instance = replace(instance, active=flow, pods=assign_pods(instance, flow, fact))
         if flow.batches:
-            return _recount(instance, fact, now) if foreign else instance
+            return _recount(instance, fact, now, foreign=True) if foreign else instance
     if flow.step == Step.OBSERVE and not flow.batches:
         counts = _count_at_rest(fact)
         return _update_active(
@@ -515,7 +531,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
             wanted=_wanted_at_begin(flow, fact),
         )
     if foreign or flow.resync == Resync.RECOUNT:
-        return _recount(instance, fact, now)
+        return _recount(instance, fact, now, foreign=foreign)
     return _update_active(instance, resync=Resync.NONE, step_command=_to_reissue(flow))
 
 
@@ -558,9 +574,10 @@ def _count_at_rest(fact: m.Done) -> Counts:
     return Counts(min(max(updated, 0), replicas), replicas - min(max(updated, 0), replicas))
 
 
-def _recount(instance: Instance, fact: m.Done, now: int) -> Instance:
-    """Take in the observed count, which may be another than the one that the observation was for."""
-    instance = take_count(instance, fact.cloneset.replicas)
+def _recount(instance: Instance, fact: m.Done, now: int, *, foreign: bool) -> Instance:
+    """Take in the observed count, which may be another than the one that the observation was for, or still ours."""
+    if foreign or fact.cloneset.replicas != fact.cloneset.replicas_set:
+        instance = take_count(instance, fact.cloneset.replicas)
     flow = instance.active
     assert flow is not None
     return recount(instance, flow, fact, now)

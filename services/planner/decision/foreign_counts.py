@@ -98,6 +98,8 @@ def recount(instance: Instance, flow: Flow, fact: m.Done, now: int) -> Instance:
     if batch is not None and batch.surge and not batch.baked and held:
         flow = _fit_batch(flow, batch, live.replicas, len(instance.live_pods_of(batch)), now)
         return replace(instance, active=plan_remaining(flow))
+    if flow.updating and not held:
+        others = max(others, _count_to_come(flow, live))
     updated = max(live.replicas - min(others, live.replicas), 0)
     if batch is not None and batch.surge and held:
         # the pods of the batch are counted apart; those that were scaled down may still stand
@@ -112,6 +114,12 @@ def recount(instance: Instance, flow: Flow, fact: m.Done, now: int) -> Instance:
     return replace(
         instance, active=plan_remaining(replace(flow, updated=updated, others=others, batches=batches))
     )
+
+
+def _count_to_come(flow: Flow, live: m.CloneSetFacts) -> int:
+    """Return how many pods of the old revision there will be at least, once OpenKruise has made what is missing."""
+    has_template = bool(flow.target_revision) and flow.target_revision == live.update_revision
+    return min(live.partition, live.replicas) if has_template else live.replicas
 
 
 def _forget_gone(instance: Instance, fact: m.Done, now: int) -> Instance:
@@ -202,7 +210,7 @@ def rewrite_surge(instance: Instance, flow: Flow, now: int) -> Move | None:
     if batch is None or not batch.surge_acknowledged or batch.baked:
         return None
     if not batch.rewrite_due:
-        return _guard(instance, flow, batch, now)
+        return _recount_surplus(instance, flow, batch, now) or _guard(instance, flow, batch, now)
     if flow.step not in _SURGED or (flow.step == Step.SURGE and not flow.paused) or now < flow.retry_at:
         return None
     if pending is not None and not pending.carried_out and pending.kind in {"pull_in", "pull_out"}:
@@ -211,15 +219,59 @@ def rewrite_surge(instance: Instance, flow: Flow, now: int) -> Move | None:
     return write_surge(instance, flow, now)
 
 
+def _recount_surplus(instance: Instance, flow: Flow, batch: Batch, now: int) -> Move | None:
+    """Observe the cluster where OpenKruise made pods for a count before it saw the partition; the surge is due again then.
+
+    Not of a batch that failed: its pods stay as they are until somebody has looked at them.
+    """
+    idle = instance.pending is None or instance.pending.carried_out
+    if not idle or flow.failed or flow.step not in _SURGED or not has_surplus(instance, flow, batch):
+        return None
+    words = "OpenKruise has made pods of another revision than was meant"
+    flow = count_rejection(flow, now, words, in_a_row_ms=FIGHT_MS)
+    return Move(
+        set_flow(
+            replace(instance, pending=None),
+            flow,
+            resync=Resync.RECOUNT,
+            step_command=_command_due(flow),
+        )
+    )
+
+
+def has_surplus(instance: Instance, flow: Flow, batch: Batch) -> bool:
+    """Return whether pods have to be named for removal, since OpenKruise would keep them.
+
+    It counts all pods of the CloneSet: it keeps pods of the batch in the places of old ones, and others in the places of
+    the batch's. Under a guard it only marks what is too much.
+    """
+    own = len(instance.live_pods_of(batch))
+    removing = (uid for earlier in flow.unfinished_before for uid in earlier.removing)
+    leaving = {*flow.victims, *flow.dropped, *removing}
+    beside = [
+        (uid, pod)
+        for uid, pod in instance.pods.items()
+        if not pod.deleting and pod.batch != batch.number and uid not in leaving
+    ]
+    others = sum(1 for uid, pod in beside if not flow.keeps_pod(uid, pod.revision))
+    if own > batch.surge and others < flow.others:
+        # other actions make no pods but those of the one revision
+        return flow.updating
+    too_many = len(beside) - flow.updated - flow.others
+    beyond = own + too_many > batch.surge
+    if own < batch.surge and too_many > 0 and not beyond:
+        return True
+    return batch.guarded and beyond and bool(choose_surplus(instance, flow, batch))
+
+
 def _guard(instance: Instance, flow: Flow, batch: Batch, now: int) -> Move | None:
-    """Guard the pods of a batch that waits for a person; make those again that it has lost meanwhile."""
+    """Guard the pods of a batch that waits for a person."""
     idle = instance.pending is None or instance.pending.carried_out
     if not idle or not batch.surge or flow.paused or flow.step not in _SURGED:
         return None
     if batch.guarded:
-        # a pod that is lost is replaced by one of the old template, which can be named once it is known
-        replaced = len(instance.live_pods_of(batch)) < batch.surge and choose_surplus(instance, flow, batch)
-        return write_surge(instance, flow, now) if replaced else None
+        # a pod that is lost is replaced by one of the old template, which is a surplus once it is known
+        return None
     if not _may_guard(instance, flow, batch) or not all_gone(instance, (*flow.victims, *flow.dropped)):
         return None
     guarded = set_batch(instance, flow, replace(batch, guarded=True))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from services.planner.decision import command_factory
-from services.planner.decision.foreign_counts import write_surge
+from services.planner.decision.foreign_counts import has_surplus, write_surge
 from services.planner.decision.scheduling import (
     await_cancel,
 )
@@ -266,11 +266,11 @@ def _surge(instance: Instance, flow: Flow, now: int) -> Move | None:
     return write_surge(instance, flow, now, step_command=StepCommand.ISSUED)
 
 
-def _is_rewriting(instance: Instance) -> bool:
-    """Return whether the surge was written again and not carried out yet: no other command may take its place."""
-    return (
-        instance.pending is not None and instance.pending.kind == "surge" and not instance.pending.carried_out
-    )
+def _is_rewriting(instance: Instance, flow: Flow, batch: Batch) -> bool:
+    """Return whether the surge is being written again: no other command may take its place, no surplus get traffic."""
+    pending = instance.pending
+    written = pending is not None and pending.kind == "surge" and not pending.carried_out
+    return written or has_surplus(instance, flow, batch)
 
 
 def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
@@ -279,7 +279,7 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
     started = sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready) >= batch.surge
     if started == bool(batch.unready_since):
         return Move(set_batch(instance, flow, replace(batch, unready_since=0 if started else now)))
-    if not started or _is_rewriting(instance):
+    if not started or _is_rewriting(instance, flow, batch):
         return None
     if flow.paused or not may_reach(flow, batch.number, BatchPhase.BAKING):
         return None
@@ -290,7 +290,7 @@ def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:
 def _pull_in(instance: Instance, flow: Flow, now: int) -> Move | None:
     batch = flow.open_batch
     assert batch is not None
-    if _is_rewriting(instance):
+    if _is_rewriting(instance, flow, batch):
         return None
     pods = instance.live_pods_of(batch)
     opens = not flow.strategy.no_pull_in
