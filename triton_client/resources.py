@@ -96,12 +96,13 @@ class Application(Model):
 
 
 class DeployFlowSpec(Model):
-    """The wanted release. Its strategy is JSON, as `create` and `steer` take it."""
+    """The wanted release. Its strategy is JSON, as `create` and `steer` take it; so is what it inherits when it begins."""
 
     action: Annotated[Action | str, _NEWER]
     application: Application
     update_strategy: Json | None = None
     non_update_strategy: Json | None = None
+    inherits: Json | None = None
 
     @property
     def strategy(self) -> Json:

@@ -15,6 +15,7 @@ from services.planner.model.state import Instance
 from services.planner.runtime.finalizer import Finalizer
 from services.planner.runtime.flow_cache import FlowCache
 from services.planner.runtime.history_pruner import HistoryPruner
+from services.planner.runtime.inheritance import Inheritance
 from services.planner.runtime.instance_processor import InstanceProcessor
 from services.planner.runtime.namespace_watch import NamespaceWatch
 from services.planner.runtime.release_gauges import ReleaseGauges
@@ -57,6 +58,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
         changed,
         namespaces.of,
         namespaces.is_terminating,
+        Inheritance(client, flows).fill_in,
         resend_seconds=settings.resend_seconds,
         finished_ttl_seconds=settings.redis_finished_ttl_seconds,
     )

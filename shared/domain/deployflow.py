@@ -453,6 +453,22 @@ def inherited_by(*which: InheritedBy) -> frozenset[str]:
     )
 
 
+class Inheritance(Wire):
+    """What an update that waits takes over from the last successful release when it begins: all but its images and the
+    requested fields of its strategy. The write that removes it sets them, once.
+    """
+
+    images: Annotated[dict[str, str], Field(description="the new images, by container")] = Field(
+        default_factory=dict
+    )
+    strategy: Annotated[
+        UpdateStrategy | None,
+        Field(
+            description="the fields of `updateStrategy` that nobody requested, as they were when it was requested"
+        ),
+    ] = None
+
+
 class DeployFlowSpec(Wire):
     """The wanted release. `action` and `application` never change; the strategy may, at any time."""
 
@@ -460,6 +476,7 @@ class DeployFlowSpec(Wire):
     application: Application
     update_strategy: UpdateStrategy | None = None
     non_update_strategy: NonUpdateStrategy | None = None
+    inherits: Inheritance | None = None
 
     @property
     def updating(self) -> bool:
@@ -483,6 +500,9 @@ class DeployFlowSpec(Wire):
             raise ValueError(msg)
         if not self.updating and self.update_strategy is not None:
             msg = f"updateStrategy: action {self.action} takes nonUpdateStrategy, remove updateStrategy"
+            raise ValueError(msg)
+        if self.inherits is not None and self.action != Action.UPDATE:
+            msg = f"inherits: action {self.action} takes over nothing when it begins, remove inherits"
             raise ValueError(msg)
         if self.updating and not containers_of(self.application.template):
             msg = (

@@ -19,8 +19,18 @@ _SPEC_RULES = [
         "message": "action is immutable: make another DeployFlow for another action",
     },
     {
-        "rule": "self.application == oldSelf.application",
+        # one write, which removes `inherits`, sets what the release has inherited
+        "rule": "self.application == oldSelf.application || (has(oldSelf.inherits) && !has(self.inherits) && "
+        "self.application.instanceName == oldSelf.application.instanceName)",
         "message": "application is immutable: make another DeployFlow to release something else",
+    },
+    {
+        "rule": "!has(self.inherits) || (has(oldSelf.inherits) && self.inherits == oldSelf.inherits)",
+        "message": "inherits is immutable: Triton removes it when the release begins",
+    },
+    {
+        "rule": "!has(self.inherits) || self.action == 'update'",
+        "message": "only an update takes over what was released before it: remove inherits",
     },
     {
         "rule": f"!(self.action in {_UPDATING}) || !has(self.nonUpdateStrategy)",

@@ -13,9 +13,11 @@ from shared.domain.deployflow import (
     Action,
     DeployFlowSpec,
     FlowPhase,
+    Inheritance,
     Mode,
     NonUpdateStrategy,
     Unsaid,
+    UpdateStrategy,
     containers_of,
     problems,
 )
@@ -61,38 +63,64 @@ def checked(spec: Json) -> DeployFlowSpec:
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
     """Return the spec of an update: the last good one with another image, and the present replicas by default.
 
-    Where none was good, the first one is the base, with its count; where all were deleted, the CloneSet.
+    Where none was good, the first one is the base, with its count; where all were deleted, the CloneSet. Where the end
+    of one that runs decides what else it has, it inherits that when it begins; until then it has what that one brings.
     """
     base = history.update_base(known.releases, known.instance, known.cloneset)
     replicas = history.replicas_now(known.releases, known.cloneset) if history.is_good(base) else None
-    made = updated(base, wish, replicas)
     running = history.running_update(known.releases)
     if running is None:
-        return made
-    after = updated(running, wish, made.application.replicas)
-    if after.application != made.application:
-        name = running["metadata"]["name"]
-        text = (
-            f"{name} is releasing {known.instance} and changes more of it than this image: an update that keeps the rest "
-            "can't know yet what that is. Wait for its end, or cancel it, and request the update then"
-        )
-        raise Refusal("InProgress", text)
-    return after
+        return updated(base, wish, replicas)
+    after = updated(running, wish, replicas)
+    with suppress(Unfit):
+        if updated(base, wish, replicas) == after:
+            return after
+    inherited = history.new_spec(running, Action.UPDATE, replicas)["updateStrategy"]
+    unsaid = {key: value for key, value in inherited.items() if key not in wish.strategy}
+    name = wish.container or containers_of(after.application.template)[0]["name"]
+    inherits = Inheritance(images={name: wish.image}, strategy=UpdateStrategy.model_validate(unsaid))
+    return after.model_copy(update={"inherits": inherits})
+
+
+def inherit(flow: Json, earlier: Sequence[Json], cloneset: Json | None) -> DeployFlowSpec:
+    """Return the spec of an update that begins, with all that it inherits; its count stays.
+
+    `earlier`: the releases before it. Where these are gone, it has what was last known. Raises `Unfit`.
+    """
+    own = {key: value for key, value in flow["spec"].items() if key != "inherits"}
+    application, inherits = own["application"], flow["spec"]["inherits"]
+    unsaid = inherits.get("strategy") or {}
+    said = {
+        key: value for key, value in (own.get("updateStrategy") or {}).items() if unsaid.get(key) != value
+    }
+    try:
+        base = history.update_base(earlier, application["instanceName"], cloneset)
+    except Refusal:
+        return checked(own)
+    spec = history.new_spec(base, Action.UPDATE, application.get("replicas", 1))
+    for container, image in (inherits.get("images") or {}).items():
+        _set_image(spec, container, image)
+    spec["updateStrategy"] |= said
+    return checked(spec)
 
 
 def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
     """Return the spec of an update of `base`, the last good release; `replicas`: the present count."""
     spec = history.new_spec(base, Action.UPDATE, replicas if wish.replicas is None else wish.replicas)
-    containers: list[Json] = spec["application"]["template"]["spec"]["containers"]
-    names = [container["name"] for container in containers]
-    if wish.container is None and len(containers) > 1:
+    names = [container["name"] for container in spec["application"]["template"]["spec"]["containers"]]
+    if wish.container is None and len(names) > 1:
         raise Unfit("container", f"say which container gets the image, one of {', '.join(names)}")
-    name = wish.container or names[0]
-    if name not in names:
-        raise Unfit("container", f"there is no {name}, only {', '.join(names)}")
-    containers[names.index(name)]["image"] = wish.image
+    _set_image(spec, wish.container or names[0], wish.image)
     spec["updateStrategy"] |= wish.strategy
     return checked(spec)
+
+
+def _set_image(spec: Json, name: str, image: str) -> None:
+    containers: list[Json] = spec["application"]["template"]["spec"]["containers"]
+    names = [container["name"] for container in containers]
+    if name not in names:
+        raise Unfit("container", f"there is no {name}, only {', '.join(names)}")
+    containers[names.index(name)]["image"] = image
 
 
 def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = None) -> DeployFlowSpec:

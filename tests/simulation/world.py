@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from services.planner.decision.apply_facts import Fact, make_flow
+from services.planner.decision.apply_facts import CannotInherit, Fact, make_flow
 from services.planner.decision.decide import Decision, decide
+from services.planner.decision.scheduling import find_inheriting
 from services.planner.model.state import Flow, Instance
 from services.planner.recovery.rebuild import rebuild
 from services.planner.rules.freeze_hold import NO_WINDOWS
@@ -20,6 +21,7 @@ from shared.domain.deploy_commands import CommandType, DeployCommand, change, pa
 from shared.domain.deployflow import UPDATING, DeployFlowSpec
 from shared.domain.json_types import Json
 from shared.domain.topics import Key
+from shared.releases.specs import Unfit, inherit
 from tests.simulation.cluster import HEAD, INSTANCE, NAMESPACE, OLD, Cluster, SimulatedPod, application
 
 RESEND_MS = 10_000
@@ -315,7 +317,22 @@ class World:
             for command in decision.commands:
                 self.commands.append(command)
                 facts += self._carry_out(command)
+            if (waiting := find_inheriting(self.instance)) is not None:
+                facts.insert(0, self._fill_in(waiting.name))
             self.after_each()
+
+    def _fill_in(self, name: str) -> Fact:
+        """Write what the release inherits into its spec, as the planner does it by the API server."""
+        waiting = {flow.name for flow in self.instance.waiting}
+        earlier = [self.seen(other) for other in self.flows if other not in waiting]
+        if "inherits" in self.flows[name]["spec"]:
+            try:
+                spec = inherit(self.flows[name], earlier, self.cluster.body)
+            except Unfit as unfit:
+                return CannotInherit(**HEAD, flow=m.FlowRef(name=name, uid=f"uid-{name}"), message=str(unfit))
+            self.flows[name]["spec"] = spec.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+            self.flows[name]["metadata"]["generation"] += 1
+        return self.observed(name)
 
     def catch_up(self) -> None:
         """Carry out everything that was held back."""

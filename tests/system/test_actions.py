@@ -348,3 +348,28 @@ async def test_scales_that_wait_behind_an_update_are_carried_out_one_after_the_o
         await releases.finished(name, "Success")
     await releases.serves("rescaled", 3)
     assert (await releases.cloneset("rescaled"))["spec"]["replicas"] == 3
+
+
+@pytest.mark.parametrize("ends", ["promote", "cancel"])
+async def test_an_update_that_waits_takes_over_what_is_good_when_it_begins(
+    releases: Releases, verb: Verb, ends: str
+) -> None:
+    instance = f"heir-{ends}"
+    await releases.create(instance, 2)
+    running = deployflow(f"{instance}-2", instance, image="nginx:2", replicas=2, canary=1, bakeSeconds=1)
+    container = running["spec"]["application"]["template"]["spec"]["containers"][0]
+    container["env"] = [{"name": "COLOUR", "value": "green"}]
+    await releases.apply(running)
+    await releases.batch_is(f"{instance}-2", 1, "Smoked")
+    queued = await verb("update", instance, "--image", "nginx:3", "--canary", "0", "--mode", "auto")
+    await verb(ends, f"{instance}-2")
+    await releases.finished(f"{instance}-2", "Success" if ends == "promote" else "Canceled")
+    await releases.finished(queued, "Success")
+    await releases.serves(instance, 2)
+    live = (await releases.cloneset(instance))["spec"]["template"]["spec"]["containers"][0]
+    spec = (await releases.flow(queued))["spec"]
+    assert live["image"] == "nginx:3"
+    assert ("env" in live) is (ends == "promote")
+    assert spec["application"]["template"]["spec"]["containers"][0].get("env") == live.get("env")
+    assert ("bakeSeconds" in spec["updateStrategy"]) is (ends == "promote")
+    assert "inherits" not in spec

@@ -47,8 +47,17 @@ KEPT_FIELDS = ("batch", "ip", "port", "reason", "message", "event", "log", "sinc
 REMEMBERED = 20
 """How many finished releases of an instance are remembered by uid, in case an old record is read again."""
 
+
+class CannotInherit(m.Message):
+    """The update that is the next to begin does not fit what it inherits: why. Never on Kafka."""
+
+    flow: m.FlowRef
+    message: str
+
+
 Fact = (
-    m.SpecObserved
+    CannotInherit
+    | m.SpecObserved
     | m.SpecGone
     | m.Due
     | m.Done
@@ -72,6 +81,9 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             return _apply_pods(instance, fact)
         case m.Due():
             return instance
+        case CannotInherit():
+            end = {"outcome": FlowPhase.FAILED, "reason": "NotPossible", "message": fact.message}
+            return _update_flow(instance, fact.flow.uid, lambda flow: replace(flow, **end))
     if isinstance(fact, m.CloneSetSeen) and fact.cloneset.exists:
         instance = _observe_labeled(instance, now)
     pending = instance.pending
@@ -290,11 +302,14 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
         strategy = replace(strategy, canceled=strategy.canceled or flow.strategy.canceled)
         if flow.strategy.paused and not strategy.paused:
             flow = restart_on_resume(flow, now)
+        # the planner has written what it inherits: that is no request
+        filled_in = flow.inherits and spec.inherits is None and fact.request == flow.request
         return replace(
             flow,
             generation=fact.generation,
             deleting=fact.deleting,
-            requested_by=_requester_of(fact, flow.request),
+            inherits=spec.inherits is not None,
+            requested_by=flow.requested_by if filled_in else _requester_of(fact, flow.request),
             request=fact.request,
             strategy=strategy,
             # lowered, the next increase is a request again
@@ -373,6 +388,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         wanted=spec.application.replicas,
         keeps_replicas=spec.updating and fact.keeps_replicas,
         either_direction=spec.action in SCALING and fact.either_direction,
+        inherits=spec.inherits is not None,
         strategy=strategy_of(spec),
     )
     if spec.updating and not containers_of(spec.application.template):

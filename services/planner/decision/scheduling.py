@@ -65,8 +65,20 @@ def end_with_namespace(instance: Instance, now: int) -> Instance:
     return close_release(instance, replace(canceled, step=Step.DONE), now)
 
 
+def find_inheriting(instance: Instance) -> Flow | None:
+    """Return the release that begins as soon as its spec has what it inherits; None where none waits for that."""
+    first = _next_to_begin(instance)
+    return first if instance.active is None and first is not None and first.inherits else None
+
+
+def _next_to_begin(instance: Instance) -> Flow | None:
+    return next((flow for flow in instance.waiting if not flow.held_back), None)
+
+
 def begin_next(instance: Instance, now: int) -> Move | None:
-    first = next((flow for flow in instance.waiting if not flow.held_back), None)
+    first = _next_to_begin(instance)
+    if find_inheriting(instance) is not None:
+        return None
     if first is None:
         # an instance without a release keeps no pods
         return Move(replace(instance, pods={}, pending=None)) if instance.pods or instance.pending else None

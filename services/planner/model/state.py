@@ -202,6 +202,7 @@ class Flow(Value, frozen=True):
     - `keeps_replicas`: nobody said how many; it takes the count that the instance has when it begins or, with
       `inherits_replicas`, the one that the release which it replaced was to reach.
     - `either_direction`: of a scale; nobody said whether it goes in or out, `action` follows from the count that it finds.
+    - `inherits`: of an update that waits; its spec gets the template and the strategy before it begins.
     - `may_change_existing`: of a create; no release of the instance is known, or none was ever successful.
     """
 
@@ -249,6 +250,7 @@ class Flow(Value, frozen=True):
     keeps_replicas: bool = False
     inherits_replicas: bool = False
     either_direction: bool = False
+    inherits: bool = False
     may_change_existing: bool = False
     started_at: int = 0
     updated_at: int = 0

@@ -9,7 +9,7 @@ accepts. A state that Redis lost is rebuilt.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +18,8 @@ from prometheus_client import Counter
 from services.planner.decision.apply_facts import Fact, make_flow
 from services.planner.decision.deadlines import next_deadline
 from services.planner.decision.decide import Decision, decide
-from services.planner.model.state import Instance, Step
+from services.planner.decision.scheduling import find_inheriting
+from services.planner.model.state import Flow, Instance, Step
 from services.planner.model.stored_state import dump, load
 from services.planner.recovery.legacy_takeover import is_begun_by_legacy
 from services.planner.recovery.rebuild import rebuild
@@ -63,6 +64,7 @@ class InstanceProcessor:
         changed: Callable[[Instance], None],
         windows: Callable[[str], Windows],
         is_terminating: Callable[[str], bool],
+        fill_in: Callable[[Instance, Flow], Awaitable[Fact]],
         *,
         resend_seconds: float,
         finished_ttl_seconds: int,
@@ -70,6 +72,7 @@ class InstanceProcessor:
         self._store = store
         self._kafka = kafka
         self._flows = flows
+        self._fill_in = fill_in
         self._changed = changed
         self._windows = windows
         self._is_terminating = is_terminating
@@ -90,7 +93,7 @@ class InstanceProcessor:
     async def handle(self, name: str, records: list[Record]) -> None:
         """Decide on the facts of one instance. Raises `Unavailable`."""
         key = Key.parse(name)
-        facts = [fact for fact in map(decode, records) if not self._is_outdated(fact)]
+        facts: list[Fact] = [fact for fact in map(decode, records) if not self._is_outdated(fact)]
         for _ in range(CONFLICTS):
             held = self._held.get(key) or await self._load(key, facts)
             asks = needs_predecessors(held.instance)
@@ -103,11 +106,13 @@ class InstanceProcessor:
                 predecessors=self._flows.predecessors(key) if asks else (),
                 terminating=self._is_terminating(key.namespace),
             )
-            if decision.instance is held.instance:
-                return
-            if await self._write(key, held, decision):
-                return
-            self._held.pop(key, None)
+            if decision.instance is held.instance or await self._write(key, held, decision):
+                waiting = find_inheriting(decision.instance)
+                if waiting is None:
+                    return
+                facts = [await self._fill_in(decision.instance, waiting)]
+            else:
+                self._held.pop(key, None)
         msg = f"{key}: somebody else keeps writing this instance"
         raise Unavailable(msg)
 

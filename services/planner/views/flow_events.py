@@ -89,6 +89,9 @@ def _flow_events(
     if old is None:
         text = f"{new.action} of {instance.name} to {new.wanted} replicas"
         yield event("seen", "Received", text, command="rollback" if new.action == "rollback" else "deploy")
+    elif old.inherits and not new.inherits and new.requested_by == old.requested_by:
+        text = "takes over the template and the strategy of the last successful release"
+        yield event(f"inherited:{new.generation}", "Inherited", text)
     elif new.generation != old.generation:
         yield from _spec_events(event, old, new)
     for key, reason, text in freeze_hold.freeze_events(old, new):

@@ -156,6 +156,8 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         if flow.held_back:
             return freeze_hold.explain_freeze(flow)
         ahead = instance.active or instance.waiting[0]
+        if ahead is flow and flow.inherits:
+            return "Inheriting", "reads the template and the strategy of the last successful release"
         return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
         held = describe_held(instance, flow.victims)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from pydantic import BaseModel
@@ -218,6 +219,7 @@ async def test_a_planner_publishes_the_outbox_it_finds_and_goes_on_with_the_next
         lambda _: None,
         lambda _: NO_WINDOWS,
         lambda _: False,
+        AsyncMock(),
         resend_seconds=10,
         finished_ttl_seconds=60,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
@@ -60,6 +61,7 @@ async def test_a_release_that_is_finished_does_not_begin_again(status: dict[str,
         lambda _: None,
         lambda _: NO_WINDOWS,
         lambda _: False,
+        AsyncMock(),
         resend_seconds=10,
         finished_ttl_seconds=60,
     )

@@ -6,9 +6,9 @@ import copy
 
 import pytest
 
-from shared.domain.deploy_commands import Refusal
+from shared.domain.deployflow import UpdateStrategy
 from shared.domain.json_types import Json
-from shared.releases.specs import Known, Wish, restart, scale, update
+from shared.releases.specs import Known, Wish, inherit, restart, scale, update
 
 CLONESET: Json = {"metadata": {"name": "web"}, "spec": {"replicas": 3}}
 
@@ -50,21 +50,42 @@ def known(*releases: Json) -> Known:
 WISH = Wish("web:9", "web")
 
 
-def test_an_update_of_the_image_that_the_running_one_changes_too_has_the_strategy_of_that() -> None:
-    spec = update(known(release(1), release(2, "BatchStarted", bakeSeconds=60)), WISH)
+def test_an_update_of_the_image_that_the_running_one_changes_too_depends_on_nothing() -> None:
+    spec = update(known(release(1), release(2, "BatchStarted")), WISH)
     containers = spec.model_dump()["application"]["template"]["spec"]["containers"]
     assert [container["image"] for container in containers] == ["web:9", "proxy:1"]
-    assert spec.strategy.bake_seconds == 60
+    assert spec.inherits is None
 
 
-def test_an_update_does_not_undo_what_the_running_one_changes_beside_the_image() -> None:
-    with pytest.raises(
-        Refusal, match="r2 is releasing web and changes more of it than this image"
-    ) as refused:
-        update(known(release(1), with_env(release(2, "BatchStarted"))), WISH)
-    assert refused.value.reason == "InProgress"
-    with pytest.raises(Refusal):
-        update(known(release(1), release(2, "BatchFinished")), Wish("proxy:2", "proxy"))
+def test_an_update_that_depends_on_the_end_of_the_running_one_inherits_when_it_begins() -> None:
+    spec = update(known(release(1), with_env(release(2, "BatchStarted", bakeSeconds=60))), WISH)
+    assert spec.inherits is not None
+    assert spec.inherits.images == {"web": "web:9"}
+    assert spec.inherits.strategy is not None
+    assert (spec.strategy.bake_seconds, spec.inherits.strategy.bake_seconds) == (60, 60)
+    containers = spec.model_dump()["application"]["template"]["spec"]["containers"]
+    assert (containers[0]["image"], containers[0]["env"]) == ("web:9", [{"name": "A", "value": "1"}])
+    assert update(known(release(1), release(2, "BatchFinished")), Wish("proxy:2", "proxy")).inherits
+    assert update(known(release(1), release(2, "BatchFinished", bakeSeconds=60)), WISH).inherits
+
+
+def test_it_takes_over_all_but_its_images_from_the_last_successful_one_once() -> None:
+    waiting = release(3, "Pending", batchSize=1, bakeSeconds=5, canary=1)
+    waiting["spec"]["inherits"] = {"images": {"web": "web:9"}, "strategy": {"bakeSeconds": 5, "canary": 2}}
+    earlier = [release(1, bakeSeconds=60, batches=3), with_env(release(2, "Canceled"))]
+    spec = inherit(waiting, earlier, CLONESET)
+    assert spec.inherits is None
+    assert spec.update_strategy == UpdateStrategy(batch_size=1, bake_seconds=60, canary=1)
+    containers = spec.model_dump()["application"]["template"]["spec"]["containers"]
+    assert containers == [{"name": "web", "image": "web:9"}, {"name": "proxy", "image": "proxy:1"}]
+
+
+def test_where_nothing_is_left_to_inherit_it_has_what_was_last_known() -> None:
+    waiting = with_env(release(3, "Pending"))
+    waiting["spec"]["inherits"] = {"images": {"web": "web:9"}}
+    spec = inherit(waiting, [], None)
+    assert spec.inherits is None
+    assert spec.application.template == waiting["spec"]["application"]["template"]
 
 
 @pytest.mark.parametrize(
