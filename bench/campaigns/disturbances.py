@@ -122,7 +122,7 @@ async def _scale_zero(player: Player, args: Json) -> bool:
 
 async def _scale_to(player: Player, count: int) -> bool:
     """Write the count, as it was decided on what the CloneSet has; return False where it has that already."""
-    player.sight.floor.lower(count)
+    player.sight.floor.scale(len(player.sight.now.live), count)
     player.approve_all()
     for _ in range(_ATTEMPTS):
         cloneset = await player.person.cloneset()

@@ -212,9 +212,7 @@ class Player:
 
     def approve(self, name: str) -> None:
         """The pods of that release may have traffic from now on."""
-        gates = self.sight.gates
-        for image in [image for image, of in gates.waiting.items() if of == name]:
-            del gates.waiting[image]
+        self.sight.gates.approve(name)
 
     def approve_all(self) -> None:
         """What happened changes the plans: a canary that covers all pods is none."""

@@ -30,10 +30,11 @@ TWO: Final = "two-releases-at-once"
 
 
 class ReadyFloor:
-    """No fewer pods than wanted are Ready, unless somebody took pods, or pods failed by themselves.
+    """No fewer pods than wanted are Ready, but for those that somebody took, and those that failed by themselves.
 
-    The floor holds from the moment that as many pods were Ready. A Ready pod that somebody else took, or that fails, lifts
-    it until another has become Ready in its place: what Triton had commanded before cannot know of it.
+    The floor holds from the moment that as many pods were Ready. Each Ready pod that somebody else took, or that failed,
+    lowers it by one until the round ends: whether the pod that became Ready next took its place, or was the next of a
+    batch, cannot be seen from outside.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class ReadyFloor:
         self._ready: set[str] = set()
         self._taken: set[str] = set()
         self._lost = 0
-        """Pods that were taken or failed, and are not replaced yet."""
+        """Pods that were taken or failed in this round."""
 
     def begin(self, floor: int) -> None:
         self.floor, self._lost = floor, 0
@@ -56,29 +57,32 @@ class ReadyFloor:
         """Somebody else takes this pod."""
         self._taken.add(uid)
 
+    def scale(self, live: int, count: int) -> None:
+        """Somebody else writes a count: of so many pods that live, OpenKruise chooses those that go."""
+        self.lower(count)
+        self._lost += max(live - count, 0)
+
     def pod(self, old: Pod | None, new: Pod | None) -> Violation | None:
         pod = new or old
         assert pod is not None
         uid = pod.metadata.uid
         if new is not None and new.ready and not new.deleting:
-            if uid not in self._ready:
-                self._ready.add(uid)
-                self._lost = max(self._lost - 1, 0)
-            self._holds = self._holds or (not self._lost and len(self._ready) >= self.floor)
+            self._ready.add(uid)
+            self._holds = self._holds or len(self._ready) >= self.floor
             return None
         if uid not in self._ready:
             return None
         self._ready.discard(uid)
         fails = new is not None and not new.deleting and not new.containers_ready
         if uid in self._taken or fails:
-            self._holds = False
             self._lost += 1
             return None
-        if not self._holds or len(self._ready) >= self.floor:
+        if not self._holds or len(self._ready) >= self.floor - self._lost:
             return None
         self._holds = False
         how = "is being deleted" if new is None or new.deleting else "lost its gate"
-        text = f"{pod.metadata.name} {how}: {len(self._ready)} pods are Ready, {self.floor} are wanted"
+        taken = f", {self._lost} were taken or failed" if self._lost else ""
+        text = f"{pod.metadata.name} {how}: {len(self._ready)} pods are Ready, {self.floor} are wanted{taken}"
         return Violation(READY, text)
 
 
@@ -88,6 +92,11 @@ class OpenedGates:
     def __init__(self) -> None:
         self.waiting: dict[str, str] = {}
         """Images whose pods may have no traffic yet, and the release that waits for a person."""
+
+    def approve(self, release: str) -> None:
+        """The pods of that release may have traffic from now on."""
+        for image in [image for image, of in self.waiting.items() if of == release]:
+            del self.waiting[image]
 
     def pod(self, old: Pod | None, new: Pod | None) -> Violation | None:
         if old is None or new is None or old.gate == Gate.OPEN or new.gate != Gate.OPEN or new.deleting:

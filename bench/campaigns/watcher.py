@@ -48,6 +48,9 @@ class Sight:
                 self.now.flows.pop(name, None)
             else:
                 self.now.flows[name] = new
+                if new.phase == "Success":
+                    # of no pods, it had none to approve: what is made of its template later may serve
+                    self.gates.approve(name)
             self._note(self._batches.flow(old, new, name))
 
     def _pod(self, old: Pod | None, new: Pod | None) -> None:

@@ -126,6 +126,8 @@ class Cluster:
         self.containers_start = True
         self.most: int | None = None
         """The most pods that a quota allows."""
+        self.keeps_surplus = False
+        """Pods beyond the count that nobody names are not removed: a hook of their owner holds them."""
         self.disturbed = False
         """Pods went by themselves: what a command did can't be distinguished from that any more."""
         self._made = 0
@@ -243,7 +245,7 @@ class Cluster:
             pod.deleting = True
             live.remove(pod)
         # too many and nobody named: from the revision that has more than the partition says, the youngest
-        for _ in range(len(live) - replicas):
+        for _ in range(0 if self.keeps_surplus else len(live) - replicas):
             others = sum(pod.revision != target for pod in live)
             surplus = [pod for pod in live if (pod.revision != target) == (others > partition)]
             first = min(surplus or live, key=lambda pod: (pod.ready, -pod.created_at, pod.name))

@@ -139,8 +139,8 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             return _require_resync(instance, Resync.OBSERVE, now, f"{fact.reason}: {fact.message}")
         case m.Refused():
             refused = replace(instance, pending=replace(pending, answered=True, seen=True, kind="refused"))
-            if instance.active.failed and instance.active.resync:
-                # the batch keeps the words that it failed with; those of the observation are kept as `rejected`
+            if instance.active.step == Step.CANCEL or (instance.active.failed and instance.active.resync):
+                # the end, or the batch, keeps the words that it has; those of the refusal are kept as `rejected`
                 return _update_active(refused, rejected=f"{fact.reason}: {fact.message}")
             return _update_active(refused, reason=fact.reason, message=fact.message)
     return instance
@@ -231,7 +231,7 @@ def _to_reissue(flow: Flow) -> StepCommand:
 def _waits_for_labels(flow: Flow) -> bool:
     """Return whether the release continues once its CloneSet has its label again.
 
-    One that has not begun fails instead, and one that is being ended ends without a write.
+    One that has not begun fails instead. The cancel of one that is being ended is tried a few times.
     """
     return flow.step != Step.CANCEL and not (flow.step == Step.OBSERVE and not flow.batches)
 
@@ -570,7 +570,12 @@ def _wanted_at_begin(flow: Flow, fact: m.Done) -> int:
     """Return the count that the release leads to: where nobody said it, that of the instance now."""
     live = fact.cloneset
     read_now = flow.keeps_replicas and not flow.inherits_replicas
-    return live.replicas if read_now and live.exists and not live.no_good_template else flow.wanted
+    if not read_now or not live.exists or live.no_good_template:
+        return flow.wanted
+    if live.hold is not None and live.replicas == live.replicas_set:
+        # the cancel of a release before was refused: the pods of its open batch stand beside those it kept
+        return live.hold.updated + live.hold.others or live.replicas
+    return live.replicas
 
 
 def _target_revision(fact: m.Done) -> str:

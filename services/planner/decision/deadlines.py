@@ -9,6 +9,7 @@ from services.planner.model.state import Flow, Instance, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import may_start
 from services.planner.rules.clocks import Clock, end_of, interval_end, pod_startup_end
+from services.planner.rules.surplus import surplus_end
 
 
 def next_deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None:
@@ -19,6 +20,8 @@ def next_deadline(instance: Instance, now: int, *, resend_ms: int) -> int | None
         for time in (*freeze_hold.freeze_ends(instance), *(_deadlines_of(instance, flow) if flow else ()))
         if time > now
     ]
+    if flow is not None and flow.step == Step.CANCEL and (end := surplus_end(instance)) > now:
+        times.append(end)
     if flow is not None and flow.retry_at > now:
         times.append(flow.retry_at)
     if flow is not None and instance.pending is not None and not instance.pending.carried_out:

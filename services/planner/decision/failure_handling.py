@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from services.planner.decision import command_factory
@@ -119,12 +121,11 @@ def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
     assert instance.pending is not None
     command = command_factory.parse_command(instance.pending.body)
     instance = replace(instance, pending=None)
-    if flow.step == Step.CANCEL and not flow.issued:
-        # the refused command was an observation
-        return cancel_open_batch(instance, replace(flow, resync=Resync.NONE), now)
+    if flow.step == Step.CANCEL:
+        return _handle_refused_cancel(instance, flow, now)
     if isinstance(command, Observe) and flow.resync and (flow.batches or flow.step != Step.OBSERVE):
         return _handle_refused_observation(instance, flow, command, now)
-    if flow.step == Step.CANCEL or (flow.reason == "NotFound" and flow.batches):
+    if flow.reason == "NotFound" and flow.batches:
         return Move(
             set_flow(instance, flow, step=Step.DONE, outcome=flow.outcome or _outcome_without_cloneset(flow))
         )
@@ -138,6 +139,30 @@ def handle_refusal(instance: Instance, flow: Flow, now: int) -> Move:
         # nothing has moved yet
         return Move(set_flow(instance, flow, step=Step.DONE, outcome=FlowPhase.FAILED))
     return fail_batch(instance, flow, _refusal_of(flow, batch), now)
+
+
+CANCEL_ATTEMPTS: Final = 8
+"""How often a refused cancel is written, with the waits between them for about a minute: whoever waits comes next then."""
+_FOR_GOOD: Final = ("NotFound: ", "NotOurs: ")
+
+
+def _handle_refused_cancel(instance: Instance, flow: Flow, now: int) -> Move:
+    """Write the cancel again after a wait, from what is observed then; end without it when that is of no use."""
+    if not flow.issued:
+        # the refused command was an observation
+        return cancel_open_batch(instance, replace(flow, resync=Resync.NONE), now)
+    if flow.rejected.startswith(_FOR_GOOD):
+        reason, _, message = flow.rejected.partition(": ")
+        return Move(set_flow(instance, flow, step=Step.DONE, reason=reason, message=message))
+    tried = count_rejection(flow, now, flow.rejected)
+    if tried.rejections >= CANCEL_ATTEMPTS:
+        left = (
+            f"CloneSet {instance.key} keeps what the release has written into it, until the next one begins"
+        )
+        message = f"{flow.message}; {left}: the cancel was refused {tried.rejections} times: {flow.rejected}"
+        return Move(set_flow(instance, flow, step=Step.DONE, message=message))
+    again = replace(tried, resync=max(tried.resync, Resync.OBSERVE), step_command=StepCommand.DUE)
+    return Move(replace(instance, active=again))
 
 
 def _refusal_of(flow: Flow, batch: Batch) -> Failure:

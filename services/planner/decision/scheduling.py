@@ -19,6 +19,7 @@ from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step, Ste
 from services.planner.rules import freeze_hold
 from services.planner.rules.pod_selection import choose_victims, count_to_retire
 from services.planner.rules.retry_backoff import is_waiting
+from services.planner.rules.surplus import surplus_end
 from shared.domain.deployflow import Action, FlowPhase, OnFailure
 from shared.domain.messages import Cancel
 
@@ -152,6 +153,8 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
         reason=reason,
         message=message,
         step_command=StepCommand.ISSUED,
+        # those of the cancel are counted on their own
+        rejections=0,
     )
     if not flow.batches and flow.step not in {Step.PREPARE, Step.TAKE_OVER}:
         return Move(replace(instance, active=replace(ending, step=Step.DONE)))
@@ -234,7 +237,9 @@ def _issue_cancel(
             for uid, pod in sorted(instance.pods.items())
             if pod.batch > PRE_EXISTING and pod.gate == "open" and uid not in drop
         ]
-        message += f"; {baked} pods of {flow.target_revision} keep serving: {', '.join(names[:20])}"
+        kept = f"; {baked} pods of {flow.target_revision} keep serving: {', '.join(names[:20])}"
+        # a cancel may be written more than once
+        message = message if message.endswith(kept) else message + kept
     keep = baked + others
     if flow.scaled_to is not None:
         # the pods of the canceled revision are the first to go, those of the one that stays are made
@@ -259,7 +264,11 @@ def await_cancel(instance: Instance, flow: Flow, now: int) -> Move | None:
         return _issue_cancel(instance, flow, flow.updated, flow.others, (), now)
     if is_carried_out(instance, "finish"):
         return Move(set_flow(instance, flow, step=Step.DONE))
-    if is_carried_out(instance, "cancel") and all_gone(instance, flow.victims):
+    if (
+        is_carried_out(instance, "cancel")
+        and all_gone(instance, flow.victims)
+        and now >= surplus_end(instance)
+    ):
         return (
             Move(set_flow(instance, flow, step=Step.DONE))
             if _leaves_mixed(instance)

@@ -121,6 +121,8 @@ class StatusWriter:
                 self._latest.setdefault(key, instance)
                 self._marks.mark(key)
                 await asyncio.sleep(1)
+                # in their order: the end of a release is seen before the beginning of the next one
+                break
         self._plan_retry(instance, refused=refused)
 
     def _plan_retry(self, instance: Instance, *, refused: bool) -> None:

@@ -18,6 +18,7 @@ from services.planner.rules.deletions import (
 from services.planner.rules.draining import explain_draining
 from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.pod_failures import NAMED, failed_pull_in, failure_details
+from services.planner.rules.surplus import count_surplus
 from shared.domain.deployflow import (
     BatchPhase,
     Condition,
@@ -161,7 +162,7 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
         return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
         held = describe_held(instance, flow.victims)
-        awaited = _unanswered(instance) or _remaining(instance, flow)
+        awaited = _retrying(instance, flow) or _unanswered(instance) or _remaining(instance, flow)
         words = f"waits until these pods are gone: {held}" if held else awaited[1] if awaited else ""
         return flow.reason, f"ending: {flow.message}" + (f"; {words}" if words else "")
     if flow.scaled_to_zero and flow.step != Step.FINISH:
@@ -232,6 +233,8 @@ def _remaining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
         return None
     uids = (*flow.victims, *flow.dropped)
     names = sorted(pod.name for uid in uids if (pod := instance.pods.get(uid)) is not None)
+    if not names and flow.step == Step.CANCEL and (surplus := count_surplus(instance)):
+        return "PodsRemain", f"waits for the deletion of {surplus} pods beyond the count"
     if not names:
         return None
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

@@ -51,15 +51,26 @@ def test_a_pod_deleted_beside_a_new_one_is_right() -> None:
     assert _floor("a", "b", "c").pod(pod("a"), pod("a", deleting=True)) is None
 
 
-def test_a_pod_that_somebody_takes_lifts_the_floor_until_it_is_replaced() -> None:
+def test_a_pod_that_somebody_takes_lowers_the_floor_by_one() -> None:
     floor = _floor("a", "b", "c")
     floor.take("uid-a")
     assert floor.pod(pod("a"), pod("a", deleting=True)) is None
-    # a look at what is left, or the end of one that was to go anyway, is no replacement
-    assert floor.pod(pod("b"), pod("b")) is None
-    assert floor.pod(pod("b"), pod("b", deleting=True)) is None
+    # the next pod that becomes Ready may be one of a batch: what Triton removes then is not below what it left
     floor.pod(None, pod("d"))
-    assert _check(floor.pod(pod("c"), None)) == READY
+    assert floor.pod(pod("b"), pod("b", deleting=True)) is None
+    assert floor.pod(pod("c"), None) is None
+    assert _check(floor.pod(pod("d"), None)) == READY
+    floor.begin(1)
+    floor.pod(None, pod("e"))
+    assert _check(floor.pod(pod("e"), None)) == READY
+
+
+def test_a_count_that_somebody_writes_may_take_as_many_pods_as_there_are_beyond_it() -> None:
+    floor = _floor("a", "b", "c")
+    floor.scale(live=3, count=2)
+    assert floor.pod(pod("a"), pod("a", deleting=True)) is None
+    assert floor.pod(pod("b"), pod("b", deleting=True)) is None
+    assert _check(floor.pod(pod("c"), pod("c", deleting=True))) == READY
 
 
 def test_a_pod_that_fails_by_itself_is_nobodys_fault() -> None:
@@ -84,7 +95,7 @@ def test_a_gate_opened_before_the_release_was_approved_is_found() -> None:
     gates = OpenedGates()
     gates.waiting["app1:good"] = "release-1"
     assert _check(gates.pod(pod(ready=False, gate=False), pod(ready=False))) == UNAPPROVED
-    gates.waiting.clear()
+    gates.approve("release-1")
     assert gates.pod(pod(ready=False, gate=False), pod(ready=False)) is None
 
 

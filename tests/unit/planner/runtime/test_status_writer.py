@@ -16,6 +16,7 @@ from services.planner.runtime.flow_cache import FlowCache
 from services.planner.runtime.status_writer import StatusWriter
 from shared.domain.deploy_commands import CommandType
 from shared.domain.json_types import Json
+from shared.errors import Unavailable
 from shared.kube.client import ApiError, Client
 from shared.settings import Settings
 from tests.simulation.world import World
@@ -30,11 +31,11 @@ ETCD_TAKES = 3 << 19
 
 
 class Server:
-    """Takes the place of the API server: keeps one DeployFlow, and every status that was written into it."""
+    """Takes the place of the API server: keeps DeployFlows, and every status that was written into them."""
 
     def __init__(self) -> None:
         self.statuses: list[Json] = []
-        self.refuses: ApiError | None = None
+        self.refuses: ApiError | Unavailable | None = None
         self.flows = FlowCache(cast("Client", self), MemoryKafka().kafka, Settings())
         self._version = 1
         self._keep({"metadata": {}, "status": {}})
@@ -43,28 +44,31 @@ class Server:
         return StatusWriter(cast("Client", self), self.flows, lambda _: None, rate=rate)
 
     async def patch(
-        self, _resource: object, _namespace: str, _name: str, body: Json, *, subresource: str | None
+        self, _resource: object, _namespace: str, name: str, body: Json, *, subresource: str | None
     ) -> Json:
         if self.refuses is not None:
             refusal, self.refuses = self.refuses, None
             raise refusal
         if subresource == "status":
             self.statuses.append(body["status"])
-        return self._keep(body)
+        return self._keep(body, name)
 
-    def _keep(self, body: Json) -> Json:
+    def add(self, name: str) -> None:
+        self._keep({"metadata": {}}, name)
+
+    def _keep(self, body: Json, name: str = NEW) -> Json:
         self._version += 1
         written = {
             "metadata": {
-                "name": NEW,
+                "name": name,
                 "namespace": "default",
-                "uid": f"uid-{NEW}",
+                "uid": f"uid-{name}",
                 "generation": 1,
                 **body["metadata"],
                 "resourceVersion": str(self._version),
             },
             "spec": {"application": {"instanceName": "web"}},
-            "status": self.statuses[-1] if self.statuses else {},
+            "status": self.statuses[-1] if self.statuses and name == NEW else body.get("status", {}),
         }
         self.flows.reflector.put(written)
         return written
@@ -164,6 +168,16 @@ async def test_a_status_that_was_refused_is_written_later(monkeypatch: pytest.Mo
     server.refuses = ApiError(403, "Forbidden", "denied by a policy")
     server.writer(NEVER).mark(world.instance)
     await server.until(lambda: len(server.statuses) == 1)
+
+
+async def test_the_end_of_a_release_is_written_before_the_beginning_of_the_next() -> None:
+    server, world = Server(), update()
+    server.add("second")
+    world.apply("second", {"mode": "auto", "canary": 1})
+    server.refuses = Unavailable("the API server is busy")
+    server.writer(NEVER).mark(world.instance)
+    await server.until(lambda: len(server.statuses) == 2)
+    assert [status["phase"] for status in server.statuses] == ["Success", "BatchStarted"]
 
 
 async def test_the_status_of_thousands_of_pods_is_one_that_etcd_takes() -> None:
