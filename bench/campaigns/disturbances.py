@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from bench.campaigns.api_faults import Storm
 from bench.campaigns.kinds import KINDS, Group
@@ -27,6 +27,8 @@ POLICIES: Final = Resource(_ADMISSION, "validatingadmissionpolicies")
 BINDINGS: Final = Resource(_ADMISSION, "validatingadmissionpolicybindings")
 WEBHOOKS: Final = Resource(_ADMISSION, "validatingwebhookconfigurations")
 _ATTEMPTS: Final = 20
+_AGAIN_SECONDS: Final = 0.3
+T = TypeVar("T")
 Act = Callable[["Player", Json], Awaitable[bool]]
 """Returns whether anything was done."""
 
@@ -117,7 +119,7 @@ async def _hpa(player: Player, args: Json) -> bool:
 async def _scale_zero(player: Player, args: Json) -> bool:
     written = await _scale_to(player, 0)
     await asyncio.sleep(args["seconds"])
-    return await _scale_to(player, max(player.base, 1)) or written
+    return await _until_accepted(lambda: _scale_to(player, max(player.base, 1))) or written
 
 
 async def _scale_to(player: Player, count: int) -> bool:
@@ -232,8 +234,19 @@ async def _take_cloneset_labels(player: Player, args: Json) -> bool:
         return False
     await _patch_cloneset(player, {"metadata": {"labels": dict.fromkeys(labels)}})
     await asyncio.sleep(args["seconds"])
-    await _patch_cloneset(player, {"metadata": {"labels": labels}})
+    await _until_accepted(lambda: _patch_cloneset(player, {"metadata": {"labels": labels}}))
     return True
+
+
+async def _until_accepted(write: Callable[[], Awaitable[T]]) -> T:
+    """Write again what is refused: a policy or webhook of the same story goes, and what was taken has to come back."""
+    while True:
+        try:
+            return await write()
+        except ApiError as error:
+            if error.code == 404:
+                raise
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _edit_cloneset(player: Player, _args: Json) -> bool:

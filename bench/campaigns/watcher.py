@@ -31,12 +31,12 @@ class Sight:
         self.floor = ReadyFloor()
         self.gates = OpenedGates()
         self.changes = 0
-        """How often anything has changed."""
+        """How often anything has changed; a release that says again what it waits for has not."""
         self._crashing = CrashingImages()
         self._batches = GrowingBatches()
 
     def changed(self, kind: type[Any], old: Any, new: Any) -> None:
-        self.changes += 1
+        self.changes += not (kind is Flow and _stands(old, new))
         name = (new or old).metadata.name
         if kind is Pod:
             self._pod(old, new)
@@ -69,6 +69,14 @@ class Sight:
     def _note(self, violation: Violation | None) -> None:
         if violation is not None:
             self.violations.append(violation)
+
+
+def _stands(old: Flow | None, new: Flow | None) -> bool:
+    if old is None or new is None:
+        return False
+    return all(
+        getattr(old, field) == getattr(new, field) for field in ("spec", "phase", "reason", "conditions")
+    )
 
 
 def _of_instance(pod: Pod | None) -> Pod | None:
