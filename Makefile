@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export PYTHON
 
-.PHONY: demo test planted-mistakes test-sandbox test-real check install run clean requirements documents
+.PHONY: campaign demo test planted-mistakes test-sandbox test-real check install run clean requirements documents
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@bash requirements/install
@@ -21,6 +21,9 @@ test-sandbox: ## the tests that need no real parts
 
 test-real: ## the tests on the real parts
 	@bash tests/run --real $(ARGS)
+
+campaign: $(VENV)/.ready ## random releases with random trouble around them, two minutes; ARGS="--real --seed 1 --seconds 600" plays others
+	$(BIN)/python bench/campaign.py $(or $(ARGS),--sandbox --seed 13 --seconds 90 --instances 6)
 
 planted-mistakes: $(VENV)/.ready ## plants mistakes in the services, and says which test finds each (some minutes)
 	$(BIN)/python -m tests.planted_mistakes

@@ -28,6 +28,7 @@ BINDINGS: Final = Resource(_ADMISSION, "validatingadmissionpolicybindings")
 WEBHOOKS: Final = Resource(_ADMISSION, "validatingwebhookconfigurations")
 _ATTEMPTS: Final = 20
 _AGAIN_SECONDS: Final = 0.3
+_LEARNS_SECONDS: Final = 2
 T = TypeVar("T")
 Act = Callable[["Player", Json], Awaitable[bool]]
 """Returns whether anything was done."""
@@ -321,6 +322,7 @@ async def _policy(player: Player, args: Json) -> bool:
     }
     async with _existing(player, POLICIES, policy), _existing(player, BINDINGS, binding):
         await asyncio.sleep(args["seconds"])
+    await _admitted(player)
     return True
 
 
@@ -338,7 +340,22 @@ async def _webhook(player: Player, args: Json) -> bool:
     body = {"metadata": {"name": player.namespace}, "webhooks": [webhook]}
     async with _existing(player, WEBHOOKS, body):
         await asyncio.sleep(args["seconds"])
+    await _admitted(player)
     return True
+
+
+async def _admitted(player: Player) -> None:
+    """Wait until the CloneSet may change again: an API server learns later that what refuses has gone."""
+    body: Json = {"metadata": {"annotations": {"example.org/tried": "once"}}}
+
+    async def attempt() -> None:
+        await player.place.client.patch(CLONESETS, player.namespace, INSTANCE, body, dry_run=True)
+
+    try:
+        await _until_accepted(attempt)
+    except ApiError:
+        # there is none to try it with
+        await asyncio.sleep(_LEARNS_SECONDS)
 
 
 async def _delete_namespace(player: Player, _args: Json) -> bool:

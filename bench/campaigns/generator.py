@@ -180,7 +180,7 @@ _EDITS: Final[Sequence[Json]] = (
     {"batchIntervalSeconds": 1},
     {"onFailure": "pause"},
     {"onFailure": "cancel"},
-    {"startupTimeoutSeconds": 300},
+    {"startupTimeoutSeconds": 30},
     {"progressDeadlineSeconds": 200},
 )
 _ARGUMENTS: Final[dict[str, Callable[[random.Random], Json]]] = {

@@ -29,7 +29,7 @@ _ENDS: Final = ("Success", "Failed", "Canceled", "Aborted")
 
 def at_rest(seen: Snapshot, expected: Rest) -> list[Violation]:
     """Return what is not as it should be."""
-    return [*_releases(seen), *_cloneset(seen, expected), *_pods(seen, expected)]
+    return [*_releases(seen), *_cloneset(seen), *_pods(seen, expected)]
 
 
 def _releases(seen: Snapshot) -> Iterator[Violation]:
@@ -40,7 +40,7 @@ def _releases(seen: Snapshot) -> Iterator[Violation]:
             yield Violation(FINALIZERS, f"{flow.name} has finished ({flow.phase}) and has Triton's finalizer")
 
 
-def _cloneset(seen: Snapshot, expected: Rest) -> Iterator[Violation]:
+def _cloneset(seen: Snapshot) -> Iterator[Violation]:
     cloneset = seen.cloneset
     if cloneset is None:
         return
@@ -50,8 +50,8 @@ def _cloneset(seen: Snapshot, expected: Rest) -> Iterator[Violation]:
         yield Violation(STRATEGY, f"pods are still named to be deleted: {named}")
     left = [name for name in _LEFT if name in cloneset.metadata.annotations]
     strategy = cloneset.spec.update_strategy
-    if len(expected.images) > 1 and len({pod.revision for pod in seen.live}) > 1:
-        # with its own strategy OpenKruise would replace the pods of one of the two templates
+    if any(pod.revision != cloneset.status.update_revision for pod in seen.live):
+        # a canceled release left them: with its own strategy OpenKruise would replace them
         left = [name for name in left if name != OWNER_STRATEGY]
     elif strategy.get("paused") or strategy.get("partition"):
         yield Violation(STRATEGY, f"the CloneSet's updateStrategy is {strategy}")

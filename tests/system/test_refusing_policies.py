@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from sandbox.environment import Sandbox
 from shared.kube.client import CLONESETS, DEPLOYFLOWS, ApiError, Resource
+from shared.kube.clonesets import HOLD, OWNER_STRATEGY, RELEASE
 from shared.releases import history as past
 from tests.system.releases import Releases, deployflow, until
 
@@ -38,9 +39,12 @@ async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
         yield client
 
 
+NOT_THE_IMAGE = f"object.spec.template.spec.containers.all(c, c.image != '{IMAGE}')"
+
+
 @asynccontextmanager
-async def refused(releases: Releases) -> AsyncIterator[None]:
-    """No CloneSet of the namespace may have the image, as long as the block runs; those that have it can't be changed."""
+async def refused(releases: Releases, expression: str = NOT_THE_IMAGE) -> AsyncIterator[None]:
+    """No CloneSet of the namespace may be written that is not as the expression says, as long as the block runs."""
     name = f"refuses-{releases.namespace}"
     policy = {
         "metadata": {"name": name},
@@ -59,7 +63,7 @@ async def refused(releases: Releases) -> AsyncIterator[None]:
             },
             "validations": [
                 {
-                    "expression": f"object.spec.template.spec.containers.all(c, c.image != '{IMAGE}')",
+                    "expression": expression,
                     "message": WORDS,
                 }
             ],
@@ -138,6 +142,26 @@ async def test_a_batch_fails_once_with_the_words_of_the_policy_and_a_person_gets
             await releases.finished("back", "Success")
         (container,) = (await releases.cloneset(INSTANCE))["spec"]["template"]["spec"]["containers"]
         assert container["image"] != IMAGE
+
+
+async def test_a_cancel_that_the_policy_refuses_is_written_again_and_leaves_nothing(
+    sandbox: Sandbox, releases: Releases
+) -> None:
+    await releases.create(INSTANCE, 3)
+    await releases.apply(deployflow("new", INSTANCE, image=IMAGE, replicas=3, canary=1))
+    await releases.batch_is("new", 1, "Smoked")
+    async with refused(releases, "false"):
+        await _cancel(releases)
+        status = await releases.until_status("new", "it names the refusal", lambda s: WORDS in s["message"])
+        assert not status["finished"]
+    ended = await releases.finished("new", "Canceled")
+    assert (ended["reason"], ended["message"]) == ("Canceled", "canceled")
+    cloneset = await releases.cloneset(INSTANCE)
+    assert not {HOLD, RELEASE, OWNER_STRATEGY} & set(cloneset["metadata"]["annotations"])
+    assert (cloneset["spec"]["replicas"], cloneset["spec"]["updateStrategy"].get("paused", False)) == (
+        3,
+        False,
+    )
 
 
 async def _is_gone(releases: Releases) -> bool:

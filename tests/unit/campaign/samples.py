@@ -44,7 +44,12 @@ def pod(
 
 def cloneset(replicas: int = 2, *, annotations: Json | None = None, **spec: Any) -> CloneSet:
     meta = {"name": INSTANCE, "uid": "uid-cloneset", "annotations": annotations or {}}
-    return msgspec.convert({"metadata": meta, "spec": {"replicas": replicas, **spec}}, CloneSet)
+    body = {
+        "metadata": meta,
+        "spec": {"replicas": replicas, **spec},
+        "status": {"updateRevision": "app-app1:good"},
+    }
+    return msgspec.convert(body, CloneSet)
 
 
 def flow(
