@@ -535,7 +535,9 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
         )
         instance = replace(instance, active=flow, pods=assign_pods(instance, flow, fact))
         if flow.batches:
-            return _recount(instance, fact, now, foreign=True) if foreign else instance
+            # the count of the annotation is the one before, where somebody has written another since
+            since = facts.replicas_set is not None and facts.replicas != facts.replicas_set
+            return _recount(instance, fact, now, foreign=True) if foreign or since else instance
     if flow.step == Step.OBSERVE and not flow.batches:
         counts = _count_at_rest(fact)
         return _update_active(

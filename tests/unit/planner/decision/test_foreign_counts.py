@@ -319,3 +319,19 @@ def _advance(world: World) -> None:
     if flow.updating:
         fields["stage"] = None
     world.change(NEW, fields)
+
+
+@pytest.mark.parametrize("action", ["scale_out", "update"])
+def test_a_count_that_is_written_while_redis_is_lost_is_not_replaced_by_the_one_before(action: str) -> None:
+    world = World(4)
+    world.containers_start = False
+    world.apply("new", {"mode": "auto", "batchSize": 1}, replicas=6, action=action)
+    world.scale_to(0)
+    assert reason(world) == "ScaledToZero"
+    world.silent.add("observe")
+    world.lose_redis()
+    world.wait(0)
+    world.scale_to(6)
+    world.catch_up()
+    world.run_until(lambda: world.flow("new").phase.finished, seconds=60)
+    assert (world.flow("new").phase, world.cluster.serving()) == ("Success", 6)
