@@ -29,12 +29,3 @@ def test_every_check_is_described() -> None:
     }
     described = set(re.findall(r"^\| `([\w-]+)` \| [^|\d][^|]*\|$", TEXT, re.MULTILINE))
     assert described == checks - {GOOD}
-
-
-def test_what_ci_leaves_out_is_named() -> None:
-    (left_out,) = re.findall(
-        r"^readonly CAMPAIGN=.* --without ([\w,-]+)", (ROOT / "tests" / "run").read_text(), re.MULTILINE
-    )
-    section = TEXT.partition("## In CI")[2].partition("## ")[0]
-    named = set(re.findall(r"`([\w-]+)`", section)) & set(KINDS)
-    assert named == set(left_out.split(","))
