@@ -40,6 +40,7 @@ async def executor(context: Context) -> AsyncIterator[None]:
         for_the_log,
         namespaces=context.settings.namespaces,
         silence_seconds=context.settings.watch_silence_seconds,
+        noticed=watch.note_event,
     )
     commands = context.kafka.consume_by_key([topics.BATCH_COMMANDS], group="executor", handle=handler.handle)
     commands.on_assigned = on_assigned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,25 @@ from shared.messaging.background_publisher import BackgroundPublisher
 from shared.messaging.kafka import Kafka
 from shared.settings import Settings
 
+SAME_WARNING_MS: Final = 10_000
+"""A warning with the same text is published again after so long."""
+LONGEST_WARNING: Final = 300
+
+
+class _Warning(NamedTuple):
+    """The latest Event about a CloneSet: when, in ms, and the text of a warning; empty for any other Event."""
+
+    at: int
+    text: str
+
+
+_NO_WARNING: Final = _Warning(0, "")
+
+
+def _warning_of(event: m.ClusterEvent) -> str:
+    """Return `FailedCreate: failed to create pod: …`, without the whole pod that OpenKruise writes behind it."""
+    return f"{event.reason}: {event.message.partition(', pod: {')[0]}"[:LONGEST_WARNING]
+
 
 class CloneSetWatch:
     """Publishes the changes of the CloneSets that this replica `owns`, by `namespace/instance`."""
@@ -26,6 +45,8 @@ class CloneSetWatch:
         self._owns = owns
         self._published: dict[str, object] = {}
         """The fingerprint of the last CloneSetSeen, by uid."""
+        self._warnings: dict[str, _Warning] = {}
+        """By uid."""
         self.outgoing = BackgroundPublisher(kafka)
         self.on_change: Callable[[CloneSet], None] = lambda _: None
         """Called with each owned CloneSet that appeared or changed."""
@@ -53,6 +74,18 @@ class CloneSetWatch:
             if cloneset.sequence:
                 self._publish_change(None, cloneset)
 
+    def note_event(self, event: m.ClusterEvent) -> None:
+        """Publish what OpenKruise cannot do; its next Event without a warning ends it."""
+        before = self._warnings.get(event.uid, _NO_WARNING)
+        text = _warning_of(event) if event.warning else ""
+        if event.at < before.at or (text == before.text and event.at < before.at + SAME_WARNING_MS):
+            return
+        cloneset = self.reflector.get(event.namespace, event.name)
+        if cloneset is None or cloneset.metadata.uid != event.uid:
+            return
+        self._warnings[event.uid] = _Warning(event.at, text)
+        self._publish_seen(Key(event.namespace, event.name), cloneset, deleted=False)
+
     def _publish_change(self, old: CloneSet | None, new: CloneSet | None) -> None:
         cloneset = new or old
         if cloneset is None:
@@ -70,13 +103,16 @@ class CloneSetWatch:
         uid = cloneset.metadata.uid
         if deleted:
             self._published.pop(uid, None)
+            self._warnings.pop(uid, None)
             if cloneset.sequence:
                 self.outgoing.put(m.CloneSetSeen(**head, cloneset=facts_of(None)))
         elif (cloneset.settled or cloneset.deleting) and cloneset.sequence:
-            fingerprint = _fingerprint(cloneset)
+            warning = self._warnings.get(uid, _NO_WARNING)
+            fingerprint = (_fingerprint(cloneset), warning)
             if self._published.get(uid) != fingerprint:
                 self._published[uid] = fingerprint
-                self.outgoing.put(m.CloneSetSeen(**head, cloneset=facts_of(cloneset)))
+                said = {"warned_at": warning.at, "warning": warning.text}
+                self.outgoing.put(m.CloneSetSeen(**head, cloneset=facts_of(cloneset).model_copy(update=said)))
 
     def _publish_events(
         self, key: Key, cloneset: CloneSet, old: CloneSet | None, new: CloneSet | None

@@ -226,7 +226,8 @@ class CloneSetFacts(Value):
     before it was stopped; 0 where it was not. `no_pull_in`: somebody else opens the gates of its pods.
     `no_good_template`: its create was canceled, and no release was successful since. `replicas_set`: what Triton wrote
     last; None where that is not known. `scaled_to`: the count that somebody else set during the release under way.
-    `deleting`: it is being deleted, and `finalizers` hold it.
+    `deleting`: it is being deleted, and `finalizers` hold it. `warning`: OpenKruise's latest Event about it, when that
+    is a warning, and `warned_at` its time in ms since 1970.
     """
 
     exists: bool = True
@@ -246,6 +247,8 @@ class CloneSetFacts(Value):
     scaled_to: int | None = None
     deleting: Annotated[bool, Field(exclude_if=lambda deleting: not deleting)] = False
     finalizers: Annotated[list[str], Field(exclude_if=lambda names: not names)] = Field(default_factory=list)
+    warning: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
+    warned_at: Annotated[int, Field(exclude_if=lambda at: not at)] = 0
     status_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0

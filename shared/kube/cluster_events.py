@@ -85,7 +85,10 @@ class Subject(NamedTuple):
 
 
 class ClusterEvents:
-    """Publishes the Events about our objects of a kind. `find`: None for one that is not known."""
+    """Publishes the Events about our objects of a kind. `find`: None for one that is not known.
+
+    `noticed` is called with each that is published.
+    """
 
     def __init__(
         self,
@@ -97,7 +100,9 @@ class ClusterEvents:
         *,
         namespaces: list[str],
         silence_seconds: float,
+        noticed: Callable[[ClusterEvent], None] = lambda _: None,
     ) -> None:
+        self._noticed = noticed
         self._kind: Literal["Pod", "CloneSet"] = kind
         self._find = find
         self._owns = owns
@@ -149,24 +154,24 @@ class ClusterEvents:
             return False
         if self._owns(subject.key):
             at, seen = event.at, now_milliseconds()
-            self._outgoing.put(
-                ClusterEvent(
-                    namespace=subject.key.namespace,
-                    instance=subject.key.instance,
-                    id=f"{event.metadata.uid}:{event.times}",
-                    at=min(seen, at + 999 if at % 1000 == 0 else at),
-                    kind=self._kind,
-                    name=about.name,
-                    uid=about.uid,
-                    flow=subject.flow,
-                    app=subject.app,
-                    warning=event.type == "Warning",
-                    reason=event.reason,
-                    message=event.message[:LONGEST_MESSAGE],
-                    component=event.reporting_component or (event.source.component if event.source else ""),
-                    count=event.times,
-                )
+            message = ClusterEvent(
+                namespace=subject.key.namespace,
+                instance=subject.key.instance,
+                id=f"{event.metadata.uid}:{event.times}",
+                at=min(seen, at + 999 if at % 1000 == 0 else at),
+                kind=self._kind,
+                name=about.name,
+                uid=about.uid,
+                flow=subject.flow,
+                app=subject.app,
+                warning=event.type == "Warning",
+                reason=event.reason,
+                message=event.message[:LONGEST_MESSAGE],
+                component=event.reporting_component or (event.source.component if event.source else ""),
+                count=event.times,
             )
+            self._outgoing.put(message)
+            self._noticed(message)
         return True
 
 

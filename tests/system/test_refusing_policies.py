@@ -11,16 +11,14 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from shared.kube.client import CLONESETS, DEPLOYFLOWS, ApiError, Resource
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, ApiError
 from shared.kube.clonesets import HOLD, OWNER_STRATEGY, RELEASE
 from shared.releases import history as past
+from tests.system.policies import Policy, in_force
 from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-POLICIES = Resource(_ADMISSION, "validatingadmissionpolicies")
-BINDINGS = Resource(_ADMISSION, "validatingadmissionpolicybindings")
 INSTANCE = "strict"
 IMAGE = "nginx:2"
 WORDS = "image nginx:2 is not admitted"
@@ -45,44 +43,9 @@ NOT_THE_IMAGE = f"object.spec.template.spec.containers.all(c, c.image != '{IMAGE
 @asynccontextmanager
 async def refused(releases: Releases, expression: str = NOT_THE_IMAGE) -> AsyncIterator[None]:
     """No CloneSet of the namespace may be written that is not as the expression says, as long as the block runs."""
-    name = f"refuses-{releases.namespace}"
-    policy = {
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": releases.namespace}},
-                "resourceRules": [
-                    {
-                        "apiGroups": ["apps.kruise.io"],
-                        "apiVersions": ["*"],
-                        "operations": ["CREATE", "UPDATE"],
-                        "resources": ["clonesets"],
-                    }
-                ],
-            },
-            "validations": [
-                {
-                    "expression": expression,
-                    "message": WORDS,
-                }
-            ],
-        },
-    }
-    binding = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}
-    try:
-        await releases.client.create(POLICIES, None, policy)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        pytest.skip("the sandbox has no ValidatingAdmissionPolicy")
-    await releases.client.create(BINDINGS, None, binding)
-    try:
-        await until("the policy is in force", lambda: _is_refused(releases))
+    policy = Policy(CLONESETS, ("CREATE", "UPDATE"), expression, WORDS)
+    async with in_force(releases, policy, lambda: _is_refused(releases)):
         yield
-    finally:
-        await releases.client.delete(BINDINGS, "", name)
-        await releases.client.delete(POLICIES, "", name)
 
 
 async def _is_refused(releases: Releases) -> bool:

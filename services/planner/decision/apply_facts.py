@@ -461,6 +461,8 @@ def _mark_seen(pending: PendingCommand, facts: m.CloneSetFacts) -> PendingComman
 
 
 def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
+    # the answers of the executor have no Events
+    latest = facts if facts.warned_at >= instance.cloneset.warned_at else instance.cloneset
     known = CloneSet(
         replicas=facts.replicas,
         exists=facts.exists,
@@ -471,6 +473,8 @@ def _store_cloneset(instance: Instance, facts: m.CloneSetFacts) -> Instance:
         sequence=facts.sequence,
         deleting=facts.deleting,
         finalizers=tuple(facts.finalizers),
+        warning=latest.warning,
+        warned_at=latest.warned_at,
     )
     return instance if known == instance.cloneset else replace(instance, cloneset=known)
 

@@ -380,6 +380,10 @@ class CloneSet(Value, frozen=True):
     """It is being deleted: OpenKruise makes and removes none of its pods any more."""
     finalizers: tuple[str, ...] = ()
     """What holds it while it is being deleted."""
+    warning: str = ""
+    """OpenKruise's latest Event about it, when that is a warning."""
+    warned_at: int = 0
+    """The time of that latest Event, in ms since 1970."""
 
 
 class Instance(Value, frozen=True):

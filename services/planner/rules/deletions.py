@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from services.planner.model.state import Flow, Instance, Step
+from services.planner.rules.cloneset_warnings import describe_warning
 
 CLONESET_TERMINATING: Final = "CloneSetTerminating"
 
@@ -16,6 +17,8 @@ def describe_deletion(instance: Instance) -> str:
 
 
 OLD_PODS_HELD: Final = "OldPodsHeld"
+_REFUSED: Final = "FailedDelete"
+"""OpenKruise's Event about a deletion that the API server refuses: a budget, a policy, a webhook."""
 _NAMED: Final = 5
 """How many pods a message names."""
 
@@ -39,17 +42,21 @@ def explain_held_pods(instance: Instance, flow: Flow) -> tuple[str, str] | None:
     if flow.step not in {Step.SURGE, Step.RETIRE, Step.BETWEEN}:
         return None
     for number, uids in waits.items():
-        if words := describe_held(instance, uids):
+        if words := describe_held(instance, flow, uids):
             return OLD_PODS_HELD, f"batch {number} waits until the pods that it replaced are gone: {words}"
     return None
 
 
-def describe_held(instance: Instance, uids: tuple[str, ...]) -> str:
-    """Return `web-1 (held by finalizer x), web-2 (…)`; empty where none of these pods is known to be held."""
+def describe_held(instance: Instance, flow: Flow, uids: tuple[str, ...]) -> str:
+    """Return `web-1 (held by finalizer x), web-2 (…)`, and OpenKruise's words where its deletion is refused.
+
+    Empty where none of these pods is known to be held.
+    """
     remaining = find_remaining(instance, uids)
-    if not any(instance.pods[uid].held for uid in remaining):
+    refused = describe_warning(instance, flow) if instance.cloneset.warning.startswith(_REFUSED) else ""
+    if not remaining or not (refused or any(instance.pods[uid].held for uid in remaining)):
         return ""
     pods = sorted((instance.pods[uid] for uid in remaining), key=lambda pod: pod.name)
     named = [f"{pod.name} (held by {pod.held})" if pod.held else pod.name for pod in pods[:_NAMED]]
     more = f" and {len(pods) - _NAMED} more" if len(pods) > _NAMED else ""
-    return ", ".join(named) + more
+    return ", ".join(named) + more + refused

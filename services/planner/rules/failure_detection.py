@@ -13,6 +13,7 @@ from services.planner.rules.clocks import (
     pod_startup_end,
     pod_startup_start,
 )
+from services.planner.rules.cloneset_warnings import describe_warning
 from services.planner.rules.deletions import explain_held_pods
 from services.planner.rules.pod_failures import (
     NAMED,
@@ -141,6 +142,7 @@ def _find_smoke_failure(instance: Instance, flow: Flow, batch: Batch, now: int) 
         if flow.step == Step.SMOKED:
             text = f"{missing} of {batch.surge} pods are gone, and no others were made within {seconds} s"
         text += f"; {_describe_pods(batch, pods, bad)}" if bad else ""
+        text += describe_warning(instance, flow)
         failed = missing + len(bad)
         return Failure(BatchPhase.SMOKE_FAILED, FailureReason.STARTUP_TIMEOUT, text, failed, ())
     return None

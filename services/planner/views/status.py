@@ -9,6 +9,7 @@ from services.planner.model.state import Batch, Flow, Instance, Pod, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import explain_scale, may_reach, may_start
 from services.planner.rules.clocks import Clock, end_of, interval_end
+from services.planner.rules.cloneset_warnings import describe_warning
 from services.planner.rules.deletions import (
     CLONESET_TERMINATING,
     describe_deletion,
@@ -161,7 +162,7 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
             return "Inheriting", "reads the template and the strategy of the last successful release"
         return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
-        held = describe_held(instance, flow.victims)
+        held = describe_held(instance, flow, flow.victims)
         awaited = _retrying(instance, flow) or _unanswered(instance) or _remaining(instance, flow)
         words = f"waits until these pods are gone: {held}" if held else awaited[1] if awaited else ""
         return flow.reason, f"ending: {flow.message}" + (f"; {words}" if words else "")
@@ -216,9 +217,22 @@ def _unanswered(instance: Instance) -> tuple[str, str] | None:
 
 
 def _incomplete(instance: Instance, flow: Flow) -> tuple[str, str] | None:
-    """Say that a batch that was Smoked is not complete any more, and when it fails for that."""
+    """Say that OpenKruise fails to make pods of a batch, or that one that was Smoked is not complete any more.
+
+    Also say when the batch fails for that.
+    """
     batch = flow.open_batch
-    if batch is None or flow.step != Step.SMOKED or not batch.unready_since:
+    if batch is None:
+        return None
+    if flow.step == Step.SURGE and (warning := describe_warning(instance, flow)):
+        missing = batch.surge - len(instance.live_pods_of(batch))
+        if missing > 0 and (deadline := end_of(Clock.STARTUP, flow)):
+            text = f"{missing} of {batch.surge} pods of batch {batch.number} are not made"
+            return (
+                "PodsNotMade",
+                f"{text}: it fails at {_time(deadline)} if they are not made by then{warning}",
+            )
+    if flow.step != Step.SMOKED or not batch.unready_since:
         return None
     started = sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready)
     end = _time(end_of(Clock.STARTUP, flow) or 0)
@@ -238,7 +252,8 @@ def _remaining(instance: Instance, flow: Flow) -> tuple[str, str] | None:
     if not names:
         return None
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return "PodsRemain", f"waits for the deletion of {', '.join(names[:NAMED])}{more}"
+    named = f"{', '.join(names[:NAMED])}{more}"
+    return "PodsRemain", f"waits for the deletion of {named}"
 
 
 def _warnings(flow: Flow) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from shared.kube import clonesets as cs
 from shared.kube.client import CLONESETS, CRDS, DEPLOYFLOWS, PODS, STRATEGIC, Client
 from shared.kube.crd import crd
 from shared.settings import Settings
+from tests.unit.events.samples import cluster_event
 from tests.unit.parts import KEY, MemoryKafka, Trouble, application, record, refusal, until, until_it
 
 DEFINITION = crd()
@@ -492,6 +493,30 @@ async def test_a_deleted_cloneset_is_published(
     await api.delete(CLONESETS, "default", "web")
     await until(lambda: any(event.reason == "Deleted" for event in kafka.of(m.CloneSetEvent)))
     await until(lambda: any(not seen.cloneset.exists for seen in kafka.of(m.CloneSetSeen)))
+
+
+async def test_the_latest_event_about_a_cloneset_is_published_with_it_if_it_is_a_warning(
+    executor: Executor, kafka: MemoryKafka, api: Client, flow: m.FlowRef
+) -> None:
+    await answer_to(executor, kafka, create(flow))
+    uid = (await settled(api))["metadata"]["uid"]
+    await until(lambda: kafka.of(m.CloneSetSeen))
+
+    def note(at: int, message: str, *, warning: bool = True) -> None:
+        about = {"namespace": "default", "kind": "CloneSet", "name": "web", "uid": uid}
+        event = cluster_event(**about, at=at, warning=warning, reason="FailedCreate", message=message)
+        executor.watch.note_event(event)
+
+    def shown() -> list[tuple[int, str]]:
+        seen = [(seen.cloneset.warned_at, seen.cloneset.warning) for seen in kafka.of(m.CloneSetSeen)]
+        return [one for one in dict.fromkeys(seen) if one != (0, "")]
+
+    note(5000, 'failed to create pod: exceeded quota, pod: {"metadata": {}}')
+    note(5001, 'failed to create pod: exceeded quota, pod: {"metadata": {}}')
+    note(4000, "an earlier one")
+    note(6000, "succeed to create pod", warning=False)
+    await until(lambda: len(shown()) >= 2)
+    assert shown() == [(5000, "FailedCreate: failed to create pod: exceeded quota"), (6000, "")]
 
 
 async def test_a_replica_publishes_nothing_of_instances_of_others_until_they_are_assigned_to_it(

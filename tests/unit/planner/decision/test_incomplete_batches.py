@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.domain import messages as m
 from shared.domain.deployflow import FailureReason
 from shared.domain.json_types import Json
-from tests.simulation.cluster import OLD, SimulatedPod
+from tests.simulation.cluster import HEAD, OLD, SimulatedPod
 from tests.simulation.world import World
 
 STARTUP = 100
@@ -62,6 +63,36 @@ def test_a_batch_whose_pod_comes_back_waits_for_the_person_again() -> None:
     assert world.status("new")["reason"] == "WaitingForNext"
     world.wait(HOURS)
     assert world.status("new")["reason"] == "WaitingForNext"
+
+
+def _warn(world: World, text: str, at: int) -> None:
+    facts = world.facts.model_copy(update={"warning": text, "warned_at": at})
+    world.handle(m.CloneSetSeen(**HEAD, sequence=facts.sequence, cloneset=facts))
+
+
+def test_what_openkruise_cannot_do_is_named_while_the_batch_waits_and_when_it_fails() -> None:
+    world = World(4)
+    world.cluster.most = 4
+    world.apply("new", {"mode": "auto", "startupTimeoutSeconds": STARTUP})
+    _warn(world, "FailedCreate: of an earlier batch", world.flow("new").batches[0].started_at - 1)
+    assert world.status("new")["reason"] == ""
+    _warn(world, "FailedCreate: exceeded quota: few", world.now)
+    status = world.status("new")
+    assert status["reason"] == "PodsNotMade"
+    assert status["message"].startswith("4 of 4 pods of batch 1 are not made: it fails at ")
+    assert status["message"].endswith("; OpenKruise: FailedCreate: exceeded quota: few")
+    world.wait(STARTUP * 1000)
+    assert _condition(world)["phase"] == "SmokeFailed"
+    assert "OpenKruise: FailedCreate: exceeded quota: few" in world.status("new")["message"]
+
+
+def test_an_event_without_a_warning_ends_the_warning() -> None:
+    world = World(4)
+    world.cluster.most = 4
+    world.apply("new", {"mode": "auto", "startupTimeoutSeconds": STARTUP})
+    _warn(world, "FailedCreate: exceeded quota: few", world.now)
+    _warn(world, "", world.now)
+    assert world.status("new")["reason"] == ""
 
 
 def test_the_clock_of_an_incomplete_batch_stands_still_while_paused() -> None:
