@@ -48,7 +48,8 @@ def bound_status(status: Json, beside: int) -> Json:
     shown: list[Json] = []
     for condition in reversed(kept):
         pods = list(_fitting(sorted(condition[_BATCH.pods], key=_comes_later), left))
-        left -= sum(map(_size, pods))
+        # a batch that is cut leaves no room for the ones before it, whose pods may be smaller
+        left = left - sum(map(_size, pods)) if len(pods) == len(condition[_BATCH.pods]) else 0
         shown.append({**_bare(condition), _BATCH.pods: sorted(pods, key=lambda pod: str(pod[_POD.name]))})
     names = list(_fitting(status[_STATUS.pods], left))
     return {**bare, _STATUS.conditions: shown[::-1], _STATUS.pods: names}
