@@ -8,12 +8,7 @@ from shared.domain.deployflow import Action, FlowPhase, OnFailure
 
 
 def request_rollbacks(before: Instance, now_is: Instance) -> list[DeployCommand]:
-    """Return a rollback for each release that failed since `before` and left pods serving; its id is always the same.
-
-    None where a create, update or rollback takes its place: somebody has decided already what comes after it.
-    """
-    if _has_successor(now_is):
-        return []
+    """Return a rollback for each release that failed since `before` and left pods serving; its id is always the same."""
     ended = {flow.uid for flow in before.finished}
     return [
         DeployCommand(
@@ -26,11 +21,6 @@ def request_rollbacks(before: Instance, now_is: Instance) -> list[DeployCommand]
         for flow in now_is.finished
         if flow.uid not in ended and _needs_rollback(flow)
     ]
-
-
-def _has_successor(instance: Instance) -> bool:
-    following = (*((instance.active,) if instance.active else ()), *instance.waiting)
-    return any(flow.updating and not flow.held_back and flow.outcome is None for flow in following)
 
 
 def _needs_rollback(flow: Flow) -> bool:

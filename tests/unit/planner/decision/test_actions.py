@@ -9,7 +9,7 @@ import pytest
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
 from tests.simulation.world import World
-from tests.unit.planner.releases import last, message, press_next, reason, revisions, update
+from tests.unit.planner.releases import last, message, reason, revisions
 
 RUN = "run"
 """The name of the release that is looked at."""
@@ -365,18 +365,6 @@ def test_on_failure_rollback_asks_for_the_way_back_of_what_was_baked() -> None:
         "onFailure of new",
     )
     assert world.cluster.serving() == 4
-
-
-def test_a_failed_release_is_not_rolled_back_where_an_update_waits_behind_it() -> None:
-    world = update(4, batchSize=1, mode="manual", onFailure="rollback")
-    world.apply("fix", {"mode": "auto"}, revision="old")
-    world.containers_start = False
-    press_next(world)
-    world.fail()
-    world.catch_up()
-    assert {name: str(world.flow(name).phase) for name in world.flows} == {"new": "Failed", "fix": "Success"}
-    assert not [request for handled in world.history for request in handled.decision.requests]
-    assert revisions(world) == {"old": 4}
 
 
 def test_on_failure_rollback_asks_for_nothing_where_nothing_was_baked() -> None:
