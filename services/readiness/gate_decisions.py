@@ -31,14 +31,15 @@ def is_unclaimed(pod: Pod, cloneset: CloneSet) -> bool:
 
     A hold covers the pods of the CloneSet's update revision, which is not known before the CloneSet's controller
     has caught up; the label of a pod's own revision may have been edited. A release that Triton 0.1.x began covers
-    them too, until it is taken over.
+    them too, until it is taken over. The pods of a canceled batch are claimed until OpenKruise has removed them: it
+    removes those without traffic first.
     """
     if not waits_for_gate(pod) or NO_PULL_IN in cloneset.metadata.annotations or not _owns(cloneset, pod):
         return False
-    if cloneset.hold is None and not cloneset.owner:
-        return True
-    other = pod.revision != cloneset.status.update_revision and not pod.has_edited_revision
-    return cloneset.settled and other
+    if not cloneset.settled or cloneset.status.replicas > cloneset.spec.replicas:
+        return False
+    of_batch = pod.revision == cloneset.status.update_revision or pod.has_edited_revision
+    return not of_batch or (cloneset.hold is None and not cloneset.owner)
 
 
 def waits_for_gate(pod: Pod) -> bool:

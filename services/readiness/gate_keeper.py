@@ -44,6 +44,8 @@ CONCURRENT_PATCHES: Final = 16
 ATTEMPTS: Final = 10
 SETTLE_SECONDS: Final = 0.05
 """Pods of one instance become ready together: one read of their CloneSet serves them all."""
+UNSETTLED_SECONDS: Final = 1.0
+"""Until the next look at a CloneSet whose controller has not caught up."""
 RECHECK_SECONDS: Final = 15.0
 """How often a pod that waits behind a hold is checked again."""
 
@@ -238,6 +240,8 @@ class GateKeeper:
                         pod, opened=True, sequence=cloneset.sequence, now=datetime.now(UTC), reason=UNCLAIMED
                     )
                     await self._patch(pod, body, "open", "unclaimed")
+            if waiting and not cloneset.settled:
+                asyncio.get_running_loop().call_later(UNSETTLED_SECONDS, self.check_soon, key)
         except (ApiError, Unavailable) as error:
             _log.warning(
                 "could not check the gates of pods of %s that no command names: %s",

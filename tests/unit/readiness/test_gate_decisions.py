@@ -47,13 +47,15 @@ def test_the_gate_of_a_pod_that_is_being_deleted_is_left_alone(opened: bool) -> 
     assert not needs_command(pod(gate="out" if opened else "open", **DELETED), opened=opened, sequence=5)
 
 
-def cloneset(hold: bool = False, *, observed: int = 2, **annotations: str) -> CloneSet:
+def cloneset(hold: bool = False, *, observed: int = 2, pods: int = 1, **annotations: str) -> CloneSet:
+    """Return one of one pod."""
     if hold:
         annotations[cs.HOLD] = Hold(flow="f", batch=1, surge=1, updated=0, others=3).model_dump_json()
     return msgspec.convert(
         {
             "metadata": {"name": "web", "uid": "uid-web", "generation": 2, "annotations": annotations},
-            "status": {"observedGeneration": observed, "updateRevision": "new"},
+            "spec": {"replicas": 1},
+            "status": {"observedGeneration": observed, "updateRevision": "new", "replicas": pods},
         },
         CloneSet,
     )
@@ -101,7 +103,11 @@ def owned(kind: str = "DeployFlow") -> CloneSet:
             False,
             id="the controller has not said which revision is held",
         ),
-        pytest.param("new", cloneset(observed=1), True, id="without a hold nobody has to catch up"),
+        pytest.param(
+            "new", cloneset(observed=1), False, id="OpenKruise may yet remove it, as after a cancel"
+        ),
+        pytest.param("old", cloneset(observed=1), False, id="nor is it known which of the two it removes"),
+        pytest.param("new", cloneset(pods=2), False, id="OpenKruise has one too many, and takes it first"),
         pytest.param("new", cloneset(**NO_PULL_IN), False, id="somebody else opens the gates"),
         pytest.param("old", cloneset(hold=True, **NO_PULL_IN), False, id="somebody else opens these too"),
         pytest.param("new", owned(), False, id="a release that Triton 0.1.x began claims it"),
