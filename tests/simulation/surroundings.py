@@ -13,6 +13,7 @@ from services.planner.decision.apply_facts import Fact, make_flow
 from services.planner.decision.decide import Decision, decide
 from services.planner.model.state import PRE_EXISTING, Flow, Instance, Step
 from services.planner.recovery.rebuild import rebuild
+from services.planner.rules.freeze_hold import NO_WINDOWS
 from services.planner.views.status import status_of
 from shared.domain import messages as m
 from shared.domain.deployflow import UPDATING, FlowPhase
@@ -43,6 +44,7 @@ class Surroundings:
         self.executor: deque[m.ExecutorCommand] = deque()
         self.readiness: deque[m.GateCommand] = deque()
         self.refused: set[str] = set()
+        self.windows = NO_WINDOWS
         self._issued: dict[int, m.Command] = {}
         self._highest = 0
         self._batches: dict[str, int] = {}
@@ -213,7 +215,7 @@ class Surroundings:
 
     def decides(self, fact: Fact) -> None:
         old = self.instance
-        decision = decide(old, [fact], self.cluster.now, resend_ms=RESEND_MS)
+        decision = decide(old, [fact], self.cluster.now, resend_ms=RESEND_MS, windows=self.windows)
         self.instance = decision.instance
         self._check(old, fact, decision)
         for command in decision.commands:
@@ -270,7 +272,7 @@ class Surroundings:
         changed = new is not old
         assert new.version == old.version + changed
         assert changed or not (decision.commands or decision.events)
-        again = decide(new, [fact], self.cluster.now, resend_ms=RESEND_MS)
+        again = decide(new, [fact], self.cluster.now, resend_ms=RESEND_MS, windows=self.windows)
         assert not (again.commands or again.events), f"a repeated fact changes something: {fact}"
         # pods that a release has ended with are news to the next one
         assert again.instance is new or isinstance(fact, m.PodsSeen), f"a repeated fact is news: {fact}"

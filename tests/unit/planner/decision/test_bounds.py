@@ -6,11 +6,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from services.planner.rules.freeze_hold import NO_WINDOWS, Windows
+from shared.domain.freeze_windows import FreezeWindow
 from tests.simulation.bounds import unbounded
 from tests.simulation.surroundings import RESEND_MS
 from tests.unit.planner.decision.test_properties import Releases
 
 KINDS = ("observe", "surge", "retire", "halt", "cancel", "finish", "remove")
+HALF_OF_EACH_HOUR = Windows((FreezeWindow(name="hourly", cron="0 * * * *", duration="30m"),), "")
 REASONS = ("Forbidden", "Invalid", "InternalError")
 
 
@@ -57,7 +60,15 @@ class Disturbed(Releases):
         else:
             labels.pop("managed-by", None)
 
-    @rule(seconds=st.sampled_from([60, 3600, 86400]))
+    @rule()
+    def a_freeze_begins(self) -> None:
+        self.around.windows = HALF_OF_EACH_HOUR
+
+    @rule()
+    def the_freeze_is_lifted(self) -> None:
+        self.around.windows = NO_WINDOWS
+
+    @rule(seconds=st.sampled_from([60, 1800, 3600, 86400]))
     def long_time_passes(self, seconds: int) -> None:
         self.around.time_passes(seconds * 1000)
 
