@@ -117,8 +117,8 @@ MISTAKES: Final = (
     Mistake(
         "the gate of a pod is opened though its release holds it",
         "services/readiness/gate_decisions.py",
-        "if cloneset.hold is None and not cloneset.owner:",
-        "if not cloneset.owner:",
+        "return not of_batch or (cloneset.hold is None and not cloneset.owner)",
+        "return not of_batch or not cloneset.owner",
         "tests/unit/readiness",
     ),
     Mistake(

@@ -6,7 +6,7 @@ import json
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -175,6 +175,7 @@ def test_a_message_that_names_thousands_of_pods_is_cut() -> None:
     assert status["message"].startswith("a pod, ")
 
 
+@settings(deadline=None)
 @given(
     pods=st.integers(1, 300),
     size=st.integers(1, 60),
