@@ -534,9 +534,8 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
     if taking:
         return take_over(instance, flow, fact)
     if rebuilt:
-        flow = settle_rebuilt(
-            flow, fact, {uid for uid, pod in instance.pods.items() if pod.batch > PRE_EXISTING}
-        )
+        made = {uid for uid, pod in instance.pods.items() if pod.batch > PRE_EXISTING}
+        flow = settle_rebuilt(flow, fact, made, now)
         instance = replace(instance, active=flow, pods=assign_pods(instance, flow, fact))
         if flow.batches:
             # the count of the annotation is the one before, where somebody has written another since

@@ -220,14 +220,15 @@ def rewrite_surge(instance: Instance, flow: Flow, now: int) -> Move | None:
 
 
 def _recount_surplus(instance: Instance, flow: Flow, batch: Batch, now: int) -> Move | None:
-    """Observe the cluster where OpenKruise made pods for a count before it saw the partition; the surge is due again then.
+    """Observe the cluster where OpenKruise made pods in the places of others; the surge is due again then.
 
-    Not of a batch that failed: its pods stay as they are until somebody has looked at them.
+    It did so for a count before it saw the partition, or for old pods that went before the write that removes them and
+    begins the batch. Not of a batch that failed: its pods stay as they are until somebody has looked at them.
     """
     idle = instance.pending is None or instance.pending.carried_out
     if not idle or flow.failed or flow.step not in _SURGED or not has_surplus(instance, flow, batch):
         return None
-    words = "OpenKruise has made pods of another revision than was meant"
+    words = "OpenKruise has made pods in the places of others"
     flow = count_rejection(flow, now, words, in_a_row_ms=FIGHT_MS)
     return Move(
         set_flow(

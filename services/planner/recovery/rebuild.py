@@ -25,6 +25,8 @@ from services.planner.model.state import (
 )
 from services.planner.recovery.legacy_takeover import inherit_release, is_begun_by_legacy
 from services.planner.recovery.status_reader import read_batches, to_milliseconds
+from services.planner.rules.approvals import may_reach
+from services.planner.rules.clocks import restart_on_rebuild
 from shared.domain import messages as m
 from shared.domain.deployflow import Action, BatchPhase, DeployFlowStatus, FlowPhase, PullInStatus
 from shared.domain.topics import Key
@@ -117,11 +119,15 @@ def _restore_pods(status: DeployFlowStatus) -> dict[str, Pod]:
     }
 
 
-def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
+def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str], now: int) -> Flow:
     """Return the rebuilt release with its batch, step and counts from the CloneSet.
 
     `made`: the uids of the pods that `.status` names as those of its batches.
     """
+    batch = flow.open_batch
+    if batch is not None:
+        # nothing was done before this observation, which may have taken longer than a time-out
+        flow = replace(flow, batches=(*flow.batches[:-1], restart_on_rebuild(batch, now)))
     if not flow.updating:
         flow = _restore_goal(flow, fact, made)
     elif flow.keeps_replicas and fact.cloneset.exists and not fact.cloneset.no_good_template:
@@ -143,7 +149,7 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
     )
     hold = fact.cloneset.hold
     if hold is not None and hold.flow == flow.uid:
-        return _restore_guard(_restore_open_batch(flow, hold), fact)
+        return _restore_guard(_restore_pull_in(_restore_open_batch(flow, hold), fact, hold, now), fact)
     updated = sum(1 for pod in fact.pods if target and flow.keeps_pod(pod.uid, pod.revision))
     at_rest = replace(flow, updated=updated, others=max(fact.cloneset.replicas - updated, 0))
     batch = flow.open_batch
@@ -162,6 +168,23 @@ def settle_rebuilt(flow: Flow, fact: m.Done, made: AbstractSet[str]) -> Flow:
         # without a hold its retire was written: the batch is finished
         return _finish_batch(at_rest, batch)
     return replace(at_rest, step=Step.SURGE)
+
+
+def _restore_pull_in(flow: Flow, fact: m.Done, hold: m.Hold, now: int) -> Flow:
+    """Return the release with its batch at Baking where all its pods have traffic: `.status` was behind the pull-in.
+
+    At Smoking a pod that fails in traffic would be awaited for its whole start-up time.
+    """
+    batch = flow.open_batch
+    behind = {BatchPhase.PENDING, BatchPhase.SMOKING, BatchPhase.SMOKED}
+    if batch is None or batch.number != hold.batch or batch.phase not in behind:
+        return flow
+    own = _pods_of_open_batch(flow, fact, hold)
+    opened = bool(own) and len(own) >= batch.surge and all(ref.gate == m.Gate.OPEN for ref in own)
+    if not opened or not may_reach(flow, batch.number, BatchPhase.BAKING):
+        return flow
+    baking = restart_on_rebuild(replace(batch, phase=BatchPhase.BAKING), now)
+    return replace(flow, batches=(*flow.batches[:-1], baking), step=Step.PULL_IN)
 
 
 def _restore_guard(flow: Flow, fact: m.Done) -> Flow:
@@ -225,22 +248,26 @@ def _finish_batch(flow: Flow, batch: Batch) -> Flow:
 def assign_pods(instance: Instance, flow: Flow, fact: m.Done) -> dict[str, Pod]:
     """Return the live pods, those of the open batch assigned to it.
 
-    Its pods are those of the target revision beyond the count that the batch began with: closed gates first, then the
-    youngest. Of pods known from `.status` only, the listed ones live. A pod that readiness has reported meanwhile may
-    be younger than the list, and is not reported again.
+    Of pods known from `.status` only, the listed ones live. A pod that readiness has reported meanwhile may be younger
+    than the list, and is not reported again.
     """
     listed = {ref.uid: ref for ref in fact.pods}
     pods = {uid: pod for uid, pod in instance.pods.items() if uid in listed or pod.created_at}
     hold = fact.cloneset.hold
     if hold is None or hold.flow != flow.uid:
         return pods
-    target = fact.cloneset.update_revision
-    new = [ref for ref in fact.pods if ref.revision == target and flow.keeps_pod(ref.uid, ref.revision)]
-    new.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
-    own = {ref.uid for ref in new[: max(len(new) - hold.updated, 0)]}
+    own = {ref.uid for ref in _pods_of_open_batch(flow, fact, hold)}
     return {
         uid: replace(
             pod, batch=hold.batch if uid in own else (PRE_EXISTING if pod.batch == hold.batch else pod.batch)
         )
         for uid, pod in pods.items()
     }
+
+
+def _pods_of_open_batch(flow: Flow, fact: m.Done, hold: m.Hold) -> list[m.PodRef]:
+    """Return the pods of the target revision beyond the count before the batch: closed gates first, then the youngest."""
+    target = fact.cloneset.update_revision
+    new = [ref for ref in fact.pods if ref.revision == target and flow.keeps_pod(ref.uid, ref.revision)]
+    new.sort(key=lambda ref: (ref.gate == m.Gate.OPEN, -ref.created_at))
+    return new[: max(len(new) - hold.updated, 0)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -217,6 +217,53 @@ def test_the_startup_time_begins_again_so_that_an_outage_fails_no_batch() -> Non
     world.now += 3_600_000  # Redis is away for an hour, and comes back empty
     _lost(world)
     assert world.where(NEW) == "BatchStarted 1 Smoking"
+
+
+@pytest.mark.parametrize("starts", [True, False], ids=["baking", "smoking"])
+def test_an_observation_that_takes_longer_than_a_time_out_fails_no_batch(starts: bool) -> None:
+    """Before, a batch whose pods were all Ready failed: "0 of 2 pods of batch 1 are gone"."""
+    build = update if starts else starting
+    world = build(4, batchSize=2, bakeSeconds=600, startupTimeoutSeconds=100, pullInTimeoutSeconds=100)
+    where = world.where(NEW)
+    world.silent = {"observe"}
+    _lost(world)
+    world.wait(120_000)
+    world.silent = set()
+    world.wait(10_000)
+    assert world.where(NEW) == where
+    assert not world.flow(NEW).failed
+
+
+def _behind_its_pull_in(**strategy: Any) -> World:
+    """A batch whose pod has traffic and loses its containers; Redis is lost, and `.status` says Smoking."""
+    world = World(None)
+    world.containers_start = False
+    world.apply(
+        NEW, {"mode": "auto", "batchSize": 1, "bakeSeconds": 60, **strategy}, replicas=2, action="create"
+    )
+    behind = world.statuses()
+    (pod,) = world.pods
+    world.start(pod)
+    pod.open, pod.containers_ready = True, False
+    world.report_pods()
+    world.lose_redis(behind)
+    world.wait(0)
+    return world
+
+
+def test_a_pod_that_fails_in_traffic_fails_its_batch_in_time_though_its_pull_in_is_in_no_status() -> None:
+    """Before, it was awaited at Smoking for the whole start-up time, without a reason."""
+    world = _behind_its_pull_in(pullInTimeoutSeconds=20)
+    assert world.where(NEW) == "BatchStarted 1 Baking"
+    world.wait(20_000)
+    assert world.where(NEW) == "BatchStarted 1 BakeFailed"
+
+
+def test_a_pod_that_has_traffic_before_a_person_approved_it_is_not_accepted_by_a_loss_of_redis() -> None:
+    world = _behind_its_pull_in(batches=1, stage="Smoked")
+    assert world.where(NEW) == "BatchStarted 1 Smoking"
+    world.start(*world.pods)
+    assert (world.where(NEW), reason(world)) == ("BatchStarted 1 Smoked", "WaitingForNext")
 
 
 def test_a_canary_found_by_its_hold_alone_is_still_a_canary() -> None:
