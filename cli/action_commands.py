@@ -9,7 +9,7 @@ import typer
 
 from cli.exits import FAILED, BadInput
 from cli.options import OverrideFreeze, Pace, Pods, Request, UpdatePace
-from cli.output import note, show
+from cli.output import note, say, show
 from cli.release_commands import at
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _begin(release: NewRelease, request: Request) -> None:
     if made is None:
         return
     if request.output is None:
-        print(made["metadata"]["name"])
+        say(made["metadata"]["name"])
     else:
         show(made, request.output)
 
@@ -192,7 +192,7 @@ def adopt(
     requested_by = requester(request.requested_by)
     adopted = at(request, lambda backend: backend.adopt(adoption, requested_by))
     if request.output is None:
-        print(f"cloneset.apps.kruise.io/{instance} adopted")
+        say(f"cloneset.apps.kruise.io/{instance} adopted")
     else:
         show(adopted, request.output)
 

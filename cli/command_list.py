@@ -10,6 +10,7 @@ import typer
 
 from cli import action_commands, release_commands, system_commands
 from cli.options import with_options
+from cli.output import verbatim
 
 app: Final = typer.Typer(
     name="triton",
@@ -75,7 +76,7 @@ def _root(context: typer.Context) -> None:
       2 bad input
     """
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        verbatim(context.get_help())
 
 
 def _log(context: typer.Context) -> None:

@@ -22,9 +22,10 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from cli.exits import BadInput, Failure
-from cli.output import Format, show, table
+from cli.output import WIDEST, Format, say, show, table
 from shared.domain import topics
 from shared.domain.json_types import Json
+from shared.domain.safe_text import shortened, visible_lines
 from shared.errors import Unavailable
 from shared.messaging.kafka import connection
 from shared.settings import Settings, unfit
@@ -228,7 +229,7 @@ def list_letters(output: Output = None) -> None:
         show([letter.describe() for letter in letters], output)
         return
     if not letters:
-        typer.echo("no dead letters")
+        say("no dead letters")
         return
     rows = []
     for letter in letters:
@@ -236,8 +237,7 @@ def list_letters(output: Output = None) -> None:
         when = letter.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if letter.at else "-"
         message = " ".join(about["message"].split())
         rows.append([letter.id, when, about["topic"], about["reason"], about["key"], message])
-    for line in table(["ID", "WHEN", "TOPIC", "REASON", "KEY", "MESSAGE"], rows):
-        typer.echo(line)
+    say(*table(["ID", "WHEN", "TOPIC", "REASON", "KEY", "MESSAGE"], rows))
 
 
 @dead_letters.command("show")
@@ -255,10 +255,8 @@ def show_letter(
         return
     value = described.pop("value")
     for name, field in described.items():
-        typer.echo(
-            f"{name + ':':<11} {json.dumps(field, ensure_ascii=False) if isinstance(field, dict) else field}"
-        )
-    typer.echo(f"\n{value}")
+        say(f"{name + ':':<11} {json.dumps(field, ensure_ascii=False) if isinstance(field, dict) else field}")
+    say("", *visible_lines(value))
 
 
 @dead_letters.command()
@@ -290,9 +288,9 @@ def replay(
     else:
         for letter in replayable:
             where = settings.topic(letter.topic)
-            typer.echo(f"{letter.id} replayed to {where}, key {_readable(letter.key or b'')}")
+            say(f"{letter.id} replayed to {where}, key {shortened(_readable(letter.key or b''), WIDEST)}")
         if not chosen:
-            typer.echo("no dead letters")
+            say("no dead letters")
     if left := [letter for letter in chosen if _why_not(letter)]:
         raise Failure("; ".join(f"{letter.id} can't be replayed: {_why_not(letter)}" for letter in left))
 

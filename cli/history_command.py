@@ -16,7 +16,7 @@ from cli.exits import BadInput, Failure
 from cli.log_command import LogNamespace, LogStore, Since, open_log, when
 from cli.log_text import seconds, span, time_of
 from cli.options import CaFile, Server, Where, server_of
-from cli.output import Format, dump, table
+from cli.output import Format, note, say, show, table
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
 from shared.errors import Unavailable
@@ -169,21 +169,19 @@ def history(
     except Unavailable as error:
         raise Failure(str(error)) from error
     if len(documents) >= query.limit:
-        typer.echo(
-            f"the log has more: only the newest {query.limit:,} events are read (--since, --until)", err=True
-        )
+        note(f"the log has more: only the newest {query.limit:,} events are read (--since, --until)")
     found = [
         one
         for one in past_releases(documents)
         if by is None or by in {one.by, *(requester for _, requester in one.commands)}
     ]
     if output is not None:
-        print(dump([one.as_json() for one in found], output))
+        show([one.as_json() for one in found], output)
     elif found:
-        print("\n".join(table(COLUMNS, rows(found))))
+        say(*table(COLUMNS, rows(found)))
     else:
         of_instance = f"of {instance} " if instance else ""
-        typer.echo(f"the event store has no releases {of_instance}in namespace {place}", err=True)
+        note(f"the event store has no releases {of_instance}in namespace {place}")
 
 
 async def _read(store: LogStore, query: Query) -> list[Json]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ from cli.connection import Place
 from cli.exits import BadInput, Failure
 from cli.log_text import Line, LogText, Tone, is_of, time_of
 from cli.options import CaFile, Server, Where, server_of
-from cli.output import Format, dump
+from cli.output import Format, note, say, show, show_next
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
 from shared.errors import Unavailable
@@ -147,7 +146,7 @@ async def _follow(reader: _Reader, text: LogText) -> AsyncIterator[list[Json]]:
 def _note_once(message: str, noted: str) -> str:
     """Print the message on stderr unless it was the last one; return it."""
     if message and message != noted:
-        typer.echo(message, err=True)
+        note(message)
     return message
 
 
@@ -277,21 +276,19 @@ class _Printer:
             self._lines(lines)
         elif not self._follow:
             self._collected.append(document)
-        elif self._form == Format.JSON:
-            typer.echo(json.dumps(document, ensure_ascii=False))
         else:
-            typer.echo(f"---\n{dump(document, self._form)}")
+            show_next(document, self._form)
 
     def end(self, lines: Iterable[Line]) -> None:
         if self._form is None:
             self._lines(lines)
         elif not self._follow:
-            typer.echo(dump(self._collected, self._form))
+            show(self._collected, self._form)
 
     def _lines(self, lines: Iterable[Line]) -> None:
         for text, tone in lines:
             color = tone if tone in {Tone.GOOD, Tone.BAD} else None
-            typer.secho(text, fg=color, bold=tone == Tone.HEAD)
+            say(text, color=color, bold=tone == Tone.HEAD)
 
 
 async def _log(store: LogStore, reader: _Reader, text: LogText, printer: _Printer, *, follow: bool) -> None:

@@ -129,7 +129,9 @@ def _program() -> str:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"error: {text}", file=sys.stderr)
+    from cli.output import note
+
+    note(f"error: {text}")
     return code
 
 

@@ -1,13 +1,26 @@
-"""Output of commands: objects as JSON or YAML for programs, tables for people."""
+"""Output of commands: objects as JSON or YAML for programs, tables and lines for people.
+
+Commands write by `say`, `note`, `show` and `styled` only, which make the texts of other people safe for a terminal:
+`tests/unit/cli/test_output.py` finds a command that writes in another way.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+from shared.domain.safe_text import has_unsafe, json_text, quoted_escapes, shortened, visible
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+WIDEST: Final = 120
+"""The most characters of a cell that others are aligned with. A key of Kafka, namespace/instance, has at most 116."""
+LONGEST: Final = 4000
+"""The most characters of the last cell of a row, as of a dead letter's message."""
 
 
 class Format(StrEnum):
@@ -16,31 +29,76 @@ class Format(StrEnum):
 
 
 def dump(value: Any, form: Format) -> str:
+    """Return the text of an object: equal to it, with unsafe characters escaped as JSON and YAML do."""
     if form == Format.JSON:
-        return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+        return json_text(value, indent=2)
     import yaml
 
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
-    return text.rstrip("\n")
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text_of(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar(
+            "tag:yaml.org,2002:str", text, style='"' if has_unsafe(text.replace("\n", "")) else None
+        )
+
+    Dumper.add_representer(str, text_of)
+    text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return quoted_escapes(text).rstrip("\n")
 
 
 def show(value: Any, form: Format) -> None:
-    print(dump(value, form))
+    """Print an object for a program."""
+    print(dump(value, form), flush=True)
+
+
+def show_next(value: Any, form: Format) -> None:
+    """Print one of a stream of objects for a program: a line of JSON, or a document of YAML."""
+    print(json_text(value) if form == Format.JSON else f"---\n{dump(value, form)}", flush=True)
+
+
+def say(*lines: str, color: str | None = None, bold: bool = False) -> None:
+    """Print lines for a person, each of which stays one line. Colors are left out where there is no terminal."""
+    import typer
+
+    for line in lines:
+        typer.secho(visible(line), fg=color, bold=bold or None)
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """Print a remark for a person on stderr; programs read stdout."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def verbatim(text: str) -> None:
+    """Print a text of Triton's own, with its line breaks."""
+    print(text, end="" if text.endswith("\n") else "\n", flush=True)
+
+
+def styled(text: str, style: str = "") -> Text:
+    """Return a text for the live view of a terminal."""
+    from rich.text import Text
+
+    return Text(visible(text), style=style)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table in kubectl's form: columns of minimal width, three spaces apart."""
-    lines = [tuple(header), *map(tuple, rows)]
+    """Return the lines of a table in kubectl's form: columns of minimal width, three spaces apart.
+
+    Too long cells are shortened, so that one of them does not pad every row.
+    """
+    lines = [_cells(row) for row in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return [
         "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+
+
+def _cells(row: Sequence[str]) -> list[str]:
+    *aligned, last = row
+    return [*(shortened(visible(cell), WIDEST) for cell in aligned), shortened(visible(last), LONGEST)]
 
 
 def parse_time(text: str | None) -> datetime | None:

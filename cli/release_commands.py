@@ -9,7 +9,7 @@ import typer
 
 from cli.exits import FAILED, BadInput, Failure
 from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where
-from cli.output import note, now, show
+from cli.output import note, now, say, show
 from shared.domain.json_types import Json
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def apply(
         for document in documents:
             backend.accepts(document)
         for document in documents:
-            print(
-                await backend.apply(document, namespace_explicit=namespace_explicit, requested_by=requester)
-            )
+            say(await backend.apply(document, namespace_explicit=namespace_explicit, requested_by=requester))
 
     at(where, work)
 
@@ -101,7 +99,7 @@ def plan(
         show(plans[0] if len(plans) == 1 else plans, output)
     else:
         for number, (spec, plan) in enumerate(made):
-            print(*([""] if number else []), *planning.plan_lines(spec, plan), sep="\n")
+            say(*([""] if number else []), *planning.plan_lines(spec, plan))
     refused = [
         f"{flow.where}: {plan['refused']}"
         for flow, plan in zip(flows, plans, strict=True)
@@ -157,7 +155,7 @@ def get(
     if output is not None:
         show(flows[0] if name else {"apiVersion": "v1", "kind": "List", "items": flows}, output)
     elif flows:
-        print(*flow_table(flows, now()), sep="\n")
+        say(*flow_table(flows, now()))
     else:
         note("no releases in this namespace: start one with `triton apply -f FILE`")
 
@@ -181,7 +179,7 @@ def describe(
     if output is not None:
         show(flow, output)
     else:
-        print(*rendering.describe(flow, now()), sep="\n")
+        say(*rendering.describe(flow, now()))
 
 
 def watch(
@@ -232,7 +230,7 @@ def _send(
         command = control.command_for(flow, kind, requested_by, batch=batch, stage=stage, target=target)
         result = await backend.command(flow, command)
         if request.output is None:
-            print(result)
+            say(result)
         else:
             show(await backend.flow(flow["metadata"]["name"]), request.output)
 

@@ -10,6 +10,7 @@ import sys
 from typing import Final
 
 from cli.exits import Failure
+from cli.output import say
 from sandbox.process import Guard
 
 SERVICES: Final = ("planner", "executor", "readiness", "events")
@@ -62,7 +63,7 @@ async def _start(service: str, guard: Guard) -> asyncio.subprocess.Process:
 async def _prefixed(service: str, process: asyncio.subprocess.Process) -> None:
     width = max(map(len, SERVICES))
     while process.stdout is not None and (line := await process.stdout.readline()):
-        print(f"{service:<{width}} | {line.decode(errors='replace').rstrip()}", flush=True)
+        say(f"{service:<{width}} | {line.decode(errors='replace').rstrip()}")
 
 
 async def _stop(processes: list[asyncio.subprocess.Process]) -> None:

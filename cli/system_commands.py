@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,9 @@ import typer
 
 from cli.exits import BadInput
 from cli.options import Kubeconfig, Output, State, Where, server_of
-from cli.output import Format, note, show
+from cli.output import Format, note, say, show, verbatim
 from shared.domain.json_types import Json
+from shared.domain.safe_text import without_login
 
 if TYPE_CHECKING:
     from sandbox.environment import Sandbox, Stack
@@ -80,15 +80,14 @@ def _stack(*, real: bool) -> Stack:
 def _introduce(running: Sandbox, seconds: float, versions: dict[str, str], output: Format | None) -> None:
     if output is not None:
         show(_addresses(running) | {"versions": versions}, output)
-        sys.stdout.flush()
         return
     known = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines = [
         f"READY in {seconds:.1f} s. This is a simulation: {running.played}.",
         f"  Kubernetes    {running.kubernetes_url}    export KUBECONFIG={running.kubeconfig}",
-        f"  Kafka         {running.kafka_bootstrap}",
-        f"  Redis         {running.redis_url}",
-        f"  event store   {running.event_store}",
+        f"  Kafka         {without_login(running.kafka_bootstrap)}",
+        f"  Redis         {without_login(running.redis_url)}",
+        f"  event store   {without_login(running.event_store)}",
         *([f"  versions      {known}"] if known else []),
         *(f"  REST          {url}/api/v1" for url in running.rest_urls.values()),
         *(f"  gRPC          {address}" for address in running.grpc_addresses.values()),
@@ -98,7 +97,7 @@ def _introduce(running: Sandbox, seconds: float, versions: dict[str, str], outpu
         "Try: triton apply -f examples/nginx-deployflow.yaml, then triton watch 12122-sample-10010",
         "Ctrl-C stops it.",
     ]
-    print(*lines, sep="\n", flush=True)
+    say(*lines)
 
 
 def _addresses(running: Sandbox) -> Json:
@@ -107,9 +106,9 @@ def _addresses(running: Sandbox) -> Json:
         "simulation": running.played,
         "kubernetes": running.kubernetes_url,
         "kubeconfig": str(running.kubeconfig),
-        "kafka": running.kafka_bootstrap,
-        "redis": running.redis_url,
-        "eventStore": running.event_store,
+        "kafka": without_login(running.kafka_bootstrap),
+        "redis": without_login(running.redis_url),
+        "eventStore": without_login(running.event_store),
         "rest": list(running.rest_urls.values()),
         "grpc": list(running.grpc_addresses.values()),
         "services": running.health_urls,
@@ -223,7 +222,7 @@ def crd(
     from shared.kube.crd import crd_yaml
 
     if not install:
-        print(crd_yaml(), end="")
+        verbatim(crd_yaml())
         return
     if server_of(Where(kubeconfig=kubeconfig)):
         msg = "TRITON_SERVER: a server can't install the definition: name the cluster by --kubeconfig"
@@ -236,4 +235,4 @@ def crd(
         async with connect(Place.of(kubeconfig, None)) as cluster:
             return await put(cluster, definition())
 
-    print(run(work()))
+    say(run(work()))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from cli.connection import Cluster
 from cli.exits import Failure
-from cli.output import note
+from cli.output import note, say, styled
 from cli.rendering import Batch, Progress, changes, counted, heading, progress
 from shared.domain.json_types import Json
 from shared.errors import Unavailable
@@ -82,7 +82,7 @@ class Screen(Protocol):
 class PlainScreen:
     """Prints one line per change, with the seconds since the start."""
 
-    def __init__(self, write: Callable[[str], None] = print) -> None:
+    def __init__(self, write: Callable[[str], None] = say) -> None:
         self._write = write
         self._before: Progress | None = None
         self._began = time.monotonic()
@@ -115,25 +115,20 @@ def screen() -> Screen:
     from rich.console import Console
 
     console = Console()
-    return LiveScreen(console) if console.is_terminal else PlainScreen(_flushed)
-
-
-def _flushed(line: str) -> None:
-    print(line, flush=True)
+    return LiveScreen(console) if console.is_terminal else PlainScreen()
 
 
 def picture(view: Progress) -> RenderableType:
     """Return the picture of the whole release for a terminal."""
     from rich.console import Group
-    from rich.text import Text
 
     color = {"Success": "bold green"}.get(view.phase, "bold red" if view.finished else "bold")
-    parts: list[RenderableType] = [Text(heading(view), style=color), Text(counted(view), style="dim")]
+    parts: list[RenderableType] = [styled(heading(view), color), styled(counted(view), "dim")]
     for batch in view.batches:
         parts += _batch_picture(batch)
-    parts += [Text(f"batch {number}: not started", style="dim") for number in _not_started(view)]
+    parts += [styled(f"batch {number}: not started", "dim") for number in _not_started(view)]
     if view.waits:
-        parts.append(Text(f"waits: {view.waits}", style="bold yellow"))
+        parts.append(styled(f"waits: {view.waits}", "bold yellow"))
     return Group(*parts)
 
 
@@ -142,16 +137,12 @@ def _not_started(view: Progress) -> range:
 
 
 def _batch_picture(batch: Batch) -> list[RenderableType]:
-    from rich.text import Text
-
     filled = round(batch.share * _BAR_WIDTH)
     color = "red" if batch.failed else "green" if batch.finished else "cyan"
-    line = Text.assemble(
-        f"{batch.title:<9} ",
-        ("█" * filled, color),
-        ("░" * (_BAR_WIDTH - filled), "dim"),
-        f" {batch.phase}{' ✓' if batch.finished else ''}",
-    )
+    line = styled(f"{batch.title:<9} ")
+    line.append("█" * filled, color)
+    line.append("░" * (_BAR_WIDTH - filled), "dim")
+    line.append(styled(f" {batch.phase}{' ✓' if batch.finished else ''}"))
     if batch.finished:
         return [line]
     pods = [pod for pod in batch.pods if pod.phase == "Failed"]
@@ -159,9 +150,9 @@ def _batch_picture(batch: Batch) -> list[RenderableType]:
     lines: list[RenderableType] = [line]
     for pod in pods:
         reason = f" {pod.reason}" if pod.reason else ""
-        lines.append(Text(f"  {pod.name}  {pod.phase}{reason}", style=_COLORS.get(pod.phase, "dim")))
+        lines.append(styled(f"  {pod.name}  {pod.phase}{reason}", _COLORS.get(pod.phase, "dim")))
     if len(pods) < len(batch.pods):
-        lines.append(Text(f"  and {len(batch.pods) - len(pods)} more", style="dim"))
+        lines.append(styled(f"  and {len(batch.pods) - len(pods)} more", "dim"))
     return lines
 
 

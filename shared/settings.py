@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.domain import freeze_windows
 from shared.domain.freeze_windows import FreezeWindow
+from shared.domain.safe_text import shortened, visible, without_login
+
+_ENCODED: Final = "characters like / ? # @ of a user or password as %2F %3F %23 %40"
 
 
 class Settings(BaseSettings):
@@ -125,6 +129,40 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(problems))
         return windows
 
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _brokers(cls, value: str) -> str:
+        if "@" in value or "://" in value:
+            raise ValueError(
+                "needs host:port, several comma-separated: user and password are TRITON_KAFKA_USERNAME and …_PASSWORD"
+            )
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: str) -> str:
+        if not url.startswith("unix://") and not _is_url(url, {"redis", "rediss"}):
+            raise ValueError(f"needs redis://host:port/0 or rediss:// for TLS, {_ENCODED}")
+        return url
+
+    @field_validator("event_store")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        if not value.startswith("sqlite:///") and not all(
+            _is_url(url.strip(), {"http", "https"}) for url in value.split(",")
+        ):
+            raise ValueError(
+                f"needs https://host:port, several comma-separated, or sqlite:///path; {_ENCODED}"
+            )
+        return value
+
+    @field_validator("traces")
+    @classmethod
+    def _collector(cls, url: str) -> str:
+        if url and not _is_url(url, {"http", "https"}):
+            raise ValueError(f"needs https://host:port, {_ENCODED}")
+        return url
+
     @field_validator("api_host")
     @classmethod
     def _where(cls, host: str, info: ValidationInfo) -> str:
@@ -157,9 +195,24 @@ def _on_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
+def _is_url(text: str, schemes: set[str]) -> bool:
+    """Return whether host and port are where a client looks for them, not in a password that is not encoded."""
+    try:
+        parts = urlsplit(text)
+        login_ends_late = "@" in f"{parts.path}{parts.query}{parts.fragment}"
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not login_ends_late
+    except ValueError:
+        return False
+
+
 def unfit(error: ValidationError) -> str:
-    """Describe what does not fit, by the names that the environment has."""
+    """Describe what does not fit, by the names that the environment has; without user and password of a server."""
     return "; ".join(
-        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')} (received: {item['input']!r})"
+        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}{_received(item['input'])}"
         for item in error.errors(include_url=False)
     )
+
+
+def _received(value: object) -> str:
+    shown = repr(without_login(value)) if isinstance(value, str) else repr(value)
+    return f" (received: {shortened(visible(shown), 200)})"

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from shared.domain.safe_text import without_login
 from shared.domain.topics import Key
-from shared.errors import Unavailable
+from shared.errors import ConfigError, Unavailable
 
 FIRING_MS: Final = 1_000
 """A deadline that was published comes again after this time, unless its owner has set the next one."""
@@ -57,12 +57,17 @@ class StatusStore:
     """Compare-and-set of instance states. Every call raises `Unavailable` when Redis does not answer."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._url = url
+        self._where = without_login(url)
         self._prefix = prefix
-        # many instances at once, as at a start, wait for a connection instead of being refused one
-        pool: Any = redis.asyncio.BlockingConnectionPool.from_url(
-            url, max_connections=CONNECTIONS, timeout=20, socket_timeout=5, socket_connect_timeout=5
-        )
+        try:
+            # many instances at once, as at a start, wait for a connection instead of being refused one
+            pool: Any = redis.asyncio.BlockingConnectionPool.from_url(
+                url, max_connections=CONNECTIONS, timeout=20, socket_timeout=5, socket_connect_timeout=5
+            )
+        except ValueError:
+            # the client's own text has the URL, with the password
+            msg = f"TRITON_REDIS_URL: the client of Redis can't use {self._where} with these options: check them"
+            raise ConfigError(msg) from None
         self._redis: Any = redis.asyncio.Redis.from_pool(pool)
         self._commit = self._redis.register_script(_COMMIT)
         self._published = self._redis.register_script(_PUBLISHED)
@@ -155,9 +160,3 @@ class StatusStore:
         except (RedisError, OSError) as error:
             msg = f"Redis at {self._where} does not answer: {error or type(error).__name__}"
             raise Unavailable(msg) from error
-
-    @property
-    def _where(self) -> str:
-        """Return the address without user and password."""
-        parts = urlsplit(self._url)
-        return parts.netloc.rpartition("@")[2] + parts.path

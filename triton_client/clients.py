@@ -19,7 +19,7 @@ import httpx
 from triton_client import operations
 from triton_client.errors import ConfigError
 from triton_client.operations import Operation, Subscription
-from triton_client.policy import Outcome, checked, pause_before_another
+from triton_client.policy import Outcome, checked, pause_before_another, without_login
 from triton_client.server_sent_events import SILENCE_SECONDS, Following, is_stream
 
 CONNECT_SECONDS: Final = 5.0
@@ -75,7 +75,7 @@ class _Client:
         except httpx.InvalidURL:
             url = httpx.URL()
         if url.scheme not in {"http", "https"} or not url.host:
-            msg = f"{server!r} is no URL of a server: use one like https://triton.example.com:8088"
+            msg = f"{without_login(server)!r} is no URL of a server: use one like https://triton.example.com:8088"
             raise ConfigError(msg)
 
     def using(
@@ -104,6 +104,11 @@ class _Client:
             except (OSError, UnicodeDecodeError) as error:
                 msg = f"token file {self._token_file} can't be read: {error}"
                 raise ConfigError(msg) from error
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            # the error of the HTTP client would show it
+            source = f"token file {self._token_file}" if self._token_file else "token"
+            msg = f"{source}: a token has no spaces, line breaks or characters beyond ASCII: copy it again"
+            raise ConfigError(msg)
         headers = {"Authorization": f"Bearer {token}" if token else "", "X-Requested-By": self._requested_by}
         return httpx.Headers({name.encode(): value.encode() for name, value in headers.items() if value})
 

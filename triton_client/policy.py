@@ -37,11 +37,18 @@ def is_temporary(outcome: Outcome) -> bool:
 
 def checked(outcome: Outcome, server: str) -> httpx.Response:
     """Return a successful answer; raises `TritonError` for any other outcome."""
+    server = without_login(server)
     if isinstance(outcome, httpx.TransportError):
         raise _not_reached(outcome, server) from outcome
     if outcome.is_success and "json" in outcome.headers.get("Content-Type", "json"):
         return outcome
     raise _refused(outcome, server)
+
+
+def without_login(server: str) -> str:
+    """Return the URL without user and password, for messages."""
+    scheme, mark, rest = server.partition("://")
+    return scheme + mark + rest.rpartition("@")[2] if mark else server.rpartition("@")[2]
 
 
 def _not_reached(error: httpx.TransportError, server: str) -> TritonError:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.demo.checks import Check
 from cli.log_text import Line
-from cli.output import Format, show, table
+from cli.output import Format, show, styled, table
 from cli.watching import LiveScreen, PlainScreen, Screen
 from shared.domain.json_types import Json
 
@@ -26,7 +26,8 @@ class Stage:
         self._began = time.monotonic()
 
     def say(self, text: str, style: str | None = None) -> None:
-        self._console.print(text, style=style, markup=False)
+        for line in text.split("\n"):
+            self._console.print(styled(line, style or ""))
 
     def title(self, text: str) -> None:
         self.say(f"\n=== {text} ===", "bold")

@@ -27,6 +27,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from shared.domain.json_types import Json
+from shared.domain.safe_text import shortened
 
 GROUP = "apps.triton.io"
 VERSION = "v1alpha1"
@@ -614,7 +615,7 @@ def problems(error: Exception, where: str = "") -> str:
     for item in error.errors(include_url=False):
         # a union's member names ("int", "constrained-str") are no part of the path
         parts = [str(p) for p in item["loc"] if not str(p).startswith(("int", "constrained", "function"))]
-        path = ".".join(part for part in [where, *parts] if part)
+        path = ".".join(shortened(part, 100) for part in [where, *parts] if part)
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "value_error" and ": " in text:
             # a rule of a whole model names its field itself
@@ -622,6 +623,7 @@ def problems(error: Exception, where: str = "") -> str:
             path = f"{path}.{field}" if path else field
         received = item.get("input")
         if isinstance(received, (str, int, float, bool)) and item["type"] != "missing":
-            text += f" (received: {received!r})"
+            text += f" (received: {shortened(repr(received), 200)})"
         lines[path] = f"{lines[path]}; or {text}" if path in lines else text
-    return "; ".join(f"{path}: {text}" if path else text for path, text in lines.items())
+    text = "; ".join(f"{path}: {text}" if path else text for path, text in lines.items())
+    return shortened(text, 4000)

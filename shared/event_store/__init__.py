@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.domain.safe_text import without_login
 from shared.event_store.interface import (
     SORT,
     Document,
@@ -45,5 +46,5 @@ def open_store(settings: Settings) -> EventStore:
         from shared.event_store.elastic import ElasticStore
 
         return ElasticStore(where, settings)
-    msg = f"TRITON_EVENT_STORE: {where!r} is neither http(s)://… (Elasticsearch) nor sqlite:///path"
+    msg = f"TRITON_EVENT_STORE: {without_login(where)!r} is neither http(s)://… (Elasticsearch) nor sqlite:///path"
     raise ValueError(msg)

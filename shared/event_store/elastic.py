@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from elastic_transport import TransportError
@@ -27,7 +26,8 @@ from elasticsearch import (
 )
 
 from shared.domain.json_types import Json
-from shared.errors import Unavailable
+from shared.domain.safe_text import without_login
+from shared.errors import ConfigError, Unavailable
 from shared.event_store import templates
 from shared.event_store.interface import (
     SORT,
@@ -65,7 +65,7 @@ class ElasticStore:
     def __init__(self, url: str, settings: Settings) -> None:
         self._settings = settings
         hosts = [host.strip() for host in url.split(",")]
-        self._where = ", ".join(map(_without_password, hosts))
+        self._where = ", ".join(map(without_login, hosts))
         # what no host takes is retried by whoever has it to write, with back-off; Kafka keeps the rest
         arguments: Json = {
             "request_timeout": TIMEOUT_SECONDS,
@@ -79,7 +79,14 @@ class ElasticStore:
             arguments["basic_auth"] = (settings.elasticsearch_username, password)
         if settings.elasticsearch_ca_file:
             arguments["ca_certs"] = str(settings.elasticsearch_ca_file)
-        self._client = AsyncElasticsearch(hosts, **arguments)
+        try:
+            self._client = AsyncElasticsearch(hosts, **arguments)
+        except ValueError:
+            # the client's own text has the URL, with the password
+            msg = (
+                f"TRITON_EVENT_STORE: {self._where} can't be used: name scheme, host and port of each server"
+            )
+            raise ConfigError(msg) from None
 
     async def prepare(self) -> None:
         """Make or raise the templates, and what hangs on them in the data streams that are there already."""
@@ -334,8 +341,3 @@ def _why(error: ApiError) -> str:
     """Return Elasticsearch's reason; a proxy before it may answer without one."""
     reported = error.body.get("error") if isinstance(error.body, dict) else None
     return _reason(reported) if isinstance(reported, dict) else error.message
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -23,6 +23,7 @@ from prometheus_client import Counter
 from yaml import YAMLError
 
 from shared.domain.json_types import Json
+from shared.domain.safe_text import without_login
 from shared.errors import ConfigError, Unavailable
 
 Body = Json | list[Json]
@@ -148,7 +149,7 @@ class Client:
                     config_file=str(path), client_configuration=configuration
                 )
             if not str(configuration.host).startswith(("http://", "https://")):
-                msg = f"its server {configuration.host!r} is no URL"
+                msg = f"its server {without_login(str(configuration.host))!r} is no URL"
                 raise ValueError(msg)
             api_client = client.ApiClient(configuration)
         except (config.ConfigException, YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
@@ -162,7 +163,8 @@ class Client:
 
     @property
     def server(self) -> str:
-        return str(self._api.configuration.host)
+        """Return its address, without a login."""
+        return without_login(str(self._api.configuration.host))
 
     async def close(self) -> None:
         await self._api.close()

@@ -152,8 +152,16 @@ async def carry_out(handle: Handle, put_aside: PutAside, key: str, records: list
                 return
             failures += 1
             if isinstance(error, Poison) or failures >= ATTEMPTS:
+                refused = isinstance(error, Poison)
                 reason = error.reason if isinstance(error, Poison) else type(error).__name__
-                _log.exception("put aside: %s", error, extra={"triton.key": key})
+                # a traceback is for a fault of the program; a refused message has its reason
+                _log.error(
+                    "put aside: %s: %s",
+                    reason,
+                    error,
+                    exc_info=None if refused else error,
+                    extra={"triton.key": key},
+                )
                 await lay_aside(put_aside, records[0], reason, str(error))
                 return
             _log.warning("failed, trying again: %r", error, extra={"triton.key": key})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Final
 
+from shared.domain.safe_text import json_text, shortened
+
+LONGEST: Final = 8_000
+"""The most characters of a message: runtimes of containers cut a line at 16 KiB, and then it is no JSON."""
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -22,12 +26,12 @@ class JsonFormatter(logging.Formatter):
             "@timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "log.level": record.levelname.lower(),
             "service.name": self._service,
-            "message": record.getMessage(),
+            "message": shortened(record.getMessage(), LONGEST),
         }
         line.update({key: value for key, value in vars(record).items() if key not in _OWN})
         if record.exc_info:
             line["error.stack_trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json_text(line)
 
 
 def configure(service: str, level: str) -> None:

@@ -30,6 +30,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from shared.domain.safe_text import without_login
 from shared.observability.tracing import Place, Span
 from shared.settings import Settings
 
@@ -137,7 +138,9 @@ class _RateLimitedLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + QUIET_SECONDS
-            _log.warning("traces to %s are lost, releases continue: %s", self._where, record.getMessage())
+            shown = without_login(self._where)
+            why = record.getMessage().replace(self._where, shown)
+            _log.warning("traces to %s are lost, releases continue: %s", shown, why)
 
 
 def _context(place: Place) -> SpanContext:

@@ -21,6 +21,7 @@ from prometheus_client import Gauge
 from pydantic import ValidationError
 
 from shared.cancellation import cancel_all
+from shared.domain.safe_text import visible
 from shared.errors import ConfigError, Unavailable
 from shared.kube.client import Client
 from shared.kube.reflector import Reflector
@@ -145,7 +146,7 @@ def run(name: str, wiring: Wiring) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        sys.stderr.write(f"triton {name}: bad settings: {unfit(error)}\n")
+        sys.stderr.write(visible(f"triton {name}: bad settings: {unfit(error)}") + "\n")
         raise SystemExit(2) from error
     logs.configure(f"triton-{name}", settings.log_level)
     raise SystemExit(uvloop.run(_serve(name, settings, wiring)))

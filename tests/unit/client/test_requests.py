@@ -192,6 +192,29 @@ def test_a_server_that_stays_away_is_abandoned(both: Both, server: Server) -> No
     assert (caught.value.status, caught.value.reason) == (0, "Unavailable")
 
 
+def test_the_login_of_a_server_is_in_no_error(server: Server) -> None:
+    server.says(httpx.ConnectError("refused"), httpx.Response(404, content=b"nginx"))
+    for pattern in (
+        r"Triton at http://triton\.test does not answer",
+        r"^http://triton\.test is not Triton's",
+    ):
+        client = Triton("http://me:s3cret@triton.test", retries=0)
+        client._http = httpx.Client(transport=httpx.MockTransport(server))
+        with pytest.raises(TritonError, match=pattern) as caught:
+            client.instances()
+        assert "s3cret" not in str(caught.value)
+    with pytest.raises(ConfigError) as refused:
+        Triton("ftp://me:s3cret@triton.test")
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("token", ["s3cret\nX-More: 1", "s3cret s3cret", "s3crét", "s3cret\x00"])
+def test_a_token_that_no_header_can_have_is_not_shown(both: Both, token: str) -> None:
+    with pytest.raises(ConfigError, match="token") as refused:
+        both(lambda client: client.instances(), token=token)
+    assert "s3cr" not in str(refused.value)
+
+
 @pytest.mark.parametrize("url", ["triton.test", "ftp://triton.test", "http://", ""])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="is no URL of a server"):

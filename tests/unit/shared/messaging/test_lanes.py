@@ -319,3 +319,18 @@ async def test_the_log_names_the_key_of_what_was_put_aside(
     await work.all_done()
     said: list[Any] = [line for line in caplog.records if "put aside" in line.message]
     assert [line.__dict__["triton.key"] for line in said] == ["shop/web"]
+
+
+async def test_only_a_fault_of_the_program_is_logged_with_its_traceback(
+    work: Work, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.messaging.lanes.BACKOFF_SECONDS", (0.001, 0.001))
+    work.behave[0] = failing(Poison("InvalidJSON", "the value is not JSON"))
+    work.behave[1] = failing(KeyError("phase"))
+    await work.put(record("shop/web", 0), record("shop/api", 1))
+    await work.all_done()
+    said = {line.message: bool(line.exc_info) for line in caplog.records if "put aside" in line.message}
+    assert said == {
+        "put aside: InvalidJSON: the value is not JSON": False,
+        "put aside: KeyError: 'phase'": True,
+    }

@@ -229,7 +229,7 @@ async def test_a_collector_that_is_away_holds_up_nothing_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     where = f"http://127.0.0.1:{closed_port()}"
-    collector = Collector(Settings(traces=where), "test")
+    collector = Collector(Settings(traces=where.replace("://", "://me:s3cret@")), "test")
     tracing.start(collector.export, collector.stop)
     with caplog.at_level(logging.WARNING):
         async with asyncio.timeout(30):
@@ -239,4 +239,5 @@ async def test_a_collector_that_is_away_holds_up_nothing_and_is_logged_once(
                 await asyncio.sleep(0.01)
         tracing.stop()
     assert [record.name for record in caplog.records] == ["shared.observability.otlp"]
+    assert "s3cret" not in caplog.messages[0]
     assert caplog.messages[0].startswith(f"traces to {where}/v1/traces are lost, releases continue: ")
