@@ -380,6 +380,9 @@ class Player:
         cloneset = self.sight.now.cloneset
         count = cloneset.spec.replicas if cloneset else 0
         images = frozenset(map(image_of, self.sight.now.live)) or expected.images
+        if cloneset and cloneset.spec.update_strategy.get("paused"):
+            # a mixture, of which pods of one template alone may be left: new ones have the other
+            images |= expected.images
         return Rest(frozenset({count}), images, expected.stopped)
 
     async def _check_log(self) -> None:
