@@ -14,7 +14,7 @@ from cli.exits import BadInput, Failure
 from shared.domain.deployflow import FREEZE_WINDOWS, INSTANCE_LABEL
 from shared.domain.json_types import Json
 from shared.errors import ConfigError, Unavailable
-from shared.kube.client import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiError, Client
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiError, Client, label_selector
 from shared.releases.history import age
 
 ANSWER_SECONDS: Final = 8.0
@@ -139,7 +139,7 @@ class Cluster:
 
     async def pods(self, instance: str) -> list[Json]:
         """Return the pods of an instance, without those that are being deleted."""
-        labels = f"{INSTANCE_LABEL}={instance}"
+        labels = label_selector({INSTANCE_LABEL: instance})
         pods = await self.call(self.client.list(PODS, self.namespace, labels=labels))
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 

@@ -19,6 +19,7 @@ from shared.kube.client import (
     PODS,
     ApiError,
     Client,
+    label_selector,
 )
 from shared.kube.clonesets import CloneSet
 from shared.kube.pods import Pod
@@ -85,7 +86,7 @@ class ClusterReader:
         """Return the pods that the CloneSet's controller counts: none that is being deleted or has ended."""
         if live is None:
             return []
-        pods = await self._owned_pods(live, f"{INSTANCE_LABEL}={command.instance}")
+        pods = await self._owned_pods(live, label_selector({INSTANCE_LABEL: command.instance}))
         return [_pod_ref(pod) for pod in pods if _is_counted(pod)]
 
     async def selected_pods(self, live: CloneSet) -> list[Pod]:

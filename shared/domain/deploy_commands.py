@@ -24,6 +24,10 @@ REMEMBERED: Final = 20
 FlowName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
 ]
+OfInstance = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", max_length=df.LONGEST_STORED_NAME)
+]
+"""The name of an instance that may be old; empty, as programs in Go send it, it counts as missing."""
 TOPIC_NAME: Final = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"
 TopicName = Annotated[str, StringConstraints(pattern=TOPIC_NAME, max_length=249)]
 
@@ -98,7 +102,7 @@ class DeployCommand(df.Wire):
     type: CommandType
     namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
     deploy_flow: FlowName | None = None
-    instance_name: str | None = None
+    instance_name: OfInstance | None = None
     spec: df.DeployFlowSpec | None = None
     target: Target | None = None
     batch: df.Positive | None = None

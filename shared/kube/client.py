@@ -10,13 +10,15 @@ import asyncio
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from prometheus_client import Counter
@@ -36,6 +38,13 @@ STRATEGIC = "application/strategic-merge-patch+json"
 REQUEST_TIMEOUT_SECONDS: Final = 30
 """Above the 30 s that a server gives its slowest webhook there is nothing to wait for."""
 PAGE: Final = 500
+CONNECTIONS: Final = 64
+"""Open to the API server at a time, for each client."""
+CONNECTIONS_PER_CALLER: Final = 16
+"""The part of them, and of the rate limit, that one caller can take: the rest stays for others."""
+CALLER: Final = ContextVar("caller", default="")
+"""Whom a request to the API server is for; empty: the service itself, which is not limited."""
+_LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 _requests = Counter(
     "triton_kubernetes_requests_total", "Requests to the API server", ["verb", "resource", "code"]
@@ -52,12 +61,32 @@ class Resource(NamedTuple):
     def path(
         self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
     ) -> str:
+        """Return the path of a request, with each name as one segment, whatever is in it.
+
+        Without `name` it is the path of the list. Raises `ApiError` (404) for a name that no object can have, and that
+        would lead to another path: an empty one, "." and "..".
+        """
         parts = [self.api]
         if namespace:
-            parts += ["namespaces", namespace]
+            parts += ["namespaces", _segment(namespace)]
         parts.append(self.plural)
-        parts += [part for part in (name, subresource) if part]
+        parts += [_segment(part) for part in (name, subresource) if part is not None]
         return "/".join(parts)
+
+
+def _segment(name: str) -> str:
+    if name in {"", ".", ".."}:
+        raise ApiError(404, "NotFound", f"{name!r} is no name of an object")
+    return quote(name, safe="", errors="replace")
+
+
+def label_selector(labels: Mapping[str, str]) -> str:
+    """Return the selector of objects with these labels; raise `ApiError` (400) for what is no value of a label."""
+    for name, value in labels.items():
+        if not _LABEL_VALUE.fullmatch(value):
+            text = f"{value[:253]!r} is no value of the label {name}: at most 63 of a-z, A-Z, 0-9, -, _ and ."
+            raise ApiError(400, "BadRequest", text)
+    return ",".join(f"{name}={value}" for name, value in labels.items())
 
 
 DEPLOYFLOWS = Resource("/apis/apps.triton.io/v1alpha1", "deployflows")
@@ -115,6 +144,40 @@ class RateLimit:
             await asyncio.sleep(self._free_at - now)
 
 
+class _Shares:
+    """Bounds the requests of each caller that are in progress; those of the service itself are not counted."""
+
+    def __init__(self) -> None:
+        self._callers: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    @asynccontextmanager
+    async def of(self, caller: str) -> AsyncIterator[None]:
+        """Wait until the caller has less than its share; raise `Unavailable` when that takes too long."""
+        if not caller:
+            yield
+            return
+        free, users = self._callers.get(caller, (asyncio.Semaphore(CONNECTIONS_PER_CALLER), 0))
+        self._callers[caller] = free, users + 1
+        try:
+            try:
+                async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                    await free.acquire()
+            except TimeoutError as error:
+                msg = (
+                    f"{CONNECTIONS_PER_CALLER} requests of the same caller wait for Kubernetes already: "
+                    "send fewer at a time"
+                )
+                raise Unavailable(msg) from error
+            try:
+                yield
+            finally:
+                free.release()
+        finally:
+            _, users = self._callers.pop(caller)
+            if users > 1:
+                self._callers[caller] = free, users - 1
+
+
 class Client:
     """One connection to the API server. Objects are JSON as they come.
 
@@ -126,6 +189,7 @@ class Client:
         self._api = api_client
         self._api.user_agent = agent
         self._limit = RateLimit(requests_per_second)
+        self._shares = _Shares()
 
     @classmethod
     async def connect(
@@ -135,7 +199,7 @@ class Client:
         from kubernetes.aio import client, config
 
         configuration = client.Configuration()
-        configuration.connection_pool_maxsize = 64
+        configuration.connection_pool_maxsize = CONNECTIONS
         configuration.retries = None
         path = kubeconfig or _usual_kubeconfig()
         try:
@@ -269,7 +333,19 @@ class Client:
         body: Body | None = None,
         content_type: str = "application/json",
     ) -> bytes:
-        await self._limit.wait()
+        async with self._shares.of(CALLER.get()):
+            await self._limit.wait()
+            return await self._answer(verb, resource, path, query, body, content_type)
+
+    async def _answer(
+        self,
+        verb: str,
+        resource: Resource,
+        path: str,
+        query: dict[str, str] | None,
+        body: Body | None,
+        content_type: str,
+    ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS, sock_connect=5)
         try:
             response = await self._send(verb, path, query or {}, body, content_type, timeout)

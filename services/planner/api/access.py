@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple, Protocol
 
 from services.planner.api.rate_limits import RateLimiter
-from shared.kube.client import CLONESETS, DEPLOYFLOWS, Resource
+from shared.kube.client import CALLER, CLONESETS, DEPLOYFLOWS, Resource
 
 
 class Caller(NamedTuple):
@@ -61,11 +61,12 @@ async def authenticate(
 ) -> Caller:
     """Return the caller, by a header (or metadata) `authorization`; one without a name is limited by its address, `peer`.
 
-    Raises `Problem` for an unknown token, and for a caller that calls too often.
+    All that the current task requests of Kubernetes from now on counts as the caller's. Raises `Problem` for an unknown token, and for a caller that calls too often.
     """
     scheme, _, token = authorization.partition(" ")
     caller = await access.caller(token.strip() if scheme.lower() == "bearer" else None, claimed)
     limits.take(caller.name or peer, time.monotonic())
+    CALLER.set(caller.name or peer)
     return caller
 
 

@@ -41,5 +41,9 @@ class Authorization:
 
 def check_name(pattern: str, text: str) -> None:
     """Raise `Problem` for a text that must not get into a path of the API server; an empty one restricts nothing."""
-    if text and not (len(text) <= 253 and re.fullmatch(pattern, text)):
+    if text and not is_name(pattern, text):
         raise Problem(Kind.INVALID, "Invalid", f"{text[:253]!r} is no name of Kubernetes")
+
+
+def is_name(pattern: str, text: str) -> bool:
+    return len(text) <= 253 and re.fullmatch(pattern, text) is not None

@@ -16,7 +16,7 @@ from services.planner.views import plan_preview
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
 from shared.event_store.interface import Query
-from shared.kube.client import CLONESETS, PODS, ApiError, Client
+from shared.kube.client import CLONESETS, PODS, ApiError, Client, label_selector
 from shared.releases import specs
 
 
@@ -52,6 +52,7 @@ class QueryCalls:
     async def flows(self, caller: Caller, wanted: FlowFilter) -> list[Json]:
         """Return the releases that match, newest first."""
         await self._authorization.require(caller, access.LIST, wanted.namespace)
+        check_name(NAME, wanted.instance)
         with errors_as_problems():
             return await self._flow_queries.flows(wanted)
 
@@ -69,7 +70,7 @@ class QueryCalls:
     async def instances(self, caller: Caller, namespace: str, labels: str = "") -> list[Json]:
         """Return the CloneSets that Triton made, by name. `labels`: a selector, as `kubectl -l` takes it."""
         await self._authorization.require(caller, access.LIST, namespace)
-        selector = ",".join(filter(None, [_selector(df.MANAGED_BY), labels]))
+        selector = ",".join(filter(None, [label_selector(df.MANAGED_BY), labels]))
         with errors_as_problems():
             found = await self._client.list(CLONESETS, namespace, labels=selector)
         return sorted(found, key=lambda cloneset: str(cloneset["metadata"]["name"]))
@@ -94,9 +95,10 @@ class QueryCalls:
     async def pods(self, caller: Caller, namespace: str, instance: str = "", ip: str = "") -> list[Json]:
         """Return the pods of instances that Triton manages, oldest first."""
         await self._authorization.require(caller, access.LIST, namespace)
+        check_name(NAME, instance)
         labels = df.MANAGED_BY | ({df.INSTANCE_LABEL: instance} if instance else {})
         with errors_as_problems():
-            found = await self._client.list(PODS, namespace or None, labels=_selector(labels))
+            found = await self._client.list(PODS, namespace or None, labels=label_selector(labels))
         found = [pod for pod in found if ip in {"", (pod.get("status") or {}).get("podIP")}]
         return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
@@ -112,6 +114,7 @@ class QueryCalls:
     ) -> list[Json]:
         """Return the events of an instance in the release log, oldest first: the newest `limit` of them."""
         await self._authorization.require(caller, access.LIST, namespace)
+        check_name(NAME, instance)
         query = Query(namespace=namespace, instance=instance, since=since, until=until, limit=limit)
         with errors_as_problems():
             return await self._events.search(query)
@@ -123,16 +126,14 @@ class QueryCalls:
             wanted = specs.checked(spec)
             instance = wanted.application.instance_name
             cloneset = await self._mutations.cloneset(namespace, instance)
-            pods = await self._client.list(PODS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
+            pods = await self._client.list(
+                PODS, namespace, labels=label_selector({df.INSTANCE_LABEL: instance})
+            )
             assumed = plan_preview.assume(wanted, cloneset, pods)
             try:
                 return plan_preview.plan_object(wanted, assumed, plan_preview.make(wanted, assumed))
             except ValueError as error:
                 raise Problem(Kind.UNPROCESSABLE, "NoPlan", str(error)) from error
-
-
-def _selector(labels: dict[str, str]) -> str:
-    return ",".join(f"{name}={value}" for name, value in labels.items())
 
 
 def _is_managed(item: Json) -> bool:

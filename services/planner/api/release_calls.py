@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from services.planner.api import access
-from services.planner.api.call_authorization import NAME, Authorization, check_name
+from services.planner.api.call_authorization import NAME, Authorization, check_name, is_name
 from services.planner.api.call_errors import errors_as_problems
 from services.planner.api.change_calls import ChangeCalls, ChangeRequest
 from services.planner.api.flow_queries import FlowQueries
@@ -92,8 +92,13 @@ class ReleaseCalls(ChangeCalls):
         """Create the instance where it does not exist, else update it."""
         await self._authorization.require(change.caller, access.CREATE, namespace)
         with errors_as_problems():
-            instance = str(application.get("instanceName", ""))
-            exists = bool(instance) and await self._mutations.cloneset(namespace, instance) is not None
+            instance = application.get("instanceName")
+            # what is no name is refused below, with the name of its field
+            exists = (
+                isinstance(instance, str)
+                and is_name(NAME, instance)
+                and await self._mutations.cloneset(namespace, instance) is not None
+            )
             action = df.Action.UPDATE if exists else df.Action.CREATE
             spec = {"action": action, "application": application, "updateStrategy": strategy}
             wanted = specs.checked({key: value for key, value in spec.items() if value is not None})
@@ -124,6 +129,7 @@ class ReleaseCalls(ChangeCalls):
         self, change: ChangeRequest, namespace: str, instance: str, to: str | None, strategy: Json | None
     ) -> RollbackResult:
         """Go back to the release named, else to the last successful one before this; a running one is taken over."""
+        check_name(NAME, to or "")
         back: list[str] = []
 
         def build(known: Known) -> df.DeployFlowSpec:

@@ -7,7 +7,7 @@ from typing import Final
 
 from services.planner.api import access
 from services.planner.api.access import Caller
-from services.planner.api.call_authorization import Authorization
+from services.planner.api.call_authorization import NAME, Authorization, check_name
 from services.planner.api.call_errors import errors_as_problems
 from services.planner.api.flow_queries import FlowFilter, FlowQueries
 from services.planner.api.flow_streams import FlowStreams
@@ -69,6 +69,7 @@ class StreamingCalls:
     async def watch_all(self, caller: Caller, wanted: FlowFilter) -> AsyncGenerator[list[Json]]:
         """Yield all that match, newest first, then each that has changed, without end."""
         await self._authorization.require(caller, access.WATCH, wanted.namespace)
+        check_name(NAME, wanted.instance)
         self._limit_streams()
         with self._streams.of_all(wanted) as stream:
             with errors_as_problems():

@@ -27,7 +27,7 @@ from shared.domain.deploy_commands import (
 from shared.domain.json_types import Json
 from shared.domain.topics import Key
 from shared.errors import Unavailable
-from shared.kube.client import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client
+from shared.kube.client import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client, label_selector
 from shared.releases.history import age, replicas_now, rollback, rollback_to
 from shared.releases.specs import Known, Unfit
 
@@ -117,7 +117,9 @@ class FlowMutations:
         releases = sorted(await self.releases(namespace, instance), key=age)
         names: list[str] = []
         if pods:
-            found = await self._client.list(PODS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
+            found = await self._client.list(
+                PODS, namespace, labels=label_selector({df.INSTANCE_LABEL: instance})
+            )
             names = [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return Known(instance, releases, await self.cloneset(namespace, instance), names)
 
@@ -127,7 +129,9 @@ class FlowMutations:
         One that somebody made by hand gets its label a moment later: until then only the watch knows it.
         """
         found = {flow.metadata.uid: resource(flow) for flow in self._flows.releases(Key(namespace, instance))}
-        live = await self._client.list(DEPLOYFLOWS, namespace, labels=f"{df.INSTANCE_LABEL}={instance}")
+        live = await self._client.list(
+            DEPLOYFLOWS, namespace, labels=label_selector({df.INSTANCE_LABEL: instance})
+        )
         for flow in live:
             if flow["spec"]["application"]["instanceName"] == instance:
                 found[flow["metadata"]["uid"]] = flow
