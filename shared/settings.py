@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     def _where(cls, host: str, info: ValidationInfo) -> str:
         if info.data.get("api_auth") == "kubernetes":
             return host or "0.0.0.0"
-        if host and "api_auth" in info.data and not _on_this_machine(host):
+        if host and "api_auth" in info.data and not on_this_machine(host):
             raise ValueError("without a login only this machine may call: set TRITON_API_AUTH=kubernetes")
         return host or "127.0.0.1"
 
@@ -188,7 +188,8 @@ class Settings(BaseSettings):
         return f"{self.prefix}.{service}"
 
 
-def _on_this_machine(host: str) -> bool:
+def on_this_machine(host: str) -> bool:
+    """Decide whether a name or an address, without a port, leads to this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

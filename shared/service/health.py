@@ -8,15 +8,21 @@ from typing import Any
 
 from prometheus_client import make_asgi_app
 
+from shared.service.browser_guard import refusal_of
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Health:
-    """`/readyz` is true only while nothing that the service needs is missing; it names what is."""
+    """`/readyz` is true only while nothing that the service needs is missing; it names what is.
 
-    def __init__(self) -> None:
+    `local`: it listens on this machine alone, where no web page may read it.
+    """
+
+    def __init__(self, *, local: bool = False) -> None:
+        self._local = local
         self._missing: dict[str, str] = {"start": "starting"}
         self._metrics = make_asgi_app()
 
@@ -32,6 +38,9 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            return
+        if self._local and (refusal := refusal_of(scope["headers"])):
+            await _answer(send, 403, {"error": refusal.text})
             return
         match scope["path"]:
             case "/healthz":

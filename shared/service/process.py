@@ -28,7 +28,7 @@ from shared.kube.reflector import Reflector
 from shared.messaging.kafka import Kafka, ensure_topics
 from shared.observability import logs, tracing
 from shared.service.health import Health
-from shared.settings import Settings, unfit
+from shared.settings import Settings, on_this_machine, unfit
 
 STOP_SECONDS: Final = 15
 RETRY_SECONDS: Final = 0.5
@@ -157,7 +157,7 @@ async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    health = Health()
+    health = Health(local=on_this_machine(settings.health_host))
     _ready.labels(name).set_function(lambda: float(health.ready))
     server = uvicorn.Server(
         uvicorn.Config(

@@ -78,7 +78,12 @@ async def serve_apis(context: Context, store: StatusStore, flows: FlowCache) -> 
         )
     context.spawn(tail.run(), "following Kafka")
     context.spawn(streams.recheck_forever(), "checking what is watched")
-    app = rest_app.application(calls, limits=limits, body_bytes=settings.api_body_bytes)
+    app = rest_app.application(
+        calls,
+        limits=limits,
+        body_bytes=settings.api_body_bytes,
+        refuses_web_pages=settings.api_auth == "none",
+    )
     listening = listen(settings.api_host, settings.api_port, "TRITON_API_PORT")
     config = uvicorn.Config(
         app,

@@ -1,4 +1,4 @@
-"""Guards the REST API against bodies that are too large or too slow, and counts its requests."""
+"""Guards the REST API against bodies that are too large or too slow and against web pages; counts its requests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from prometheus_client import Counter
 from starlette.exceptions import HTTPException
 
 from services.planner.api.problem import Kind
-from services.planner.api.rest_responses import V1_PREFIX
+from services.planner.api.rest_responses import V1_PREFIX, refusal
 from services.planner.api.sse import HANDED_OVER, EventStream
+from shared.service.browser_guard import refusal_of
 
 BODY_SECONDS: Final = 30
 """How long a body may take to arrive."""
@@ -27,11 +28,15 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RequestGuard:
-    """ASGI middleware: counts the requests, and refuses a body that is too large or does not arrive in time."""
+    """ASGI middleware: counts the requests, and refuses a body that is too large or does not arrive in time.
 
-    def __init__(self, app: App, body_bytes: int) -> None:
+    `refuses_web_pages`: it refuses what a browser sends for a page of another site, too.
+    """
+
+    def __init__(self, app: App, body_bytes: int, refuses_web_pages: bool) -> None:
         self._app = app
         self._body_bytes = body_bytes
+        self._refuses_web_pages = refuses_web_pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,6 +69,10 @@ class RequestGuard:
                 _requests.labels(api, method, str(message["status"])).inc()
             await send(message)
 
+        if self._refuses_web_pages and (why := refusal_of(scope["headers"])):
+            answer = refusal(scope["path"], Kind.FORBIDDEN.http, why.reason, why.text)
+            await answer(scope, receive, send_counted)
+            return
         streams: list[EventStream] = []
         try:
             await self._app({**scope, HANDED_OVER: streams}, receive_limited, send_counted)

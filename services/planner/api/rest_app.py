@@ -24,8 +24,13 @@ from services.planner.api.rest_responses import V1_PREFIX, refusal
 _log = logging.getLogger(__name__)
 
 
-def application(calls: Calls, *, limits: RateLimiter, body_bytes: int) -> FastAPI:
-    """Return the whole REST API. `body_bytes`: the largest body that is read."""
+def application(
+    calls: Calls, *, limits: RateLimiter, body_bytes: int, refuses_web_pages: bool = False
+) -> FastAPI:
+    """Return the whole REST API. `body_bytes`: the largest body that is read.
+
+    `refuses_web_pages`: nobody has to log in, so what pages of other sites send by a browser here is refused.
+    """
     app = FastAPI(
         title="Triton",
         summary="Releases applications on Kubernetes in controlled batches.",
@@ -47,7 +52,7 @@ def application(calls: Calls, *, limits: RateLimiter, body_bytes: int) -> FastAP
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
-    app.add_middleware(RequestGuard, body_bytes=body_bytes)
+    app.add_middleware(RequestGuard, body_bytes=body_bytes, refuses_web_pages=refuses_web_pages)
     return app
 
 

@@ -19,7 +19,7 @@ _RETRY_AFTER: Final = {
 _DESCRIPTIONS: Final = {
     400: "The request can't be read, or does not fit.",
     401: "No token, or none that the cluster knows.",
-    403: "A right is missing: `detail` names it.",
+    403: "A right is missing: `detail` names it; or, without login, a web page of another site called.",
     404: "There is none.",
     408: "The body did not come in time.",
     409: "The state of the release does not allow it: `reason` says why.",
