@@ -36,10 +36,15 @@ def is_unclaimed(pod: Pod, cloneset: CloneSet) -> bool:
     """
     if not waits_for_gate(pod) or NO_PULL_IN in cloneset.metadata.annotations or not _owns(cloneset, pod):
         return False
-    if not cloneset.settled or cloneset.status.replicas > cloneset.spec.replicas:
+    if may_remove(cloneset):
         return False
     of_batch = pod.revision == cloneset.status.update_revision or pod.has_edited_revision
     return not of_batch or (cloneset.hold is None and not cloneset.owner)
+
+
+def may_remove(cloneset: CloneSet) -> bool:
+    """Decide whether OpenKruise may be about to remove pods of it: it has not caught up, or has too many."""
+    return not cloneset.settled or cloneset.status.replicas > cloneset.spec.replicas
 
 
 def waits_for_gate(pod: Pod) -> bool:

@@ -22,6 +22,7 @@ from services.readiness.gate_decisions import (
     is_held,
     is_opened_by_other,
     is_unclaimed,
+    may_remove,
     needs_command,
     waits_for_gate,
 )
@@ -45,7 +46,7 @@ ATTEMPTS: Final = 10
 SETTLE_SECONDS: Final = 0.05
 """Pods of one instance become ready together: one read of their CloneSet serves them all."""
 UNSETTLED_SECONDS: Final = 1.0
-"""Until the next look at a CloneSet whose controller has not caught up."""
+"""Until the next look at a CloneSet of which OpenKruise may be about to remove pods; doubled each time."""
 RECHECK_SECONDS: Final = 15.0
 """How often a pod that waits behind a hold is checked again."""
 
@@ -92,6 +93,8 @@ class GateKeeper:
         self._owns = owns
         self._on_command = on_command
         self._held: set[Key] = set()
+        self._rechecks: dict[Key, tuple[float, asyncio.TimerHandle]] = {}
+        """Of instances of which OpenKruise may remove pods: the seconds from the next check to the one after it."""
         """Instances with a surge: their CloneSet has a hold, which need not be read."""
         self._waiting: dict[Key, set[str]] = {}
         """Uids of the pods that waited for their gate when they were observed last."""
@@ -224,6 +227,7 @@ class GateKeeper:
         waiting = [pod for pod in self._known(self._waiting.get(key, ())) if waits_for_gate(pod)]
         if not waiting:
             self._waiting.pop(key, None)
+            self._recheck(key, later=False)
         if not (waiting or self._opened.get(key)) or not self._owns(key):
             return
         try:
@@ -240,8 +244,8 @@ class GateKeeper:
                         pod, opened=True, sequence=cloneset.sequence, now=datetime.now(UTC), reason=UNCLAIMED
                     )
                     await self._patch(pod, body, "open", "unclaimed")
-            if waiting and not cloneset.settled:
-                asyncio.get_running_loop().call_later(UNSETTLED_SECONDS, self.check_soon, key)
+            if waiting:
+                self._recheck(key, later=may_remove(cloneset))
         except (ApiError, Unavailable) as error:
             _log.warning(
                 "could not check the gates of pods of %s that no command names: %s",
@@ -249,6 +253,15 @@ class GateKeeper:
                 error,
                 extra={"triton.key": str(key)},
             )
+
+    def _recheck(self, key: Key, *, later: bool) -> None:
+        """Check again in a second, and then after twice as long each time."""
+        delay, timer = self._rechecks.pop(key, (UNSETTLED_SECONDS, None))
+        if timer is not None:
+            timer.cancel()
+        if later:
+            timer = asyncio.get_running_loop().call_later(delay, self.check_soon, key)
+            self._rechecks[key] = min(delay * 2, RECHECK_SECONDS), timer
 
     def _known(self, uids: Iterable[str]) -> list[Pod]:
         return [pod for uid in uids if (pod := self._pods.items.get(uid)) is not None]

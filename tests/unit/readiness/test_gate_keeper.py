@@ -337,6 +337,27 @@ async def test_pods_under_a_hold_wait_and_are_opened_when_it_is_gone(
     await opened(api, 2)
 
 
+async def test_pods_wait_while_there_is_one_too_many_and_are_opened_soon_after(
+    readiness: Readiness, api: Client, trouble: Trouble
+) -> None:
+    too_many = True
+
+    async def add_one(request: web.Request) -> web.Response | None:
+        if not too_many or not request.path.endswith("/clonesets/web"):
+            return None
+        body = await api.get(CLONESETS, "default", "web")
+        body["status"]["replicas"] += 1
+        return web.json_response(body)
+
+    trouble.meddle = add_one
+    await clone(api, 2)
+    await contained(readiness, 2)
+    await readiness.keeper._check(KEY)
+    assert await gates(api) == ["", ""]
+    too_many = False
+    await opened(api, 2)
+
+
 async def test_a_replacement_of_an_old_pod_is_opened_in_the_middle_of_a_batch(
     readiness: Readiness, api: Client
 ) -> None:
