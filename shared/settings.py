@@ -209,11 +209,12 @@ def _is_url(text: str, schemes: set[str]) -> bool:
 def unfit(error: ValidationError) -> str:
     """Describe what does not fit, by the names that the environment has; without user and password of a server."""
     return "; ".join(
-        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}{_received(item['input'])}"
+        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
+        f" (received: {_shown(item['input'])})"
         for item in error.errors(include_url=False)
     )
 
 
-def _received(value: object) -> str:
+def _shown(value: object) -> str:
     shown = repr(without_login(value)) if isinstance(value, str) else repr(value)
-    return f" (received: {shortened(visible(shown), 200)})"
+    return shortened(visible(shown), 200)
