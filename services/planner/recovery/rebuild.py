@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 
-from services.planner.model.flow_plan import plan_batches
+from services.planner.model.flow_plan import batch_size_of, plan_batches
 from services.planner.model.state import (
     PRE_EXISTING,
     STEP_OF,
@@ -233,10 +233,38 @@ def _restore_open_batch(flow: Flow, hold: m.Hold) -> Flow:
         return flow
     if last is None:
         flow = plan_batches(flow)
+    flow = _fill_in(flow, hold.batch, planned=last is not None)
     at = flow.updated_at
     canary = hold.batch == 1 and flow.strategy.canary == hold.surge < flow.to_process
     batch = Batch(number=hold.batch, surge=hold.surge, canary=canary, started_at=at, surged_at=at)
     return replace(flow, batches=(*flow.batches, batch), step=Step.SURGE, phase=FlowPhase.BATCH_STARTED)
+
+
+def _fill_in(flow: Flow, number: int, *, planned: bool) -> Flow:
+    """Return the release with the batches before `number` that `.status` never had; their sizes are those of the plan.
+
+    `planned`: `.status` had the plan, which is otherwise made from the counts after these batches.
+    """
+    canary = flow.strategy.canary
+    missing = [
+        Batch(
+            number=at,
+            surge=canary if canary and at == 1 else batch_size_of(flow),
+            canary=bool(canary) and at == 1,
+            phase=BatchPhase.BAKED,
+            finished_at=flow.updated_at or 1,
+        )
+        for at in range(len(flow.batches) + 1, number)
+    ]
+    filled = replace(flow, batches=(*flow.batches, *missing))
+    if planned or not missing:
+        return filled
+    return replace(
+        filled,
+        to_process=flow.to_process + sum(batch.size for batch in missing),
+        total=flow.total + len(missing),
+        planned=flow.planned + len(missing),
+    )
 
 
 def _finish_batch(flow: Flow, batch: Batch) -> Flow:

@@ -94,10 +94,13 @@ def _straight(road: Road) -> tuple[End, int]:
     return _end(world), len(world.history)
 
 
-def _with_loss(road: Road, after: int, *, behind: bool = False, room: bool = True) -> World:
+def _with_loss(
+    road: Road, after: int, *, behind: bool = False, room: bool = True, written_until: int | None = None
+) -> World:
     """The road, Redis lost after so many facts.
 
-    `behind`: `.status` was not written after the last of them. `room`: it has room for all pods and batches.
+    `behind`: `.status` was not written after the last of them. `written_until`: nor after any since that one. `room`:
+    it has room for all pods and batches.
     """
     world = road.begin()
     written: list[dict[str, Json]] = []
@@ -109,7 +112,8 @@ def _with_loss(road: Road, after: int, *, behind: bool = False, room: bool = Tru
         beside = 0 if room else LARGEST_OBJECT
         written.append({name: bound_status(status, beside) for name, status in world.statuses().items()})
         if len(world.history) == after:
-            world.lose_redis(written[-2] if behind and len(written) > 1 else written[-1])
+            last = -2 if behind and len(written) > 1 else -1
+            world.lose_redis(written[last if written_until is None else written_until])
 
     world.after_each = lose
     road.drive(world)
@@ -132,6 +136,18 @@ def test_a_status_that_is_one_fact_behind_is_enough(road: Road) -> None:
             # no hold shows a batch that only removed: its result is taken for the initial state
             end = end._replace(where=straight.where, batches=straight.batches)
         assert end == straight, f"lost after fact {after} of {facts}"
+
+
+@every_road
+@pytest.mark.parametrize("written_until", [3, 6, 12])
+def test_a_status_that_is_batches_behind_costs_no_pod_that_serves(road: Road, written_until: int) -> None:
+    straight, facts = _straight(road)
+    for after in range(written_until + 1, facts):
+        world = _with_loss(road, after, written_until=written_until)
+        end = _end(world)
+        assert (end.revisions, end.serving) == (straight.revisions, straight.serving), f"lost after {after}"
+        numbers = [batch.number for batch in world.flow(NEW).batches]
+        assert numbers == list(range(1, len(numbers) + 1)), f"lost after {after}"
 
 
 @every_road
