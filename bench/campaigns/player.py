@@ -372,7 +372,8 @@ class Player:
         counts = {*(self.rest.counts or ()), self.base, *(scale.wanted for scale in self.scales)}
         others = [flow.replicas for flow in self.sight.now.flows.values() if flow.name not in self._before]
         between = frozenset(range(min([*counts, *others]), max([*counts, *others]) + 1))
-        images = {image_of(pod) for pod in self.sight.now.live if not never_ready(image_of(pod))}
+        # what somebody has scaled may have no good template: its pods get no traffic
+        images = {image_of(p) for p in self.sight.now.live if self.scales or not never_ready(image_of(p))}
         return Rest(between, self.rest.images | images, self.rest.stopped)
 
     def _known(self, expected: Rest) -> Rest:
