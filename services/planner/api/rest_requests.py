@@ -83,6 +83,9 @@ TheFlowChange = Annotated[ChangeRequest, Depends(flow_change_of)]
 TheCalls = Annotated[Calls, Depends(calls_of)]
 Namespace = Annotated[str, Path(pattern=NAMESPACE, max_length=63, examples=["default"])]
 Name = Annotated[str, Path(pattern=NAME, max_length=253)]
+Instance = Annotated[
+    str, Path(pattern=NAME, max_length=63, description="A value of the instance label of its pods.")
+]
 
 
 def _require_rfc_3339(value: object) -> object:

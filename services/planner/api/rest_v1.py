@@ -11,9 +11,11 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
 from services.planner.api import v1_views
+from services.planner.api.call_authorization import NAME
 from services.planner.api.flow_queries import FlowFilter
 from services.planner.api.problem import Problem
 from services.planner.api.rest_requests import (
+    Instance,
     JsonRoute,
     Moment,
     Name,
@@ -90,7 +92,7 @@ async def list_deployflows(
     calls: TheCalls,
     caller: TheCaller,
     namespace: Namespace,
-    instance_name: Annotated[str, Query(alias="instanceName")] = "",
+    instance_name: Annotated[str, Query(alias="instanceName", pattern=f"^$|{NAME}", max_length=253)] = "",
     action: str = "",
     start: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
     page_size: Annotated[int, Query(alias="pageSize", ge=0, le=LARGEST_PAGE)] = 10,
@@ -148,7 +150,7 @@ async def delete_deployflow(
 
 @router.post("/instances/{name}/rollbacks", **_NEW_RELEASE)
 async def roll_back(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: OldRollback | None = None
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: OldRollback | None = None
 ) -> Response:
     """Go back to an earlier release."""
     body = body or OldRollback()
@@ -162,7 +164,7 @@ async def restart(
     calls: TheCalls,
     change: TheChange,
     namespace: Namespace,
-    name: Name,
+    name: Instance,
     body: Annotated[Json | None, Body(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})] = None,
 ) -> Response:
     """Replace the pods, or those that `podsToDelete` names; the body is the nonUpdateStrategy itself."""
@@ -172,7 +174,7 @@ async def restart(
 
 @router.post("/instances/{name}/scales", **_NEW_RELEASE)
 async def scale(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: OldScale
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: OldScale
 ) -> Response:
     """Scale to more or fewer pods; those that `podsToDelete` names go first."""
     made = await calls.releases.scale(
@@ -188,13 +190,15 @@ async def list_instances(calls: TheCalls, caller: TheCaller, namespace: Namespac
 
 
 @router.get("/instances/{name}", response_model=Envelope, responses=_Errors(404))
-async def get_instance(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
+async def get_instance(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Instance) -> Response:
     """Return an instance as it is now."""
     return enveloped(v1_views.instance(await calls.queries.instance(caller, namespace, name)))
 
 
 @router.delete("/instances/{name}", status_code=204, responses=_Errors(409))
-async def delete_instance(calls: TheCalls, change: TheChange, namespace: Namespace, name: Name) -> Response:
+async def delete_instance(
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance
+) -> Response:
     """Delete all its pods, drained, then its CloneSet; one that is gone already is fine."""
     try:
         await calls.releases.delete_instance(change, namespace, name)

@@ -12,8 +12,8 @@ from services.planner.api import models_v2 as m
 from services.planner.api import v2_views
 from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.rest_requests import (
+    Instance,
     Moment,
-    Name,
     Namespace,
     StrictRoute,
     TheCaller,
@@ -49,13 +49,13 @@ async def list_instances(
 
 
 @router.get(INSTANCE, tags=["Instances"], response_model=m.Instance, responses=answers(404))
-async def get_instance(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
+async def get_instance(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Instance) -> Response:
     """Return an instance as it is now."""
     return json_response(v2_views.instance(await calls.queries.instance(caller, namespace, name)))
 
 
 @router.get(INSTANCE + "/pods", tags=["Instances"], response_model=m.Pods, responses=answers(404))
-async def list_pods(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Name) -> Response:
+async def list_pods(calls: TheCalls, caller: TheCaller, namespace: Namespace, name: Instance) -> Response:
     """List its pods, oldest first."""
     await calls.queries.instance(caller, namespace, name)
     return json_response(
@@ -68,7 +68,7 @@ async def get_history(
     calls: TheCalls,
     caller: TheCaller,
     namespace: Namespace,
-    name: Name,
+    name: Instance,
     since: Annotated[Moment | SkipJsonSchema[None], Query()] = None,
     until: Annotated[Moment | SkipJsonSchema[None], Query()] = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="So many of the newest.")] = 1000,
@@ -88,7 +88,7 @@ _NEW_RELEASE: Final[dict[str, Any]] = {
 
 @router.post(INSTANCE + "/updates", **_NEW_RELEASE)
 async def update(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Update
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: m.Update
 ) -> Response:
     """Release another image; all else stays as the last successful release has it."""
     return made_response(
@@ -100,7 +100,7 @@ async def update(
 
 @router.post(INSTANCE + "/rollbacks", **_NEW_RELEASE)
 async def roll_back(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Rollback | None = None
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: m.Rollback | None = None
 ) -> Response:
     """Go back to the last successful release before this, or to the one named."""
     body = body or m.Rollback.model_construct()
@@ -112,7 +112,7 @@ async def roll_back(
 
 @router.post(INSTANCE + "/restarts", **_NEW_RELEASE)
 async def restart(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Restart | None = None
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: m.Restart | None = None
 ) -> Response:
     """Replace its pods by fresh ones."""
     body = body or m.Restart.model_construct()
@@ -122,7 +122,7 @@ async def restart(
 
 @router.post(INSTANCE + "/scales", **_NEW_RELEASE)
 async def scale(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Scale
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: m.Scale
 ) -> Response:
     """Scale to more or fewer pods."""
     strategy = with_pods(body.strategy, body.pods)
@@ -133,7 +133,7 @@ async def scale(
 
 @router.post(INSTANCE + "/stops", **_NEW_RELEASE)
 async def stop(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Plain | None = None
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: m.Plain | None = None
 ) -> Response:
     """Delete all its pods; it remembers how many there were."""
     body = body or m.Plain.model_construct()
@@ -144,7 +144,7 @@ async def stop(
 
 @router.post(INSTANCE + "/starts", **_NEW_RELEASE)
 async def start(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Plain | None = None
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: m.Plain | None = None
 ) -> Response:
     """Start as many pods as before the stop."""
     body = body or m.Plain.model_construct()
@@ -160,7 +160,7 @@ async def start(
     responses=answers(404, 422, body=True),
 )
 async def adopt(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Name, body: m.Adoption
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: m.Adoption
 ) -> Response:
     """Have Triton adopt a CloneSet that it did not make. Needs the right to `update` that CloneSet."""
     adopted = await calls.adoptions.adopt(change.caller, namespace, name, body.labels)
@@ -174,7 +174,9 @@ async def adopt(
     response_model=m.DeployFlow,
     responses=answers(404, 409, 422, success=(202, MADE[1])),
 )
-async def delete_instance(calls: TheCalls, change: TheChange, namespace: Namespace, name: Name) -> Response:
+async def delete_instance(
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance
+) -> Response:
     """Begin a release that takes all its pods away, drained, and then the instance."""
     return made_response(await calls.releases.delete_instance(change, namespace, name), 202)
 
