@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -342,6 +343,9 @@ async def test_scales_that_wait_behind_an_update_are_carried_out_one_after_the_o
     await releases.apply(deployflow("rescaled-2", "rescaled", image="nginx:2", replicas=2, canary=1))
     await releases.batch_is("rescaled-2", 1, "Smoked")
     out = await verb("scale", "rescaled", "--replicas", "5")
+    made = datetime.fromisoformat((await releases.flow(out))["metadata"]["creationTimestamp"])
+    # within one second the order is that of the names
+    await until("the next second", lambda: datetime.now(UTC) >= made + timedelta(seconds=1))
     back = await verb("scale", "rescaled", "--replicas", "3")
     await verb("promote", "rescaled-2")
     for name in ("rescaled-2", out, back):
