@@ -13,6 +13,7 @@ from collections.abc import Callable
 from services.planner.decision.apply_facts import Fact
 from services.planner.model.state import Flow, Step
 from shared.domain import messages as m
+from shared.domain.json_types import Json
 from shared.kube.clonesets import REPLICAS, SEQUENCE
 from tests.simulation.cluster import SimulatedPod
 from tests.simulation.surroundings import TOPICS, Surroundings
@@ -52,15 +53,8 @@ class CountsOfOthers(Surroundings):
     # --- the executor ---
 
     def executor_works(self) -> None:
-        if not self.executor:
-            return
-        command = self.executor.popleft()
-        if getattr(command, "application", None) is not None:
-            spec = self.flows[command.flow.name]["spec"]
-            command = command.model_copy(update={"application": spec["application"]})
-        result = self.cluster.carry_out(command)
-        assert isinstance(result, Fact)
-        self._answers.append(result)
+        if self.executor:
+            self._answers.append(self._carry_out(self.executor.popleft()))
 
     def executor_answers(self) -> None:
         """Publish the next answer: the watch may have reported what the command changed before."""
@@ -90,12 +84,43 @@ class CountsOfOthers(Surroundings):
         if new := [command for sequence, command in self._issued.items() if sequence not in known]:
             self._outbox = new
 
-    def _send(self, command: m.Command) -> None:
-        if isinstance(command, (m.PullIn, m.PullOut)):
-            self.readiness.append(command)
-        else:
-            assert isinstance(command, m.ExecutorCommand)
-            self.executor.append(command)
+    # --- the acts of a random walk ---
+
+    def does(self, act: str) -> None:
+        """Do what everybody around a release does by themselves; the name of a topic: the planner reads a record of it."""
+        match act:
+            case "executor":
+                self.executor_works()
+            case "answer":
+                self.executor_answers()
+            case "kruise":
+                self.kruise_works()
+            case "pods go":
+                self.pods_go()
+            case "readiness":
+                self.readiness_works()
+            case "start":
+                for pod in self.cluster.live:
+                    self.start(pod)
+            case "all":
+                self.settles()
+            case "next":
+                self.advance()
+            case _:
+                self.takes(act)
+
+    def advance(self) -> None:
+        """Approve the next batch, as a person does."""
+        if not self.began:
+            return
+        fields: Json = {"batches": len(self.flow.batches) + 1}
+        if self.flow.updating:
+            fields["stage"] = None
+        self.change(self.flow.name, fields)
+
+    def goes_well(self) -> None:
+        for flow in self.instance.flows:
+            assert not flow.failed, (flow.reason, flow.message)
 
     # --- to a rest ---
 

@@ -102,17 +102,20 @@ class Surroundings:
     # --- the cluster, one thing at a time ---
 
     def executor_works(self) -> None:
-        if not self.executor:
-            return
-        command = self.executor.popleft()
+        if self.executor:
+            command = self.executor.popleft()
+            result = self._carry_out(command)
+            if isinstance(command, m.Observe):
+                self._begins(command.flow)
+            self._publish(result)
+
+    def _carry_out(self, command: m.ExecutorCommand) -> Fact:
         if getattr(command, "application", None) is not None:
             spec = self.flows[command.flow.name]["spec"]
             command = command.model_copy(update={"application": spec["application"]})
         result = self.cluster.carry_out(command)
         assert isinstance(result, Fact)
-        if isinstance(command, m.Observe):
-            self._begins(command.flow)
-        self._publish(result)
+        return result
 
     def _begins(self, flow: m.FlowRef) -> None:
         """Record how many pods serve when a release begins: it leaves at least so many, or as many as are wanted."""
@@ -219,13 +222,16 @@ class Surroundings:
         self.instance = decision.instance
         self._check(old, fact, decision)
         for command in decision.commands:
-            if isinstance(command, (m.PullIn, m.PullOut)):
-                self.readiness.append(command)
-            else:
-                assert isinstance(command, m.ExecutorCommand)
-                self.executor.append(command)
+            self._send(command)
         if decision.instance is not old:
             self._write_status()
+
+    def _send(self, command: m.Command) -> None:
+        if isinstance(command, (m.PullIn, m.PullOut)):
+            self.readiness.append(command)
+        else:
+            assert isinstance(command, m.ExecutorCommand)
+            self.executor.append(command)
 
     def _write_status(self) -> None:
         self.before = dict(self.written)

@@ -137,16 +137,16 @@ def test_whatever_comes_in_between_the_last_count_is_the_final_one(
         if around.began and around.flow.phase.finished:
             break
         _act(around, act, data)
-        _goes_well(around)
+        around.goes_well()
     around.change(NEW, {"paused": False})
     for _ in range(60):
         around.calms()
-        _goes_well(around)
+        around.goes_well()
         if _waits_for_a_person(around) and around.flow.others:
             _is_as_planned(around)
         if around.flow.phase.finished:
             break
-        _advance(around)
+        around.advance()
     flow = around.flow
     if flow.reason == "NotPossible":
         # somebody was there before it began
@@ -164,23 +164,6 @@ def _act(around: CountsOfOthers, act: str, data: st.DataObject) -> None:
     match act:
         case "scale":
             around.scale_to(data.draw(st.integers(1, 9), "count"))
-        case "executor":
-            around.executor_works()
-        case "answer":
-            around.executor_answers()
-        case "kruise":
-            around.kruise_works()
-        case "pods go":
-            around.pods_go()
-        case "readiness":
-            around.readiness_works()
-        case "start":
-            for pod in around.cluster.live:
-                around.start(pod)
-        case "all":
-            around.settles()
-        case "next":
-            _advance(around)
         case "wait":
             around.time_passes(data.draw(st.sampled_from([1_000, 6_000, 15_000]), "for"))
         case "pause":
@@ -193,7 +176,7 @@ def _act(around: CountsOfOthers, act: str, data: st.DataObject) -> None:
             for topic in TOPICS:
                 around.old_owner_takes(topic)
         case _:
-            around.takes(act)
+            around.does(act)
 
 
 def _is_as_planned(around: CountsOfOthers) -> None:
@@ -202,17 +185,3 @@ def _is_as_planned(around: CountsOfOthers) -> None:
     assert not any(pod.open for pod in around.of(NEW)), words
     assert around.last is None or len(around.of(OLD)) == around.last, words
     assert all(pod.ready for pod in around.of(OLD)), words
-
-
-def _goes_well(around: CountsOfOthers) -> None:
-    for flow in around.instance.flows:
-        assert not flow.failed, (flow.reason, flow.message)
-
-
-def _advance(around: CountsOfOthers) -> None:
-    if not around.began:
-        return
-    fields: Json = {"batches": len(around.flow.batches) + 1}
-    if around.flow.updating:
-        fields["stage"] = None
-    around.change(NEW, fields)

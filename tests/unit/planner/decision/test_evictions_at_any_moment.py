@@ -82,15 +82,15 @@ def test_whatever_pods_go_and_when_the_release_goes_on_at_once(action: str, data
         if around.began and around.flow.phase.finished:
             break
         _act(around, act, data)
-        _goes_well(around)
+        around.goes_well()
     for _ in range(20):
         around.settles()
         around.time_passes(6_000)
         around.settles()
-        _goes_well(around)
+        around.goes_well()
         if around.flow.phase.finished:
             break
-        _advance(around)
+        around.advance()
     flow = around.flow
     assert flow.phase == "Success", (flow.step, flow.open_batch, explain(around.instance, flow))
     assert len(around.cluster.live) == (0 if kind == "stop" else wanted)
@@ -106,40 +106,9 @@ def _act(around: CountsOfOthers, act: str, data: st.DataObject) -> None:
         case "evict":
             if around.cluster.live:
                 around.vanish(data.draw(st.sampled_from(around.cluster.live), "pod"))
-        case "executor":
-            around.executor_works()
-        case "answer":
-            around.executor_answers()
-        case "kruise":
-            around.kruise_works()
-        case "pods go":
-            around.pods_go()
-        case "readiness":
-            around.readiness_works()
-        case "start":
-            for pod in around.cluster.live:
-                around.start(pod)
-        case "all":
-            around.settles()
-        case "next":
-            _advance(around)
         case "wait":
             around.time_passes(data.draw(st.sampled_from([1_000, 6_000]), "for"))
         case "moves":
             around.ownership_moves(data.draw(st.integers(0, 3), "uncommitted"))
         case _:
-            around.takes(act)
-
-
-def _goes_well(around: CountsOfOthers) -> None:
-    for flow in around.instance.flows:
-        assert not flow.failed, (flow.reason, flow.message)
-
-
-def _advance(around: CountsOfOthers) -> None:
-    if not around.began:
-        return
-    fields: Json = {"batches": len(around.flow.batches) + 1}
-    if around.flow.updating:
-        fields["stage"] = None
-    around.change(NEW, fields)
+            around.does(act)
