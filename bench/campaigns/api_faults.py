@@ -1,4 +1,4 @@
-"""Trouble between the services and the API server: a proxy that closes watches and refuses requests when it is told to.
+"""Trouble between the services and the API server: a proxy that closes watches and refuses requests.
 
 Only the services connect through it; whoever plays and checks a story asks the API server itself.
 """

@@ -62,10 +62,14 @@ class CloneSetWatch:
 
     def subject(self, involved: Involved) -> Subject | None:
         """Return the instance and the release that a Kubernetes Event about a CloneSet belongs to."""
-        live = self.reflector.get(involved.namespace, involved.name)
-        if live is None or live.metadata.uid != involved.uid:
+        live = self._find(involved.namespace, involved.name, involved.uid)
+        if live is None:
             return None
         return Subject(Key(involved.namespace, involved.name), live.release, live.app)
+
+    def _find(self, namespace: str, name: str, uid: str) -> CloneSet | None:
+        live = self.reflector.get(namespace, name)
+        return live if live is not None and live.metadata.uid == uid else None
 
     def publish_all(self) -> None:
         """Publish the current state of every owned CloneSet, after a rebalance."""
@@ -80,8 +84,8 @@ class CloneSetWatch:
         text = _warning_of(event) if event.warning else ""
         if event.at < before.at or (text == before.text and event.at < before.at + SAME_WARNING_MS):
             return
-        cloneset = self.reflector.get(event.namespace, event.name)
-        if cloneset is None or cloneset.metadata.uid != event.uid:
+        cloneset = self._find(event.namespace, event.name, event.uid)
+        if cloneset is None:
             return
         self._warnings[event.uid] = _Warning(event.at, text)
         self._publish_seen(Key(event.namespace, event.name), cloneset, deleted=False)

@@ -61,7 +61,8 @@ async def authenticate(
 ) -> Caller:
     """Return the caller, by a header (or metadata) `authorization`; one without a name is limited by its address, `peer`.
 
-    All that the current task requests of Kubernetes from now on counts as the caller's. Raises `Problem` for an unknown token, and for a caller that calls too often.
+    All that the current task requests of Kubernetes from now on counts as the caller's. Raises `Problem` for an unknown
+    token, and for a caller that calls too often.
     """
     scheme, _, token = authorization.partition(" ")
     caller = await access.caller(token.strip() if scheme.lower() == "bearer" else None, claimed)

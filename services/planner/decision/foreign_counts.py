@@ -266,12 +266,12 @@ def has_surplus(instance: Instance, flow: Flow, batch: Batch) -> bool:
 
 
 def _guard(instance: Instance, flow: Flow, batch: Batch, now: int) -> Move | None:
-    """Guard the pods of a batch that waits for a person."""
+    """Guard the pods of a batch that waits for a person.
+
+    Of a guarded one, a pod that is lost is replaced by one of the old template: a surplus once it is known.
+    """
     idle = instance.pending is None or instance.pending.carried_out
-    if not idle or not batch.surge or flow.paused or flow.step not in _SURGED:
-        return None
-    if batch.guarded:
-        # a pod that is lost is replaced by one of the old template, which is a surplus once it is known
+    if not idle or not batch.surge or batch.guarded or flow.paused or flow.step not in _SURGED:
         return None
     if not _may_guard(instance, flow, batch) or not all_gone(instance, (*flow.victims, *flow.dropped)):
         return None

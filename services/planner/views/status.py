@@ -176,6 +176,7 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
     return (
         _awaited_deletion(instance, flow)
         or _retrying(instance, flow)
+        or _unmade(instance, flow)
         or _incomplete(instance, flow)
         or _approval(flow)
         or explain_draining(instance, flow)
@@ -216,23 +217,23 @@ def _unanswered(instance: Instance) -> tuple[str, str] | None:
     return "Unanswered", f"the executor has not answered {what}: check its log"
 
 
-def _incomplete(instance: Instance, flow: Flow) -> tuple[str, str] | None:
-    """Say that OpenKruise fails to make pods of a batch, or that one that was Smoked is not complete any more.
-
-    Also say when the batch fails for that.
-    """
-    batch = flow.open_batch
-    if batch is None:
+def _unmade(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Say that OpenKruise fails to make pods of a batch, and when the batch fails for that."""
+    batch, end = flow.open_batch, end_of(Clock.STARTUP, flow)
+    warning = describe_warning(instance, flow)
+    if batch is None or flow.step != Step.SURGE or not warning or not end:
         return None
-    if flow.step == Step.SURGE and (warning := describe_warning(instance, flow)):
-        missing = batch.surge - len(instance.live_pods_of(batch))
-        if missing > 0 and (deadline := end_of(Clock.STARTUP, flow)):
-            text = f"{missing} of {batch.surge} pods of batch {batch.number} are not made"
-            return (
-                "PodsNotMade",
-                f"{text}: it fails at {_time(deadline)} if they are not made by then{warning}",
-            )
-    if flow.step != Step.SMOKED or not batch.unready_since:
+    missing = batch.surge - len(instance.live_pods_of(batch))
+    if missing <= 0:
+        return None
+    text = f"{missing} of {batch.surge} pods of batch {batch.number} are not made"
+    return "PodsNotMade", f"{text}: it fails at {_time(end)} if they are not made by then{warning}"
+
+
+def _incomplete(instance: Instance, flow: Flow) -> tuple[str, str] | None:
+    """Say that a batch that was Smoked is not complete any more, and when it fails for that."""
+    batch = flow.open_batch
+    if batch is None or flow.step != Step.SMOKED or not batch.unready_since:
         return None
     started = sum(1 for pod in instance.live_pods_of(batch).values() if pod.containers_ready)
     end = _time(end_of(Clock.STARTUP, flow) or 0)
