@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from cli.exits import BadInput, Failure
+from shared.domain.bounded_yaml import Unreadable
 from shared.domain.deployflow import FREEZE_WINDOWS, INSTANCE_LABEL
 from shared.domain.json_types import Json
 from shared.errors import ConfigError, Unavailable
-from shared.kube.client import CLONESETS, DEPLOYFLOWS, NAMESPACES, PODS, ApiError, Client, label_selector
+from shared.kube.client import (
+    CLONESETS,
+    DEPLOYFLOWS,
+    NAMESPACES,
+    PODS,
+    ApiError,
+    Client,
+    label_selector,
+    read_kubeconfig,
+)
 from shared.releases.history import age
 
 ANSWER_SECONDS: Final = 8.0
@@ -48,14 +58,12 @@ def _from_environment() -> Path | None:
 
 
 def _read_kubeconfig(path: Path) -> Json:
-    import yaml
-
     remedy = "name another by --kubeconfig or KUBECONFIG"
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_kubeconfig(path)
     except FileNotFoundError:
         msg = f"kubeconfig {path} does not exist: {remedy}"
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, Unreadable) as error:
         msg = f"kubeconfig {path} can't be read: {' '.join(str(error).split())}: {remedy}"
     else:
         if isinstance(config, dict) and config.get("clusters"):

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from cli.connection import Cluster
 from cli.control import new_request_id
 from cli.exits import BadInput, Failure
+from shared.domain import bounded_yaml
 from shared.domain.deploy_commands import requested
 from shared.domain.deployflow import API_VERSION, KIND, DeployFlowSpec, problems
 from shared.domain.json_types import Json
@@ -58,20 +59,20 @@ class Document(NamedTuple):
 
 
 def read(file: str) -> list[Document]:
-    """Return the objects of a YAML or JSON file with one or more documents; "-" is standard input."""
-    import yaml
+    """Return the objects of a YAML or JSON file with one or more documents; "-" is standard input.
 
+    Raises `BadInput` for a file that is none, or beyond the bounds of `bounded_yaml`.
+    """
     name = "standard input" if file == STDIN else file
     try:
-        text = sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        msg = f"{name} can't be read: {reason}"
+        data = _beginning(file)
+    except OSError as error:
+        msg = f"{name} can't be read: {error.strerror}"
         raise BadInput(msg) from error
     try:
-        bodies = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        msg = f"{name} is not YAML: {' '.join(str(error).split())}"
+        bodies = bounded_yaml.read_all(data)
+    except bounded_yaml.Unreadable as error:
+        msg = f"{name} can't be read as YAML: {error}"
         raise BadInput(msg) from error
     documents = [
         document
@@ -83,6 +84,15 @@ def read(file: str) -> list[Document]:
         msg = f"{name} has no objects"
         raise BadInput(msg)
     return documents
+
+
+def _beginning(file: str) -> bytes:
+    """Return what is read of a file, which may have no end: enough to see that it is too large."""
+    most = bounded_yaml.MOST_BYTES + 1
+    if file == STDIN:
+        return sys.stdin.buffer.read(most)
+    with Path(file).open("rb") as opened:
+        return opened.read(most)
 
 
 def _documents(where: str, body: object) -> list[Document]:
@@ -101,8 +111,13 @@ def _documents(where: str, body: object) -> list[Document]:
     if not isinstance(name, str):
         msg = f"{where} ({body['kind']}): metadata.name: missing"
         raise BadInput(msg)
-    # dates and other types of YAML become strings
-    return [Document(f"{where} ({body['kind']} {name})", json.loads(json.dumps(body, default=str)))]
+    where = f"{where} ({body['kind']} {name})"
+    try:
+        # dates and other types of YAML become strings
+        return [Document(where, json.loads(json.dumps(body, default=str)))]
+    except TypeError as error:
+        msg = f"{where}: the keys of objects are texts: put dates in quotes"
+        raise BadInput(msg) from error
 
 
 class Kind(NamedTuple):

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.domain import freeze_windows
+from shared.domain import freeze_windows, reply_topics
 from shared.domain.freeze_windows import FreezeWindow
 from shared.domain.safe_text import shortened, visible, without_login
 
 _ENCODED: Final = "characters like / ? # @ of a user or password as %2F %3F %23 %40"
+
+ReplyTopic = Annotated[str, StringConstraints(pattern=f"^{reply_topics.PATTERN}$")]
 
 
 class Settings(BaseSettings):
@@ -111,8 +113,10 @@ class Settings(BaseSettings):
     """How long the planner waits for an answer before it sends the same command again."""
     freeze_windows: Annotated[tuple[FreezeWindow, ...], NoDecode] = ()
     """The windows in which new releases are held back, beside what the annotations of Namespaces say: a JSON list."""
+    reply_topics: Annotated[tuple[ReplyTopic, ...], NoDecode] = reply_topics.DEFAULT
+    """The topics on which deploy commands may be answered, comma-separated; `*` is any text. Empty: none."""
 
-    @field_validator("namespaces", mode="before")
+    @field_validator("namespaces", "reply_topics", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -183,6 +187,10 @@ class Settings(BaseSettings):
 
     def topic(self, name: str) -> str:
         return f"{self.prefix}.{name}"
+
+    def refuse_reply(self, topic: str) -> str:
+        """Return why a deploy command is not answered on this topic; empty where it is."""
+        return reply_topics.refuse_topic(topic, prefix=self.prefix, allowed=self.reply_topics)
 
     def group(self, service: str) -> str:
         return f"{self.prefix}.{service}"

@@ -167,6 +167,8 @@ class DeployFlowStatus(Model):
     message: str = ""
     requested_by: str = ""
     freeze_override: str = ""
+    reply_to: str = ""
+    reply_id: str = ""
     sequence: int = 0
     version: int = 0
     observed_generation: int = 0

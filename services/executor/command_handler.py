@@ -30,6 +30,7 @@ from services.executor.stable_template import TooLarge, keep_template
 from shared.domain import messages as m
 from shared.domain.deployflow import FailureReason
 from shared.domain.json_types import Json
+from shared.domain.managed_namespaces import NOT_LOOKED_AFTER, explain_border, manages
 from shared.domain.record import Record
 from shared.errors import Unavailable
 from shared.kube.client import CLONESETS, JSON, ApiError, Client
@@ -70,6 +71,7 @@ class CommandHandler:
         self._reader = ClusterReader(client)
         self._kafka = kafka
         self._graceful = settings.graceful_shutdown
+        self._namespaces = settings.namespaces
         self._clonesets = clonesets
 
     async def handle(self, key: str, records: list[Record]) -> None:  # noqa: ARG002
@@ -95,6 +97,9 @@ class CommandHandler:
         await self._kafka.publish([result])
 
     async def _carry_out(self, command: m.ExecutorCommand) -> m.Result:
+        if not manages(self._namespaces, command.namespace):
+            text = explain_border(self._namespaces, command.namespace)
+            return m.Refused(**_head(command), reason=NOT_LOOKED_AFTER, message=text)
         try:
             return await self._attempt_until_written(command)
         except BadTemplate as error:

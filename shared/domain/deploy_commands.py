@@ -186,6 +186,8 @@ def manifest(
             "namespace": namespace,
             "labels": spec.application.labels(),
             "annotations": annotations,
+            # it stays until its end is reported, also where it ends before `.status` says to whom
+            **({"finalizers": [df.FINALIZER]} if reply_to else {}),
         },
         "spec": spec.model_dump(mode="json", exclude_unset=True, exclude_none=True),
     }

@@ -47,6 +47,7 @@ RETRIES = "apps.triton.io/retries"
 REQUESTED_BY = "apps.triton.io/requested-by"
 REPLY_TO = "apps.triton.io/reply-to"
 REPLY_ID = "apps.triton.io/reply-id"
+"""Who requested the release over Kafka, for people. The planner answers to what `.status` says: it alone writes there."""
 KEEPS_REPLICAS = "apps.triton.io/keeps-replicas"
 """`true`: nobody said how many replicas; the release takes the count that the instance has when it begins."""
 EITHER_DIRECTION = "apps.triton.io/either-direction"
@@ -575,7 +576,9 @@ class Condition(Wire):
 class DeployFlowStatus(Wire):
     """The state of the release, written by the planner; Redis is rebuilt from it.
 
-    `version` rises with every change; `sequence` is the last command issued for the instance.
+    `version` rises with every change; `sequence` is the last command issued for the instance. `reply_to` and `reply_id`
+    are the topic and the id of the command that is answered when the release ends: only these are believed, since
+    everybody who may create a DeployFlow may write its annotations.
     """
 
     replicas: int = 0
@@ -600,6 +603,8 @@ class DeployFlowStatus(Wire):
     message: str = ""
     requested_by: str = ""
     freeze_override: str = ""
+    reply_to: str = ""
+    reply_id: str = ""
     sequence: int = 0
     version: int = 0
     observed_generation: int = 0

@@ -23,9 +23,14 @@ HELD_BACK: Final = frozenset({df.Action.CREATE, df.Action.UPDATE})
 """The actions that bring new code. All others begin at any time."""
 _CLOCK_CHANGE: Final = timedelta(hours=3)
 """No zone sets its clocks farther than this."""
+_MINUTE: Final = timedelta(minutes=1)
 _LONGEST: Final = timedelta(days=366)
 _JOINED: Final = 100
 """So many windows that follow each other without a gap count as one; after that its end is looked for again."""
+MOST_WINDOWS: Final = 100
+"""The most windows of one text: each is looked up for each release that waits."""
+_LOOKUPS: Final = 200
+"""The most steps from window to window, in all: a step of one takes up to 10 ms on the day of a clock change."""
 _UNITS: Final = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes"}
 _MINUTE_MS: Final = 60_000
 
@@ -105,12 +110,18 @@ def read(text: str, *, of_namespace: bool = False) -> Read:
     """Return the windows of a JSON list. Those of a Namespace's annotation name no `namespaces`."""
     try:
         listed = json.loads(text or "[]")
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        return Read((), ("is nested too deeply: a window has texts and lists of names alone",))
+    except ValueError as error:
         return Read((), (f"is not JSON: {error}",))
     if not isinstance(listed, list):
         return Read((), ("is no list of windows: put [ and ] around it",))
     windows, problems = [], []
-    for number, item in enumerate(listed, 1):
+    if len(listed) > MOST_WINDOWS:
+        problems.append(
+            f"has {len(listed)} windows, and only the first {MOST_WINDOWS} are read: join some of them"
+        )
+    for number, item in enumerate(listed[:MOST_WINDOWS], 1):
         name = item.get("name") if isinstance(item, dict) else None
         where = f"window {number}" + (f" ({name})" if name else "")
         try:
@@ -134,7 +145,7 @@ def in_force(
     if not ends:
         return None
     until = max(ends.values())
-    for _ in range(_JOINED):
+    for _ in range(min(_JOINED, _LOOKUPS // len(here))):
         later = [end for window in here if (end := _end(window, until)) is not None]
         if not later:
             break
@@ -152,7 +163,8 @@ def _end(window: FreezeWindow, minute: int) -> int | None:
     zone, length = ZoneInfo(window.time_zone), _length(window.duration)
     at = datetime.fromtimestamp(minute * 60, UTC)
     # by the clock on the wall a start that is past may be ahead: hours come twice
-    for start in CronSim(window.cron, (at + _CLOCK_CHANGE).astimezone(zone), reverse=True):
+    ahead = _CLOCK_CHANGE if _clocks_change(zone, at) else _MINUTE
+    for start in CronSim(window.cron, (at + ahead).astimezone(zone), reverse=True):
         begun = start.astimezone(UTC)
         if begun + length + _CLOCK_CHANGE <= at:
             return None
@@ -162,6 +174,15 @@ def _end(window: FreezeWindow, minute: int) -> int | None:
         if begun <= at < closes:
             return int(closes.timestamp()) // 60
     return None
+
+
+def _clocks_change(zone: ZoneInfo, at: datetime) -> bool:
+    """Return whether the clocks are changed within hours of this time."""
+    near = 2 * _CLOCK_CHANGE
+    offsets = {
+        (at + step).astimezone(zone).utcoffset() for step in (-near, -near / 2, timedelta(), near / 2, near)
+    }
+    return len(offsets) > 1
 
 
 def _length(duration: str) -> timedelta:

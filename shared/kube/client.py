@@ -24,6 +24,7 @@ import aiohttp
 from prometheus_client import Counter
 from yaml import YAMLError
 
+from shared.domain import bounded_yaml
 from shared.domain.json_types import Json
 from shared.domain.safe_text import without_login
 from shared.errors import ConfigError, Unavailable
@@ -209,6 +210,7 @@ class Client:
                 if not path.is_file():
                     msg = f"kubeconfig {path} does not exist: set TRITON_KUBECONFIG or KUBECONFIG to one that does"
                     raise ConfigError(msg)
+                read_kubeconfig(path)  # within bounds, which the client's own reader has not
                 await config.load_kube_config(  # type: ignore[no-untyped-call]
                     config_file=str(path), client_configuration=configuration
                 )
@@ -380,6 +382,13 @@ class Client:
         )
         raw: aiohttp.ClientResponse = response.response
         return raw
+
+
+def read_kubeconfig(path: Path) -> Any:
+    """Return what the file has; raise `OSError`, or `Unreadable` for one that is no YAML or beyond its bounds."""
+    with path.open("rb") as file:
+        documents = bounded_yaml.read_all(file.read(bounded_yaml.MOST_BYTES + 1))
+    return documents[0] if documents else None
 
 
 def _usual_kubeconfig() -> Path:

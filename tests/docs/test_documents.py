@@ -127,6 +127,8 @@ def test_every_setting_is_described_with_its_default() -> None:
             return "not set"
         if isinstance(default, bool):
             return str(default).lower()
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
         # a whole number of seconds is written without its fraction; a list or secret may be empty
         return re.sub(r"(\d)\.0$", r"\1", str(default or "")) or ("0" if default == 0 else "empty")
 

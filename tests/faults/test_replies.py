@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180
 async def test_a_topic_of_answers_that_is_missing_holds_up_nothing(
     sandbox: Sandbox, releases: Releases
 ) -> None:
-    command = deploy("unheard-1", "unheard") | {"namespace": "default", "replyTo": "nobody.made"}
+    command = deploy("unheard-1", "unheard") | {"namespace": "default", "replyTo": "nobody.replies"}
     producer = Producer({"bootstrap.servers": sandbox.kafka_bootstrap, "log_level": 0})
     producer.produce(COMMANDS, json.dumps(command), "default/unheard")
     assert await asyncio.to_thread(producer.flush, 10) == 0

@@ -5,6 +5,7 @@ only remembers, and a proxy that makes trouble in front of the API server.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import Client
 from shared.messaging.kafka import Kafka
+from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 QUICK = Timing(start=Span(0.0, 0.01), stop=Span(0.0, 0.01))
@@ -91,13 +93,22 @@ class MemoryKafka:
 
     def __init__(self) -> None:
         self.published: list[Message] = []
+        self.replies: list[tuple[str, Json]] = []
+        """The topic and the value of each."""
         self.away = False
+        self.settings = Settings()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         if self.away:
             msg = "Kafka at nowhere did not take a message"
             raise Unavailable(msg)
         self.published += messages
+
+    def cloud_event(self, *values: str) -> dict[str, str]:
+        return dict(zip(("ce_id", "ce_type", "ce_subject", "ce_time"), values, strict=True))
+
+    async def reply(self, topic: str, _key: str, value: bytes, _headers: dict[str, str]) -> None:
+        self.replies.append((topic, json.loads(value)))
 
     def of(self, kind: type[Message]) -> list[Any]:
         return [message for message in self.published if type(message) is kind]

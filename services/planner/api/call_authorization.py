@@ -10,6 +10,7 @@ from services.planner.api import access
 from services.planner.api.access import Access, Caller, Right
 from services.planner.api.problem import Kind, Problem
 from shared.domain import deployflow as df
+from shared.domain.managed_namespaces import NOT_LOOKED_AFTER, explain_border, manages
 
 NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 NAMESPACE: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -28,9 +29,8 @@ class Authorization:
         check_name(NAMESPACE, namespace)
         check_name(NAME, name)
         await self._access.allow(caller, right, namespace, name)
-        if namespace and self._namespaces and namespace not in self._namespaces:
-            text = f"nobody would act in namespace {namespace}: this Triton manages {', '.join(self._namespaces)}"
-            raise Problem(Kind.NOT_FOUND, "NotLookedAfter", text)
+        if namespace and not manages(self._namespaces, namespace):
+            raise Problem(Kind.NOT_FOUND, NOT_LOOKED_AFTER, explain_border(self._namespaces, namespace))
 
     async def require_release(self, caller: Caller, namespace: str, action: str) -> None:
         """Raise `Problem` unless the caller may begin a release of this action."""

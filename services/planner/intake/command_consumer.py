@@ -18,8 +18,10 @@ from services.planner.runtime.command_replies import send
 from shared.clock import now_milliseconds
 from shared.domain.deploy_commands import DeployCommand, Refusal
 from shared.domain.deployflow import problems
+from shared.domain.managed_namespaces import NOT_LOOKED_AFTER, explain_border, manages
 from shared.domain.record import Record
 from shared.domain.replies import DeployCommandReply, Result
+from shared.domain.reply_topics import REPLY_TO_REFUSED
 from shared.errors import Poison
 from shared.kube.client import ApiError
 from shared.messaging.kafka import LARGEST_MESSAGE, Kafka
@@ -41,6 +43,7 @@ class CommandConsumer:
             began = now_milliseconds()
             command = _read(record)
             try:
+                self._check_border(command)
                 flow = await self._changes.carry_out(command)
             except (Refusal, ApiError) as error:
                 if isinstance(error, ApiError) and error.rights_missing:
@@ -53,6 +56,16 @@ class CommandConsumer:
             meta = flow["metadata"]
             tracing.export(*_spans(command, record, began, name=meta["name"], uid=meta["uid"]))
             await self._reply(command, "accepted", meta["name"], "", "")
+
+    def _check_border(self, command: DeployCommand) -> None:
+        """Raise `Refusal` for a namespace in which nobody would act, and for an answer to where Triton sends none."""
+        settings = self._kafka.settings
+        if not manages(settings.namespaces, command.namespace):
+            raise Refusal(
+                NOT_LOOKED_AFTER, f"namespace: {explain_border(settings.namespaces, command.namespace)}"
+            )
+        if command.reply_to and (why := settings.refuse_reply(command.reply_to)):
+            raise Refusal(REPLY_TO_REFUSED, f"replyTo: {why}")
 
     async def _reply(self, command: DeployCommand, result: str, name: str, reason: str, message: str) -> None:
         _log.info(

@@ -6,6 +6,7 @@ can make it. Raises `Refusal`, `Unfit`, `ApiError` where the API server refuses,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -32,6 +33,7 @@ from shared.releases.history import age, replicas_now, rollback, rollback_to
 from shared.releases.specs import Known, Unfit
 
 CONFLICTS: Final = 10
+_log = logging.getLogger(__name__)
 
 
 class FlowMutations:
@@ -65,9 +67,10 @@ class FlowMutations:
         """
         if command.type == CommandType.DEPLOY:
             assert command.spec is not None
-            return await self._deploy(command, command.spec, command.deploy_flow, unsaid=unsaid, keep=keep)
+            made = await self._deploy(command, command.spec, command.deploy_flow, unsaid=unsaid, keep=keep)
+            return await self._record_reply(made, command)
         if command.type == CommandType.ROLLBACK:
-            return await self._roll_back(command)
+            return await self._record_reply(await self._roll_back(command), command)
         for _ in range(CONFLICTS):
             flow = await self._target_of(command)
             if command.id in requests_of(flow["metadata"].get("annotations") or {}):
@@ -227,6 +230,62 @@ class FlowMutations:
             return existing
         self._remember(made)
         return made
+
+    async def _record_reply(self, flow: Json, command: DeployCommand) -> Json:
+        """Write into `.status` to where the end of the release that this command made is reported, once.
+
+        Annotations do not prove it: whoever may create a DeployFlow writes them. Where the process ends before this
+        write, the command is delivered again, and until then the DeployFlow is held.
+        """
+        if not command.reply_to or (flow.get("status") or {}).get("replyId"):
+            return flow
+        meta = flow["metadata"]
+        why = "it was deleted as soon as it was made"
+        try:
+            for _ in range(CONFLICTS):
+                live = await self._client.get(DEPLOYFLOWS, meta["namespace"], meta["name"])
+                if live["metadata"]["uid"] != meta["uid"]:
+                    break
+                recorded = await self._try_record(live, command.reply_to, command.id)
+                if recorded is None:
+                    continue
+                self._remember(recorded)
+                if (recorded.get("status") or {}).get("replyId"):
+                    return recorded
+                why = "the CRD of the cluster has no field for it: apply deploy/crds"
+                break
+            else:
+                raise _keeps_changing(meta["namespace"], meta["name"])
+        except ApiError as error:
+            if error.rights_missing:
+                raise error.waited_for("planner") from error
+            if error.code != 404:
+                why = f"its status was refused: {error}"
+        # the release has been made: the command is not refused for this
+        text = "the end of %s will not be reported to %s (%s): %s"
+        about = {"triton.deployflow": meta["name"]}
+        _log.error(text, meta["name"], command.reply_to, command.id, why, extra=about)
+        return flow
+
+    async def _try_record(self, live: Json, topic: str, command: str) -> Json | None:
+        """Return the DeployFlow with the record; None where somebody else changed it meanwhile."""
+        at = (DEPLOYFLOWS, live["metadata"]["namespace"], live["metadata"]["name"])
+        try:
+            if not (live.get("status") or {}).get("replyId"):
+                guard = {"resourceVersion": live["metadata"]["resourceVersion"]}
+                body = {"metadata": guard, "status": {"replyTo": topic, "replyId": command}}
+                live = await self._client.patch(*at, body, subresource="status")
+            meta = live["metadata"]
+            finalizers = meta.get("finalizers") or []
+            if df.FINALIZER in finalizers or meta.get("deletionTimestamp"):
+                return live
+            # it finished before the record was there: with the finalizer it is found again, and answered
+            held = {"resourceVersion": meta["resourceVersion"], "finalizers": [*finalizers, df.FINALIZER]}
+            return await self._client.patch(*at, {"metadata": held})
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            return None
 
     def _remember(self, flow: Json) -> None:
         """Let the next command find what this one has written, however far the watch is behind."""

@@ -16,10 +16,12 @@ async def send(kafka: Kafka, topic: str, reply: DeployCommandReply, at: str = ""
     """Publish a reply on the topic that the command named. `at`: when its event happened; empty: now.
 
     The event id is the same each time that the reply is sent. Nothing is sent to a topic that does not exist, nor to one
-    of Triton's own, where nobody expects it. Raises `Unavailable`.
+    on which Triton does not answer: the log has the reply then. Raises `Unavailable`.
     """
-    if topic.startswith(kafka.settings.topic("")):
-        _log.warning("no answer to %s: %s is a topic of Triton's own", reply.id, topic)
+    if why := kafka.settings.refuse_reply(topic):
+        _log.warning(
+            "no answer to %s: %s. It was: %s", reply.id, why, reply.model_dump_json(exclude_none=True)
+        )
         return
     event = kafka.cloud_event(f"{reply.id}:{reply.result}", KIND, reply.id, at or timestamp())
     headers = event | {"correlation_id": reply.id}

@@ -2,24 +2,27 @@
 
 Whoever requested it on Kafka gets a reply, then the finalizer is removed. The finalizer marks both as pending: whatever
 happens to this process, to Kafka or to Redis, a finished DeployFlow that still has it is found again.
+
+Only `.status` says who gets the reply: everybody who may create a DeployFlow may write its annotations. Theirs only say
+that a reply may be recorded in a moment, for a release that ends as soon as it is made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from typing import Final, NamedTuple
 
 from services.planner.runtime.command_replies import send
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
 from services.planner.runtime.write_backoff import wait_after
+from shared.clock import now_milliseconds
 from shared.domain import deployflow as df
-from shared.domain.deploy_commands import TOPIC_NAME
 from shared.domain.replies import DeployCommandReply, Result
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
+from shared.kube.reflector import milliseconds
 from shared.messaging.kafka import Kafka
 
 CHECK_SECONDS: Final = 3.0
@@ -27,6 +30,9 @@ CHECK_SECONDS: Final = 3.0
 STOP_SECONDS: Final = 3.0
 ATTEMPTS: Final = 5
 """How often it is read again at once where somebody else keeps changing it."""
+RECORD_MILLISECONDS: Final = 5_000
+"""So long after it was made a DeployFlow may lack the record of who gets its reply, which is written right after it.
+One that is recorded later gets the finalizer again, and its reply: only a deleted one could not."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,10 +45,10 @@ class TerminalReply(NamedTuple):
 
 
 def terminal_reply(flow: DeployFlow) -> TerminalReply | None:
-    """Return the reply on the end of a finished release; None where nobody requested one."""
-    annotations, status = flow.metadata.annotations, flow.status
-    topic, command = annotations.get(df.REPLY_TO, ""), annotations.get(df.REPLY_ID, "")
-    if not command or not re.fullmatch(TOPIC_NAME, topic):
+    """Return the reply on the end of a finished release; None where the planner has not recorded that one is wanted."""
+    status = flow.status
+    topic, command = status.get("replyTo", ""), status.get("replyId", "")
+    if not command or not topic:
         return None
     reply = DeployCommandReply(
         id=command,
@@ -53,6 +59,17 @@ def terminal_reply(flow: DeployFlow) -> TerminalReply | None:
         message=status.get("message", ""),
     )
     return TerminalReply(topic, reply, status.get("finishedAt") or "")
+
+
+def has_unproved_reply(flow: DeployFlow) -> bool:
+    """Return whether annotations name somebody to answer to, and nothing that the planner has recorded."""
+    return df.REPLY_ID in flow.metadata.annotations and not flow.status.get("replyId")
+
+
+def may_be_recorded_yet(flow: DeployFlow, now: int) -> bool:
+    """Return whether the planner may still be about to record who gets the reply. `now`: milliseconds since 1970."""
+    made = milliseconds(flow.metadata.creation_timestamp)
+    return has_unproved_reply(flow) and now < made + RECORD_MILLISECONDS
 
 
 class Refused(NamedTuple):
@@ -101,10 +118,15 @@ class Finalizer:
 
     async def _finish(self, flow: DeployFlow) -> None:
         try:
+            if may_be_recorded_yet(flow, now_milliseconds()):
+                msg = "its annotations name somebody to answer to, whom the planner has not recorded yet"
+                raise Unavailable(msg)
             if (found := terminal_reply(flow)) is not None:
                 if self._kafka_is_stopped:
                     return
                 await send(self._kafka, found.topic, found.reply, found.at)
+            elif has_unproved_reply(flow):
+                _log_unproved(flow)
             for _ in range(ATTEMPTS):
                 if not flow.held or (again := await self._remove_finalizer(flow)) is None:
                     return
@@ -133,3 +155,14 @@ class Finalizer:
             now = self._flows.get(meta.namespace, meta.name)
             return now if now is not None and now.metadata.uid == meta.uid else None
         return None
+
+
+def _log_unproved(flow: DeployFlow) -> None:
+    meta = flow.metadata
+    _log.warning(
+        "no answer to %r, which has finished (%s): only annotations of %s name it, which everybody may write",
+        meta.annotations.get(df.REPLY_ID, "")[:253],
+        flow.status.get("phase", ""),
+        meta.name,
+        extra={"triton.deployflow": meta.name},
+    )

@@ -9,6 +9,7 @@ import msgspec
 
 from services.planner.rules.predecessors import Predecessor
 from shared.domain import deployflow as df
+from shared.domain.managed_namespaces import manages
 from shared.domain.messages import Due, FlowRef, SpecGone, SpecObserved
 from shared.domain.topics import Key
 from shared.errors import Unavailable
@@ -65,7 +66,12 @@ def resource(flow: DeployFlow, status: dict[str, Any] | None = None) -> dict[str
             "annotations": meta.annotations,
         },
         "spec": flow.spec,
-        "status": {"phase": str(df.FlowPhase.PENDING), "finished": False, **(status or flow.status)},
+        "status": {
+            "phase": str(df.FlowPhase.PENDING),
+            "finished": False,
+            **(status or flow.status),
+            **{name: flow.status[name] for name in ("replyTo", "replyId") if name in flow.status},
+        },
     }
 
 
@@ -99,6 +105,7 @@ class FlowCache:
 
     def __init__(self, client: Client, kafka: Kafka, settings: Settings) -> None:
         self._client = client
+        self._namespaces = settings.namespaces
         self._consumer: Consumer | None = None
         self._by_key: dict[Key, dict[str, DeployFlow]] = {}
         """Keyed by instance, then by uid."""
@@ -202,8 +209,12 @@ class FlowCache:
         self.outgoing.put(Due(namespace=key.namespace, instance=key.instance))
 
     def owns(self, key: Key) -> bool:
-        """Return True for an instance in this replica's partitions."""
-        return self._consumer is not None and self._consumer.owns(str(key))
+        """Return True for an instance in this replica's partitions, in a namespace that this Triton manages."""
+        return self.manages(key.namespace) and self._consumer is not None and self._consumer.owns(str(key))
+
+    def manages(self, namespace: str) -> bool:
+        """Return whether this Triton acts in the namespace."""
+        return manages(self._namespaces, namespace)
 
     def _owns_flow(self, flow: DeployFlow) -> bool:
         return self.owns(flow.key)

@@ -28,6 +28,7 @@ from services.planner.rules.predecessors import needs_predecessors
 from services.planner.runtime.flow_cache import FlowCache
 from services.planner.views import metrics, spans
 from shared.clock import now_milliseconds
+from shared.domain.managed_namespaces import NOT_LOOKED_AFTER
 from shared.domain.messages import TOPIC_OF, Command, Message, SpecObserved
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOY_COMMANDS, Key
@@ -91,8 +92,15 @@ class InstanceProcessor:
             self._held.pop(key, None)
 
     async def handle(self, name: str, records: list[Record]) -> None:
-        """Decide on the facts of one instance. Raises `Unavailable`."""
+        """Decide on the facts of one instance; those of namespaces that this Triton does not manage are left out.
+
+        Raises `Unavailable`.
+        """
         key = Key.parse(name)
+        if not self._flows.manages(key.namespace):
+            # a deadline or an outbox from before somebody narrowed the setting, or a replica with another one
+            _log.warning("%s: not in TRITON_NAMESPACES", NOT_LOOKED_AFTER, extra={"triton.key": name})
+            return
         facts: list[Fact] = [fact for fact in map(decode, records) if not self._is_outdated(fact)]
         for _ in range(CONFLICTS):
             held = self._held.get(key) or await self._load(key, facts)

@@ -203,9 +203,7 @@ class StatusWriter:
         labels = {name: value for name, value in wanted.items() if meta.labels.get(name) != value}
         if flow.reason == "InvalidSpec":
             labels = {}
-        # of one that fails as soon as it is seen, somebody may wait for the end too
-        begins = not flow.phase.finished or (df.REPLY_TO in meta.annotations and not item.finished)
-        adopt = begins and not item.held and not meta.deletion_timestamp
+        adopt = not flow.phase.finished and not item.held and not meta.deletion_timestamp
         if not adopt and (not labels or flow.phase.finished):
             return item
         finalizers = [*meta.finalizers, df.FINALIZER] if adopt else meta.finalizers

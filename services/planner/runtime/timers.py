@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import Histogram
@@ -13,7 +14,7 @@ from services.planner.runtime.instance_processor import InstanceProcessor
 from shared.clock import now_milliseconds
 from shared.domain.messages import Due
 from shared.errors import Unavailable
-from shared.messaging.kafka import Consumer, Kafka
+from shared.messaging.kafka import Kafka
 from shared.service.health import Health
 from shared.status_store import StatusStore
 
@@ -31,14 +32,19 @@ _late = Histogram(
 _log = logging.getLogger(__name__)
 
 
-async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None:
+async def fire_forever(
+    store: StatusStore, kafka: Kafka, health: Health, manages: Callable[[str], bool]
+) -> None:
     """Publish `Due` for every instance whose deadline has passed; any replica does it.
+
+    `manages`: whether this Triton acts in a namespace. Redis may have deadlines of others, from another setting.
 
     This is the most frequent call of Redis: while Redis does not answer it, the planner is not ready.
     """
     while True:
         try:
-            due = await store.fire(now_milliseconds())
+            passed = await store.fire(now_milliseconds())
+            due = {key: deadline for key, deadline in passed.items() if manages(key.namespace)}
             if due:
                 await kafka.publish([Due(namespace=key.namespace, instance=key.instance) for key in due])
                 published = now_milliseconds()
@@ -52,9 +58,7 @@ async def fire_forever(store: StatusStore, kafka: Kafka, health: Health) -> None
         await asyncio.sleep(TICK_SECONDS)
 
 
-async def check_forever(
-    store: StatusStore, instances: InstanceProcessor, flows: FlowCache, consumer: Consumer
-) -> None:
+async def check_forever(store: StatusStore, instances: InstanceProcessor, flows: FlowCache) -> None:
     """Process the instances of this replica again whose state Redis has lost, or whose messages were not published."""
     while True:
         try:
@@ -63,9 +67,7 @@ async def check_forever(
             begun = {flow.key: max(flow.version, held.get(flow.key, 0)) for flow in flows.unfinished()}
             versions = await store.versions(list(begun))
             behind = [key for key, version in zip(begun, versions, strict=True) if version < begun[key]]
-            pending = [
-                key for key in await store.unpublished() if key not in held and consumer.owns(str(key))
-            ]
+            pending = [key for key in await store.unpublished() if key not in held and flows.owns(key)]
             instances.forget(behind)
             for key in {*behind, *pending}:
                 _log.warning("processing again", extra={"triton.key": str(key)})

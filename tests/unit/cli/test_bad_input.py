@@ -84,7 +84,7 @@ def test_a_deployflow_that_does_not_fit_is_named_by_file_document_and_field(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "is not YAML"),
+        ("a: [", "can't be read as YAML: line "),
         ("", "has no objects"),
         ("just words", "document 1: not an object"),
         ("kind: Service\nmetadata: {name: a}", "document 1: apiVersion: missing"),

@@ -171,3 +171,20 @@ def test_a_kafka_that_is_not_there_is_said_quickly(monkeypatch: pytest.MonkeyPat
     assert isinstance(result.exception, Failure)
     assert "127.0.0.1:9 does not answer" in str(result.exception)
     assert "TRITON_KAFKA_BOOTSTRAP" in str(result.exception)
+
+
+def test_a_hostile_letter_neither_steers_the_terminal_nor_pads_the_others(
+    kafka_settings: Settings, run: Run
+) -> None:
+    hostile = "\x1b[2J\x00\nforged\u202e"
+    letter = command(f'{{"id": "{hostile}"}}'.encode(), f"{hostile}{'k' * 30_000}")
+    put_aside(kafka_settings, (letter, f"Bad{hostile}", f"type: {hostile}"), *LETTERS)
+    found = next(one for one in json.loads(run("list", "-o", "json").output) if len(one["key"]) > 30_000)
+    assert found["key"] == letter.key
+    header, *rows = run("list").output.splitlines()
+    assert len(rows) == 3
+    assert len(header) < 300
+    for shown in (run("list").output, run("show", found["id"]).output, run("replay", found["id"]).output):
+        assert r"\x1b[2J" in shown
+        assert not {"\x1b", "\x00", "\u202e"} & set(shown)
+        assert "\nforged" not in shown.replace(r'{"id": "\x1b[2J\x00' + "\nforged", "")

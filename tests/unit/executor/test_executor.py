@@ -83,6 +83,14 @@ async def flow(api: Client) -> m.FlowRef:
     return m.FlowRef(name="web-df", uid=made["metadata"]["uid"])
 
 
+async def test_nothing_is_written_in_a_namespace_that_this_triton_does_not_manage(
+    executor: Executor, kafka: MemoryKafka, flow: m.FlowRef, api: Client
+) -> None:
+    answer = await answer_to(executor, kafka, create(flow).model_copy(update={"namespace": "kube-system"}))
+    assert (type(answer), answer.reason) == (m.Refused, "NotLookedAfter")
+    assert await api.list(CLONESETS, "kube-system") == []
+
+
 def surge(sequence: int, flow: m.FlowRef, **more: Any) -> m.Surge:
     fields: Json = {"replicas": 2, "partition": 0, "hold": HOLD, "application": application(), **more}
     return m.Surge(namespace="default", instance="web", sequence=sequence, flow=flow, **fields)

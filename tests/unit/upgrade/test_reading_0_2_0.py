@@ -195,6 +195,9 @@ class _Parts:
     async def send(self, records: list[tuple[str, str, bytes]]) -> None:
         self.sent += records
 
+    def manages(self, _: str) -> bool:
+        return True
+
     def get(self, *_: object) -> None:
         return None
 

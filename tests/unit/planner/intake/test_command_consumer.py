@@ -10,11 +10,13 @@ import pytest
 from services.planner.intake.command_consumer import CommandConsumer
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
+from shared.domain.json_types import Json
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOY_COMMANDS
 from shared.errors import Poison, Unavailable
 from shared.kube.client import ApiError, Client
 from shared.settings import Settings
+from tests.system.other_system import deploy, press
 from tests.unit.parts import MemoryKafka
 
 NEXT = {"id": "1", "type": "next", "namespace": "default", "deployFlow": "web-df", "requestedBy": "ci"}
@@ -30,10 +32,22 @@ class Refusing:
         raise self._refusal
 
 
+class Untouched:
+    """Takes the place of an API server that nothing may be requested of."""
+
+    def __getattr__(self, name: str) -> None:
+        raise AssertionError(f"{name} of the API server was called")
+
+
+async def handle(client: object, command: Json, kafka: MemoryKafka | None = None) -> None:
+    kafka = kafka or MemoryKafka()
+    api = cast("Client", client)
+    intake = CommandConsumer(FlowMutations(api, FlowCache(api, kafka.kafka, kafka.settings)), kafka.kafka)
+    await intake.handle("key", [Record(DEPLOY_COMMANDS, "key", json.dumps(command).encode(), {}, 0, 0, 0)])
+
+
 async def answer_with(refusal: ApiError) -> None:
-    client, kafka = cast("Client", Refusing(refusal)), MemoryKafka().kafka
-    intake = CommandConsumer(FlowMutations(client, FlowCache(client, kafka, Settings())), kafka)
-    await intake.handle("key", [Record(DEPLOY_COMMANDS, "key", json.dumps(NEXT).encode(), {}, 0, 0, 0)])
+    await handle(Refusing(refusal), NEXT)
 
 
 async def test_a_command_waits_for_rights_that_the_planner_does_not_have() -> None:
@@ -48,3 +62,43 @@ async def test_a_command_that_a_policy_refuses_is_put_aside_with_its_words() -> 
     words = 'admission webhook "policy.example" denied the request: no releases on Fridays'
     with pytest.raises(Poison, match="no releases on Fridays"):
         await answer_with(ApiError(403, "Forbidden", words))
+
+
+EVERY_COMMAND: list[Json] = [
+    deploy("1", "web"),
+    press("1", "rollback", "web"),
+    press("1", "continue", "web", target={"batches": 2}),
+    *(
+        press("1", kind, "web")
+        for kind in ("next", "pause", "resume", "cancel", "promote", "retry", "delete")
+    ),
+]
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=[command["type"] for command in EVERY_COMMAND])
+async def test_no_command_is_carried_out_in_a_namespace_that_this_triton_does_not_manage(
+    command: Json,
+) -> None:
+    kafka = MemoryKafka()
+    kafka.settings = Settings(namespaces=["pay", "ship"])
+    with pytest.raises(Poison, match="this Triton manages pay, ship") as caught:
+        await handle(Untouched(), {"namespace": "default", **command}, kafka)
+    assert caught.value.reason == "NotLookedAfter"
+    ((topic, reply),) = kafka.replies
+    assert (topic, reply["result"], reply["reason"]) == ("paas.replies", "refused", "NotLookedAfter")
+
+
+@pytest.mark.parametrize(
+    "topic", ["_schemas", "__consumer_offsets", "triton.batch-commands", "other.deploy-commands", "orders"]
+)
+async def test_a_command_that_wants_its_answer_elsewhere_is_refused_and_the_log_says_so(
+    topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka = MemoryKafka()
+    command = deploy("1", "web") | {"namespace": "default", "replyTo": topic}
+    with pytest.raises(Poison, match=f"replyTo: .*{topic}") as caught:
+        await handle(Untouched(), command, kafka)
+    assert caught.value.reason == "ReplyToNotAllowed"
+    assert kafka.replies == []
+    assert "no answer to 1: " in caplog.text
+    assert '"result":"refused"' in caplog.text

@@ -6,25 +6,24 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
 import pytest
 
 from services.planner.runtime import write_backoff
-from services.planner.runtime.command_replies import send
 from services.planner.runtime.finalizer import Finalizer, terminal_reply
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
-from shared.domain.replies import DeployCommandReply, Result
 from shared.errors import Unavailable
 from shared.kube.client import ApiError, Client
 from shared.messaging.kafka import Kafka
 from shared.settings import Settings
 from tests.unit.parts import MemoryKafka, until
 
-REPLY_WANTED = {df.REPLY_TO: "paas.replies", df.REPLY_ID: "paas-1"}
+ANNOTATED = {df.REPLY_TO: "paas.replies", df.REPLY_ID: "paas-1"}
 ENDED = {
     "finished": True,
     "phase": "Failed",
@@ -32,10 +31,13 @@ ENDED = {
     "message": "1 of 1 pods of batch 1 failed",
     "finishedAt": "2026-01-01T00:00:09.000Z",
 }
+NOBODY: Json = {}
+REPLY_WANTED = ENDED | {"replyTo": "paas.replies", "replyId": "paas-1"}
 
 
-def flow(annotations: Json, status: Json = ENDED, version: int = 1) -> Json:
-    meta = {"name": "web-1", "namespace": "default", "uid": "u1", "resourceVersion": str(version)}
+def flow(status: Json = ENDED, annotations: Json = NOBODY, *, made: str = "2026-01-01T00:00:00Z") -> Json:
+    meta = {"name": "web-1", "namespace": "default", "uid": "u1", "resourceVersion": "1"}
+    meta |= {"creationTimestamp": made}
     held = {"annotations": annotations, "finalizers": ["others.example/keep", df.FINALIZER]}
     return {
         "metadata": meta | held,
@@ -63,19 +65,27 @@ def test_the_end_is_answered_as_the_status_says_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "annotations",
-    [{}, {df.REPLY_TO: "paas.replies"}, {df.REPLY_ID: "1"}, REPLY_WANTED | {df.REPLY_TO: "no topic!"}],
-    ids=["no reply wanted", "no command", "no topic", "no name of a topic"],
+    "wanted",
+    [{}, {"replyTo": "paas.replies"}, {"replyId": "1"}],
+    ids=["no reply wanted", "no command", "no topic"],
 )
-def test_nothing_is_answered_where_nobody_waits(annotations: Json) -> None:
-    assert terminal_reply(read(flow(annotations))) is None
+def test_nothing_is_answered_where_nobody_waits(wanted: Json) -> None:
+    assert terminal_reply(read(flow(ENDED | wanted))) is None
+
+
+def test_annotations_get_no_answer_and_change_none() -> None:
+    assert terminal_reply(read(flow(ENDED, ANNOTATED))) is None
+    others = {df.REPLY_TO: "others.replies", df.REPLY_ID: "others-1"}
+    found = terminal_reply(read(flow(REPLY_WANTED, others)))
+    assert found is not None
+    assert (found.topic, found.reply.id) == ("paas.replies", "paas-1")
 
 
 class Surroundings:
     """Takes the place of the API server, with one DeployFlow that is over, and of Kafka."""
 
-    def __init__(self, annotations: Json) -> None:
-        self.live = flow(annotations)
+    def __init__(self, status: Json, annotations: Json = NOBODY, **more: str) -> None:
+        self.live = flow(status, annotations, **more)
         self.away = False
         self.refuses: ApiError | None = None
         self.replies: list[tuple[str, str, Json, dict[str, str]]] = []
@@ -183,12 +193,12 @@ async def test_an_end_that_is_refused_for_good_is_tried_again_with_a_growing_wai
 
 
 @pytest.mark.parametrize(
-    ("flow_annotations", "is_released"), [({}, True), (REPLY_WANTED, False)], ids=["nobody", "somebody"]
+    ("status", "is_released"), [(ENDED, True), (REPLY_WANTED, False)], ids=["nobody", "somebody"]
 )
 async def test_a_planner_that_stops_leaves_what_somebody_waits_for_to_the_next(
-    flow_annotations: Json, is_released: bool
+    status: Json, is_released: bool
 ) -> None:
-    there = Surroundings(flow_annotations)
+    there = Surroundings(status)
     ends = there.ends()
     ends.kafka_stopped()
     ends.begin(read(there.live))
@@ -197,10 +207,35 @@ async def test_a_planner_that_stops_leaves_what_somebody_waits_for_to_the_next(
     assert there.replies == []
 
 
-async def test_no_answer_goes_to_a_topic_of_triton_s_own(caplog: pytest.LogCaptureFixture) -> None:
-    class Kafka:
-        settings = Settings(prefix="triton")
+async def test_who_is_named_by_annotations_alone_gets_no_answer_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    there = Surroundings(ENDED, {df.REPLY_TO: "_schemas", df.REPLY_ID: "somebody-else-7"})
+    await there.until_looked(there.ends(), lambda: there.finalizers == ["others.example/keep"])
+    assert there.replies == []
+    assert "no answer to 'somebody-else-7', which has finished (Failed): only annotations" in caplog.text
 
-    reply = DeployCommandReply(id="one", result=Result.ACCEPTED, deploy_flow="web-1", reason="", message="")
-    await send(cast("Any", Kafka()), "triton.batch-commands", reply)
-    assert "triton.batch-commands is a topic of Triton's own" in caplog.text
+
+async def test_a_release_that_ends_as_soon_as_it_is_made_waits_for_the_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.planner.runtime.finalizer.CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(write_backoff, "FIRST_SECONDS", 0.01)
+    there = Surroundings(ENDED, ANNOTATED, made=datetime.now(UTC).isoformat(timespec="seconds"))
+    ends = there.ends()
+    ends.begin(read(there.live))
+    await ends.stop()
+    assert (there.replies, there.patches) == ([], [])
+    there.live = {**there.live, "status": REPLY_WANTED}
+    there.live["metadata"]["resourceVersion"] = "2"
+    there.flows.reflector.put(there.live)
+    await there.until_looked(ends, lambda: there.patches)
+    assert [(topic, key) for topic, key, *_ in there.replies] == [("paas.replies", "paas-1")]
+
+
+async def test_an_answer_that_is_not_allowed_any_more_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    there = Surroundings(REPLY_WANTED | {"replyTo": "paas.orders"})
+    await there.until_looked(there.ends(), lambda: there.finalizers == ["others.example/keep"])
+    assert there.replies == []
+    assert "no answer to paas-1: this Triton answers only on *.replies, not on paas.orders" in caplog.text
+    assert '"result":"finished","deployFlow":"web-1","phase":"Failed"' in caplog.text

@@ -21,8 +21,9 @@ from tests.system.releases import deployflow
 class Parts:
     """A store that has lost everything, and a cache with one DeployFlow; what is written is counted."""
 
-    def __init__(self, flow: DeployFlow) -> None:
+    def __init__(self, flow: DeployFlow, *managed: str) -> None:
         self._flow = flow
+        self._managed = managed
         self.commits = 0
 
     async def load(self, key: object) -> None:
@@ -34,6 +35,9 @@ class Parts:
 
     async def send(self, records: object) -> None:
         return None
+
+    def manages(self, namespace: str) -> bool:
+        return not self._managed or namespace in self._managed
 
     def get(self, namespace: str, name: str) -> DeployFlow:
         return self._flow
@@ -54,6 +58,21 @@ def _flow(**status: Any) -> DeployFlow:
 @pytest.mark.parametrize(("status", "begins"), [({}, True), ({"finished": True, "version": 9}, False)])
 async def test_a_release_that_is_finished_does_not_begin_again(status: dict[str, Any], begins: bool) -> None:
     parts: Any = Parts(_flow(**status))
+    await _observe(parts)
+    assert bool(parts.commits) is begins
+
+
+async def test_nothing_is_decided_in_a_namespace_that_this_triton_does_not_manage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parts: Any = Parts(_flow(), "pay", "ship")
+    await _observe(parts)
+    assert parts.commits == 0
+    assert "NotLookedAfter" in caplog.text
+
+
+async def _observe(parts: Any) -> None:
+    """Process the DeployFlow as the watch has observed it."""
     instances = InstanceProcessor(
         cast("StatusStore", parts),
         cast("Kafka", parts),
@@ -67,4 +86,3 @@ async def test_a_release_that_is_finished_does_not_begin_again(status: dict[str,
     )
     value = observed(_flow()).model_dump_json().encode()
     await instances.handle("default/web", [Record(PLANNER_FACTS, "default/web", value, {}, 0, 0, 0)])
-    assert bool(parts.commits) is begins

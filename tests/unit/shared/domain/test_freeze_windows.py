@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -109,6 +110,25 @@ def test_a_window_that_opens_while_it_is_open_goes_on() -> None:
 def test_one_that_never_closes_is_in_force_and_looked_at_again() -> None:
     always = window(cron="* * * * *", duration="1h")
     assert end("2026-01-10T09:00+01:00", always) > at("2026-01-10T10:00+01:00")
+
+
+@pytest.mark.parametrize("when", ["2026-01-10T09:00+01:00", "2026-03-29T01:30+01:00"])
+def test_many_windows_of_every_minute_take_no_minute(when: str) -> None:
+    windows = [window(name=f"w{number}", cron="* * * * *", duration="366d") for number in range(100)]
+    began = time.process_time()
+    assert frozen(when, *windows) is not None
+    assert time.process_time() - began < 15
+
+
+def test_more_windows_than_are_read_are_a_problem() -> None:
+    found = read(json.dumps([{**WEEKEND, "name": f"w{number}"} for number in range(101)]))
+    assert len(found.windows) == 100
+    assert found.problems == ("has 101 windows, and only the first 100 are read: join some of them",)
+
+
+def test_nested_text_is_no_window() -> None:
+    (problem,) = read("[" * 100_000).problems
+    assert problem == "is nested too deeply: a window has texts and lists of names alone"
 
 
 @pytest.mark.parametrize(
