@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from shared.domain.safe_text import shortened, visible, without_login
 
 _ENCODED: Final = "characters like / ? # @ of a user or password as %2F %3F %23 %40"
 
+Network = IPv4Network | IPv6Network
 ReplyTopic = Annotated[str, StringConstraints(pattern=f"^{reply_topics.PATTERN}$")]
 
 
@@ -104,6 +105,17 @@ class Settings(BaseSettings):
     """The limit of each caller, at each replica; bursts of one second's worth are let through."""
     api_body_bytes: int = Field(1_048_576, ge=1024)
     """The largest request."""
+    api_connections: int = Field(5_500, ge=10)
+    """Open connections to REST, and as many to gRPC; fewer where the process may open fewer files."""
+    api_connections_per_caller: int = Field(500, ge=1)
+    """The connections to REST of one address; behind a trusted proxy, its requests in progress."""
+    api_streams_per_caller: int = Field(500, ge=1)
+    """The open streams of one account, else address, REST and gRPC together, at each replica."""
+    api_trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = (
+        ip_network("127.0.0.0/8"),
+        ip_network("::1/128"),
+    )
+    """The addresses or networks of proxies whose `X-Forwarded-For` names the caller, comma-separated."""
 
     phase_coalesce_ms: int = Field(20, ge=0)
     """Pod facts of one instance within this time travel in one message; of a large one within a little longer."""
@@ -116,7 +128,7 @@ class Settings(BaseSettings):
     reply_topics: Annotated[tuple[ReplyTopic, ...], NoDecode] = reply_topics.DEFAULT
     """The topics on which deploy commands may be answered, comma-separated; `*` is any text. Empty: none."""
 
-    @field_validator("namespaces", "reply_topics", mode="before")
+    @field_validator("namespaces", "reply_topics", "api_trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (

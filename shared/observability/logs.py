@@ -41,5 +41,7 @@ def configure(service: str, level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("aiokafka", "faststream", "uvicorn.access", "elastic_transport", "kubernetes"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # what callers send wrong is counted (triton_http_refused_total): a flood of it must not fill the log
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     # aiokafka reports every passing loss of a broker as an error with a trace; shared.messaging.kafka says it once
     logging.getLogger("aiokafka.conn").setLevel(logging.CRITICAL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -15,7 +16,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import uvicorn
 import uvloop
 from prometheus_client import Gauge
 from pydantic import ValidationError
@@ -27,11 +27,17 @@ from shared.kube.client import Client
 from shared.kube.reflector import Reflector
 from shared.messaging.kafka import Kafka, ensure_topics
 from shared.observability import logs, tracing
+from shared.service.connections import Bounds
 from shared.service.health import Health
+from shared.service.http_server import HttpServer, listen
+from shared.service.proxies import Proxies
 from shared.settings import Settings, on_this_machine, unfit
 
 STOP_SECONDS: Final = 15
 RETRY_SECONDS: Final = 0.5
+HEALTH_BOUNDS: Final = Bounds(most=200, most_of_caller=50)
+"""Few call: probes and Prometheus."""
+HEALTH_REQUEST_BYTES: Final = 65_536
 KAFKA_SECONDS: Final = 3.0
 """How often Kafka is checked, and how long it may take to answer."""
 
@@ -149,7 +155,14 @@ def run(name: str, wiring: Wiring) -> None:
         sys.stderr.write(visible(f"triton {name}: bad settings: {unfit(error)}") + "\n")
         raise SystemExit(2) from error
     logs.configure(f"triton-{name}", settings.log_level)
+    _allow_files()
     raise SystemExit(uvloop.run(_serve(name, settings, wiring)))
+
+
+def _allow_files() -> None:
+    """Raise the limit of open files to what the system allows: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
@@ -159,19 +172,22 @@ async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
         loop.add_signal_handler(number, stop.set)
     health = Health(local=on_this_machine(settings.health_host))
     _ready.labels(name).set_function(lambda: float(health.ready))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            health,
-            host=settings.health_host,
-            port=settings.health_port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-        )
+    try:
+        listening = listen(settings.health_host, settings.health_port, "TRITON_HEALTH_PORT")
+    except ConfigError as unusable:
+        _log.critical("%s", unusable)
+        return 1
+    server = HttpServer(
+        "health",
+        health,
+        listening,
+        bounds=HEALTH_BOUNDS,
+        request_bytes=HEALTH_REQUEST_BYTES,
+        proxies=Proxies(),
     )
     async with AsyncExitStack() as stack:
         context = Context(settings, health, Kafka(settings, name), stack, stop)
-        context.spawn(server._serve(), "health server")  # serve() would take the signals for itself
+        context.spawn(server.serve(), "health server")
         work = asyncio.create_task(_work(context, wiring, stop), name="service")
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -184,7 +200,7 @@ async def _serve(name: str, settings: Settings, wiring: Wiring) -> int:
             else:
                 _log.critical("the service failed: %s", error, exc_info=error)
             context.failed = True
-        server.should_exit = True
+        server.stop()
         await context.cancel_tasks()
     return 1 if context.failed else 0
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import grpc.aio
-import uvicorn
 
 from services.planner.api import grpc_server, rest_app
 from services.planner.api.access import Access, OpenAccess
@@ -26,14 +25,19 @@ from services.planner.api.tls import Certificate
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.flow_cache import FlowCache
 from shared.domain.json_types import Json
-from shared.errors import ConfigError
 from shared.event_store import EventStore, Query, open_store
+from shared.service.connections import Bounds
 from shared.service.health import Health
+from shared.service.http_server import HEAD_BYTES, HttpServer, listen
 from shared.service.process import Context
+from shared.service.proxies import Proxies
 from shared.settings import Settings
 from shared.status_store import StatusStore
 
-BACKLOG: Final = 1024
+REQUEST_OVERHEAD: Final = 2
+"""How many times larger than its body a request may be, with its header and the marks of its chunks."""
+OTHER_FILES: Final = 300
+"""Open files that the planner needs besides those of its callers' connections."""
 STOP_SECONDS: Final = 2
 """How long calls may still run; then open streams are closed, and their clients continue with another replica."""
 _log = logging.getLogger(__name__)
@@ -66,6 +70,7 @@ async def serve_apis(context: Context, store: StatusStore, flows: FlowCache) -> 
         log,
         event_streams,
         settings.namespaces,
+        settings.api_streams_per_caller,
     )
     limits = RateLimits(settings.api_requests_per_second)
     certificate = None
@@ -78,44 +83,61 @@ async def serve_apis(context: Context, store: StatusStore, flows: FlowCache) -> 
         )
     context.spawn(tail.run(), "following Kafka")
     context.spawn(streams.recheck_forever(), "checking what is watched")
+    proxies = Proxies(settings.api_trusted_proxies)
     app = rest_app.application(
         calls,
         limits=limits,
+        proxies=proxies,
+        requests_of_caller=settings.api_connections_per_caller,
         body_bytes=settings.api_body_bytes,
         refuses_web_pages=settings.api_auth == "none",
     )
     listening = listen(settings.api_host, settings.api_port, "TRITON_API_PORT")
-    config = uvicorn.Config(
+    most = _connections(settings.api_connections)
+    server = HttpServer(
+        "rest",
         app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        listening,
+        bounds=Bounds(most, settings.api_connections_per_caller),
+        request_bytes=REQUEST_OVERHEAD * settings.api_body_bytes + HEAD_BYTES,
+        proxies=proxies,
+        certificate=certificate.context if certificate else None,
+        stop_seconds=STOP_SECONDS,
     )
-    if certificate is not None:
-        config.load()
-        config.ssl = certificate.context
-    server = uvicorn.Server(config)
     served = asyncio.Event()
-    context.spawn(_serve(server, listening, served), "REST server")
-    by_grpc, port = await _grpc(settings, calls, limits, certificate, context.health)
-    at = (*listening.getsockname()[:2], port)
+    context.spawn(_serve(server, served), "REST server")
+    at = listening.getsockname()[:2]
+    by_grpc, port = await _grpc(settings, calls, limits, certificate, context.health, proxies, most)
+    at = (*at, port)
     _log.info("REST at %s:%s, gRPC at port %s, %s", *at, _who(settings))
     try:
         yield
     finally:
-        server.should_exit = True
+        server.stop()
         await by_grpc.stop(STOP_SECONDS)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(served.wait(), STOP_SECONDS + 1)
 
 
-async def _serve(server: uvicorn.Server, listening: socket.socket, served: asyncio.Event) -> None:
+async def _serve(server: HttpServer, served: asyncio.Event) -> None:
     try:
-        await server._serve(sockets=[listening])
+        await server.serve()
     finally:
         served.set()
+
+
+def _connections(wanted: int) -> int:
+    """Return how many connections REST and gRPC may have each: what is wanted, or what the limit of files allows."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if files == resource.RLIM_INFINITY else max((files - OTHER_FILES) // 2, 10)
+    if allowed < wanted:
+        _log.warning(
+            "TRITON_API_CONNECTIONS: %s connections, not %s: the process may open %s files",
+            allowed,
+            wanted,
+            files,
+        )
+    return min(allowed, wanted)
 
 
 class ReleaseLog:
@@ -137,7 +159,13 @@ class ReleaseLog:
 
 
 async def _grpc(
-    settings: Settings, calls: Calls, limits: RateLimits, certificate: Certificate | None, health: Health
+    settings: Settings,
+    calls: Calls,
+    limits: RateLimits,
+    certificate: Certificate | None,
+    health: Health,
+    proxies: Proxies,
+    connections: int,
 ) -> tuple[grpc.aio.Server, int]:
     # its own error does not say which setting it is about
     listen(settings.api_host, settings.grpc_port, "TRITON_GRPC_PORT").close()
@@ -147,19 +175,12 @@ async def _grpc(
         port=settings.grpc_port,
         body_bytes=settings.api_body_bytes,
         limits=limits,
+        proxies=proxies,
+        connections=connections,
+        calls_of_caller=settings.api_connections_per_caller,
         credentials=certificate.grpc() if certificate else None,
         ready=lambda: health.ready,
     )
-
-
-def listen(host: str, port: int, setting: str) -> socket.socket:
-    """Return a socket that listens; raise `ConfigError`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        msg = f"{setting}: can't listen at {host}:{port} ({error.strerror}): give a port that is free, or 0 for any"
-        raise ConfigError(msg) from error
 
 
 def _who(settings: Settings) -> str:

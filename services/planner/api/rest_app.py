@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from http import HTTPStatus
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
@@ -19,15 +20,25 @@ from services.planner.api.calls import Calls
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.rate_limits import RateLimiter
 from services.planner.api.request_guard import RequestGuard
-from services.planner.api.rest_responses import V1_PREFIX, refusal
+from services.planner.api.rest_responses import V1_PREFIX, problem_response, refusal
+from shared.service.proxies import Proxies
+
+REQUESTS_OF_CALLER: Final = 500
 
 _log = logging.getLogger(__name__)
 
 
 def application(
-    calls: Calls, *, limits: RateLimiter, body_bytes: int, refuses_web_pages: bool = False
+    calls: Calls,
+    *,
+    limits: RateLimiter,
+    body_bytes: int,
+    refuses_web_pages: bool = False,
+    proxies: Proxies | None = None,
+    requests_of_caller: int = REQUESTS_OF_CALLER,
 ) -> FastAPI:
-    """Return the whole REST API. `body_bytes`: the largest body that is read.
+    """Return the whole REST API. `body_bytes`: the largest body that is read. `proxies`: those that name their callers,
+    each of which may have `requests_of_caller` in progress.
 
     `refuses_web_pages`: nobody has to log in, so what pages of other sites send by a browser here is refused.
     """
@@ -52,7 +63,13 @@ def application(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
-    app.add_middleware(RequestGuard, body_bytes=body_bytes, refuses_web_pages=refuses_web_pages)
+    app.add_middleware(
+        RequestGuard,
+        body_bytes=body_bytes,
+        refuses_web_pages=refuses_web_pages,
+        proxies=proxies or Proxies(),
+        requests_of_caller=requests_of_caller,
+    )
     return app
 
 
@@ -62,12 +79,7 @@ def _operation_id(route: APIRoute) -> str:
 
 async def _problem(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(round(error.retry_after), 1))
-    if error.kind == Kind.UNAUTHENTICATED:
-        headers["WWW-Authenticate"] = "Bearer"
-    return refusal(request.url.path, error.kind.http, error.reason, str(error), headers)
+    return problem_response(request.url.path, error)
 
 
 async def _invalid(request: HttpRequest, error: Exception) -> Response:

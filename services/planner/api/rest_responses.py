@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from fastapi.responses import JSONResponse, Response
 
-from services.planner.api.problem import Problem
+from services.planner.api.problem import Kind, Problem
 from shared.domain.json_types import Json
 
 V1_PREFIX: Final = "/api/v1/"
@@ -36,6 +36,16 @@ def refusal(
     if path.startswith(V1_PREFIX):
         return JSONResponse({"code": FAILED, "data": {}, "msg": message}, status, headers)
     return JSONResponse(_details(status, reason, message), status, headers, media_type=PROBLEM)
+
+
+def problem_response(path: str, problem: Problem) -> Response:
+    """Return the answer to a call that ended with a problem."""
+    headers = {}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(max(round(problem.retry_after), 1))
+    if problem.kind == Kind.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return refusal(path, problem.kind.http, problem.reason, str(problem), headers)
 
 
 def problem_details(problem: Problem) -> Json:

@@ -21,13 +21,14 @@ _DESCRIPTIONS: Final = {
     401: "No token, or none that the cluster knows.",
     403: "A right is missing: `detail` names it; or, without login, a web page of another site called.",
     404: "There is none.",
-    408: "The body did not come in time.",
+    408: "The header or the body did not come in time.",
     409: "The state of the release does not allow it: `reason` says why.",
     412: "The DeployFlow has changed since it was read (If-Match).",
     413: "The body is too large.",
     422: "It can be read but not be done.",
-    429: "Too many requests of this caller.",
-    503: "Something that is needed is away for now.",
+    429: "Too many requests, connections or streams of this caller.",
+    431: "The header is too large.",
+    503: "Something that is needed is away for now, or too many connections are open.",
 }
 
 
@@ -41,7 +42,7 @@ def _problem(code: int) -> Json:
 
 def answers(*codes: int, body: bool = False, success: tuple[int, Json] | None = None) -> Any:
     """Describe what an operation may answer beside its plain success. `body`: it reads one."""
-    every = {400, 401, 403, 429, 503, *codes, *((408, 413) if body else ())}
+    every = {400, 401, 403, 408, 429, 431, 503, *codes, *((413,) if body else ())}
     described: dict[int | str, Json] = {code: _problem(code) for code in sorted(every)}
     return described | (dict([success]) if success else {})
 

@@ -7,11 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 from services.planner.api.rate_limits import Unlimited
 from services.planner.api.rest_app import application
+from shared.service.connections import Bounds
+from shared.service.http_server import HttpServer, listen
+from shared.service.proxies import Proxies
 from tests.unit.planner.api.surroundings import World
 
 BODY_BYTES = 10_000
@@ -30,15 +32,19 @@ def client_of(world: World, base: str = "/api/v2/namespaces/shop") -> httpx.Asyn
 @asynccontextmanager
 async def listening(world: World) -> AsyncGenerator[int]:
     """The port of a server."""
-    config = uvicorn.Config(
-        app_of(world), port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+    server = HttpServer(
+        "test",
+        app_of(world),
+        listen("127.0.0.1", 0, "test"),
+        bounds=Bounds(1_000, 1_000),
+        request_bytes=10 * BODY_BYTES,
+        proxies=Proxies(),
+        stop_seconds=1,
     )
-    server = uvicorn.Server(config)
+    port = server.port
     running = asyncio.ensure_future(server.serve())
     try:
-        while not server.started:
-            await asyncio.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield port
     finally:
-        server.should_exit = True
+        server.stop()
         await running

@@ -456,7 +456,7 @@ async def test_who_calls_too_often_learns_when_to_come_again(world: World) -> No
             await api.flows.Gets(df.DeploysRequest())
     assert error.value.code() == StatusCode.RESOURCE_EXHAUSTED
     assert dict(error.value.trailing_metadata() or ())["retry-after"] == "1.500"
-    assert callers == ["ipv4:127.0.0.1", "operator", "ipv4:127.0.0.1"]
+    assert callers == ["127.0.0.1", "operator", "127.0.0.1"]
 
 
 async def test_words_of_any_length_and_script_arrive(world: World, api: Any) -> None:

@@ -145,4 +145,4 @@ async def test_what_is_requested_of_kubernetes_counts_as_the_callers(world: Worl
         call: Any = channel.unary_unary("/application.Application/Get")
         await call(application_pb2.InstanceMetaRequest(instance=_of("web")).SerializeToString())
     assert isinstance(world.cluster, Watched)
-    assert world.cluster.callers == {"ada", "127.0.0.1", "ipv4:127.0.0.1"}
+    assert world.cluster.callers == {"ada", "127.0.0.1"}

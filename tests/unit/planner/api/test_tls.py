@@ -14,12 +14,13 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-import uvicorn
 
 from services.planner.api.tls import Certificate
 from shared.errors import ConfigError
+from shared.service.connections import Bounds
+from shared.service.http_server import HttpServer, listen
+from shared.service.proxies import Proxies
 from tests.certificates import Files
-from tests.unit.parts import until
 
 
 @pytest.fixture
@@ -34,20 +35,21 @@ async def _hello(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def rest(certificate: Certificate) -> AsyncIterator[int]:
-    config = uvicorn.Config(
+    server = HttpServer(
+        "test",
         _hello,
-        port=0,
-        log_config=None,
-        lifespan="off",
-        ssl_context_factory=lambda *_: certificate.context,
+        listen("127.0.0.1", 0, "test"),
+        bounds=Bounds(10, 10),
+        request_bytes=10_000,
+        proxies=Proxies(),
+        certificate=certificate.context,
     )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve())
-    await until(lambda: server.started)
+    port = server.port
+    serving = asyncio.create_task(server.serve())
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield port
     finally:
-        server.should_exit = True
+        server.stop()
         await serving
 
 
