@@ -8,7 +8,8 @@ through here.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -29,6 +30,16 @@ from .resources import Registry, Resource
 from .scale import read_scale
 from .store import Record, Store
 from .strategies import Strategy, check_kind
+
+
+@contextmanager
+def _types_as_refusals(resource: Resource) -> Iterator[None]:
+    """Refuse an object whose values have other types than its fields, as decoders of Go do."""
+    try:
+        yield
+    except (TypeError, AttributeError, ValueError, LookupError, RecursionError) as error:
+        raise errors.bad_request(f"json: cannot unmarshal a value of {resource.kind}: {error}") from error
+
 
 GENERATED_LENGTH = 58
 """The most of `generateName` that goes before the five random letters of a name."""
@@ -81,7 +92,8 @@ class Api:
         if self.store.get(resource.key, namespace, name) is not None:
             raise errors.already_exists(resource, name)
         self._review(Write(resource, namespace, name, "CREATE", obj, None), options)
-        self._strategy(resource).admit(obj, None)
+        with _types_as_refusals(resource):
+            self._strategy(resource).admit(obj, None)
         check_quota(self.store, resource, obj)
         return Record(obj, 0) if options.dry_run else self._put(resource, obj)
 
@@ -151,8 +163,9 @@ class Api:
             new = resource.schema.default(new)
             causes += resource.schema.validate(new, "", old)
         if not causes:
-            new = self._strategy(resource).prepare(new, old)
-            causes = self._strategy(resource).check(new, old)
+            with _types_as_refusals(resource):
+                new = self._strategy(resource).prepare(new, old)
+                causes = self._strategy(resource).check(new, old)
         if causes:
             raise errors.invalid(resource, name, causes)
         return new
@@ -220,7 +233,8 @@ class Api:
         if _content(new) != _content(live.obj):
             new = with_metadata(new, generation=live.obj["metadata"].get("generation", 1) + 1)
         if not subresource:
-            self._strategy(resource).admit(new, live.obj)
+            with _types_as_refusals(resource):
+                self._strategy(resource).admit(new, live.obj)
         if options.dry_run:
             return Record(new, live.version)
         record = self._put(resource, new)

@@ -29,9 +29,9 @@ def write_extras(application: Application, live: CloneSet | None, body: Json) ->
 
 def restore_claims(live: CloneSet, body: Json) -> None:
     """Put the claims of the last good release back into `body`, beside its template."""
-    stable = live.metadata.annotations.get(cs.STABLE_CLAIMS)
+    stable = cs.kept_value(live, cs.STABLE_CLAIMS, list)
     if stable is not None:
-        body["spec"][CLAIMS] = json.loads(stable)
+        body["spec"][CLAIMS] = stable
 
 
 def forget_stable_claims(live: CloneSet, annotations: Json) -> None:

@@ -167,7 +167,7 @@ def _finish(command: m.Finish, live: CloneSet, annotations: Json, spec: Json) ->
     _write_scaled_to(live, annotations, None)
     application_extras.forget_stable_claims(live, annotations)
     if not command.mixed:
-        owner = json.loads(live.metadata.annotations.get(cs.OWNER_STRATEGY, "{}"))
+        owner = cs.kept_value(live, cs.OWNER_STRATEGY, dict) or {}
         spec["updateStrategy"] = {**RELEASED_STRATEGY, **owner, "partition": 0, "paused": False}
         annotations[cs.OWNER_STRATEGY] = None
     first = live.metadata.annotations.get(cs.FIRST_RELEASE)
@@ -182,19 +182,24 @@ def _write_guard(live: CloneSet, annotations: Json, spec: Json, *, on: bool) -> 
 
     A marked pod goes on serving, and a higher count gives it back. The owner's own hook stays beside ours.
     """
-    kept = live.metadata.annotations.get(cs.OWNER_LIFECYCLE)
+    is_kept = cs.OWNER_LIFECYCLE in live.metadata.annotations
+    kept = cs.kept_value(live, cs.OWNER_LIFECYCLE, dict) or {}
     if on:
-        owner = live.spec.lifecycle if kept is None else json.loads(kept)
-        before = owner.get("preDelete") or {}
-        labels = {**(before.get("labelsHandler") or {}), INSTANCE_LABEL: live.metadata.name}
+        owner = kept if is_kept else live.spec.lifecycle
+        before = _dict(owner.get("preDelete"))
+        labels = {**_dict(before.get("labelsHandler")), INSTANCE_LABEL: live.metadata.name}
         hook = {**before, "labelsHandler": labels, "markPodNotReady": False}
         spec["lifecycle"] = replacement_patch(live.spec.lifecycle, {**owner, "preDelete": hook})
-        if kept is None:
+        if not is_kept:
             annotations[cs.OWNER_LIFECYCLE] = json.dumps(live.spec.lifecycle)
-    elif kept is not None:
-        owner = json.loads(kept)
-        spec["lifecycle"] = replacement_patch(live.spec.lifecycle, owner) if owner else None
+    elif is_kept:
+        spec["lifecycle"] = replacement_patch(live.spec.lifecycle, kept) if kept else None
         annotations[cs.OWNER_LIFECYCLE] = None
+
+
+def _dict(value: Any) -> Json:
+    """Return a value of a hook that somebody may have overwritten with another kind."""
+    return value if isinstance(value, dict) else {}
 
 
 def _write_strategy(live: CloneSet, annotations: Json, spec: Json, partition: int | str) -> None:

@@ -21,6 +21,7 @@ from shared.settings import Settings
 SAME_WARNING_MS: Final = 10_000
 """A warning with the same text is published again after so long."""
 LONGEST_WARNING: Final = 300
+LONGEST_MESSAGE: Final = 2_000
 
 
 class _Warning(NamedTuple):
@@ -129,7 +130,7 @@ class CloneSetWatch:
                     id=f"{cloneset.metadata.uid}:{change.reason}:{change.id}",
                     at=now_milliseconds(),
                     reason=change.reason,
-                    message=change.message,
+                    message=change.message[:LONGEST_MESSAGE],
                     cloneset=facts_of(cloneset),
                     flow=cloneset.release or (old.release if old else None),
                     app=cloneset.app,

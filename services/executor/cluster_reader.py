@@ -22,19 +22,12 @@ from shared.kube.client import (
     label_selector,
 )
 from shared.kube.clonesets import CloneSet
+from shared.kube.objects import ObjectDecoder
 from shared.kube.pods import Pod
-from shared.kube.reflector import ListMeta, milliseconds
+from shared.kube.reflector import milliseconds
 
 _log = logging.getLogger(__name__)
 _cloneset = msgspec.json.Decoder(CloneSet)
-
-
-class _PodList(msgspec.Struct):
-    metadata: ListMeta
-    items: list[Pod]
-
-
-_pod_list = msgspec.json.Decoder(_PodList)
 
 
 def cloneset_from(body: Json) -> CloneSet:
@@ -46,6 +39,7 @@ class ClusterReader:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._pods = ObjectDecoder(PODS, Pod)
 
     async def cloneset(self, command: m.Command) -> CloneSet | None:
         """Return the command's CloneSet, None when it does not exist."""
@@ -98,7 +92,7 @@ class ClusterReader:
         query = {"labelSelector": selector, "limit": str(PAGE)}
         pods: list[Pod] = []
         while True:
-            page = _pod_list.decode(await self._client.list_page(PODS, live.metadata.namespace, query))
+            page = self._pods.page(await self._client.list_page(PODS, live.metadata.namespace, query))
             pods += [pod for pod in page.items if _is_owned(pod, live)]
             if not page.metadata.next_page:
                 return pods

@@ -8,7 +8,7 @@ of it: of that the annotation has the name. OpenKruise keeps a revision while a 
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from shared.domain.json_types import Json
 from shared.errors import Unavailable
@@ -50,19 +50,21 @@ def keep_template(live: CloneSet) -> dict[str, str]:
     return {cs.STABLE_REVISION: live.status.update_revision}
 
 
-def template_in(revision: Json) -> Json:
-    """Return the pod template of a ControllerRevision, without its merge directive."""
-    template: Json = revision["data"]["spec"]["template"]
+def template_in(revision: Json) -> Json | None:
+    """Return the pod template of a ControllerRevision, without its merge directive; None where it has none."""
+    template: Any = revision
+    for name in ("data", "spec", "template"):
+        template = template.get(name) if isinstance(template, dict) else None
+    if not isinstance(template, dict):
+        return None
     return {name: value for name, value in template.items() if name != "$patch"}
 
 
 def stable_template(live: CloneSet, revised: Json | None) -> Json | None:
     """Return the kept template; None where none is. `revised`: that of the ControllerRevision that is named."""
-    text = live.metadata.annotations.get(cs.STABLE_TEMPLATE)
-    if text is None:
+    if cs.STABLE_TEMPLATE not in live.metadata.annotations:
         return revised
-    template: Json = json.loads(text)
-    return template
+    return cs.kept_value(live, cs.STABLE_TEMPLATE, dict)
 
 
 def forget_template(live: CloneSet, annotations: Json) -> None:

@@ -129,8 +129,9 @@ class DrainPoller:
             await self._write_condition(pod, step, now)
 
     async def _has_no_connections(self, session: aiohttp.ClientSession, pod: Pod, drain: Drain) -> bool:
-        url = URL.build(scheme="http", host=pod.status.pod_ip, port=drain.port)
+        url: object = pod.status.pod_ip
         try:
+            url = URL.build(scheme="http", host=pod.status.pod_ip, port=drain.port)
             async with self._concurrency, session.get(f"{url}{drain.path}", allow_redirects=False) as answer:
                 text = (await answer.content.read(LONGEST_ANSWER)).strip()
                 answered = text.decode(errors="replace")

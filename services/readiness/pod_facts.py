@@ -32,6 +32,10 @@ LONGEST_MESSAGE: Final = 400
 """Bytes; a termination message has up to 4 KB, and a thousand facts go into one message of less than 1 MB."""
 
 
+LONGEST_NAME: Final = 253
+"""Characters of a reason, a node or an address: no cluster writes more, and every message about the pod has them."""
+
+
 class Detail(NamedTuple):
     """The last warning event and the log of a pod in trouble; empty while they are not known."""
 
@@ -57,12 +61,12 @@ def fact_of(pod: Pod, detail: Detail = NO_DETAIL) -> PodFact:
         sequence=pod.sequence,
         deleting=pod.deleting,
         drained=pod.drained,
-        ip=pod.status.pod_ip,
+        ip=pod.status.pod_ip[:LONGEST_NAME],
         port=ports[0] if ports else 0,
-        node=pod.spec.node_name,
-        image=pod.spec.containers[0].image if pod.spec.containers else "",
+        node=pod.spec.node_name[:LONGEST_NAME],
+        image=shortened(pod.spec.containers[0].image) if pod.spec.containers else "",
         restarts=sum(container.restart_count for container in pod.status.container_statuses),
-        reason=reason,
+        reason=reason[:LONGEST_NAME],
         message=shortened(message),
         event=detail.event,
         log=detail.log,
@@ -76,7 +80,7 @@ def fact_of(pod: Pod, detail: Detail = NO_DETAIL) -> PodFact:
 def held_by(pod: Pod) -> str:
     """Return what keeps a pod that is to be deleted from it; empty where nothing is known to."""
     if pod.deleting and pod.metadata.finalizers:
-        return f"finalizer {', '.join(pod.metadata.finalizers)}"
+        return shortened(f"finalizer {', '.join(pod.metadata.finalizers)}")
     if pod.metadata.labels.get(LIFECYCLE_STATE) == PREPARING_DELETE:
         return "the preDelete hook of its CloneSet"
     return ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.readiness.gate_decisions import CLOSED
-from services.readiness.pod_facts import FAILED_WAITING, phase_of, shortened
+from services.readiness.pod_facts import FAILED_WAITING, LONGEST_NAME, phase_of, shortened
 from shared.domain.deployflow import READINESS_GATE, PodPhase
 from shared.domain.messages import Gate, PodTransition, Transition
 from shared.kube.pods import Pod, PodMeta
@@ -68,7 +68,7 @@ def departure_of(pod: Pod, seen: int) -> Transition:
         id=PodTransition.LEFT,
         at=seen,
         age=max(seen - milliseconds(pod.metadata.creation_timestamp), 0),
-        reason=why[0],
+        reason=why[0][:LONGEST_NAME],
         message=shortened(why[1]),
     )
 
@@ -117,7 +117,7 @@ class _TransitionList:
                     at=at,
                     since=min(since, at),
                     age=max(at - made, 0),
-                    reason=why[0],
+                    reason=why[0][:LONGEST_NAME],
                     message=shortened(why[1]),
                 )
             )
@@ -156,12 +156,12 @@ def _add_troubles(found: _TransitionList, before: Pod, new: Pod, restarts: int) 
     phase_before = phase_of(before)
     if phase == PodPhase.FAILED:
         if phase_before[:2] != (phase, reason) or restarts > _restarts(before):
-            n = f"{reason}.{restarts}"
+            n = f"{reason[:LONGEST_NAME]}.{restarts}"
             found.add(PodTransition.FAILED, n, 0, PodTransition.CREATED, (reason, message))
         return
     stuck = _stuck_reason(new)
     if stuck[0] and stuck[0] != _stuck_reason(before)[0]:
-        found.add(PodTransition.WAITING, stuck[0], 0, PodTransition.CREATED, stuck)
+        found.add(PodTransition.WAITING, stuck[0][:LONGEST_NAME], 0, PodTransition.CREATED, stuck)
 
 
 def _stuck_reason(pod: Pod) -> tuple[str, str]:

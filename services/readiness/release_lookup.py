@@ -19,8 +19,9 @@ from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import CLONESETS, PAGE, ApiError, Client
 from shared.kube.clonesets import release_of
+from shared.kube.objects import ObjectDecoder
 from shared.kube.pods import Pod
-from shared.kube.reflector import ListMeta, Meta, milliseconds
+from shared.kube.reflector import Meta, milliseconds
 
 SKEW_MS: Final = 3_000
 """How far the API server's clock may be behind Kafka's; it also truncates its times to seconds."""
@@ -130,12 +131,7 @@ class _CloneSet(msgspec.Struct):
     metadata: Meta
 
 
-class _Page(msgspec.Struct):
-    metadata: ListMeta
-    items: list[_CloneSet]
-
-
-_page = msgspec.json.Decoder(_Page)
+_clonesets = ObjectDecoder(CLONESETS, _CloneSet)
 
 
 async def restore_releases(
@@ -152,7 +148,7 @@ async def restore_releases(
             everywhere: list[str | None] = [None]
             for namespace in [*namespaces] or everywhere:
                 found |= await _read(releases, client, namespace, owns)
-    except (ApiError, Unavailable, TimeoutError) as error:
+    except (ApiError, Unavailable, TimeoutError, msgspec.DecodeError) as error:
         _log.warning(
             "could not read CloneSets, so pod events lack their release until its next command: %s",
             str(error) or "no answer",
@@ -166,7 +162,7 @@ async def _read(
     found: dict[Key, m.AppRef] = {}
     query = {"labelSelector": "managed-by=triton-io", "limit": str(PAGE)}
     while True:
-        page = _page.decode(await client.list_page(CLONESETS, namespace, query))
+        page = _clonesets.page(await client.list_page(CLONESETS, namespace, query))
         for item in page.items:
             key = Key(item.metadata.namespace, item.metadata.name)
             if not owns(key):

@@ -7,7 +7,6 @@ few pods of each revision, several times at growing intervals; facts and gates n
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections import defaultdict
@@ -23,6 +22,7 @@ from shared.domain.messages import ContainerLog, FlowRef, Gate
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import EVENTS, ApiError, Client
+from shared.kube.objects import ObjectDecoder
 from shared.kube.pods import ContainerStatus, Pod
 from shared.messaging.coalescing_queue import CoalescingQueue
 
@@ -153,6 +153,7 @@ class TroubleDetails:
         release: Callable[[Pod], FlowRef | None],
     ) -> None:
         self._client = client
+        self._events: ObjectDecoder[Json] = ObjectDecoder(EVENTS, dict)
         self._pod_of = pod_of
         self._owns = owns
         self._republish = republish
@@ -259,7 +260,8 @@ class TroubleDetails:
     async def _event(self, pod: Pod) -> str:
         meta = pod.metadata
         query = {"fieldSelector": f"involvedObject.uid={meta.uid},type=Warning"}
-        return newest_event(json.loads(await self._client.list_page(EVENTS, meta.namespace, query))["items"])
+        found = self._events.page(await self._client.list_page(EVENTS, meta.namespace, query))
+        return newest_event(found.items)
 
     async def _log_of(self, pod: Pod, run: Run) -> str:
         return await self._client.log(pod.metadata.namespace, pod.metadata.name, run.query)

@@ -18,12 +18,12 @@ from yaml.reader import Reader
 from yaml.resolver import Resolver
 from yaml.scanner import Scanner
 
+from shared.domain.object_bounds import DEEPEST, TOO_DEEP
+
 MOST_BYTES: Final = 8 << 20
 """The size of a file: what a cluster takes in one object is below 3 MiB."""
 MOST_VALUES: Final = 250_000
 """Keys and values of a file, with those that aliases repeat."""
-DEEPEST: Final = 100
-"""Objects and lists inside each other: the schema of a CRD with a whole pod template has 60."""
 LONGEST_NUMBER: Final = 400
 """Digits of a number: the largest float has 309."""
 
@@ -153,7 +153,7 @@ class _Loader(Composer, _Events, SafeConstructor, Resolver):
             text = f"it has more than {MOST_VALUES:,} values, aliases followed: split the file, or use fewer aliases"
             raise _refused(event, text)
         if len(self._open) + height > DEEPEST:
-            raise _refused(event, f"more than {DEEPEST} objects and lists inside each other: nest them less")
+            raise _refused(event, TOO_DEEP)
         if self._open:
             self._open[-1] = max(self._open[-1], height)
 

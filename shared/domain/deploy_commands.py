@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from shared.domain import deployflow as df
 from shared.domain.deployflow import BatchPhase, FlowPhase
 from shared.domain.json_types import Json
+from shared.domain.object_bounds import count_in, json_in
 
 REMEMBERED: Final = 20
 """So many requests a DeployFlow remembers: far more than a repeated delivery brings back."""
@@ -313,7 +314,7 @@ def _reached(status: df.DeployFlowStatus) -> tuple[int, BatchPhase | None]:
 def _most_retries(flow: Json, spec: df.DeployFlowSpec) -> int:
     """Return the most retries that were requested so far: the spec may have been lowered since, unseen by the planner."""
     requested_before = (flow["metadata"].get("annotations") or {}).get(df.RETRIES, "")
-    return max(spec.strategy.retries, int(requested_before) if requested_before.isdecimal() else 0)
+    return max(spec.strategy.retries, count_in(requested_before) or 0)
 
 
 def _all_the_way(spec: df.DeployFlowSpec) -> Json | None:
@@ -347,7 +348,7 @@ def _is_past(status: df.DeployFlowStatus, command: DeployCommand) -> bool:
 def requests_of(annotations: Mapping[str, str]) -> list[str]:
     """Return the ids of the last requests that created or changed a DeployFlow, oldest first."""
     try:
-        stored = json.loads(annotations.get(df.REQUESTS, "[]"))
+        stored = json_in(annotations.get(df.REQUESTS, "[]"))
     except ValueError:
         stored = []
     requests = [str(request) for request in stored] if isinstance(stored, list) else []

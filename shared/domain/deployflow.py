@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from types import SimpleNamespace
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from shared.domain.json_types import Json
+from shared.domain.object_bounds import DEEPEST, TooDeep, is_deeper
 from shared.domain.safe_text import shortened
 
 GROUP = "apps.triton.io"
@@ -255,6 +256,11 @@ def keys_of(model: type[Wire]) -> SimpleNamespace:
     return SimpleNamespace(**{name: info.alias for name, info in model.model_fields.items()})
 
 
+FreeForm = TypeVar("FreeForm", dict[str, Any] | None, list[dict[str, Any]] | None)
+AROUND_FREE_FORM: Final = 3
+"""The objects of a DeployFlow that a template is inside of: itself, its spec and its application."""
+
+
 class LabelSelectorRequirement(Wire):
     key: str
     operator: str
@@ -272,6 +278,12 @@ AppName = Annotated[
 """A value of the label `app.kubernetes.io/name`."""
 
 
+def _not_too_deep(value: FreeForm) -> FreeForm:
+    if is_deeper(value, DEEPEST - AROUND_FREE_FORM):
+        raise TooDeep
+    return value
+
+
 class Application(Wire):
     """The application: the identity of the instance and, for a create, update or rollback, its pod template."""
 
@@ -281,10 +293,10 @@ class Application(Wire):
     app_name: AppName
     instance_name: InstanceName
     selector: LabelSelector | None = None
-    template: dict[str, Any] | None = None
+    template: Annotated[dict[str, Any] | None, AfterValidator(_not_too_deep)] = None
     replicas: NonNegative = 1
     application_type: str | None = None
-    volume_claim_templates: list[dict[str, Any]] | None = None
+    volume_claim_templates: Annotated[list[dict[str, Any]] | None, AfterValidator(_not_too_deep)] = None
     application_label: dict[str, str] | None = None
 
     def labels(self) -> dict[str, str]:

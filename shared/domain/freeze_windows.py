@@ -6,7 +6,6 @@ over on Monday 08:00, also where the clocks are changed in between.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import ConfigDict, StringConstraints, ValidationError, field_validator
 
 from shared.domain import deployflow as df
+from shared.domain.object_bounds import TooDeep, json_in
 
 HELD_BACK: Final = frozenset({df.Action.CREATE, df.Action.UPDATE})
 """The actions that bring new code. All others begin at any time."""
@@ -109,8 +109,8 @@ class Read(NamedTuple):
 def read(text: str, *, of_namespace: bool = False) -> Read:
     """Return the windows of a JSON list. Those of a Namespace's annotation name no `namespaces`."""
     try:
-        listed = json.loads(text or "[]")
-    except RecursionError:
+        listed = json_in(text or "[]")
+    except TooDeep:
         return Read((), ("is nested too deeply: a window has texts and lists of names alone",))
     except ValueError as error:
         return Read((), (f"is not JSON: {error}",))

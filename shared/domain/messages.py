@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from shared.domain.deployflow import NAME_LABEL, BatchPhase, FlowPhase, PodPhase
+from shared.domain.object_bounds import count_in
 from shared.domain.topics import (
     BATCH_COMMANDS,
     BATCH_RESULTS,
@@ -426,8 +427,8 @@ class AppRef(Value):
         app, group = (labels.get(name, "") for name in ("app", "group"))
         return cls(
             name=labels.get(NAME_LABEL, ""),
-            app_id=int(app) if app.isdecimal() else 0,
-            group_id=int(group) if group.isdecimal() else 0,
+            app_id=count_in(app) or 0,
+            group_id=count_in(group) or 0,
         )
 
 

@@ -21,11 +21,13 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import msgspec
 from prometheus_client import Counter
 from yaml import YAMLError
 
 from shared.domain import bounded_yaml
 from shared.domain.json_types import Json
+from shared.domain.object_bounds import DEEPEST_READ, cut, is_deeper
 from shared.domain.safe_text import without_login
 from shared.errors import ConfigError, Unavailable
 
@@ -39,6 +41,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 REQUEST_TIMEOUT_SECONDS: Final = 30
 """Above the 30 s that a server gives its slowest webhook there is nothing to wait for."""
 PAGE: Final = 500
+IN_A_LIST: Final = 2
+"""The object of a list, and its items, are around each object that it has."""
 CONNECTIONS: Final = 64
 """Open to the API server at a time, for each client."""
 CONNECTIONS_PER_CALLER: Final = 16
@@ -53,11 +57,19 @@ _requests = Counter(
 _log = logging.getLogger(__name__)
 
 
+CORE: Final = "/api/v1"
+
+
 class Resource(NamedTuple):
     """A kind of object: where the API server keeps it."""
 
     api: str
     plural: str
+
+    @property
+    def keeps_unknown_fields(self) -> bool:
+        """Return whether its objects may have fields that the API server does not know, of any depth."""
+        return self.api != CORE
 
     def path(
         self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
@@ -93,9 +105,9 @@ def label_selector(labels: Mapping[str, str]) -> str:
 DEPLOYFLOWS = Resource("/apis/apps.triton.io/v1alpha1", "deployflows")
 CLONESETS = Resource("/apis/apps.kruise.io/v1alpha1", "clonesets")
 CONTROLLER_REVISIONS = Resource("/apis/apps/v1", "controllerrevisions")
-PODS = Resource("/api/v1", "pods")
-NAMESPACES = Resource("/api/v1", "namespaces")
-EVENTS = Resource("/api/v1", "events")
+PODS = Resource(CORE, "pods")
+NAMESPACES = Resource(CORE, "namespaces")
+EVENTS = Resource(CORE, "events")
 ENDPOINT_SLICES = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
 CRDS = Resource("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions")
 VERSION = Resource("", "version")
@@ -256,7 +268,7 @@ class Client:
         query = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
         items: list[Json] = []
         while True:
-            page = json.loads(await self.list_page(resource, namespace, query))
+            page = self._read(resource, await self.list_page(resource, namespace, query), IN_A_LIST)
             items += page["items"]
             if not (token := page["metadata"].get("continue")):
                 return items
@@ -320,9 +332,26 @@ class Client:
         dry_run: bool = False,
     ) -> Json:
         query = {"dryRun": "All"} if dry_run else {}
-        answer: Json = json.loads(
-            await self._request(verb, resource, path, query=query, body=body, content_type=content_type)
-        )
+        data = await self._request(verb, resource, path, query=query, body=body, content_type=content_type)
+        return self._read(resource, data)
+
+    def _read(self, resource: Resource, data: bytes, around: int = 0) -> Json:
+        """Return an answer as JSON; what is too deep in one of its objects is null. Raises `Unavailable`.
+
+        `around`: the objects and lists that an object is inside of.
+        """
+        levels = DEEPEST_READ + around
+        try:
+            try:
+                answer: Json = msgspec.json.decode(data)
+                # the API server itself knows all fields of the others
+                if resource.keeps_unknown_fields and is_deeper(answer, levels):
+                    answer = msgspec.json.decode(cut(data, levels))
+            except RecursionError:
+                answer = msgspec.json.decode(cut(data, levels))
+        except msgspec.DecodeError as error:
+            msg = f"the answer of {self.server} about {resource.plural} cannot be read: {error}"
+            raise Unavailable(msg) from error
         return answer
 
     async def _request(

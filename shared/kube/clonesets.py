@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from shared.domain.deployflow import GROUP, KIND
 from shared.domain.messages import AppRef, CloneSetFacts, FlowRef, Hold
+from shared.domain.object_bounds import DEEPEST_READ, TooDeep, count_in, is_deeper, json_in
 from shared.kube.reflector import Meta, int_or_percent
 
 SEQUENCE: Final = "apps.triton.io/sequence"
@@ -44,6 +45,13 @@ NO_PULL_IN: Final = "apps.triton.io/no-pull-in"
 """Somebody else opens the gates of this CloneSet's pods."""
 
 
+MOST_FINALIZERS: Final = 20
+"""So many are named of an object that they hold."""
+T = TypeVar("T", dict[str, Any], list[Any])
+LONGEST_RECORD: Final = 2_000
+"""Characters of what Triton writes as JSON into an annotation about a release."""
+
+
 class CloneSetMeta(Meta, rename="camel", frozen=True):
     owner_references: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
@@ -57,6 +65,11 @@ class Spec(msgspec.Struct, rename="camel", frozen=True):
     volume_claim_templates: list[dict[str, Any]] = []
     revision_history_limit: int | None = None
     lifecycle: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for what is too deep: its reader cuts it."""
+        if is_deeper([self.template, self.volume_claim_templates, self.lifecycle], DEEPEST_READ):
+            raise TooDeep
 
 
 class Status(msgspec.Struct, rename="camel", frozen=True):
@@ -76,7 +89,7 @@ class CloneSet(msgspec.Struct, frozen=True):
 
     @property
     def sequence(self) -> int:
-        return _number(self.metadata.annotations.get(SEQUENCE)) or 0
+        return count_in(self.metadata.annotations.get(SEQUENCE)) or 0
 
     @property
     def hold(self) -> Hold | None:
@@ -84,7 +97,7 @@ class CloneSet(msgspec.Struct, frozen=True):
         if not text:
             return None
         try:
-            return Hold.model_validate_json(text)
+            return Hold.model_validate_json(_short(text))
         except ValueError:  # somebody wrote into it; the pods that it covered must continue to wait
             return Hold(flow="", batch=0, surge=0, updated=0, others=0)
 
@@ -99,7 +112,9 @@ class CloneSet(msgspec.Struct, frozen=True):
     @property
     def owner(self) -> str:
         """Return the uid of the DeployFlow that owns it, as Triton 0.1.x wrote it; empty for none."""
-        return next((str(ref["uid"]) for ref in self.metadata.owner_references if is_deployflow(ref)), "")
+        return next(
+            (str(ref.get("uid") or "") for ref in self.metadata.owner_references if is_deployflow(ref)), ""
+        )
 
     @property
     def other_owners(self) -> list[dict[str, Any]]:
@@ -109,12 +124,12 @@ class CloneSet(msgspec.Struct, frozen=True):
     @property
     def replicas_set(self) -> int | None:
         """Return the replicas that Triton wrote last."""
-        return _number(self.metadata.annotations.get(REPLICAS))
+        return count_in(self.metadata.annotations.get(REPLICAS))
 
     @property
     def scaled_to(self) -> int | None:
         """Return the count that somebody else set during the release under way."""
-        return _number(self.metadata.annotations.get(SCALED_TO))
+        return count_in(self.metadata.annotations.get(SCALED_TO))
 
     @property
     def scaled_by_others(self) -> bool:
@@ -124,7 +139,7 @@ class CloneSet(msgspec.Struct, frozen=True):
     @property
     def stopped(self) -> int:
         """Return the replicas before a stop; 0 if it was not stopped."""
-        return _number(self.metadata.annotations.get(STOPPED)) or 0
+        return count_in(self.metadata.annotations.get(STOPPED)) or 0
 
     @property
     def has_no_good_template(self) -> bool:
@@ -143,18 +158,30 @@ class CloneSet(msgspec.Struct, frozen=True):
 def release_of(meta: Meta) -> FlowRef | None:
     """Return the release under way that the CloneSet names; None if none, or if the annotation is unreadable."""
     try:
-        return FlowRef.model_validate_json(meta.annotations.get(RELEASE, ""))
+        return FlowRef.model_validate_json(_short(meta.annotations.get(RELEASE, "")))
     except ValueError:
         return None
 
 
+def kept_value(live: CloneSet, name: str, kind: type[T]) -> T | None:
+    """Return what Triton keeps as JSON in an annotation; None where nothing is, or where somebody has overwritten it."""
+    try:
+        value = json_in(live.metadata.annotations.get(name, ""))
+    except ValueError:
+        return None
+    return value if isinstance(value, kind) else None
+
+
+def _short(text: str) -> str:
+    """Return what Triton wrote; raise `ValueError` for what is longer: every message would have it."""
+    if len(text) > LONGEST_RECORD:
+        msg = f"{len(text)} characters"
+        raise ValueError(msg)
+    return text
+
+
 def is_deployflow(owner: dict[str, Any]) -> bool:
     return owner.get("kind") == KIND and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
-
-
-def _number(text: str | None) -> int | None:
-    """Return what Triton wrote; None if somebody has overwritten it."""
-    return int(text) if text and text.isdecimal() else None
 
 
 def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
@@ -177,7 +204,7 @@ def facts_of(cloneset: CloneSet | None) -> CloneSetFacts:
         replicas_set=cloneset.replicas_set,
         scaled_to=cloneset.scaled_to,
         deleting=cloneset.deleting,
-        finalizers=cloneset.metadata.finalizers if cloneset.deleting else [],
+        finalizers=cloneset.metadata.finalizers[:MOST_FINALIZERS] if cloneset.deleting else [],
         status_replicas=status.replicas,
         ready_replicas=status.ready_replicas,
         available_replicas=status.available_replicas,

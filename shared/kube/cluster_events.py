@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -28,6 +27,7 @@ CHECK_SECONDS: Final = 1.0
 WAITING: Final = 10_000
 """Events of objects that are not known; most of them are not ours."""
 LONGEST_MESSAGE: Final = 2_000
+LONGEST_NAME: Final = 253
 FOR_THE_LOG: Final = 5_000
 """How many messages that only the log needs wait for Kafka; in a queue of their own, so that no release waits for
 them.
@@ -74,6 +74,10 @@ class Event(msgspec.Struct, rename="camel", frozen=True):
         series = self.series.last_observed_time if self.series else None
         made = self.metadata.creation_timestamp
         return milliseconds(series or self.last_timestamp or self.event_time or made)
+
+    @property
+    def writer(self) -> str:
+        return self.reporting_component or (self.source.component if self.source else "")
 
 
 class Subject(NamedTuple):
@@ -160,14 +164,14 @@ class ClusterEvents:
                 id=f"{event.metadata.uid}:{event.times}",
                 at=min(seen, at + 999 if at % 1000 == 0 else at),
                 kind=self._kind,
-                name=about.name,
+                name=about.name[:LONGEST_NAME],
                 uid=about.uid,
                 flow=subject.flow,
                 app=subject.app,
                 warning=event.type == "Warning",
-                reason=event.reason,
+                reason=event.reason[:LONGEST_NAME],
                 message=event.message[:LONGEST_MESSAGE],
-                component=event.reporting_component or (event.source.component if event.source else ""),
+                component=event.writer[:LONGEST_NAME],
                 count=event.times,
             )
             self._outgoing.put(message)
@@ -181,10 +185,9 @@ class _Passing(Reflector[Event]):
     async def _list(self, namespace: str | None) -> str:
         query = {**self._query, "limit": str(PAGE)}
         while True:
-            page = self._list_decoder.decode(await self._client.list_page(self._resource, namespace, query))
-            for raw in page.items:
-                with suppress(msgspec.ValidationError):
-                    self._apply(self._decoder.decode(raw))
+            page = self._objects.page(await self._client.list_page(self._resource, namespace, query))
+            for item in page.items:
+                self._apply(item)
             if not page.metadata.next_page:
                 break
             query["continue"] = page.metadata.next_page
@@ -192,7 +195,7 @@ class _Passing(Reflector[Event]):
         return page.metadata.resource_version
 
     def _apply(self, item: Event) -> None:
-        self._changed(None, item)
+        self._report(None, item)
 
     def _forget(self, item: Event) -> None:
         """Do nothing: the cluster deletes its Events after an hour, the log keeps them."""

@@ -7,6 +7,7 @@ import msgspec
 from shared.domain.deployflow import INSTANCE_LABEL, READINESS_GATE
 from shared.domain.graceful_exit import DRAINED, Drain, drain_of
 from shared.domain.messages import AppRef, Gate
+from shared.domain.object_bounds import count_in
 from shared.domain.topics import Key
 from shared.kube.reflector import Meta
 
@@ -183,15 +184,14 @@ class Pod(msgspec.Struct, frozen=True):
         condition = self.condition(READINESS_GATE)
         if condition is None or not condition.message.startswith(_SEQUENCE):
             return 0
-        number = condition.message.removeprefix(_SEQUENCE)
-        return int(number) if number.isdecimal() else 0
+        return count_in(condition.message.removeprefix(_SEQUENCE)) or 0
 
     @property
     def drain_after(self) -> int:
         """Return the seconds from the closing of its gate until its connections are polled."""
         condition = self.condition(DRAINED)
         seconds = condition.message.removeprefix(_DRAIN_AFTER) if condition is not None else ""
-        return int(seconds) if seconds.isdecimal() else 0
+        return count_in(seconds) or 0
 
     def condition(self, name: str) -> Condition | None:
         return next((condition for condition in self.status.conditions if condition.type == name), None)

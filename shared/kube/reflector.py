@@ -3,6 +3,8 @@
 A watch may end at any moment, cleanly or not, or fall silent; after "410 Gone" events are missing, deletions
 among them. So a watch that ends is opened again from its last version. Where that is impossible, a fresh list is
 compared with the copy: of what happened in a gap only the order is lost.
+
+An object that can't be read, or that `changed` raises for, is left out: the others are not harmed by it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ import msgspec
 from prometheus_client import Counter
 
 from shared.domain.json_types import Json
+from shared.domain.object_bounds import count_in
 from shared.errors import Unavailable
 from shared.kube.client import PAGE, ApiError, Client, Resource
+from shared.kube.objects import Identity, ObjectDecoder
 
 BACKOFF_SECONDS: Final = (0.2, 10.0)
 WATCH_SECONDS: Final = 300
@@ -51,23 +55,6 @@ class HasMeta(Protocol):
 
 
 T = TypeVar("T", bound=HasMeta)
-
-
-class ListMeta(msgspec.Struct, rename="camel"):
-    """The metadata of a list: its version, and where its next page begins."""
-
-    resource_version: str = ""
-    next_page: str = msgspec.field(name="continue", default="")
-
-
-class _List(msgspec.Struct):
-    metadata: ListMeta
-    items: list[msgspec.Raw]
-
-
-class _Event(msgspec.Struct):
-    type: str
-    object: msgspec.Raw
 
 
 class _Version(msgspec.Struct, rename="camel"):
@@ -103,9 +90,7 @@ class Reflector(Generic[T]):
     ) -> None:
         self._client = client
         self._resource = resource
-        self._decoder = msgspec.json.Decoder(kind)
-        self._list_decoder = msgspec.json.Decoder(_List)
-        self._event_decoder = msgspec.json.Decoder(_Event)
+        self._objects = ObjectDecoder(resource, kind)
         self._changed = changed
         self._listed = listed
         self._namespaces: list[str | None] = [*namespaces] or [None]
@@ -127,7 +112,9 @@ class Reflector(Generic[T]):
 
     def put(self, obj: Json) -> None:
         """Take in the server's answer to a write of our own, so that later reads include it."""
-        item = self._decoder.decode(msgspec.json.encode(obj))
+        item = self._objects.item(msgspec.json.encode(obj))
+        if isinstance(item, Identity):
+            return
         meta = item.metadata
         reached = self._reached.get(None) or self._reached.get(meta.namespace, "")
         if meta.uid in self.items or _newer(meta.resource_version, reached):
@@ -169,12 +156,12 @@ class Reflector(Generic[T]):
 
     async def _list(self, namespace: str | None) -> str:
         query = {**self._query, "limit": str(PAGE)}
-        seen: dict[str, T] = {}
+        seen: dict[str, T | None] = {}
         while True:
-            page = self._list_decoder.decode(await self._client.list_page(self._resource, namespace, query))
-            for raw in page.items:
-                item = self._decoder.decode(raw)
-                seen[item.metadata.uid] = item
+            page = self._objects.page(await self._client.list_page(self._resource, namespace, query))
+            seen |= {item.metadata.uid: item for item in page.items}
+            # as it was when it could be read last
+            seen |= {identity.uid: self.items.get(identity.uid) for identity in page.unread}
             if not page.metadata.next_page:
                 break
             query["continue"] = page.metadata.next_page
@@ -184,8 +171,9 @@ class Reflector(Generic[T]):
             made_since = _newer(item.metadata.resource_version, version)
             if uid not in seen and not made_since and namespace in {None, item.metadata.namespace}:
                 self._forget(item)
-        for item in seen.values():
-            self._apply(item)
+        for listed in seen.values():
+            if listed is not None:
+                self._apply(listed)
         self._reached[namespace] = version
         self._synced.add(namespace)
         if len(self._synced) == len(self._namespaces):
@@ -215,20 +203,24 @@ class Reflector(Generic[T]):
         return version
 
     def _take(self, line: bytes) -> str:
-        event = self._event_decoder.decode(line)
-        match event.type:
-            case "ADDED" | "MODIFIED":
-                item = self._decoder.decode(event.object)
-                self._apply(item)
-                return item.metadata.resource_version
-            case "DELETED":
-                item = self._decoder.decode(event.object)
-                self._forget(item)
+        kind, raw = self._objects.event(line)
+        match kind:
+            case "ADDED" | "MODIFIED" | "DELETED":
+                item = self._objects.item(raw)
+                if isinstance(item, Identity):
+                    known = self.items.get(item.uid)
+                    if kind == "DELETED" and known is not None:
+                        self._forget(known)
+                    return item.resource_version
+                if kind == "DELETED":
+                    self._forget(item)
+                else:
+                    self._apply(item)
                 return item.metadata.resource_version
             case "BOOKMARK":
-                return msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
+                return msgspec.json.decode(raw, type=_Bookmark).metadata.resource_version
             case _:
-                raise _Gone(bytes(event.object).decode(errors="replace")[:300])
+                raise _Gone(bytes(raw).decode(errors="replace")[:300])
 
     def _apply(self, item: T) -> None:
         old = self.items.get(item.metadata.uid)
@@ -236,16 +228,30 @@ class Reflector(Generic[T]):
             return
         self.items[item.metadata.uid] = item
         self._by_name[item.metadata.namespace, item.metadata.name] = item
-        self._changed(old, item)
+        if not self._report(old, item):
+            self._drop(item)
 
     def _forget(self, item: T) -> None:
+        if (old := self._drop(item)) is not None:
+            self._report(old, None)
+
+    def _drop(self, item: T) -> T | None:
         old = self.items.pop(item.metadata.uid, None)
-        if old is None:
-            return
         name = (item.metadata.namespace, item.metadata.name)
         if (now := self._by_name.get(name)) is not None and now.metadata.uid == item.metadata.uid:
             del self._by_name[name]
-        self._changed(old, None)
+        return old
+
+    def _report(self, old: T | None, new: T | None) -> bool:
+        """Call `changed`; return False where it raised for this object, which is at fault then."""
+        try:
+            self._changed(old, new)
+        except Exception as error:
+            meta = (new or old).metadata  # type: ignore[union-attr]
+            identity = Identity(meta.name, meta.namespace, meta.uid, meta.resource_version)
+            self._objects.leave_out(identity, error)
+            return False
+        return True
 
 
 def _newer(version: str, old: str) -> bool:
@@ -274,14 +280,23 @@ def _advice(error: Exception, resource: Resource) -> str:
 
 
 def milliseconds(timestamp: str | None) -> int:
-    """Convert a Kubernetes time (RFC 3339) to milliseconds since 1970; 0 for none."""
+    """Convert a Kubernetes time (RFC 3339) to milliseconds since 1970; 0 for none, and for a text that is no time."""
     if not timestamp:
         return 0
-    return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
+    try:
+        return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0
 
 
 def int_or_percent(value: Any, total: int) -> int:
-    """Return an int-or-string field as a count of `total`, percentages rounded up as OpenKruise does."""
-    if isinstance(value, str) and value.endswith("%"):
-        return -(-int(value[:-1]) * total // 100)
-    return int(value or 0)
+    """Return an int-or-string field as a count of `total`, percentages rounded up as OpenKruise does; 0 for none.
+
+    A value that is neither, which OpenKruise refuses too, counts as `total`.
+    """
+    if value is None or isinstance(value, int):
+        return value or 0
+    number = count_in(str(value).removesuffix("%"))
+    if number is None:
+        return total if value else 0
+    return -(-number * total // 100) if str(value).endswith("%") else number

@@ -16,6 +16,7 @@ import pytest_asyncio
 from sandbox.embedded import EmbeddedStack
 from sandbox.environment import SERVICES, Sandbox, Stack
 from sandbox.real.stack import RealStack
+from tests.system.hostile.innocent import REPORT
 from tests.system.log_report import add_logs
 from tests.system.matrix import TALLY
 from tests.system.other_system import OtherSystem
@@ -72,4 +73,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if lines := TALLY.lines():
         terminalreporter.section(f"whole releases on {'the real parts' if REAL else 'the sandbox'}")
         for line in lines:
+            terminalreporter.write_line(line)
+    if REPORT:
+        terminalreporter.section("beside hostile senders")
+        for line in REPORT:
             terminalreporter.write_line(line)

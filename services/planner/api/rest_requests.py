@@ -21,6 +21,7 @@ from services.planner.api.call_authorization import NAME, NAMESPACE
 from services.planner.api.calls import Calls
 from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.problem import Kind, Problem
+from shared.domain.object_bounds import DEEPEST, TOO_DEEP, TooDeep, is_deeper
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[-+]\d\d:?\d\d)?")
 
@@ -141,8 +142,13 @@ class StrictRoute(JsonRoute):
 class _JsonRequest(HttpRequest):
     async def json(self) -> Any:
         try:
-            return _with_kubernetes_numbers(msgspec.json.decode(await self.body()))
-        except (ValueError, OverflowError, RecursionError) as error:
+            value = msgspec.json.decode(await self.body())
+            if is_deeper(value, DEEPEST):
+                raise TooDeep
+            return _with_kubernetes_numbers(value)
+        except RecursionError as error:
+            raise HTTPException(Kind.INVALID.http, f"the body can't be read: {TOO_DEEP}") from error
+        except (ValueError, OverflowError) as error:
             raise HTTPException(Kind.INVALID.http, f"the body can't be read: {error}") from error
 
 

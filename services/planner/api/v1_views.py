@@ -10,6 +10,7 @@ from typing import Final
 
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
+from shared.domain.object_bounds import count_in
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 """Go's zero time."""
@@ -165,4 +166,4 @@ def _resources(container: Json) -> Json:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
+    return count_in(text) or 0

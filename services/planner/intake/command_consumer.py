@@ -19,6 +19,7 @@ from shared.clock import now_milliseconds
 from shared.domain.deploy_commands import DeployCommand, Refusal
 from shared.domain.deployflow import problems
 from shared.domain.managed_namespaces import NOT_LOOKED_AFTER, explain_border, manages
+from shared.domain.object_bounds import TOO_DEEP
 from shared.domain.record import Record
 from shared.domain.replies import DeployCommandReply, Result
 from shared.domain.reply_topics import REPLY_TO_REFUSED
@@ -86,7 +87,9 @@ def _read(record: Record) -> DeployCommand:
         raise Poison("TooLarge", text)
     try:
         body = json.loads(record.value)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise Poison("InvalidJSON", f"the value is not JSON that Triton reads: {TOO_DEEP}") from error
+    except ValueError as error:
         raise Poison("InvalidJSON", f"the value is not JSON: {error}") from error
     if isinstance(body, dict) and "id" not in body and "ce_id" in record.headers:
         body["id"] = record.headers["ce_id"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import deployflow_name, requests_of
 from shared.domain.json_types import Json
+from shared.domain.object_bounds import count_in
 from shared.releases.history import age, is_good, updates
 
 _APPLIED_BY_KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
@@ -43,9 +44,9 @@ def _annotations(flow: Json) -> dict[str, str]:
 def _limits(releases: Sequence[Json]) -> Iterator[tuple[Json, int]]:
     """Yield the releases that set a limit, with that limit, the newest first; a text that is no number sets none."""
     for flow in sorted(releases, key=age, reverse=True):
-        text = _annotations(flow).get(df.REVISION_HISTORY_LIMIT, "")
-        if text.isdecimal():
-            yield flow, int(text)
+        limit = count_in(_annotations(flow).get(df.REVISION_HISTORY_LIMIT))
+        if limit is not None:
+            yield flow, limit
 
 
 def _needed(releases: Sequence[Json], finished: Sequence[Json]) -> Iterator[Json]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -11,6 +11,7 @@ from services.planner.rules.predecessors import Predecessor
 from shared.domain import deployflow as df
 from shared.domain.managed_namespaces import manages
 from shared.domain.messages import Due, FlowRef, SpecGone, SpecObserved
+from shared.domain.object_bounds import DEEPEST_READ, TooDeep, is_deeper
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
@@ -19,16 +20,27 @@ from shared.messaging.background_publisher import BackgroundPublisher
 from shared.messaging.kafka import Consumer, Kafka
 from shared.settings import Settings
 
+LONGEST_REQUESTER: Final = 253
+"""Characters of who requested a release: what a command may have. Every event of the release has it."""
+LONGEST_REQUEST: Final = 1_000
+"""Characters of the id of a request."""
+
 
 class DeployFlow(msgspec.Struct, frozen=True):
     metadata: Meta
     spec: dict[str, Any]
     status: dict[str, Any] = {}
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for what is too deep: its reader cuts it, and the rest says that it cannot be used."""
+        if is_deeper([self.spec, self.status], DEEPEST_READ):
+            raise TooDeep
+
     @property
     def key(self) -> Key:
-        application = self.spec.get("application") or {}
-        return Key(self.metadata.namespace, str(application.get("instanceName") or ""))
+        application = self.spec.get("application")
+        name = application.get("instanceName") if isinstance(application, dict) else None
+        return Key(self.metadata.namespace, str(name or ""))
 
     @property
     def finished(self) -> bool:
@@ -46,7 +58,8 @@ class DeployFlow(msgspec.Struct, frozen=True):
 
     @property
     def version(self) -> int:
-        return int(self.status.get("version") or 0)
+        version = self.status.get("version")
+        return version if isinstance(version, int) else 0
 
 
 def resource(flow: DeployFlow, status: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -85,8 +98,8 @@ def observed(flow: DeployFlow) -> SpecObserved:
         generation=meta.generation,
         created_at=milliseconds(meta.creation_timestamp),
         deleting=meta.deletion_timestamp is not None,
-        request=meta.annotations.get(df.LAST_REQUEST, ""),
-        requested_by=meta.annotations.get(df.REQUESTED_BY, ""),
+        request=meta.annotations.get(df.LAST_REQUEST, "")[:LONGEST_REQUEST],
+        requested_by=meta.annotations.get(df.REQUESTED_BY, "")[:LONGEST_REQUESTER],
         freeze_override=_override(meta),
         keeps_replicas=meta.annotations.get(df.KEEPS_REPLICAS) == "true",
         either_direction=meta.annotations.get(df.EITHER_DIRECTION) == "true",

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.bounded_yaml import DEEPEST, MOST_BYTES, Unreadable, read_all
+from shared.domain.bounded_yaml import MOST_BYTES, Unreadable, read_all
+from shared.domain.object_bounds import DEEPEST
 
 
 def aliases(levels: int, width: int, form: str = "[{}]") -> str:

@@ -16,6 +16,7 @@ from sandbox.kubernetes import Cluster
 from shared.domain.json_types import Json
 from shared.kube import reflector as module
 from shared.kube.client import PODS, Client, Resource
+from shared.kube.objects import _left_out
 from shared.kube.reflector import Meta, Reflector, int_or_percent, milliseconds
 from tests.unit.parts import Trouble, connected, refusal, running_cluster, until
 
@@ -343,13 +344,12 @@ async def test_a_server_that_ends_every_watch_at_once_is_not_hammered(
         assert picture.lists == 1
 
 
-async def test_an_object_that_cannot_be_read_does_not_make_it_hammer_the_server(
+async def test_an_answer_that_cannot_be_read_does_not_make_it_hammer_the_server(
     client: Client, trouble: Trouble
 ) -> None:
     async def odd(request: web.Request) -> web.Response | None:
         if request.path.endswith("configmaps"):
-            items = [{"metadata": {"name": "one", "uid": "u", "generation": "not a number"}}]
-            return web.json_response({"metadata": {"resourceVersion": "5"}, "items": items})
+            return web.json_response({"metadata": {"resourceVersion": "5"}, "items": "none"})
         return None
 
     trouble.meddle = odd
@@ -364,6 +364,97 @@ async def test_an_object_that_cannot_be_read_does_not_make_it_hammer_the_server(
     assert "cannot be read" in reported[-1]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _spoiled(line: str, name: str) -> str:
+    """Return what the API server says, with an object of that name that no service can read."""
+    return line.replace(f'"name":"{name}"', f'"name":"{name}","generation":"no number"')
+
+
+@pytest.mark.parametrize("spoil", ["a wrong type", "10,000 lists"])
+async def test_an_object_that_cannot_be_read_is_left_out_and_named_once(
+    client: Client, api: Client, trouble: Trouble, spoil: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("bad", "good"):
+        await api.create(MAPS, "default", a_map(name))
+
+    async def spoiled(request: web.Request) -> web.StreamResponse | None:
+        if request.path.endswith("configmaps") and "watch" not in request.query:
+            text = (await api.list_page(MAPS, "default", {})).decode()
+            if spoil == "a wrong type":
+                return web.Response(text=_spoiled(text, "bad"), content_type="application/json")
+            deep = f'"data":{{"deep":{"[" * 10_000}{"]" * 10_000},'
+            return web.Response(text=text.replace('"data":{', deep), content_type="application/json")
+        return None
+
+    trouble.meddle = spoiled
+    left_out = _left_out.labels("configmaps")._value.get()
+    async with following(client) as picture:
+        if spoil == "a wrong type":
+            assert picture.shows(good="1")()
+        else:
+            assert picture.reflector.items == {}
+        await api.create(MAPS, "default", a_map("later"))
+        await until(lambda: picture.reflector.get("default", "later"))
+        # a watch of its own has it as it is
+        await value(api, "bad", "2")
+        await until(lambda: picture.reflector.get("default", "bad"))
+    assert _left_out.labels("configmaps")._value.get() > left_out
+    said = [line for line in caplog.messages if "configmaps default/bad is left out" in line]
+    assert len(said) == 1
+
+
+async def test_an_object_that_cannot_be_worked_on_harms_no_other(
+    client: Client, api: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = Picture(client)
+    report = picture._changed
+
+    def changed(old: ConfigMap | None, new: ConfigMap | None) -> None:
+        if new is not None and new.data["value"] == "bad":
+            raise KeyError("odd")
+        report(old, new)
+
+    picture.reflector._changed = changed
+    await api.create(MAPS, "default", a_map("one", "bad"))
+    await api.create(MAPS, "default", a_map("two"))
+    task = asyncio.create_task(picture.reflector.run())
+    try:
+        await until(picture.shows(two="1"))
+        await value(api, "two", "bad")
+        await until(picture.shows())
+        await value(api, "one", "1")
+        await until(picture.shows(one="1"))
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    said = [line for line in caplog.messages if "is left out" in line]
+    assert len(said) == 2
+
+
+async def test_an_object_that_becomes_unreadable_stays_as_it_was_until_it_is_deleted(
+    client: Client, api: Client, trouble: Trouble
+) -> None:
+    made = await api.create(MAPS, "default", a_map("one"))
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def odd(request: web.Request) -> web.StreamResponse | None:
+        if "watch" not in request.query:
+            return None
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        while True:
+            await response.write(await lines.get() + b"\n")
+
+    trouble.meddle = odd
+    bad = {"metadata": {**made["metadata"], "generation": "no number", "resourceVersion": "999999999999999"}}
+    async with following(client) as picture:
+        await lines.put(msgspec.json.encode({"type": "MODIFIED", "object": bad}))
+        await until(lambda: picture.reflector._reached["default"] == "999999999999999")
+        assert picture.shows(one="1")()
+        await lines.put(msgspec.json.encode({"type": "DELETED", "object": bad}))
+        await until(lambda: "gone one" in picture.reported)
 
 
 async def test_a_server_that_is_away_at_first_is_waited_for(
@@ -479,6 +570,8 @@ async def test_an_object_made_by_ourselves_while_a_list_was_under_way_is_not_cal
         ("1970-01-01T00:00:01Z", 1000),
         ("1970-01-01T02:00:01+02:00", 1000),
         ("1970-01-01T00:00:01.250000Z", 1250),
+        ("soon", 0),
+        ("2026-13-45T00:00:00Z", 0),
     ],
 )
 def test_kubernetes_times_are_milliseconds(text: str | None, at: int) -> None:
@@ -487,7 +580,17 @@ def test_kubernetes_times_are_milliseconds(text: str | None, at: int) -> None:
 
 @pytest.mark.parametrize(
     ("value", "total", "count"),
-    [(None, 5, 0), (3, 5, 3), ("50%", 5, 3), ("0%", 5, 0), ("100%", 5, 5), ("4", 5, 4), ("1%", 500, 5)],
+    [
+        (None, 5, 0),
+        (3, 5, 3),
+        ("50%", 5, 3),
+        ("0%", 5, 0),
+        ("100%", 5, 5),
+        ("4", 5, 4),
+        ("1%", 500, 5),
+        ("x", 5, 5),
+        ("9" * 5_000, 5, 5),
+    ],
 )
 def test_an_int_or_percentage_is_a_count_rounded_up(value: Any, total: int, count: int) -> None:
     assert int_or_percent(value, total) == count
