@@ -27,7 +27,8 @@ from shared.domain import topics
 from shared.domain.json_types import Json
 from shared.domain.safe_text import shortened, visible_lines
 from shared.errors import Unavailable
-from shared.messaging.kafka import connection
+from shared.messaging.connection import connection
+from shared.messaging.refusals import MESSAGE_AT_FAULT
 from shared.settings import Settings, unfit
 
 T = TypeVar("T")
@@ -188,9 +189,13 @@ async def publish(settings: Settings, letters: Sequence[Letter]) -> None:
             await producer.start()
         for letter in letters:
             async with _in_time(settings, SILENCE_SECONDS):
-                await producer.send_and_wait(
-                    settings.topic(letter.topic), letter.value, key=letter.key, headers=letter.original
-                )
+                try:
+                    await producer.send_and_wait(
+                        settings.topic(letter.topic), letter.value, key=letter.key, headers=letter.original
+                    )
+                except MESSAGE_AT_FAULT as error:
+                    msg = f"{letter.id}: the topic {settings.topic(letter.topic)} does not take it: {error}"
+                    raise Failure(msg) from error
     finally:
         await producer.stop()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 
 class Unavailable(Exception):
     """A required server does not answer now: retry for as long as it takes."""
@@ -13,6 +16,22 @@ class Poison(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Fault(NamedTuple):
+    """Why a message is at fault: one word in CamelCase, and a text for people."""
+
+    reason: str
+    message: str
+
+
+class Unpublishable(Poison):
+    """Messages that Kafka refuses, whenever it is asked; it has all the others. `faults`: why, by their place."""
+
+    def __init__(self, faults: Mapping[int, Fault]) -> None:
+        first = next(iter(faults.values()))
+        super().__init__(first.reason, first.message)
+        self.faults = faults
 
 
 class ConfigError(Exception):

@@ -166,8 +166,6 @@ def _kafka_properties(port: int, controller: int, folder: Path) -> dict[str, str
         "broker.session.timeout.ms": "2000",
         "broker.heartbeat.interval.ms": "500",
         "auto.create.topics.enable": "false",
-        # as companies with large messages set it: what is too large for us must not be so for the broker
-        "message.max.bytes": str(8 << 20),
         "log.segment.bytes": str(16 << 20),
     }
 

@@ -19,7 +19,7 @@ from services.events.documents import documents
 from shared.domain.record import Record
 from shared.errors import Poison, Unavailable
 from shared.event_store import Document, EventStore, Interrupted, Refused, Stream
-from shared.messaging.kafka import decode
+from shared.messaging.consumer import decode
 from shared.messaging.lanes import lay_aside, waits
 
 DeadLetter = Callable[[Record, str, str], Awaitable[None]]

@@ -7,6 +7,7 @@ The decision is pure (`cloneset_change`) and the write only applies to what the 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Any, Final, get_args
 
@@ -32,16 +33,20 @@ from shared.domain.deployflow import FailureReason
 from shared.domain.json_types import Json
 from shared.domain.managed_namespaces import NOT_LOOKED_AFTER, explain_border, manages
 from shared.domain.record import Record
-from shared.errors import Unavailable
+from shared.domain.safe_text import shortened
+from shared.errors import Poison, Unavailable, Unpublishable
 from shared.kube.client import CLONESETS, JSON, ApiError, Client
 from shared.kube.clonesets import CloneSet, facts_of
 from shared.kube.reflector import Reflector
-from shared.messaging.kafka import Kafka, decode
+from shared.messaging.consumer import INVALID, decode
+from shared.messaging.kafka import Kafka
 from shared.observability import tracing
 from shared.settings import Settings
 
 ATTEMPTS: Final = 10
 """Before a CloneSet that changes each time between reading and writing is left for the next delivery."""
+LONGEST_OBJECT_NAME: Final = 253
+_OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _results = Counter("triton_batch_results_total", "Answers to batch commands", ["command", "result"])
 _durations = Histogram(
     "triton_batch_command_duration_seconds",
@@ -77,6 +82,7 @@ class CommandHandler:
     async def handle(self, key: str, records: list[Record]) -> None:  # noqa: ARG002
         for record in records:
             command = decode(record)
+            _check_names(command)
             if not isinstance(command, (m.PullIn, m.PullOut)):
                 result = await self._carry_out(command)
                 with tracing.within(tracing.work(command, "executor")):
@@ -94,7 +100,14 @@ class CommandHandler:
             kind,
             extra={"triton.deployflow": command.flow.name, "triton.key": str(command.key)},
         )
-        await self._kafka.publish([result])
+        try:
+            await self._kafka.publish([result])
+        except Unpublishable as error:
+            # the release fails with that; the command was carried out
+            refused = m.Refused(
+                **_head(command), reason=error.reason, message=f"the answer to {command.type}: {error}"
+            )
+            await self._kafka.publish([refused])
 
     async def _carry_out(self, command: m.ExecutorCommand) -> m.Result:
         if not manages(self._namespaces, command.namespace):
@@ -185,6 +198,13 @@ class CommandHandler:
             # refused before anything moves
             keep_template(live)
         return done.model_copy(update={"same_template": same_template})
+
+
+def _check_names(command: m.Command) -> None:
+    """Raise `Poison` for names that no object can have: the API server's answer to them may look like a missing right."""
+    for field, name in (("namespace", command.namespace), ("instance", command.instance)):
+        if len(name) > LONGEST_OBJECT_NAME or not _OBJECT_NAME.fullmatch(name):
+            raise Poison(INVALID, f"{field}: {shortened(name, 100)!r} is no name of an object")
 
 
 def _span(command: m.ExecutorCommand, result: m.Result, record: Record) -> tracing.Span:

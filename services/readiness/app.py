@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import REGISTRY
 
 from services.readiness.drain_poller import DrainPoller
-from services.readiness.fact_publisher import FactPublisher
+from services.readiness.fact_publisher import FactPublisher, in_halves
 from services.readiness.gate_keeper import GateKeeper
 from services.readiness.pending_gates import PendingGates
 from services.readiness.release_lookup import ReleaseLookup, restore_releases
@@ -29,7 +29,7 @@ class Readiness:
     def __init__(self, context: Context, client: Client) -> None:
         settings, kafka = context.settings, context.kafka
         self._client, self._namespaces = client, settings.namespaces
-        self.outgoing = BackgroundPublisher(kafka)
+        self.outgoing = BackgroundPublisher(kafka, instead=in_halves)
         self.for_the_log = BackgroundPublisher(kafka, FOR_THE_LOG)
         self.pods = Reflector(
             client,

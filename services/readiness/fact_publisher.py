@@ -18,8 +18,18 @@ from services.readiness.pod_transitions import (
     transitions_between,
 )
 from shared.clock import now_milliseconds
-from shared.domain.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen, PodTransition, Transition
+from shared.domain.messages import (
+    AppRef,
+    FlowRef,
+    Message,
+    PodFact,
+    PodGone,
+    PodsSeen,
+    PodTransition,
+    Transition,
+)
 from shared.domain.topics import Key
+from shared.errors import Fault
 from shared.kube.pods import Pod
 from shared.messaging.background_publisher import BackgroundPublisher
 
@@ -236,6 +246,22 @@ class FactPublisher:
             app=app,
         )
         self._outgoing.put(seen)
+
+
+def in_halves(message: Message, _: Fault) -> list[Message]:
+    """Return two messages instead of one that is too large for Kafka; nothing where it has one pod alone."""
+    if not isinstance(message, PodsSeen) or len(message.pods) + len(message.gone) <= 1:
+        return []
+    half = (len(message.pods) + len(message.gone)) // 2
+    gone = max(half - len(message.pods), 0)
+    return [
+        message.model_copy(
+            update={"pods": message.pods[:half], "gone": message.gone[:gone], "complete": False}
+        ),
+        message.model_copy(
+            update={"pods": message.pods[half:], "gone": message.gone[gone:], "complete": False}
+        ),
+    ]
 
 
 def _size(published: PodFact | PodGone) -> int:

@@ -37,7 +37,7 @@ from shared.kube.clonesets import CloneSet
 from shared.kube.pods import Pod
 from shared.kube.reflector import Reflector
 from shared.messaging.coalescing_queue import CoalescingQueue
-from shared.messaging.kafka import decode
+from shared.messaging.consumer import decode
 from shared.observability import tracing
 
 CONCURRENT_PATCHES: Final = 16

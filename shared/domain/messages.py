@@ -454,7 +454,7 @@ class SpecObserved(Message):
 
     `request` is the id of the last request that came through Triton, `requested_by` who made that one.
     `freeze_override`: why it shall begin in a freeze window too. `keeps_replicas`, `either_direction`: what its requester
-    left open.
+    left open. `fault`: why it can't be passed on, where `spec` is empty for that.
     """
 
     type: Literal["spec_observed"] = "spec_observed"
@@ -469,6 +469,7 @@ class SpecObserved(Message):
     either_direction: bool = False
     spec: dict[str, Any]
     status: dict[str, Any] = Field(default_factory=dict)
+    fault: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
 
 
 class SpecGone(Message):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from shared.domain.messages import Message
-from shared.errors import Unavailable
+from shared.errors import Fault, Unavailable, Unpublishable
 from shared.messaging.kafka import Kafka
 
 AT_ONCE: Final = 500
@@ -19,11 +20,18 @@ class BackgroundPublisher:
     """A queue of messages and the task (`run`) that publishes them, however long Kafka is away.
 
     Waiting messages are lost with the process; their source publishes them again when the next process lists.
-    `most`: how many may wait; beyond it the oldest are dropped. 0: no limit.
+    `most`: how many may wait; beyond it the oldest are dropped. 0: no limit. `instead`: what is published in the place
+    of a message that Kafka refuses; nothing by default. Such a message holds up none of the others.
     """
 
-    def __init__(self, kafka: Kafka, most: int = 0) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        most: int = 0,
+        instead: Callable[[Message, Fault], Sequence[Message]] = lambda *_: (),
+    ) -> None:
         self._kafka = kafka
+        self._instead = instead
         self._queue: asyncio.Queue[Message] = asyncio.Queue(most)
 
     def put(self, message: Message) -> None:
@@ -43,6 +51,19 @@ class BackgroundPublisher:
             try:
                 await self._kafka.publish(messages)
                 return
+            except Unpublishable as error:
+                messages = [
+                    other
+                    for place, fault in error.faults.items()
+                    for other in self._replace(messages[place], fault)
+                ]
+                if not messages:
+                    return
             except Unavailable as error:
                 _log.warning("waiting: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _replace(self, message: Message, fault: Fault) -> Sequence[Message]:
+        kind, about = type(message).__name__, {"triton.key": str(message.key)}
+        _log.error("%s not published: %s: %s", kind, fault.reason, fault.message, extra=about)
+        return self._instead(message, fault)

@@ -25,7 +25,10 @@ BACKOFF_SECONDS: Final = (0.1, 10.0)
 FOLD: Final = 200
 """How many waiting records of one key are passed to a handler at once."""
 IN_FLIGHT: Final = 2_000
-"""Records taken from Kafka and not done yet; above it no more are taken."""
+IN_FLIGHT_BYTES: Final = 32 << 20
+"""Records taken from Kafka and not done yet, and the bytes of their values; above either no more are taken."""
+UNREADABLE: Final = "UnreadableBatch"
+"""The reason of a dead letter for records that are beyond the bounds of `shared.messaging.bounded_records`."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,15 +92,17 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
         self._space = asyncio.Condition()
         self._in_flight = 0
+        self._bytes = 0
         self.offsets = Offsets()
 
     async def put(self, record: Record) -> None:
-        """Queue a record; waits while too many are under way."""
+        """Queue a record; waits while too many, or too large ones, are under way."""
         # before any wait: a rebalance in it must forget this one too, since it comes again from Kafka
         self.offsets.took((record.topic, record.partition), record.offset, record.timestamp_ms)
         async with self._space:
-            await self._space.wait_for(lambda: self._in_flight < IN_FLIGHT)
+            await self._space.wait_for(lambda: self._in_flight < IN_FLIGHT and self._bytes < IN_FLIGHT_BYTES)
             self._in_flight += 1
+            self._bytes += len(record.value)
         queue = self._queues.get(record.key)
         if queue is not None:
             queue.append(record)
@@ -124,6 +129,7 @@ class Lanes:
                 self.offsets.done((record.topic, record.partition), record.offset)
             async with self._space:
                 self._in_flight -= len(records)
+                self._bytes -= sum(len(record.value) for record in records)
                 self._space.notify_all()
         del self._queues[key]
 
@@ -137,7 +143,16 @@ def waits() -> Iterator[float]:
 
 
 async def carry_out(handle: Handle, put_aside: PutAside, key: str, records: list[Record]) -> None:
-    """Handle all records together; if that fails, each alone, so that only the faulty one becomes a dead letter."""
+    """Handle all records together; if that fails, each alone, so that only the faulty one becomes a dead letter.
+
+    Those that were not read become dead letters at once.
+    """
+    for record in (record for record in records if record.unread):
+        _log.error("put aside: %s: %s", UNREADABLE, record.unread, extra={"triton.key": key})
+        await lay_aside(put_aside, record, UNREADABLE, record.unread)
+    records = [record for record in records if not record.unread]
+    if not records:
+        return
     failures = 0
     for wait in waits():
         try:

@@ -25,7 +25,8 @@ from shared.domain.safe_text import visible
 from shared.errors import ConfigError, Unavailable
 from shared.kube.client import Client
 from shared.kube.reflector import Reflector
-from shared.messaging.kafka import Kafka, ensure_topics
+from shared.messaging.kafka import Kafka
+from shared.messaging.topic_creation import ensure_topics
 from shared.observability import logs, tracing
 from shared.service.connections import Bounds
 from shared.service.health import Health

@@ -21,8 +21,11 @@ from aiokafka.errors import for_code
 from shared.domain import topics
 from shared.domain.messages import ADAPTERS, CloneSetFacts, Done, Gate, PodRef
 from shared.domain.record import Record
-from shared.errors import Unavailable
-from shared.messaging.kafka import Kafka, connection, ensure_topics, partition_of
+from shared.errors import Unavailable, Unpublishable
+from shared.messaging.connection import connection, partition_of
+from shared.messaging.kafka import Kafka
+from shared.messaging.refusals import MAX_MESSAGE_BYTES, topic_limits
+from shared.messaging.topic_creation import LARGEST, ensure_topics
 from shared.settings import Settings
 
 from .conftest import REAL
@@ -48,7 +51,8 @@ async def kafka_settings(settings: Settings) -> Settings:
 async def topic(settings: Settings) -> str:
     name = f"{settings.prefix}.plain"
     async with _admin(settings) as admin:
-        answer = await admin.create_topics([NewTopic(name, PARTITIONS, 1)])
+        large = {MAX_MESSAGE_BYTES: str(LARGEST)}
+        answer = await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=large)])
     assert [code for _, code, *_ in answer.topic_errors] == [0]
     return name
 
@@ -393,12 +397,82 @@ async def test_what_is_published_has_its_key_and_says_what_it_is(kafka: Kafka) -
     assert headers["ce_id"] != dict(second.headers)["ce_id"]
 
 
-async def test_a_message_that_is_too_large_is_not_sent_and_the_next_one_is(kafka: Kafka) -> None:
-    with pytest.raises(Unavailable, match="MessageSizeTooLarge"):
-        await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"x" * (9 << 20))])
-    await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"small")])
-    [record] = await _all_of(kafka.settings, topics.PLANNER_FACTS, 1)
-    assert record.value == b"small"
+async def test_a_message_that_is_too_large_is_not_sent_and_the_others_are(kafka: Kafka) -> None:
+    records = [b"one", b"x" * (9 << 20), b"two"]
+    with pytest.raises(Unpublishable, match=r"has 9437184 bytes; Triton sends at most 8388608") as refused:
+        await kafka.send([(topics.PLANNER_FACTS, "shop/web", value) for value in records])
+    assert list(refused.value.faults) == [1]
+    await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"three")])
+    found = await _all_of(kafka.settings, topics.PLANNER_FACTS, 3)
+    assert [record.value for record in found] == [b"one", b"two", b"three"]
+
+
+@pytest.mark.skipif(not REAL, reason="the sandbox's broker refuses no message for its size")
+async def test_what_a_topic_does_not_take_stops_nothing_else_of_its_partition(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = settings.model_copy(update={"kafka_partitions": 1, "kafka_session_timeout_ms": 6_000})
+    small = own.topic(topics.PLANNER_FACTS)
+    async with _admin(own) as admin:
+        await admin.create_topics([NewTopic(small, 1, 1, topic_configs={MAX_MESSAGE_BYTES: "100000"})])
+    caplog.set_level(logging.WARNING)
+    await ensure_topics(own)
+    assert f"{small} (100000)" in caplog.text, "a topic that somebody else made is named"
+    assert set((await topic_limits(own, [own.topic(topics.BATCH_RESULTS)])).values()) == {LARGEST}
+    kafka = Kafka(own, "planner")
+    await kafka.start()
+    try:
+        for turn in range(3):
+            values = [b"before", secrets.token_bytes(120_000), b"%d" % turn]
+            with pytest.raises(
+                Unpublishable, match=r"120000 bytes, 12\d{4} compressed; .* takes 100000"
+            ) as refused:
+                await kafka.send([(topics.PLANNER_FACTS, "shop/web", value) for value in values])
+            assert list(refused.value.faults) == [1]
+    finally:
+        await kafka.stop()
+    found = await _all_of(own, topics.PLANNER_FACTS, 6)
+    assert [record.value for record in found] == [b"before", b"0", b"before", b"1", b"before", b"2"]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_a_bomb_is_put_aside_and_the_command_behind_it_is_handled(
+    kafka_settings: Settings, codec: str
+) -> None:
+    topic = kafka_settings.topic(topics.PLANNER_FACTS)
+    bytes_inside = 60_000_000 if codec == "snappy" else 300_000_000
+    packed = {"max_request_size": 1 << 30, "max_batch_size": 1 << 30, "compression_type": codec}
+    async with joined(kafka_settings) as member:
+        async with _producer(kafka_settings, **packed) as producer:
+            sent = await producer.send_and_wait(topic, bytes(bytes_inside), key=b"shop/web", partition=1)
+        async with _producer(kafka_settings) as producer:
+            await producer.send_and_wait(topic, b"good", key=b"shop/web", partition=1)
+        await until("the good one", lambda: member.values == ["good"])
+    (letter,) = await _all_of(kafka_settings, topics.DEAD_LETTERS, 1)
+    headers = {name: value.decode() for name, value in letter.headers}
+    where = ("planner-facts", "1", str(sent.offset))
+    assert (headers["triton_topic"], headers["triton_partition"], headers["triton_offset"]) == where
+    assert headers["triton_reason"] == "UnreadableBatch"
+    assert f"compressed with {codec}" in headers["triton_message"]
+    assert letter.value == b""
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"key": "k" * 900_000, "value": b"x" * 900_000},
+        {"headers": {f"h{number}": "v" * 100 for number in range(20_000)}},
+        {"headers": {"größe": "ü" * 15_000}},
+    ],
+    ids=["a large key", "many headers", "headers of large letters"],
+)
+async def test_a_dead_letter_fits_whatever_the_record_has(kafka: Kafka, fault: dict[str, Any]) -> None:
+    record = Record(topics.DEPLOY_COMMANDS, "shop/web", b"x", {}, 1, 42, 0)._replace(**fault)
+    await kafka.dead_letter(record, "InvalidCommand", "\ud800 is no text")
+    (letter,) = await _all_of(kafka.settings, topics.DEAD_LETTERS, 1)
+    headers = {name: value.decode() for name, value in letter.headers}
+    assert headers["triton_message"] == "\\ud800 is no text"
+    assert headers["triton_truncated"] == str(len(record.value))
 
 
 async def test_what_is_known_of_thousands_of_pods_fits_into_a_message(kafka: Kafka) -> None:

@@ -23,7 +23,8 @@ from aiokafka import AIOKafkaConsumer
 from shared.event_store.elastic import ElasticStore
 from shared.event_store.sqlite import SqliteStore
 from shared.kube.client import Client
-from shared.messaging.kafka import Consumer, Kafka
+from shared.messaging.consumer import Consumer
+from shared.messaging.kafka import Kafka
 from shared.status_store import StatusStore
 
 CODE: Final = 86

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from shared.domain import topics
-from shared.messaging.kafka import partition_of
+from shared.messaging.connection import partition_of
 from shared.settings import Settings
 
 READERS: Final = {

@@ -21,7 +21,7 @@ from shared.domain.json_types import Json
 from shared.domain.messages import TOPIC_OF, Message
 from shared.domain.record import Record
 from shared.domain.topics import Key
-from shared.errors import Unavailable
+from shared.errors import Fault, Unavailable, Unpublishable
 from shared.kube.client import Client
 from shared.messaging.kafka import Kafka
 from shared.settings import Settings
@@ -96,13 +96,20 @@ class MemoryKafka:
         self.replies: list[tuple[str, Json]] = []
         """The topic and the value of each."""
         self.away = False
+        self.refuses: Callable[[Message], bool] = lambda _: False
+        """Which messages are too large."""
         self.settings = Settings()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         if self.away:
             msg = "Kafka at nowhere did not take a message"
             raise Unavailable(msg)
-        self.published += messages
+        refused = {place for place, message in enumerate(messages) if self.refuses(message)}
+        self.published += [message for place, message in enumerate(messages) if place not in refused]
+        if refused:
+            raise Unpublishable(
+                dict.fromkeys(refused, Fault("TooLarge", "its message has 9 bytes; the topic takes 8"))
+            )
 
     def cloud_event(self, *values: str) -> dict[str, str]:
         return dict(zip(("ce_id", "ce_type", "ce_subject", "ce_time"), values, strict=True))

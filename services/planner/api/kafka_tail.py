@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOYFLOW_EVENTS, PHASE_EVENTS
-from shared.messaging.kafka import connection
+from shared.messaging.connection import connection
 from shared.settings import Settings
 
 RETRY_SECONDS: Final = 1.0

@@ -24,7 +24,7 @@ from shared.domain.record import Record
 from shared.domain.topics import DEPLOYFLOW_EVENTS, Key
 from shared.errors import Unavailable
 from shared.kube.reflector import milliseconds
-from shared.messaging.kafka import connection, partition_of
+from shared.messaging.connection import connection, partition_of
 from shared.settings import Settings
 
 CONCURRENT_READS: Final = 4

@@ -289,12 +289,9 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
         return _apply_override(instance, known, fact)
 
     def change(flow: Flow) -> Flow:
-        try:
-            spec = DeployFlowSpec.model_validate(fact.spec, context=STORED)
-        except ValueError as error:
-            return replace(
-                flow, generation=fact.generation, deleting=fact.deleting, warnings=(problems(error, "spec"),)
-            )
+        spec = _spec_of(fact)
+        if isinstance(spec, str):
+            return replace(flow, generation=fact.generation, deleting=fact.deleting, warnings=(spec,))
         strategy = strategy_of(spec)
         if not flow.updating:
             strategy = replace(strategy, no_pull_in=flow.strategy.no_pull_in)
@@ -350,6 +347,16 @@ def _requester_of(fact: m.SpecObserved, last_request: str) -> str:
     return fact.requested_by if fact.requested_by and fact.request != last_request else "kubectl"
 
 
+def _spec_of(fact: m.SpecObserved) -> DeployFlowSpec | str:
+    """Return the spec, or what is wrong with it."""
+    if fact.fault:
+        return fact.fault
+    try:
+        return DeployFlowSpec.model_validate(fact.spec, context=STORED)
+    except ValueError as error:
+        return problems(error, "spec")
+
+
 def make_flow(fact: m.SpecObserved, now: int) -> Flow:
     """Return a release that is new to the planner; one that can't be carried out is failed from the start."""
     application = fact.spec.get("application") or {}
@@ -364,9 +371,8 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         "updated_at": now,
         **_override_fields(fact),
     }
-    try:
-        spec = DeployFlowSpec.model_validate(fact.spec, context=STORED)
-    except ValueError as error:
+    spec = _spec_of(fact)
+    if isinstance(spec, str):
         return Flow(
             **common,
             action=str(fact.spec.get("action", "")),
@@ -377,7 +383,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
             strategy=Strategy(),
             outcome=FlowPhase.FAILED,
             reason="InvalidSpec",
-            message=problems(error, "spec"),
+            message=spec,
         )
     flow = Flow(
         **common,

@@ -10,20 +10,23 @@ import msgspec
 from services.planner.rules.predecessors import Predecessor
 from shared.domain import deployflow as df
 from shared.domain.managed_namespaces import manages
-from shared.domain.messages import Due, FlowRef, SpecGone, SpecObserved
+from shared.domain.messages import Due, FlowRef, Message, SpecGone, SpecObserved
 from shared.domain.object_bounds import DEEPEST_READ, TooDeep, is_deeper
 from shared.domain.topics import Key
-from shared.errors import Unavailable
+from shared.errors import Fault, Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
 from shared.kube.reflector import Meta, Reflector, milliseconds
 from shared.messaging.background_publisher import BackgroundPublisher
-from shared.messaging.kafka import Consumer, Kafka
+from shared.messaging.consumer import Consumer
+from shared.messaging.kafka import LARGEST_MESSAGE, Kafka
 from shared.settings import Settings
 
 LONGEST_REQUESTER: Final = 253
 """Characters of who requested a release: what a command may have. Every event of the release has it."""
 LONGEST_REQUEST: Final = 1_000
 """Characters of the id of a request."""
+LARGEST_SPEC: Final = LARGEST_MESSAGE
+"""Bytes of a DeployFlow without its status, as JSON. It is in messages, in the CloneSet, and in a revision of it."""
 
 
 class DeployFlow(msgspec.Struct, frozen=True):
@@ -89,9 +92,11 @@ def resource(flow: DeployFlow, status: dict[str, Any] | None = None) -> dict[str
 
 
 def observed(flow: DeployFlow) -> SpecObserved:
+    """Return a DeployFlow as a message; without its spec where it is too large to begin."""
     key = flow.key
     meta = flow.metadata
-    return SpecObserved(
+    size = flow.size_without_status
+    message = SpecObserved(
         namespace=key.namespace,
         instance=key.instance,
         flow=FlowRef(name=meta.name, uid=meta.uid),
@@ -106,11 +111,31 @@ def observed(flow: DeployFlow) -> SpecObserved:
         spec=flow.spec,
         status={"finished": True} if flow.finished else flow.status,
     )
+    if size > LARGEST_SPEC and not flow.status.get("startedAt"):
+        text = (
+            f"spec: the DeployFlow has {size} bytes as JSON; at most {LARGEST_SPEC} are carried out: put large texts into "
+            "a ConfigMap or the image"
+        )
+        return without_spec(message, text)
+    return message
+
+
+def without_spec(message: SpecObserved, fault: str) -> SpecObserved:
+    """Return a small message that says why the DeployFlow can't be passed on."""
+    status = {name: value for name, value in message.status.items() if not isinstance(value, dict | list)}
+    return message.model_copy(update={"spec": {}, "status": status, "fault": fault})
 
 
 def _override(meta: Meta) -> str:
     """Return the reason in one line, no longer than a status may be."""
     return " ".join(meta.annotations.get(df.FREEZE_OVERRIDE, "").split())[:500]
+
+
+def replace_refused(message: Message, fault: Fault) -> list[Message]:
+    """Return what is published instead of a message that Kafka refuses: that its DeployFlow can't be carried out."""
+    if isinstance(message, SpecObserved) and not message.fault:
+        return [without_spec(message, f"the DeployFlow can't be passed on: {fault.message}")]
+    return []
 
 
 class FlowCache:
@@ -124,7 +149,7 @@ class FlowCache:
         """Keyed by instance, then by uid."""
         self.changed: Callable[[Key, str], None] = lambda *_: None
         """Called for every change of a DeployFlow, whoever made it; with its uid where it is deleted."""
-        self.outgoing = BackgroundPublisher(kafka)
+        self.outgoing = BackgroundPublisher(kafka, instead=replace_refused)
         self.reflector = Reflector(
             client,
             DEPLOYFLOWS,

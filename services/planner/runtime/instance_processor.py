@@ -16,6 +16,7 @@ import msgspec
 from prometheus_client import Counter
 
 from services.planner.decision.apply_facts import Fact, make_flow
+from services.planner.decision.command_factory import parse_command
 from services.planner.decision.deadlines import next_deadline
 from services.planner.decision.decide import Decision, decide
 from services.planner.decision.scheduling import find_inheriting
@@ -29,11 +30,12 @@ from services.planner.runtime.flow_cache import FlowCache
 from services.planner.views import metrics, spans
 from shared.clock import now_milliseconds
 from shared.domain.managed_namespaces import NOT_LOOKED_AFTER
-from shared.domain.messages import TOPIC_OF, Command, Message, SpecObserved
+from shared.domain.messages import TOPIC_OF, Command, Message, Refused, SpecObserved
 from shared.domain.record import Record
-from shared.domain.topics import DEPLOY_COMMANDS, Key
-from shared.errors import Unavailable
-from shared.messaging.kafka import Kafka, decode
+from shared.domain.topics import BATCH_COMMANDS, DEPLOY_COMMANDS, Key
+from shared.errors import Unavailable, Unpublishable
+from shared.messaging.consumer import decode
+from shared.messaging.kafka import Kafka
 from shared.observability import tracing
 from shared.status_store import StatusStore
 
@@ -82,6 +84,8 @@ class InstanceProcessor:
         self._held: dict[Key, Held] = {}
         self._published: dict[Key, int] = {}
         """Versions whose outbox is published, which Redis does not know yet."""
+        self._refused: dict[Key, list[Fact]] = {}
+        """The commands that Kafka has refused, until it is decided what that means for their release."""
 
     def versions(self) -> dict[Key, int]:
         return {key: held.stored for key, held in self._held.items()}
@@ -104,6 +108,7 @@ class InstanceProcessor:
         facts: list[Fact] = [fact for fact in map(decode, records) if not self._is_outdated(fact)]
         for _ in range(CONFLICTS):
             held = self._held.get(key) or await self._load(key, facts)
+            facts += self._refused.pop(key, [])
             asks = needs_predecessors(held.instance)
             decision = decide(
                 held.instance,
@@ -115,10 +120,11 @@ class InstanceProcessor:
                 terminating=self._is_terminating(key.namespace),
             )
             if decision.instance is held.instance or await self._write(key, held, decision):
-                waiting = find_inheriting(decision.instance)
-                if waiting is None:
+                facts = self._refused.pop(key, [])
+                if (waiting := find_inheriting(decision.instance)) is not None:
+                    facts.append(await self._fill_in(decision.instance, waiting))
+                if not facts:
                     return
-                facts = [await self._fill_in(decision.instance, waiting)]
             else:
                 self._held.pop(key, None)
         msg = f"{key}: somebody else keeps writing this instance"
@@ -218,4 +224,24 @@ class InstanceProcessor:
         return command.model_copy(update={"application": application}) if application else None
 
     async def _publish(self, key: Key, outbox: Outbox) -> None:
-        await self._kafka.send([(topic, str(key), value.encode()) for topic, value in outbox])
+        """Publish the messages. A command that Kafka refuses fails its release, as one that the cluster refuses does."""
+        try:
+            await self._kafka.send([(topic, str(key), value.encode()) for topic, value in outbox])
+        except Unpublishable as error:
+            for place, fault in error.faults.items():
+                topic, value = outbox[place]
+                _log.error(
+                    "%s: not published: %s: %s",
+                    topic,
+                    fault.reason,
+                    fault.message,
+                    extra={"triton.key": str(key)},
+                )
+                if topic == BATCH_COMMANDS:
+                    command = parse_command(value)
+                    about = {
+                        "reason": fault.reason,
+                        "message": f"the command {command.sequence}: {fault.message}",
+                    }
+                    refused = Refused(**key._asdict(), sequence=command.sequence, **about)
+                    self._refused.setdefault(key, []).append(refused)

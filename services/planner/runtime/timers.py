@@ -13,7 +13,7 @@ from services.planner.runtime.flow_cache import FlowCache
 from services.planner.runtime.instance_processor import InstanceProcessor
 from shared.clock import now_milliseconds
 from shared.domain.messages import Due
-from shared.errors import Unavailable
+from shared.errors import Unavailable, Unpublishable
 from shared.messaging.kafka import Kafka
 from shared.service.health import Health
 from shared.status_store import StatusStore
@@ -51,6 +51,8 @@ async def fire_forever(
                 for deadline in due.values():
                     _late.observe(max(published - deadline, 0) / 1000)
             health.there(_DEADLINES)
+        except Unpublishable as error:
+            _log.error("deadlines: %s", error)
         except Unavailable as error:
             health.missing(_DEADLINES, str(error))
             _log.warning("deadlines: %s", error)

@@ -17,7 +17,8 @@ from cli.dead_letters import dead_letters
 from cli.exits import BadInput, Failure
 from shared.domain import topics
 from shared.domain.record import Record
-from shared.messaging.kafka import Kafka, connection
+from shared.messaging.connection import connection
+from shared.messaging.kafka import Kafka
 from shared.settings import Settings
 
 Run = Callable[..., Result]

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from shared.domain import topics
 from shared.domain.messages import Message
 from shared.event_store import EventStore, Query
-from shared.messaging.kafka import connection
+from shared.messaging.connection import connection
 from shared.settings import Settings
 from tests.unit.events.conftest import until
 from tests.unit.events.samples import flow_event, pod, pods_seen, record

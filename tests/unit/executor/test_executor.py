@@ -16,7 +16,7 @@ from services.executor.cloneset_watch import CloneSetWatch
 from services.executor.command_handler import CommandHandler
 from shared.domain import messages as m
 from shared.domain.json_types import Json
-from shared.errors import Unavailable
+from shared.errors import Poison, Unavailable
 from shared.kube import clonesets as cs
 from shared.kube.client import CLONESETS, CRDS, DEPLOYFLOWS, PODS, STRATEGIC, Client
 from shared.kube.crd import crd
@@ -89,6 +89,27 @@ async def test_nothing_is_written_in_a_namespace_that_this_triton_does_not_manag
     answer = await answer_to(executor, kafka, create(flow).model_copy(update={"namespace": "kube-system"}))
     assert (type(answer), answer.reason) == (m.Refused, "NotLookedAfter")
     assert await api.list(CLONESETS, "kube-system") == []
+
+
+@pytest.mark.parametrize(
+    "names", [{"namespace": ""}, {"instance": "x}"}, {"namespace": "../x"}, {"instance": "A"}]
+)
+async def test_a_command_about_what_can_not_exist_is_put_aside_and_asks_the_server_nothing(
+    executor: Executor, trouble: Trouble, flow: m.FlowRef, names: Json
+) -> None:
+    before = len(trouble.requests)
+    with pytest.raises(Poison, match="is no name of an object"):
+        await executor.handle(str(KEY), [record(create(flow).model_copy(update=names))])
+    assert len(trouble.requests) == before
+
+
+async def test_an_answer_that_kafka_refuses_fails_the_release(
+    executor: Executor, kafka: MemoryKafka, flow: m.FlowRef
+) -> None:
+    kafka.refuses = lambda message: isinstance(message, m.Done)
+    answer = await answer_to(executor, kafka, create(flow))
+    assert (type(answer), answer.sequence, answer.reason) == (m.Refused, 1, "TooLarge")
+    assert "the answer to surge: its message has 9 bytes; the topic takes 8" in answer.message
 
 
 def surge(sequence: int, flow: m.FlowRef, **more: Any) -> m.Surge:

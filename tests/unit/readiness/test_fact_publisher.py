@@ -9,9 +9,11 @@ from typing import cast
 import pytest
 
 from services.readiness import fact_publisher as module
-from services.readiness.fact_publisher import FactPublisher
-from shared.domain.messages import AppRef, FlowRef, PodFact, PodsSeen
+from services.readiness.fact_publisher import FactPublisher, in_halves
+from services.readiness.pod_facts import fact_of
+from shared.domain.messages import AppRef, FlowRef, PodFact, PodGone, PodsSeen
 from shared.domain.topics import Key
+from shared.errors import Fault
 from shared.kube.pods import Pod
 from shared.messaging import background_publisher
 from tests.unit.parts import BackgroundPublisher, until
@@ -297,3 +299,23 @@ async def test_many_facts_travel_in_several_messages(monkeypatch: pytest.MonkeyP
         published.publisher.pod_changed(None, pod(name, UP, creationTimestamp=now()))
     first, second = await published.next(2)
     assert (names(first), names(second)) == (["a"], ["b"])
+
+
+@pytest.mark.parametrize(("facts", "ended"), [(4, 3), (1, 1), (0, 2), (7, 0)])
+async def test_what_kafka_refuses_is_published_in_halves(facts: int, ended: int) -> None:
+    pods = [pod(f"web-{number}", conditions=UP) for number in range(facts)]
+    whole = PodsSeen(
+        namespace="shop",
+        instance="web",
+        pods=[fact_of(one) for one in pods],
+        gone=[PodGone(uid=f"gone-{number}", name=f"gone-{number}", at=1) for number in range(ended)],
+        complete=True,
+        at=1,
+    )
+    halves = cast("list[PodsSeen]", in_halves(whole, Fault("TooLarge", "")))
+    assert len(halves) == 2
+    assert [*halves[0].pods, *halves[1].pods] == whole.pods
+    assert [*halves[0].gone, *halves[1].gone] == whole.gone
+    assert all(half.pods or half.gone for half in halves)
+    assert not any(half.complete for half in halves)
+    assert in_halves(halves[0].model_copy(update={"pods": whole.pods[:1], "gone": []}), Fault("", "")) == []

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
 
+from services.planner.model.stored_state import load
 from services.planner.rules.freeze_hold import NO_WINDOWS
 from services.planner.runtime.flow_cache import DeployFlow, FlowCache, observed
 from services.planner.runtime.instance_processor import InstanceProcessor
 from shared.domain.record import Record
-from shared.domain.topics import PLANNER_FACTS
+from shared.domain.topics import DEPLOYFLOW_EVENTS, PLANNER_FACTS
+from shared.errors import Fault, Unpublishable
 from shared.messaging.kafka import Kafka
 from shared.status_store import StatusStore
 from tests.system.releases import deployflow
@@ -25,16 +28,30 @@ class Parts:
         self._flow = flow
         self._managed = managed
         self.commits = 0
+        self.refuses = ""
+        """A word; messages that have it are too large for Kafka."""
+        self.sent: list[tuple[str, bytes]] = []
+        self.latest: Any = None
 
     async def load(self, key: object) -> None:
         return None
 
     async def commit(self, key: object, **fields: Any) -> bool:
         self.commits += 1
+        self.latest = load(fields["state"])
         return True
 
-    async def send(self, records: object) -> None:
+    async def published(self, key: object, version: int) -> None:
         return None
+
+    async def send(self, records: Sequence[tuple[str, str, bytes]]) -> None:
+        refused = [place for place, (_, _, value) in enumerate(records) if self.refuses.encode() in value]
+        refused = refused if self.refuses else []
+        self.sent += [
+            (topic, value) for place, (topic, _, value) in enumerate(records) if place not in refused
+        ]
+        if refused:
+            raise Unpublishable(dict.fromkeys(refused, Fault("TooLarge", "its message has 9 bytes of 8")))
 
     def manages(self, namespace: str) -> bool:
         return not self._managed or namespace in self._managed
@@ -44,6 +61,9 @@ class Parts:
 
     def of_instance(self, key: object) -> list[Any]:
         return [observed(self._flow)]
+
+    def predecessors(self, key: object) -> list[Any]:
+        return []
 
     async def application(self, namespace: str, name: str) -> dict[str, Any]:
         return cast("dict[str, Any]", self._flow.spec["application"])
@@ -69,6 +89,17 @@ async def test_nothing_is_decided_in_a_namespace_that_this_triton_does_not_manag
     await _observe(parts)
     assert parts.commits == 0
     assert "NotLookedAfter" in caplog.text
+
+
+async def test_a_command_that_kafka_refuses_fails_its_release_and_says_why() -> None:
+    parts: Any = Parts(_flow())
+    parts.refuses = '"type":"observe"'
+    await _observe(parts)
+    (ended,) = parts.latest.finished
+    assert (ended.phase, ended.reason) == ("Failed", "TooLarge")
+    assert "its message has 9 bytes of 8" in ended.message
+    assert parts.sent
+    assert {topic for topic, _ in parts.sent} == {DEPLOYFLOW_EVENTS}
 
 
 async def _observe(parts: Any) -> None:

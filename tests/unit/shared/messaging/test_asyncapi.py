@@ -16,7 +16,7 @@ from shared.domain.messages import TOPIC_OF
 from shared.domain.record import Record
 from shared.domain.replies import DeployCommandReply
 from shared.messaging import asyncapi
-from shared.messaging.kafka import decode
+from shared.messaging.consumer import decode
 
 DOCUMENT = asyncapi.document()
 MESSAGES = DOCUMENT["components"]["messages"]

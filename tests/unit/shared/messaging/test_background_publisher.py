@@ -37,3 +37,21 @@ async def test_where_not_all_have_room_the_oldest_are_dropped(kafka: MemoryKafka
     for name in "abcd":
         outgoing.put(due(name))
     assert await sent(kafka, outgoing, 2) == ["c", "d"]
+
+
+async def test_a_message_that_kafka_refuses_holds_up_no_other(kafka: MemoryKafka) -> None:
+    kafka.refuses = lambda message: message.instance == "b"
+    outgoing = BackgroundPublisher(cast("Kafka", kafka))
+    for name in "abcd":
+        outgoing.put(due(name))
+    assert await sent(kafka, outgoing, 3) == ["a", "c", "d"]
+
+
+async def test_something_smaller_is_published_in_its_place(kafka: MemoryKafka) -> None:
+    kafka.refuses = lambda message: len(message.instance) > 2
+    outgoing = BackgroundPublisher(
+        cast("Kafka", kafka), instead=lambda message, fault: [due(message.instance[1:]), due(fault.reason[0])]
+    )
+    for name in ("long", "c"):
+        outgoing.put(due(name))
+    assert await sent(kafka, outgoing, 4) == ["c", "T", "ng", "T"]

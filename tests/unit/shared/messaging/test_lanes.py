@@ -334,3 +334,33 @@ async def test_only_a_fault_of_the_program_is_logged_with_its_traceback(
         "put aside: InvalidJSON: the value is not JSON": False,
         "put aside: KeyError: 'phase'": True,
     }
+
+
+async def test_what_could_not_be_read_is_put_aside_and_the_next_record_is_handled(work: Work) -> None:
+    unread = record("", 1)._replace(
+        value=b"", unread="it has more than 16777216 bytes unpacked", size=300_000
+    )
+    await work.put(record("a", 0), unread, record("a", 2))
+    await work.all_done()
+    assert work.done == [("a", 0), ("a", 2)]
+    assert work.aside == [(1, "UnreadableBatch", unread.unread)]
+    assert work.committed() == 3
+
+
+async def test_no_more_than_so_many_bytes_are_under_way(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IN_FLIGHT_BYTES", 100)
+    free = asyncio.Event()
+
+    async def wait(_: Record) -> None:
+        await free.wait()
+
+    work.behave = dict.fromkeys(range(5), wait)
+    putting = asyncio.create_task(
+        work.put(*(record(f"k{number}", number)._replace(value=b"x" * 60) for number in range(5)))
+    )
+    await until(lambda: len(work.tried) == 2)
+    assert not putting.done()
+    free.set()
+    await putting
+    await work.all_done()
+    assert len(work.done) == 5
