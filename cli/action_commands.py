@@ -13,17 +13,19 @@ from cli.output import note, say, show
 from cli.release_commands import at
 
 if TYPE_CHECKING:
-    from cli.backend import NewRelease
+    from cli.backend import Backend, NewRelease
+    from shared.domain.json_types import Json
 
 Instance = Annotated[str, typer.Argument(metavar="NAME", help="The instance.", show_default=False)]
 
 
 def _begin(release: NewRelease, request: Request) -> None:
     """Create the release, if there is anything to do, and print its name."""
-    from cli.control import requester
 
-    requested_by = requester(request.requested_by)
-    made = at(request, lambda backend: backend.begin(release, requested_by))
+    async def work(backend: Backend) -> Json | None:
+        return await backend.begin(release, await backend.requester(request.requested_by))
+
+    made = at(request, work)
     if made is None:
         return
     if request.output is None:
@@ -186,11 +188,13 @@ def adopt(
 
     """
     from cli.backend import Adoption
-    from cli.control import requester
 
     adoption = Adoption(instance, app_id, group_id, app_name)
-    requested_by = requester(request.requested_by)
-    adopted = at(request, lambda backend: backend.adopt(adoption, requested_by))
+
+    async def work(backend: Backend) -> Json:
+        return await backend.adopt(adoption, await backend.requester(request.requested_by))
+
+    adopted = at(request, work)
     if request.output is None:
         say(f"cloneset.apps.kruise.io/{instance} adopted")
     else:

@@ -51,6 +51,9 @@ class Backend(Protocol):
     def follow(self, name: str) -> AsyncIterator[Json]:
         """Yield the DeployFlow now and after each change; raises `Failure` once it is deleted."""
 
+    async def requester(self, name: str | None) -> str:
+        """Return the name to record as the requester: `name`, else the account's or that of the user of this machine."""
+
     async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
         """Create the release and return it; None where there is nothing to do."""
 

@@ -70,6 +70,10 @@ class ByServer:
         msg = f"{name} was deleted"
         raise Failure(msg)
 
+    async def requester(self, name: str | None) -> str:
+        # with a login, the server takes the account's
+        return name or control.local_user()
+
     async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
         made = await release.request(self.triton.using(requested_by=requested_by))
         return made.resource if made else None

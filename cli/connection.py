@@ -22,6 +22,7 @@ from shared.kube.client import (
     PODS,
     ApiError,
     Client,
+    Resource,
     label_selector,
     read_kubeconfig,
 )
@@ -84,6 +85,9 @@ def _context_namespace(kubeconfig: Path) -> str | None:
     return None
 
 
+SELF_REVIEWS: Final = Resource("/apis/authentication.k8s.io/v1", "selfsubjectreviews")
+
+
 class Cluster:
     """The API server for commands; every request is answered within `ANSWER_SECONDS` or fails."""
 
@@ -97,6 +101,16 @@ class Cluster:
         except TimeoutError:
             msg = f"Kubernetes at {self.client.server} did not answer within {ANSWER_SECONDS:g} s"
             raise Unavailable(msg) from None
+
+    async def account(self) -> str:
+        """Return the name by which the cluster knows the account of this kubeconfig; empty where it does not say."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            answer = await self.call(self.client.create(SELF_REVIEWS, None, review))
+        except ApiError:
+            # before Kubernetes 1.28, or where nobody logs in
+            return ""
+        return str(answer["status"]["userInfo"].get("username", ""))
 
     async def flow(self, name: str) -> Json:
         """Return the DeployFlow of that name; for an instance its current release, else its newest."""

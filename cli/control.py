@@ -40,10 +40,8 @@ _STEPS: Final[dict[str | None, str]] = {
 """The effect of a `next`, by the stage that it sets."""
 
 
-def requester(name: str | None) -> str:
-    """Return the name of the requester: `name`, else the user of this machine."""
-    if name:
-        return name
+def local_user() -> str:
+    """Return the user of this machine."""
     if user := os.environ.get("USER"):
         return user
     try:

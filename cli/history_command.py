@@ -19,6 +19,7 @@ from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, note, say, show, table
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
+from shared.domain.requesters import show_requester
 from shared.errors import Unavailable
 from shared.event_store import Query, Stream
 
@@ -49,16 +50,18 @@ class PastRelease:
     action: str
     began: datetime
     by: str = ""
+    claimed: bool = False
     phase: str = FlowPhase.PENDING
     took: float | None = None
     batches: int = 0
     finished_batches: int = 0
     failed_batches: int = 0
-    commands: Counter[tuple[str, str]] = field(default_factory=Counter)
+    commands: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
 
     def as_json(self) -> Json:
         commands = [
-            {"command": command, "by": by, "count": count} for (command, by), count in self.commands.items()
+            {"command": command, "by": by, "byClaimed": claimed, "count": count}
+            for (command, by, claimed), count in self.commands.items()
         ]
         return {
             "name": self.name,
@@ -66,6 +69,7 @@ class PastRelease:
             "instance": self.instance,
             "action": self.action,
             "requestedBy": self.by,
+            "requestedByClaimed": self.claimed,
             "began": self.began.isoformat(),
             "seconds": self.took,
             "phase": self.phase,
@@ -82,6 +86,7 @@ def past_releases(documents: Iterable[Json]) -> list[PastRelease]:
     for document in documents:
         triton, event = document["triton"], document["event"]
         by = document.get("user", {}).get("name", "")
+        claimed = triton.get("requested_by_claimed") is True
         release = releases.get(triton["uid"])
         if release is None:
             release = releases[triton["uid"]] = PastRelease(
@@ -91,6 +96,7 @@ def past_releases(documents: Iterable[Json]) -> list[PastRelease]:
                 triton["action"],
                 time_of(document),
                 by,
+                claimed,
             )
         release.phase = triton["phase"]
         release.batches = triton.get("batches", release.batches)
@@ -100,7 +106,7 @@ def past_releases(documents: Iterable[Json]) -> list[PastRelease]:
             whole = (time_of(document) - release.began).total_seconds()
             release.took = seconds(event) or whole
         if (command := triton.get("command")) and event["action"] != "received":
-            release.commands[command, by] += 1
+            release.commands[command, by, claimed] += 1
     return list(releases.values())
 
 
@@ -110,7 +116,7 @@ def rows(releases: Iterable[PastRelease]) -> list[tuple[str, ...]]:
             release.name,
             release.instance,
             release.action,
-            release.by or "-",
+            show_requester(release.by, claimed=release.claimed) or "-",
             release.began.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
             span(release.took) if release.took is not None else "-",
             release.phase,
@@ -122,8 +128,9 @@ def rows(releases: Iterable[PastRelease]) -> list[tuple[str, ...]]:
     ]
 
 
-def _command_text(one: tuple[tuple[str, str], int]) -> str:
-    (command, by), count = one
+def _command_text(one: tuple[tuple[str, str, bool], int]) -> str:
+    (command, name, claimed), count = one
+    by = show_requester(name, claimed=claimed)
     times = f" ×{count}" if count > 1 else ""
     return f"{command}{times} by {by}" if by else f"{command}{times}"
 
@@ -173,7 +180,7 @@ def history(
     found = [
         one
         for one in past_releases(documents)
-        if by is None or by in {one.by, *(requester for _, requester in one.commands)}
+        if by is None or by in {one.by, *(requester for _, requester, _ in one.commands)}
     ]
     if output is not None:
         show([one.as_json() for one in found], output)

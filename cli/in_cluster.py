@@ -35,6 +35,9 @@ class InCluster:
     def follow(self, name: str) -> AsyncIterator[Json]:
         return watching.follow(self._cluster, name)
 
+    async def requester(self, name: str | None) -> str:
+        return name or await self._cluster.account() or control.local_user()
+
     async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
         cluster = self._cluster
         spec = release.build(await self._known(release.instance, pods=release.names_pods))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
 from shared.domain.messages import PodTransition
+from shared.domain.requesters import show_requester
 from shared.event_store import Stream, dataset
 
 
@@ -125,7 +126,7 @@ class LogText:
         application = f"{name}, app {app}, group {group}"
         instance = f"{document['kubernetes']['namespace']}/{triton['instance']}"
         day = time_of(document).astimezone(self._zone).strftime("%Y-%m-%d")
-        by = f", by {document['user']['name']}" if "user" in document else ""
+        by = f", by {_requester(document)}" if "user" in document else ""
         return f"{triton['deployflow']}: {triton['action']} of {instance} ({application}), {day}{by}"
 
     def _line(self, document: Json, text: str) -> Line:
@@ -155,6 +156,11 @@ def _is_new(document: Json) -> bool:
     return True
 
 
+def _requester(document: Json) -> str:
+    claimed = document["triton"].get("requested_by_claimed") is True
+    return show_requester(document["user"]["name"], claimed=claimed)
+
+
 def _aside(document: Json) -> str:
     """Return how long it took, and who approved it."""
     triton, took = document["triton"], seconds(document["event"])
@@ -162,7 +168,7 @@ def _aside(document: Json) -> str:
         case PodTransition.CONTAINERS_READY | PodTransition.FAILED if "age_ms" in triton:
             return f" ({span(triton['age_ms'] / 1000)} after its creation)"
         case PodTransition.PULLED_IN if "user" in document and "batch" in triton:
-            return f" (batch {triton['batch']}, approved by {document['user']['name']})"
+            return f" (batch {triton['batch']}, approved by {_requester(document)})"
         case PodTransition.PULLED_OUT if took is not None:
             return f" (after {span(took)} in traffic)"
         case PodTransition.SCHEDULED | PodTransition.STARTED | PodTransition.READY | PodTransition.GONE:

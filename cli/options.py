@@ -47,7 +47,11 @@ Output = Annotated[Format | None, typer.Option("-o", "--output", help="Print JSO
 Name = Annotated[str, typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False)]
 As = Annotated[
     str | None,
-    typer.Option("--as", metavar="WHO", help="The requester's name for the release log. Default: $USER."),
+    typer.Option(
+        "--as",
+        metavar="WHO",
+        help="The requester's name for the release log. Default: the account's, else $USER.",
+    ),
 ]
 Pods = Annotated[
     list[str] | None,

@@ -50,12 +50,9 @@ def apply(
       kustomize build . | triton apply -f -
 
     """
-    from cli import control, manifests
+    from cli import manifests
 
     documents = manifests.read(filename)
-    requester = control.requester(requested_by)
-    if override_freeze:
-        documents = [document.overriding_freeze(override_freeze, requester) for document in documents]
     for document in documents:
         if document.is_flow:
             document.spec()
@@ -63,9 +60,11 @@ def apply(
     namespace_explicit = where.namespace is not None
 
     async def work(backend: Backend) -> None:
+        requester = await backend.requester(requested_by)
         for document in documents:
             backend.accepts(document)
-        for document in documents:
+        for read in documents:
+            document = read.overriding_freeze(override_freeze, requester) if override_freeze else read
             say(await backend.apply(document, namespace_explicit=namespace_explicit, requested_by=requester))
 
     at(where, work)
@@ -226,7 +225,7 @@ def _send(
     async def work(backend: Backend) -> None:
         flow = await backend.flow(name)
         batch, stage = place or (control.place_of(flow) if kind == CommandType.NEXT else (None, None))
-        requested_by = control.requester(request.requested_by)
+        requested_by = await backend.requester(request.requested_by)
         command = control.command_for(flow, kind, requested_by, batch=batch, stage=stage, target=target)
         result = await backend.command(flow, command)
         if request.output is None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from cli.output import age, clock, parse_time, table
 from shared.domain.deployflow import FailureReason
 from shared.domain.json_types import Json
+from shared.domain.requesters import show_requester
 
 COUNTED = ("Pending", "Running", "Ready", "Failed")
 _COUNTED_AS = {"ContainersReady": "Running"}
@@ -230,6 +231,10 @@ def waiting_word(flow: Json) -> str:
     return "" if reason == "Warning" else reason
 
 
+def _requester(status: Json) -> str:
+    return show_requester(status.get("requestedBy") or "", claimed=status.get("requestedByClaimed") is True)
+
+
 def describe(flow: Json, now: datetime) -> list[str]:
     """Return all details of a release as lines."""
     view, status = progress(flow), status_of(flow)
@@ -246,7 +251,7 @@ def describe(flow: Json, now: datetime) -> list[str]:
         ("Instance", f"{view.instance}, {application.get('replicas', 1)} replicas wanted"),
         ("Images", ", ".join(images(application.get("template"))) or "-"),
         ("Strategy", ", ".join(f"{key} {_short(value)}" for key, value in strategy.items()) or "defaults"),
-        ("Requested by", status.get("requestedBy") or "-"),
+        ("Requested by", _requester(status) or "-"),
         ("Phase", view.phase + (f" ({status['reason']})" if status.get("reason") else "")),
         ("Message", status.get("message") or "-"),
         ("Waits for", view.waits or "-"),

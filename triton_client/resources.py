@@ -166,6 +166,7 @@ class DeployFlowStatus(Model):
     reason: str = ""
     message: str = ""
     requested_by: str = ""
+    requested_by_claimed: bool = False
     freeze_override: str = ""
     reply_to: str = ""
     reply_id: str = ""

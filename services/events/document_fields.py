@@ -49,6 +49,7 @@ def release_fields(flow: FlowRef | None, app: AppRef) -> Json:
         fields |= {
             "trace.id": flow.uid.replace("-", ""),
             "user.name": flow.requested_by,
+            "triton.requested_by_claimed": flow.requested_by_claimed or None,
             "triton.deployflow": flow.name,
             "triton.uid": flow.uid,
             "triton.batch": flow.batch or None,

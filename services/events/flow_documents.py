@@ -31,6 +31,7 @@ def flow_fact(event: FlowEvent) -> Fact:
             event.flow, AppRef(name=event.app_name, app_id=event.app_id, group_id=event.group_id)
         ),
         "user.name": event.requested_by,
+        "triton.requested_by_claimed": event.requested_by_claimed or None,
         "triton.application_id": event.app_id,
         "triton.group": event.group_id,
         "triton.action": event.action,

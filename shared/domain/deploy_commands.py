@@ -162,6 +162,7 @@ def manifest(
     namespace: str,
     request_id: str,
     requested_by: str,
+    claimed: bool = False,
     freeze_override: str = "",
     reply_to: str | None = None,
     unsaid: df.Unsaid = df.Unsaid.NOTHING,
@@ -169,10 +170,10 @@ def manifest(
 ) -> Json:
     """Return the DeployFlow to create for a deploy command; its end is reported to the topic `reply_to`.
 
-    `unsaid`: what of the spec was not requested, and is read again when the release begins. `keep`: it is not deleted
+    `claimed`: nobody checked the name `requested_by`. `unsaid`: what of the spec was not requested, and is read again when the release begins. `keep`: it is not deleted
     beyond the history limit.
     """
-    annotations = requested(request_id, requested_by, freeze_override)
+    annotations = requested(request_id, requested_by, freeze_override, claimed=claimed)
     if not keep:
         annotations |= {df.PRUNE: "true"}
     if reply_to:
@@ -194,10 +195,13 @@ def manifest(
     }
 
 
-def requested(request_id: str, requested_by: str, freeze_override: str = "") -> dict[str, str]:
+def requested(
+    request_id: str, requested_by: str, freeze_override: str = "", *, claimed: bool = False
+) -> dict[str, str]:
     """Return the annotations of a request: its id, who made it and why it overrides freeze windows, where it does."""
     override = {df.FREEZE_OVERRIDE: freeze_override} if freeze_override else {}
-    return {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by, **override}
+    unchecked = {df.REQUESTED_BY_CLAIMED: "true"} if claimed and requested_by else {}
+    return {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by, **unchecked, **override}
 
 
 def is_canary(strategy: df.Strategy, conditions: list[df.Condition]) -> bool:
@@ -356,7 +360,7 @@ def requests_of(annotations: Mapping[str, str]) -> list[str]:
     return [*requests, last] if last and last not in requests else requests
 
 
-def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Json:
+def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str, claimed: bool = False) -> Json:
     """Return a merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
     spec = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED)
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
@@ -369,6 +373,8 @@ def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str) -> Js
                 df.LAST_REQUEST: request_id,
                 df.REQUESTS: json.dumps(requests),
                 df.REQUESTED_BY: requested_by,
+                # null removes what an earlier request left
+                df.REQUESTED_BY_CLAIMED: "true" if claimed and requested_by else None,
                 **most,
             },
         },

@@ -46,6 +46,8 @@ REQUESTS = "apps.triton.io/requests"
 RETRIES = "apps.triton.io/retries"
 """The most retries that a command has requested of a DeployFlow, also after somebody lowered `retries` in its spec."""
 REQUESTED_BY = "apps.triton.io/requested-by"
+REQUESTED_BY_CLAIMED = "apps.triton.io/requested-by-claimed"
+"""`true`: whoever sent the request wrote that name, and nobody checked it; the planner writes this."""
 REPLY_TO = "apps.triton.io/reply-to"
 REPLY_ID = "apps.triton.io/reply-id"
 """Who requested the release over Kafka, for people. The planner answers to what `.status` says: it alone writes there."""
@@ -590,7 +592,8 @@ class DeployFlowStatus(Wire):
 
     `version` rises with every change; `sequence` is the last command issued for the instance. `reply_to` and `reply_id`
     are the topic and the id of the command that is answered when the release ends: only these are believed, since
-    everybody who may create a DeployFlow may write its annotations.
+    everybody who may create a DeployFlow may write its annotations. `requested_by_claimed`: whoever sent the request
+    wrote the name `requested_by`, and nobody checked it.
     """
 
     replicas: int = 0
@@ -614,6 +617,7 @@ class DeployFlowStatus(Wire):
     reason: str = ""
     message: str = ""
     requested_by: str = ""
+    requested_by_claimed: bool = False
     freeze_override: str = ""
     reply_to: str = ""
     reply_id: str = ""

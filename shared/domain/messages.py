@@ -54,13 +54,15 @@ class Message(Value):
 class FlowRef(Value):
     """The DeployFlow that a message belongs to, with what a reader of the log wants to know of it.
 
-    `batch`: the one under way, 0 before the first. `requested_by`: who made the last request.
+    `batch`: the one under way, 0 before the first. `requested_by`: who made the last request, which
+    nobody checked where it is `requested_by_claimed`.
     """
 
     name: str
     uid: str
     batch: int = 0
     requested_by: str = ""
+    requested_by_claimed: bool = False
 
 
 # --- triton.batch-commands: planner → executor and readiness ---------------------------------------------
@@ -452,9 +454,10 @@ PhaseEvent = PodsSeen
 class SpecObserved(Message):
     """A DeployFlow as the API server has it, read by some planner's watch.
 
-    `request` is the id of the last request that came through Triton, `requested_by` who made that one.
-    `freeze_override`: why it shall begin in a freeze window too. `keeps_replicas`, `either_direction`: what its requester
-    left open. `fault`: why it can't be passed on, where `spec` is empty for that.
+    `request` is the id of the last request that came through Triton, `requested_by` who made that one, which nobody
+    checked where it is `requested_by_claimed`. `freeze_override`: why it shall begin in a freeze window too.
+    `keeps_replicas`, `either_direction`: what its requester left open. `fault`: why it can't be passed on, where `spec` is
+    empty for that.
     """
 
     type: Literal["spec_observed"] = "spec_observed"
@@ -464,6 +467,7 @@ class SpecObserved(Message):
     deleting: bool = False
     request: str = ""
     requested_by: str = ""
+    requested_by_claimed: bool = False
     freeze_override: str = ""
     keeps_replicas: bool = False
     either_direction: bool = False
@@ -492,7 +496,8 @@ PlannerFact = Annotated[SpecObserved | SpecGone | Due, Field(discriminator="type
 class FlowEvent(Message):
     """Something happened to a release. `id` is the same however often it is reported.
 
-    `command`: what somebody requested, where that is what happened; `requested_by` is who. `started_at`: when the
+    `command`: what somebody requested, where that is what happened; `requested_by` is who, as they
+    themselves wrote where it is `requested_by_claimed`. `started_at`: when the
     release began, in ms; 0 before.
     """
 
@@ -515,6 +520,7 @@ class FlowEvent(Message):
     failed_replicas: int = 0
     revision: str = ""
     requested_by: str = ""
+    requested_by_claimed: bool = False
     request: str = ""
     command: str = ""
     started_at: int = 0

@@ -63,6 +63,7 @@ EVERY: Final[dict[str, Json]] = {
     "triton.instance": KEYWORD,
     "triton.deployflow": KEYWORD,
     "triton.uid": KEYWORD,
+    "triton.requested_by_claimed": BOOLEAN,
     "triton.application": KEYWORD,
     "triton.application_id": KEYWORD,
     "triton.group": KEYWORD,

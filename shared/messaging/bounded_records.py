@@ -7,7 +7,7 @@ that nobody can read stop no partition then.
 
 Importing this module replaces the reader of fetched bytes in aiokafka, for every consumer of the process: aiokafka has no
 setting for it (`tests/unit/shared/messaging/test_bounded_records.py` notices when its inside changes).
-Why here, and not by a topic with `compression.type=uncompressed`: docs/decisions/0026-bounds-for-records.md.
+Why here, and not by a topic with `compression.type=uncompressed`: docs/decisions/0027-bounds-for-records.md.
 """
 
 from __future__ import annotations

@@ -144,7 +144,11 @@ class World:
         changed = change(flow, command)
         if changed is not None:
             annotations = patch(flow, changed, request_id="1", requested_by="")["metadata"]["annotations"]
-            self.flows[name]["metadata"].setdefault("annotations", {}).update(annotations)
+            there = self.flows[name]["metadata"].get("annotations", {}) | annotations
+            # null removes
+            self.flows[name]["metadata"]["annotations"] = {
+                key: value for key, value in there.items() if value is not None
+            }
             self.change(name, changed)
 
     def observed(self, name: str, status: Json | None = None) -> m.SpecObserved:

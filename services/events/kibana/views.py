@@ -32,6 +32,7 @@ MEANINGS: Final[dict[str, str]] = {
     "triton.instance": "the application instance; its CloneSet has the same name",
     "triton.deployflow": "the release, by the name of its DeployFlow",
     "triton.uid": "the release, by the uid of its DeployFlow, which a later one of the same name does not share",
+    "triton.requested_by_claimed": "`true`: whoever sent the request wrote the name in `user.name`, and nobody checked it",
     "triton.application": "the application",
     "triton.group": "the group of the instance",
     "triton.action": "what the release does: `create`, `update`, `rollback`, `restart`, `scale` …",

@@ -12,13 +12,15 @@ from shared.kube.client import CALLER, CLONESETS, DEPLOYFLOWS, Resource
 class Caller(NamedTuple):
     """The account of a caller. `name` is recorded in the DeployFlow, the events and the logs; empty: unknown.
 
-    `groups`, `uid` and `extra` come from the cluster, which needs them to decide on a right.
+    `groups`, `uid` and `extra` come from the cluster, which needs them to decide on a right. `claimed`: nobody has to log
+    in, and the caller itself wrote the name.
     """
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    claimed: bool = False
 
 
 class Right(NamedTuple):
@@ -75,7 +77,7 @@ class OpenAccess:
     """Access without login: everybody may do everything. For use on one machine only."""
 
     async def caller(self, token: str | None, claimed: str = "") -> Caller:  # noqa: ARG002
-        return Caller(claimed[:253])
+        return Caller(claimed[:253], claimed=True)
 
     async def allow(self, caller: Caller, right: Right, namespace: str, name: str = "") -> None:
         """Allow everything."""

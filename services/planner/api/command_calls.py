@@ -54,7 +54,7 @@ class CommandCalls(ChangeCalls):
                 requested_by=change.caller.name,
             )
             check = await self._precondition(change, command.id, namespace, name)
-            return await self._record(change, kind, await self._mutations.carry_out(command, check))
+            return await self._record(change, kind, await self._carry_out(change, command, check))
 
     async def patch(self, change: ChangeRequest, namespace: str, name: str, fields: Json) -> Json:
         """Change its strategy; a field that is null is removed."""
@@ -66,7 +66,13 @@ class CommandCalls(ChangeCalls):
             check = await self._precondition(change, key, namespace, name)
             try:
                 changed = await self._mutations.patch_strategy(
-                    namespace, name, fields, request_id=key, requested_by=change.caller.name, check=check
+                    namespace,
+                    name,
+                    fields,
+                    request_id=key,
+                    requested_by=change.caller.name,
+                    claimed=change.caller.claimed,
+                    check=check,
                 )
             except Unfit as error:
                 raise Problem(Kind.UNPROCESSABLE, "Invalid", str(error)) from error
@@ -88,7 +94,12 @@ class CommandCalls(ChangeCalls):
             if not flow["status"]["finished"]:
                 text = f"{name} has not finished ({flow['status']['phase']}): cancel it first"
                 raise Problem(Kind.CONFLICT, "InProgress", text)
-            await self._record(change, CommandType.DELETE, await self._mutations.carry_out(command, check))
+            await self._record(change, CommandType.DELETE, await self._carry_out(change, command, check))
+
+    async def _carry_out(
+        self, change: ChangeRequest, command: DeployCommand, check: Callable[[Json], None] | None
+    ) -> Json:
+        return await self._mutations.carry_out(command, check, claimed=change.caller.claimed)
 
     async def _precondition(
         self, change: ChangeRequest, key: str, namespace: str, name: str

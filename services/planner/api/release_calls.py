@@ -287,7 +287,9 @@ class ReleaseCalls(ChangeCalls):
                 requested_by=change.caller.name,
                 freeze_override=freeze_override,
             )
-            made = await self._mutations.carry_out(command, unsaid=unsaid, keep=keep)
+            made = await self._mutations.carry_out(
+                command, unsaid=unsaid, keep=keep, claimed=change.caller.claimed
+            )
             return await self._record(change, spec.action, made)
 
     async def _blocking_release(self, releases: Sequence[Json], spec: df.DeployFlowSpec) -> Json | None:

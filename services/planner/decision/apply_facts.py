@@ -40,6 +40,7 @@ from shared.domain.deployflow import (
     containers_of,
     problems,
 )
+from shared.domain.requesters import show_requester
 from shared.kube.ownership import LABELS_MISSING
 
 KEPT_FIELDS = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "pull_in_sequence")
@@ -306,7 +307,7 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
             generation=fact.generation,
             deleting=fact.deleting,
             inherits=spec.inherits is not None,
-            requested_by=flow.requested_by if filled_in else _requester_of(fact, flow.request),
+            **({} if filled_in else _requester_fields(fact, flow.request)),
             request=fact.request,
             strategy=strategy,
             # lowered, the next increase is a request again
@@ -328,23 +329,26 @@ def _apply_override(instance: Instance, known: Flow, fact: m.SpecObserved) -> In
         or not (new := _override_fields(fact, known))
     ):
         return instance
-    asker = _requester_of(fact, known.request)
-    return _update_flow(
-        instance, known.uid, lambda flow: replace(flow, requested_by=asker, request=fact.request, **new)
-    )
+    asker = _requester_fields(fact, known.request)
+    return _update_flow(instance, known.uid, lambda flow: replace(flow, request=fact.request, **asker, **new))
 
 
-def _override_fields(fact: m.SpecObserved, known: Flow | None = None) -> dict[str, str]:
+def _override_fields(fact: m.SpecObserved, known: Flow | None = None) -> dict[str, Any]:
     """Return the changed fields of a freeze override that is set or withdrawn; none if it is unchanged."""
     if fact.freeze_override == (known.override if known else ""):
         return {}
-    by = _requester_of(fact, known.request if known else "") if fact.freeze_override else ""
+    if not fact.freeze_override:
+        return {"override": "", "overridden_by": ""}
+    asker = _requester_fields(fact, known.request if known else "")
+    by = show_requester(asker["requested_by"], claimed=asker["requested_by_claimed"])
     return {"override": fact.freeze_override, "overridden_by": by}
 
 
-def _requester_of(fact: m.SpecObserved, last_request: str) -> str:
+def _requester_fields(fact: m.SpecObserved, last_request: str) -> dict[str, Any]:
     """Return who made a change; one that kept the annotation of the last request did not come through Triton."""
-    return fact.requested_by if fact.requested_by and fact.request != last_request else "kubectl"
+    if fact.requested_by and fact.request != last_request:
+        return {"requested_by": fact.requested_by, "requested_by_claimed": fact.requested_by_claimed}
+    return {"requested_by": "kubectl", "requested_by_claimed": False}
 
 
 def _spec_of(fact: m.SpecObserved) -> DeployFlowSpec | str:
@@ -365,7 +369,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         "uid": fact.flow.uid,
         "generation": fact.generation,
         "created_at": fact.created_at,
-        "requested_by": _requester_of(fact, ""),
+        **_requester_fields(fact, ""),
         "request": fact.request,
         "deleting": fact.deleting,
         "updated_at": now,

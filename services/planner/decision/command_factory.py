@@ -20,7 +20,13 @@ def _head(instance: Instance, sequence: int) -> dict[str, Any]:
         "namespace": instance.namespace,
         "instance": instance.name,
         "sequence": sequence,
-        "flow": m.FlowRef(name=flow.name, uid=flow.uid, batch=batch, requested_by=flow.requested_by),
+        "flow": m.FlowRef(
+            name=flow.name,
+            uid=flow.uid,
+            batch=batch,
+            requested_by=flow.requested_by,
+            requested_by_claimed=flow.requested_by_claimed,
+        ),
     }
 
 

@@ -56,21 +56,24 @@ class FlowMutations:
         *,
         unsaid: df.Unsaid = df.Unsaid.NOTHING,
         keep: bool = False,
+        claimed: bool = False,
     ) -> Json:
         """Return the DeployFlow that the command made, changed or deleted.
 
         `unsaid`: what the requester of a deploy left open. `keep`: the DeployFlow of a deploy is not deleted beyond the
-        history limit.
+        history limit. `claimed`: nobody checked the name of the requester.
 
         `check` gets the DeployFlow that is about to be changed and may refuse it, by raising; nobody changes it between
         the check and the write.
         """
         if command.type == CommandType.DEPLOY:
             assert command.spec is not None
-            made = await self._deploy(command, command.spec, command.deploy_flow, unsaid=unsaid, keep=keep)
+            made = await self._deploy(
+                command, command.spec, command.deploy_flow, unsaid=unsaid, keep=keep, claimed=claimed
+            )
             return await self._record_reply(made, command)
         if command.type == CommandType.ROLLBACK:
-            return await self._record_reply(await self._roll_back(command), command)
+            return await self._record_reply(await self._roll_back(command, claimed=claimed), command)
         for _ in range(CONFLICTS):
             flow = await self._target_of(command)
             if command.id in requests_of(flow["metadata"].get("annotations") or {}):
@@ -84,7 +87,7 @@ class FlowMutations:
             fields = change(flow, command)
             if fields is None:
                 return flow
-            changed = await self._patch(flow, fields, command.id, command.requested_by)
+            changed = await self._patch(flow, fields, command.id, command.requested_by, claimed=claimed)
             if changed is not None:
                 return changed
         raise _keeps_changing(command.namespace, str(command.deploy_flow or command.instance_name))
@@ -97,6 +100,7 @@ class FlowMutations:
         *,
         request_id: str,
         requested_by: str,
+        claimed: bool = False,
         check: Callable[[Json], None] | None = None,
     ) -> Json:
         """Set fields of the strategy of an unfinished DeployFlow; a field that is None is removed."""
@@ -110,7 +114,7 @@ class FlowMutations:
                 text = f"{name} has finished ({flow['status'].get('phase')}): its strategy stays as it is"
                 raise Refusal("Finished", text)
             _check_strategy(flow, fields)
-            changed = await self._patch(flow, fields, request_id, requested_by)
+            changed = await self._patch(flow, fields, request_id, requested_by, claimed=claimed)
             if changed is not None:
                 return changed
         raise _keeps_changing(namespace, name)
@@ -170,10 +174,12 @@ class FlowMutations:
             return False
         return True
 
-    async def _patch(self, flow: Json, fields: Json, request_id: str, requested_by: str) -> Json | None:
+    async def _patch(
+        self, flow: Json, fields: Json, request_id: str, requested_by: str, *, claimed: bool
+    ) -> Json | None:
         """Return the changed DeployFlow; None where somebody else changed it meanwhile."""
         meta = flow["metadata"]
-        body = patch(flow, fields, request_id=request_id, requested_by=requested_by)
+        body = patch(flow, fields, request_id=request_id, requested_by=requested_by, claimed=claimed)
         try:
             changed = await self._client.patch(DEPLOYFLOWS, meta["namespace"], meta["name"], body)
         except ApiError as error:
@@ -183,7 +189,7 @@ class FlowMutations:
         self._remember(changed)
         return changed
 
-    async def _roll_back(self, command: DeployCommand) -> Json:
+    async def _roll_back(self, command: DeployCommand, *, claimed: bool) -> Json:
         instance = str(command.instance_name)
         name = deployflow_name(instance, command.id)
         known = await self.known(command.namespace, instance)
@@ -195,7 +201,7 @@ class FlowMutations:
             spec = rollback(base, replicas_now(known.releases, known.cloneset))
         except ValidationError as error:
             raise Refusal("InvalidSpec", df.problems(error, "spec")) from error
-        return await self._deploy(command, spec, None, unsaid=df.Unsaid.REPLICAS)
+        return await self._deploy(command, spec, None, unsaid=df.Unsaid.REPLICAS, claimed=claimed)
 
     async def _deploy(
         self,
@@ -204,6 +210,7 @@ class FlowMutations:
         named: str | None,
         *,
         unsaid: df.Unsaid,
+        claimed: bool,
         keep: bool = False,
     ) -> Json:
         name = named or deployflow_name(spec.application.instance_name, command.id)
@@ -213,6 +220,7 @@ class FlowMutations:
             namespace=command.namespace,
             request_id=command.id,
             requested_by=command.requested_by,
+            claimed=claimed,
             freeze_override=command.freeze_override,
             reply_to=command.reply_to,
             unsaid=unsaid,

@@ -216,6 +216,7 @@ class Flow(Value, frozen=True):
     strategy: Strategy
     generation: int = 0
     requested_by: str = ""
+    requested_by_claimed: bool = False
     request: str = ""
     created_at: int = 0
     phase: FlowPhase = FlowPhase.PENDING

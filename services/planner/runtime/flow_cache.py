@@ -105,6 +105,7 @@ def observed(flow: DeployFlow) -> SpecObserved:
         deleting=meta.deletion_timestamp is not None,
         request=meta.annotations.get(df.LAST_REQUEST, "")[:LONGEST_REQUEST],
         requested_by=meta.annotations.get(df.REQUESTED_BY, "")[:LONGEST_REQUESTER],
+        requested_by_claimed=meta.annotations.get(df.REQUESTED_BY_CLAIMED) == "true",
         freeze_override=_override(meta),
         keeps_replicas=meta.annotations.get(df.KEEPS_REPLICAS) == "true",
         either_direction=meta.annotations.get(df.EITHER_DIRECTION) == "true",

@@ -16,6 +16,7 @@ from services.planner.views.plan_preview import count_of
 from services.planner.views.status import waits_for_person
 from shared.domain.deployflow import BatchPhase, FlowPhase
 from shared.domain.messages import FlowEvent, FlowRef
+from shared.domain.requesters import show_requester
 
 _DONE_AT: dict[BatchPhase, str] = {
     BatchPhase.SMOKED: "started_at",
@@ -80,6 +81,7 @@ def _flow_events(
             failed_replicas=batch.failed_replicas if batch else 0,
             revision=new.target_revision,
             requested_by=new.requested_by,
+            requested_by_claimed=new.requested_by_claimed,
             request=new.request if command else "",
             command=command,
             started_at=new.started_at,
@@ -137,7 +139,7 @@ class _Request(NamedTuple):
 
 
 def _spec_events(make: _MakeEvent, old: Flow, new: Flow) -> Iterator[FlowEvent]:
-    by = new.requested_by or "somebody"
+    by = show_requester(new.requested_by, claimed=new.requested_by_claimed) or "somebody"
     for request in _requests(old, new) or [_Request("change", "SpecChanged", "changed the strategy")]:
         key = f"{request.reason}:{new.generation}"
         yield make(key, request.reason, f"{by} {request.text}", new.open_batch, command=request.command)

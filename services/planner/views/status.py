@@ -76,6 +76,7 @@ def status_of(instance: Instance, flow: Flow) -> Json:
         _STATUS.reason: reason,
         _STATUS.message: message,
         _STATUS.requested_by: flow.requested_by,
+        _STATUS.requested_by_claimed: flow.requested_by_claimed,
         _STATUS.freeze_override: flow.overridden,
         _STATUS.sequence: instance.sequence,
         _STATUS.version: instance.version,

@@ -66,7 +66,10 @@ def test_a_release_shows_how_it_went_and_who_requested_what() -> None:
     first, second = found
     assert (first.name, first.by, first.phase, first.took) == ("web-kvn6b", "deployer", "Aborted", 80.0)
     assert (first.finished_batches, first.batches, first.failed_batches) == (1, 2, 1)
-    assert list(first.commands.items()) == [(("next", "deployer"), 2), (("next", "release-manager"), 1)]
+    assert list(first.commands.items()) == [
+        (("next", "deployer", False), 2),
+        (("next", "release-manager", False), 1),
+    ]
     assert (second.name, second.action, second.by, second.took) == ("web-zzzzz", "rollback", "on-call", None)
 
 
@@ -85,10 +88,19 @@ def test_a_release_is_found_by_who_requested_anything_of_it(settings: Settings, 
     found = json.loads(run("-n", "shop", "--by", "release-manager", "-o", "json").output)
     assert [one["name"] for one in found] == ["web-kvn6b"]
     assert found[0]["commands"] == [
-        {"command": "next", "by": "deployer", "count": 2},
-        {"command": "next", "by": "release-manager", "count": 1},
+        {"command": "next", "by": "deployer", "byClaimed": False, "count": 2},
+        {"command": "next", "by": "release-manager", "byClaimed": False, "count": 1},
     ]
     assert json.loads(run("-n", "shop", "--by", "nobody", "-o", "json").output) == []
+
+
+def test_a_name_that_nobody_checked_is_shown_as_claimed(settings: Settings, run: Any) -> None:
+    stored(settings, *(message.model_copy(update={"requested_by_claimed": True}) for message in releases()))
+    _, first, _ = run("web", "-n", "shop").output.splitlines()
+    assert " deployer (claimed) " in first
+    assert first.endswith("next ×2 by deployer (claimed), next by release-manager (claimed)")
+    (found,) = json.loads(run("-n", "shop", "--by", "release-manager", "-o", "json").output)
+    assert (found["requestedBy"], found["requestedByClaimed"]) == ("deployer", True)
 
 
 def test_an_empty_history_says_so_and_is_no_failure(settings: Settings, run: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import typer
@@ -96,6 +96,9 @@ def finished(number: int = 50, **changes: Any) -> Message:
     return flow_event(number, **fields | {"batch": 0, "batches": 2, "batch_phase": None} | changes)
 
 
+CLAIMED: Final = {"requested_by_claimed": True}
+
+
 def documents_of(*messages: Message) -> list[Document]:
     return [document for number, message in enumerate(messages) for document in documents(message, number)]
 
@@ -125,6 +128,11 @@ def test_a_release_is_shown_line_by_line_with_the_seconds_since_its_start() -> N
         "10:14:20.500     +60.5    pod web-x7k2p is gone",
         "web-kvn6b: Success after 60.0 s; 1 of 2 batches finished (1: 3.0 s); 1 pod started, the slowest in 1.5 s",
     ]
+
+
+def test_a_name_that_nobody_checked_is_shown_as_claimed() -> None:
+    headline, *_ = log_lines(*(message.model_copy(update=CLAIMED) for message in release()[:1]))
+    assert headline.endswith(", by deployer (claimed)")
 
 
 def test_documents_of_an_older_version_are_shown_too() -> None:

@@ -19,6 +19,7 @@ from tests.rights import RIGHTS, ROLES, Rights
 ROOT = Path(__file__).parents[3]
 SERVICES = ("planner", "executor", "readiness", "events")
 NAMESPACE = "triton-system"
+POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 EGRESS = {
     "planner": {53, 9092, 6379, 9200, 443, 6443},
@@ -67,7 +68,14 @@ def test_there_is_what_four_services_need_and_nothing_else(manifests: list[Json]
         assert sorted(item["metadata"]["name"] for item in of(manifests, kind)) == sorted(
             f"triton-{service}" for service in SERVICES
         )
-    others = ["Namespace", "CustomResourceDefinition", "ConfigMap", "ClusterRole", "ClusterRoleBinding"]
+    others = [
+        "Namespace",
+        "CustomResourceDefinition",
+        "ConfigMap",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        *POLICIES,
+    ]
     assert {item["kind"] for item in manifests} == {*kinds, *others}
 
 
@@ -75,7 +83,7 @@ def test_all_of_it_is_in_one_namespace(manifests: list[Json]) -> None:
     (namespace,) = of(manifests, "Namespace")
     assert namespace["metadata"]["name"] == NAMESPACE
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    cluster_wide = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+    cluster_wide = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", *POLICIES}
     for item in manifests:
         expected = None if item["kind"] in cluster_wide else NAMESPACE
         assert item["metadata"].get("namespace") == expected, item["metadata"]["name"]

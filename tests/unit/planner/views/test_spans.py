@@ -113,7 +113,7 @@ class Made:
     def __init__(self, refusal: Refusal | None = None) -> None:
         self._refusal = refusal
 
-    async def carry_out(self, command: object) -> dict[str, Any]:
+    async def carry_out(self, command: object, **_: object) -> dict[str, Any]:
         if self._refusal:
             raise self._refusal
         return {"metadata": {"name": "web-1", "uid": UID}}
