@@ -51,6 +51,10 @@ class Message(Value):
         return Key(self.namespace, self.instance)
 
 
+Claimed = Annotated[bool, Field(exclude_if=lambda claimed: not claimed)]
+"""Of a name that nobody has checked; left out of messages about all others, which are most."""
+
+
 class FlowRef(Value):
     """The DeployFlow that a message belongs to, with what a reader of the log wants to know of it.
 
@@ -62,7 +66,7 @@ class FlowRef(Value):
     uid: str
     batch: int = 0
     requested_by: str = ""
-    requested_by_claimed: bool = False
+    requested_by_claimed: Claimed = False
 
 
 # --- triton.batch-commands: planner → executor and readiness ---------------------------------------------
@@ -467,7 +471,7 @@ class SpecObserved(Message):
     deleting: bool = False
     request: str = ""
     requested_by: str = ""
-    requested_by_claimed: bool = False
+    requested_by_claimed: Claimed = False
     freeze_override: str = ""
     keeps_replicas: bool = False
     either_direction: bool = False
@@ -520,7 +524,7 @@ class FlowEvent(Message):
     failed_replicas: int = 0
     revision: str = ""
     requested_by: str = ""
-    requested_by_claimed: bool = False
+    requested_by_claimed: Claimed = False
     request: str = ""
     command: str = ""
     started_at: int = 0
