@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.connection import Cluster, Place
+from cli.connection import SELF_REVIEWS, Cluster, Place
 from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from shared.kube.client import ApiError, Resource
@@ -45,6 +45,8 @@ class Server:
         return copy.deepcopy(found[0])
 
     async def create(self, resource: Resource, namespace: str, body: Json) -> Json:
+        if resource is SELF_REVIEWS:
+            return {"status": {"userInfo": {"username": "shop:ci"}}}
         self.made.append(body)
         return body
 
@@ -106,6 +108,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
     monkeypatch.setattr("cli.connection.connect", connect)
     return made
+
+
+def test_without_a_name_the_requester_is_the_account_of_the_cluster(
+    server: Server, triton: Callable[..., Any]
+) -> None:
+    assert triton("restart", WEB).code == 0
+    assert server.made[0]["metadata"]["annotations"]["apps.triton.io/requested-by"] == "shop:ci"
 
 
 @pytest.mark.parametrize(
