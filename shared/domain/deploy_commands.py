@@ -366,6 +366,12 @@ def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str, claim
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     retries = fields.get("retries")
     most = {df.RETRIES: str(max(retries, _most_retries(flow, spec)))} if retries else {}
+    mark: dict[str, str | None] = {}
+    if claimed and requested_by:
+        mark = {df.REQUESTED_BY_CLAIMED: "true"}
+    elif df.REQUESTED_BY_CLAIMED in (flow["metadata"].get("annotations") or {}):
+        # null removes what an earlier request left
+        mark = {df.REQUESTED_BY_CLAIMED: None}
     return {
         "metadata": {
             "resourceVersion": flow["metadata"]["resourceVersion"],
@@ -373,8 +379,7 @@ def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str, claim
                 df.LAST_REQUEST: request_id,
                 df.REQUESTS: json.dumps(requests),
                 df.REQUESTED_BY: requested_by,
-                # null removes what an earlier request left
-                df.REQUESTED_BY_CLAIMED: "true" if claimed and requested_by else None,
+                **mark,
                 **most,
             },
         },
