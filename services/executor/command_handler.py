@@ -135,6 +135,9 @@ class CommandHandler:
                 if error.code not in {404, 409, 422}:
                     raise
                 now = await self._reader.cloneset(command)
+                if error.code == 404 and live is None and now is None:
+                    # what is missing is the namespace
+                    raise
                 if error.code == 422 and have_same_guards(now, live):
                     # no guard failed: the API server or a webhook refuses the change itself
                     raise

@@ -395,6 +395,21 @@ async def test_a_cloneset_deleted_under_the_release_is_reported_as_not_found(
     assert said.reason == "NotFound"
 
 
+async def test_a_command_in_a_namespace_that_is_gone_is_answered(
+    executor: Executor, kafka: MemoryKafka, flow: m.FlowRef, trouble: Trouble
+) -> None:
+    """A command comes again after its namespace was deleted: nothing behind it may wait for that."""
+
+    async def gone(request: web.Request) -> web.Response | None:
+        words = 'namespaces "default" not found'
+        return refusal(404, "NotFound", words) if request.method == "POST" else None
+
+    trouble.meddle = gone
+    for todo in (create(flow), command(m.Observe, 2, flow, application=application())):
+        said = await answer_to(executor, kafka, todo)
+        assert (type(said), said.reason) == (m.Refused, "NotFound")
+
+
 @pytest.mark.parametrize("code", [401, 403])
 async def test_missing_rights_are_waited_for_and_say_what_to_give(
     executor: Executor, kafka: MemoryKafka, flow: m.FlowRef, trouble: Trouble, code: int
