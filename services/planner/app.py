@@ -47,7 +47,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
 
     async def assigned(owned: frozenset[int]) -> None:
         # another replica may have continued any of them
-        instances.forget(list(instances.versions()))
+        instances.forget()
         gauges.forget()
         await flows.assigned(owned)
 

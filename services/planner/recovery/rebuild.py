@@ -65,6 +65,10 @@ def rebuild(
             instance = replace(instance, pods=_restore_pods(status))
         else:
             waiting.append(flow)
+    if instance.version:
+        # versions that were lost may have been written to `.status` since it was read: what has one of them again would
+        # be taken for written. No instance changes more than once a millisecond.
+        instance = replace(instance, version=max(instance.version, now))
     return replace(instance, active=active, waiting=tuple(waiting))
 
 

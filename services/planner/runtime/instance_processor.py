@@ -3,7 +3,7 @@
 State and the messages decided on are one write in Redis; what was written and not published yet is published
 when the instance is processed again, here or by the replica that takes over. The next write, or a check a little later,
 records that it was published: a replica that takes over before then publishes it a second time, which every consumer
-accepts. A state that Redis lost is rebuilt.
+accepts. A state that Redis lost is written again from memory; where no replica holds it, it is rebuilt.
 """
 
 from __future__ import annotations
@@ -50,10 +50,15 @@ Outbox = list[tuple[str, str]]
 
 
 class Held(NamedTuple):
-    """An instance with the version that Redis has of it (0: none)."""
+    """An instance with the version that Redis has of it (0: none).
+
+    `outbox`: what may not be published yet. `lost`: Redis has an older copy, or none.
+    """
 
     instance: Instance
     stored: int
+    outbox: Sequence[tuple[str, str]] = ()
+    lost: bool = False
 
 
 class InstanceProcessor:
@@ -82,6 +87,8 @@ class InstanceProcessor:
         self._resend_ms = int(resend_seconds * 1000)
         self._ttl = finished_ttl_seconds
         self._held: dict[Key, Held] = {}
+        self._doubted: dict[Key, Held] = {}
+        """Those of which Redis has another version than was written last: newer, or lost."""
         self._published: dict[Key, int] = {}
         """Versions whose outbox is published, which Redis does not know yet."""
         self._refused: dict[Key, list[Fact]] = {}
@@ -90,10 +97,16 @@ class InstanceProcessor:
     def versions(self) -> dict[Key, int]:
         return {key: held.stored for key, held in self._held.items()}
 
-    def forget(self, keys: Sequence[Key]) -> None:
-        """Drop these from memory: they are read again when they are needed next."""
+    def forget(self) -> None:
+        """Drop all from memory: they are read again when they are needed next."""
+        self._held.clear()
+        self._doubted.clear()
+
+    def doubt(self, keys: Sequence[Key]) -> None:
+        """Compare these with Redis and `.status` when they are needed next: the newest is right."""
         for key in keys:
-            self._held.pop(key, None)
+            if (held := self._held.pop(key, None)) is not None:
+                self._doubted[key] = held
 
     async def handle(self, name: str, records: list[Record]) -> None:
         """Decide on the facts of one instance; those of namespaces that this Triton does not manage are left out.
@@ -107,7 +120,7 @@ class InstanceProcessor:
             return
         facts: list[Fact] = [fact for fact in map(decode, records) if not self._is_outdated(fact)]
         for _ in range(CONFLICTS):
-            held = self._held.get(key) or await self._load(key, facts)
+            held = await self._catch_up(key, self._held.get(key) or await self._load(key, facts))
             facts += self._refused.pop(key, [])
             asks = needs_predecessors(held.instance)
             decision = decide(
@@ -119,14 +132,15 @@ class InstanceProcessor:
                 predecessors=self._flows.predecessors(key) if asks else (),
                 terminating=self._is_terminating(key.namespace),
             )
-            if decision.instance is held.instance or await self._write(key, held, decision):
+            unchanged = decision.instance is held.instance and not held.lost
+            if unchanged or await self._write(key, held, decision):
                 facts = self._refused.pop(key, [])
                 if (waiting := find_inheriting(decision.instance)) is not None:
                     facts.append(await self._fill_in(decision.instance, waiting))
                 if not facts:
                     return
             else:
-                self._held.pop(key, None)
+                self.doubt([key])
         msg = f"{key}: somebody else keeps writing this instance"
         raise Unavailable(msg)
 
@@ -148,11 +162,14 @@ class InstanceProcessor:
         }
         specs = [spec for spec in self._flows.of_instance(key) if spec.flow.uid not in new]
         behind = max((int(spec.status.get("version") or 0) for spec in specs), default=0)
-        if stored is not None and stored.version >= behind:
-            held = Held(load(stored.state), stored.version)
-            if stored.outbox:
-                await self._publish(key, msgspec.json.decode(stored.outbox, type=list[tuple[str, str]]))
-                await self._store.published(key, stored.version)
+        known = self._doubted.pop(key, None)
+        written = stored.version if stored is not None else 0
+        if known is not None and known.instance.version > written and known.instance.version >= behind:
+            _log.warning("Redis has lost it: writing it again from memory", extra={"triton.key": str(key)})
+            held = known._replace(stored=written, lost=True)
+        elif stored is not None and written >= behind:
+            outbox = msgspec.json.decode(stored.outbox, type=list[tuple[str, str]]) if stored.outbox else ()
+            held = Held(load(stored.state), written, outbox)
             self._changed(held.instance)
         else:
             instance = rebuild(key, specs, make_flow, now_milliseconds())
@@ -163,8 +180,17 @@ class InstanceProcessor:
                     "taking over what Triton 0.1.x began",
                     extra={"triton.key": str(key), "triton.deployflow": instance.active.name},
                 )
-            held = Held(instance, stored.version if stored else 0)
+            held = Held(instance, written)
         self._held[key] = held
+        return held
+
+    async def _catch_up(self, key: Key, held: Held) -> Held:
+        """Publish what may not be published yet."""
+        if held.outbox:
+            await self._publish(key, held.outbox)
+            if not held.lost:
+                await self._store.published(key, held.stored)
+            held = self._held[key] = held._replace(outbox=())
         return held
 
     async def _write(self, key: Key, held: Held, decision: Decision) -> bool:
@@ -182,11 +208,12 @@ class InstanceProcessor:
         )
         if not done:
             return False
-        self._held[key] = Held(instance, instance.version)
+        self._held[key] = Held(instance, instance.version, outbox)
         self._changed(instance)
         self._published.pop(key, None)
         if outbox:
             await self._publish(key, outbox)
+            self._held[key] = Held(instance, instance.version)
             if idle:
                 await self._store.published(key, instance.version)
             else:
@@ -223,7 +250,7 @@ class InstanceProcessor:
         application = await self._flows.application(command.namespace, command.flow.name)
         return command.model_copy(update={"application": application}) if application else None
 
-    async def _publish(self, key: Key, outbox: Outbox) -> None:
+    async def _publish(self, key: Key, outbox: Sequence[tuple[str, str]]) -> None:
         """Publish the messages. A command that Kafka refuses fails its release, as one that the cluster refuses does."""
         try:
             await self._kafka.send([(topic, str(key), value.encode()) for topic, value in outbox])

@@ -70,7 +70,7 @@ async def check_forever(store: StatusStore, instances: InstanceProcessor, flows:
             versions = await store.versions(list(begun))
             behind = [key for key, version in zip(begun, versions, strict=True) if version < begun[key]]
             pending = [key for key in await store.unpublished() if key not in held and flows.owns(key)]
-            instances.forget(behind)
+            instances.doubt(behind)
             for key in {*behind, *pending}:
                 _log.warning("processing again", extra={"triton.key": str(key)})
                 flows.recheck(key)

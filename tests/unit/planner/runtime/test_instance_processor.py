@@ -1,7 +1,8 @@
-"""Facts of a release that come again when only its `.status` says that it is finished."""
+"""Facts of a release that come again when only its `.status` says that it is finished; losses of Redis and Kafka."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, cast
 from unittest.mock import AsyncMock
@@ -11,13 +12,15 @@ import pytest
 
 from services.planner.model.stored_state import load
 from services.planner.rules.freeze_hold import NO_WINDOWS
-from services.planner.runtime.flow_cache import DeployFlow, FlowCache, observed
+from services.planner.runtime.flow_cache import DeployFlow, observed
 from services.planner.runtime.instance_processor import InstanceProcessor
+from shared.domain.json_types import Json
+from shared.domain.messages import TOPIC_OF, CloneSetFacts, Done, Due, Message
 from shared.domain.record import Record
-from shared.domain.topics import DEPLOYFLOW_EVENTS, PLANNER_FACTS
-from shared.errors import Fault, Unpublishable
-from shared.messaging.kafka import Kafka
-from shared.status_store import StatusStore
+from shared.domain.topics import DEPLOYFLOW_EVENTS, Key
+from shared.errors import Fault, Unavailable, Unpublishable
+from shared.kube.clonesets import facts_of
+from shared.status_store import Stored
 from tests.system.releases import deployflow
 
 
@@ -102,12 +105,92 @@ async def test_a_command_that_kafka_refuses_fails_its_release_and_says_why() -> 
     assert {topic for topic, _ in parts.sent} == {DEPLOYFLOW_EVENTS}
 
 
+class Redis:
+    """The status store, of one instance."""
+
+    def __init__(self) -> None:
+        self.stored: Stored | None = None
+
+    async def load(self, key: object) -> Stored | None:
+        return self.stored
+
+    async def commit(self, key: object, *, expected: int, version: int, **fields: Any) -> bool:
+        if (self.stored.version if self.stored else 0) != expected:
+            return False
+        self.stored = Stored(version, fields["state"], fields["outbox"])
+        return True
+
+    async def published(self, key: object, version: int) -> None:
+        assert self.stored is not None
+        self.stored = self.stored._replace(outbox=b"")
+
+
+class Broker:
+    """Kafka, which may be away."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.sent: list[Json] = []
+
+    async def send(self, records: Sequence[tuple[str, str, bytes]]) -> None:
+        if self.away:
+            raise Unavailable("Kafka is away")
+        self.sent += [json.loads(value) for _, _, value in records]
+
+    @property
+    def commands(self) -> list[tuple[int, str]]:
+        return [(one["sequence"], one["type"]) for one in self.sent if "sequence" in one]
+
+
+@pytest.mark.parametrize("left", ["nothing", "an older copy"])
+async def test_a_release_goes_on_where_it_was_when_redis_loses_it(left: str) -> None:
+    redis, kafka = Redis(), Broker()
+    instances = _instances(cast("Any", Parts(_flow())), redis, kafka)
+    await _handle(instances, observed(_flow()))
+    older = redis.stored
+    await _handle(instances, _done(kafka, facts_of(None)))
+    before = redis.stored
+    assert older is not None and before is not None and before.version > older.version
+    redis.stored = older if left == "an older copy" else None
+    instances.doubt([Key("default", "web")])
+    await _handle(instances, Due(namespace="default", instance="web"))
+    assert redis.stored is not None and redis.stored.version >= before.version
+    assert load(redis.stored.state).active == load(before.state).active
+    assert [kind for _, kind in kafka.commands] == ["observe", "surge"]
+
+
+async def test_what_kafka_did_not_take_is_published_though_nothing_changes_any_more() -> None:
+    redis, kafka = Redis(), Broker()
+    instances = _instances(cast("Any", Parts(_flow())), redis, kafka)
+    kafka.away = True
+    with pytest.raises(Unavailable):
+        await _handle(instances, observed(_flow()))
+    kafka.away = False
+    await _handle(instances, observed(_flow()))
+    assert [kind for _, kind in kafka.commands] == ["observe"]
+
+
+def _done(kafka: Broker, cloneset: CloneSetFacts) -> Done:
+    sequence, _ = kafka.commands[-1]
+    return Done(namespace="default", instance="web", sequence=sequence, cloneset=cloneset)
+
+
 async def _observe(parts: Any) -> None:
     """Process the DeployFlow as the watch has observed it."""
-    instances = InstanceProcessor(
-        cast("StatusStore", parts),
-        cast("Kafka", parts),
-        cast("FlowCache", parts),
+    await _handle(_instances(parts, parts, parts), observed(_flow()))
+
+
+async def _handle(instances: InstanceProcessor, fact: Message) -> None:
+    value = fact.model_dump_json().encode()
+    topic = TOPIC_OF[type(fact)]
+    await instances.handle("default/web", [Record(topic, "default/web", value, {}, 0, 0, 0)])
+
+
+def _instances(parts: Any, redis: Any, kafka: Any) -> InstanceProcessor:
+    return InstanceProcessor(
+        redis,
+        kafka,
+        parts,
         lambda _: None,
         lambda _: NO_WINDOWS,
         lambda _: False,
@@ -115,5 +198,3 @@ async def _observe(parts: Any) -> None:
         resend_seconds=10,
         finished_ttl_seconds=60,
     )
-    value = observed(_flow()).model_dump_json().encode()
-    await instances.handle("default/web", [Record(PLANNER_FACTS, "default/web", value, {}, 0, 0, 0)])
