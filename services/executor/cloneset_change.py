@@ -84,12 +84,19 @@ def decide_change(
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(before)))
     if isinstance(command, m.Scale):
         # the count first: pods that it has taken are missing too
-        if live.spec.replicas not in {live.replicas_set, command.accept_replicas}:
+        if not _is_accepted(live, command):
             return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
         missing = sorted(set(command.retire) - {pod.uid for pod in pods})
         if missing:
             return Answer(m.VictimsGone(**head, gone=missing))
     return Patch(_patch(command, live, pods, revised), before)
+
+
+def _is_accepted(live: CloneSet, command: m.Scale) -> bool:
+    """Return whether the live count is the one that the planner decided on, or one that Triton wrote since."""
+    if live.spec.replicas == command.accept_replicas:
+        return True
+    return live.spec.replicas == live.replicas_set and live.sequence != command.accept_sequence
 
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:

@@ -100,6 +100,7 @@ class Hold(Value):
 
 
 ScaledTo = Annotated[int | None, Field(exclude_if=lambda count: count is None)]
+AcceptSequence = Annotated[int | None, Field(exclude_if=lambda sequence: sequence is None)]
 
 
 class Scale(Command):
@@ -107,6 +108,8 @@ class Scale(Command):
 
     `retire`: uids of the pods to delete. `accept_replicas`: the replicas that the planner saw; a live value
     that is neither this nor what Triton wrote last was set by somebody else (`ReplicasChanged`).
+    `accept_sequence`: the command after which the planner saw them; while it is the last one written, nothing but
+    `accept_replicas` is accepted: somebody may have set another count, and then the one that Triton wrote before.
     `scaled_to`: the count that somebody else set during the release; the CloneSet remembers it.
     """
 
@@ -114,6 +117,7 @@ class Scale(Command):
     partition: int
     retire: list[str] = Field(default_factory=list)
     accept_replicas: int | None = None
+    accept_sequence: AcceptSequence = None
     scaled_to: ScaledTo = None
 
 

@@ -66,6 +66,7 @@ def claim(instance: Instance, sequence: int) -> m.Command:
         "replicas": replicas,
         "partition": min(flow.others, replicas),
         "accept_replicas": replicas,
+        "accept_sequence": instance.cloneset.sequence,
     }
     if batch is None:
         return m.Retire(**_head(instance, sequence), **counts)
@@ -87,6 +88,7 @@ def prepare(instance: Instance, sequence: int) -> m.Command:
         application=FILLED_IN,
         create=not instance.cloneset.exists,
         accept_replicas=replicas,
+        accept_sequence=instance.cloneset.sequence,
     )
 
 
@@ -110,6 +112,7 @@ def surge(instance: Instance, sequence: int, *, count: int | None = None, guard:
         create=flow.action == "create" and batch.number == 1,
         no_pull_in=flow.strategy.no_pull_in,
         accept_replicas=instance.cloneset.replicas,
+        accept_sequence=instance.cloneset.sequence,
         scaled_to=flow.scaled_to,
         guard=guard,
     )
@@ -126,6 +129,7 @@ def retire(instance: Instance, sequence: int) -> m.Command:
         partition=_partition(flow, flow.others - count),
         retire=[uid for uid in (*flow.victims, *flow.dropped) if _is_there(instance, uid)],
         accept_replicas=instance.cloneset.replicas,
+        accept_sequence=instance.cloneset.sequence,
         scaled_to=flow.scaled_to,
     )
 

@@ -296,6 +296,18 @@ def test_replicas_that_triton_wrote_last_are_accepted_though_the_planner_saw_oth
     assert after(command(accept_replicas=2), cloneset(replicas=3, replicas_set=3)).sequence == 5
 
 
+@pytest.mark.parametrize("command", [surge, retire])
+def test_a_count_that_triton_wrote_is_somebody_elses_where_the_planner_saw_another_after_it(
+    command: Any,
+) -> None:
+    """Somebody has scaled to 0, and then back to 3."""
+    live = cloneset(sequence=4, replicas=3, replicas_set=3)
+    said = answer(command(accept_replicas=0, accept_sequence=4), live)
+    assert isinstance(said, m.ReplicasChanged)
+    assert said.replicas == 3
+    assert after(command(accept_replicas=0, accept_sequence=3), live).sequence == 5
+
+
 @pytest.mark.parametrize("command", [halt, cancel, finish])
 def test_ending_and_halting_never_fail_because_somebody_scaled(command: Any) -> None:
     assert after(command(), cloneset(replicas=8)).sequence == 5
