@@ -253,6 +253,9 @@ class Cluster:
             live.remove(first)
         if target != self._target:
             self._before, self._target = self._target, target
+        if all(pod.revision == target for pod in self.live):
+            # with its last pod OpenKruise forgets a revision
+            self._before = target
         wanted = replicas if self.most is None else min(replicas, self.most)
         for _ in range(wanted - len(self.live)):
             self._made += 1

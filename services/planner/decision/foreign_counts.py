@@ -96,7 +96,13 @@ def recount(instance: Instance, flow: Flow, fact: m.Done, now: int) -> Instance:
         and (live.hold.flow, live.hold.batch) == (flow.uid, batch.number)
     )
     if batch is not None and batch.surge and not batch.baked and held:
-        flow = _fit_batch(flow, batch, live.replicas, len(instance.live_pods_of(batch)), now)
+        total = live.replicas
+        if fact.pods and not others and flow.updating:
+            # with its last pod OpenKruise has forgotten the old revision: what does not serve yet belongs to the batch
+            own = instance.live_pods_of(batch)
+            serving = sum(1 for pod in fact.pods if pod.uid not in own and pod.gate != m.Gate.CLOSED)
+            flow, total = replace(flow, updated=min(serving, flow.wanted), others=0), flow.wanted
+        flow = _fit_batch(flow, batch, total, len(instance.live_pods_of(batch)), now)
         return replace(instance, active=plan_remaining(flow))
     if flow.updating and not held:
         others = max(others, _count_to_come(flow, live))

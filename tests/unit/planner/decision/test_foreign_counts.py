@@ -114,6 +114,21 @@ def test_a_canary_that_is_evicted_while_it_waits_is_made_again() -> None:
     assert world.cluster.serving() == 4
 
 
+@pytest.mark.parametrize("step", ["Smoking", "Smoked", "Baking"])
+def test_where_the_old_revision_is_forgotten_the_new_pods_are_the_batchs(step: str) -> None:
+    """With its last pod OpenKruise forgets a revision: to remove what it makes then would remove pods for ever."""
+    world = STEPS[step](4)
+    world.vanish(*world.cluster.of(OLD))
+    world.wait(60_000)
+    before = {pod.name for pod in world.cluster.live}
+    assert len(before) == 4
+    world.wait(300_000)
+    assert {pod.name for pod in world.cluster.live} == before
+    _promote(world)
+    assert revisions(world) == {NEW: 4}
+    assert world.cluster.serving() == 4
+
+
 @every_step
 def test_nothing_fails_for_a_count_that_is_written_every_15_seconds(step: str) -> None:
     world = STEPS[step](4)
