@@ -15,6 +15,7 @@ from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import INSTANCE_LABEL, Action
 from shared.domain.json_types import Json
 from shared.kube.client import CLONESETS, NAMESPACES, PODS, ApiError, Resource
+from shared.kube.clonesets import REPLICAS, CloneSet
 from shared.kube.pods import Pod
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ async def _scale_to(player: Player, count: int) -> bool:
             if error.code != 409:
                 raise
         else:
-            player.scaled(count)
+            player.scaled(count, own=cloneset["metadata"].get("annotations", {}).get(REPLICAS) == str(count))
             return True
     return False
 
@@ -264,8 +265,15 @@ async def _delete_cloneset(player: Player, args: Json) -> bool:
     player.sight.floor.lower(0)
     player.approve_all()
     options = {"propagationPolicy": args["propagation"]}
+    uid = cloneset.metadata.uid if (cloneset := player.sight.now.cloneset) else ""
     await player.place.client.delete(CLONESETS, player.namespace, INSTANCE, options)
+    # what comes next must not begin on one that only seems to be there
+    await player.until_seen(lambda: _is_going(player.sight.now.cloneset, uid))
     return True
+
+
+def _is_going(cloneset: CloneSet | None, uid: str) -> bool:
+    return cloneset is None or cloneset.deleting or cloneset.metadata.uid != uid
 
 
 @contextlib.asynccontextmanager

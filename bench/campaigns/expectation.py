@@ -29,10 +29,11 @@ class Rest:
 
 
 class Scale(NamedTuple):
-    """Somebody else wrote this count, `at` milliseconds since 1970."""
+    """Somebody else wrote this count, `at` milliseconds since 1970. `own`: Triton wrote the same last, and cannot tell."""
 
     at: int
     wanted: int
+    own: bool = False
 
 
 NOTHING: Final = Rest(frozenset({0}), frozenset())
@@ -65,13 +66,18 @@ def _scaled(rest: Rest, scales: Sequence[Scale], *, until: int | None) -> Rest:
 def _released(rest: Rest, flow: Flow, scales: Sequence[Scale]) -> Rest:
     succeeded = flow.phase == "Success"
     rest = replace(_counted(rest, flow, succeeded=succeeded), images=_images(rest, flow, succeeded=succeeded))
-    if not scales or rest.counts is None:
+    counts = rest.counts
+    if not scales or counts is None:
         return rest
     last = scales[-1]
+    if flow.action == Action.STOP:
+        # it may have found the count of any of them
+        rest = replace(rest, stopped=rest.stopped | {scale.wanted for scale in scales})
     clear = last.at - flow.started_at > SLACK_MS and flow.finished_at - last.at > SLACK_MS
-    if clear and flow.action not in {Action.STOP, Action.DELETE}:
+    if clear and not last.own and flow.action not in {Action.STOP, Action.DELETE}:
         return replace(rest, counts=frozenset({last.wanted}))
-    low, high = min({*rest.counts, last.wanted}), max({*rest.counts, last.wanted})
+    written = {scale.wanted for scale in scales} if last.own else {last.wanted}
+    low, high = min({*counts, *written}), max({*counts, *written})
     return replace(rest, counts=frozenset(range(low, high + 1)))
 
 
@@ -102,10 +108,12 @@ def _targets(rest: Rest, flow: Flow) -> frozenset[int]:
         case Action.RESTART:
             return counts
         case Action.START:
-            return rest.stopped or frozenset({flow.replicas})
+            # one that runs again since its stop stays as it is
+            return (rest.stopped | counts) - {0} or frozenset({flow.replicas})
     if keeps:
-        # of an instance without pods, the count before its stop or that of its create may be meant
-        return counts | rest.stopped | {flow.replicas} if counts == {0} else counts
+        # of an instance without pods, or without a good template, the count before its stop or that of its create
+        unsaid = counts == {0} or not rest.images
+        return counts | rest.stopped | {flow.replicas} if unsaid else counts
     return frozenset({flow.replicas})
 
 

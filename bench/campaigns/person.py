@@ -50,13 +50,15 @@ def next_move(flow: Flow, after_failure: str, retried: int) -> Move | None:
 
 
 def is_failed(flow: Flow) -> bool:
-    """Return whether a failure stopped the release, and a person has to decide.
+    """Return whether a failure stopped the release, and a person has to decide: never before its last change is taken in.
 
     A write that was refused after the batch was accepted leaves its phase: then the release is paused, and nobody paused it.
     """
     strategy = strategy_of(flow.spec)
     ending = flow.message.startswith("ending:") or strategy.get("canceled")
     stopped = flow.status.get("paused") and not strategy.get("paused")
+    if (flow.status.get("observedGeneration") or 0) != flow.metadata.generation:
+        return False
     return bool(stopped) and not flow.finished and not ending and flow.reason != "Paused"
 
 

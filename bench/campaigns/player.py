@@ -218,8 +218,12 @@ class Player:
         """What happened changes the plans: a canary that covers all pods is none."""
         self.sight.gates.waiting.clear()
 
-    def scaled(self, count: int) -> None:
-        self.scales.append(Scale(now_milliseconds(), count))
+    def scaled(self, count: int, *, own: bool) -> None:
+        self.scales.append(Scale(now_milliseconds(), count, own))
+
+    async def until_seen(self, condition: Callable[[], bool]) -> None:
+        """Wait until the watch shows what was written."""
+        await self._wait(condition, _SEEN_SECONDS)
 
     def violate(self, check: str, text: str) -> None:
         self.sight.violations.append(Violation(check, text))

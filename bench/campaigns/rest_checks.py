@@ -44,6 +44,8 @@ def _cloneset(seen: Snapshot) -> Iterator[Violation]:
     cloneset = seen.cloneset
     if cloneset is None:
         return
+    if cloneset.deleting:
+        yield Violation(COUNT, "the CloneSet is being deleted")
     if cloneset.hold is not None:
         yield Violation(HOLD, f"the CloneSet has a hold: {cloneset.hold}")
     if named := cloneset.spec.scale_strategy.get("podsToDelete"):

@@ -112,6 +112,11 @@ def test_a_count_written_in_the_moment_of_an_end_may_be_either() -> None:
     assert _counts(after(GOOD, [flow(at=10, lasts=20)], [Scale(29_500, 4)])) == {2, 3, 4}
 
 
+def test_a_count_that_triton_wrote_too_may_have_gone_unseen() -> None:
+    scaled = [Scale(15_000, 4), Scale(20_000, 1, own=True)]
+    assert _counts(after(GOOD, [flow(at=10, lasts=20)], scaled)) == {1, 2, 3, 4}
+
+
 def test_an_update_that_keeps_the_count_keeps_what_somebody_else_wrote_before() -> None:
     keeping = flow(annotations={KEEPS_REPLICAS: "true"}, at=10)
     assert _counts(after(GOOD, [keeping], [Scale(1_000, 7)])) == {7}
@@ -127,6 +132,8 @@ def test_a_start_goes_back_to_the_count_before_the_stop() -> None:
     stopped = after(GOOD, [flow(action="stop", replicas=0)], [])
     assert _counts(stopped) == {0}
     assert _counts(after(stopped, [flow(action="start", replicas=9)], [])) == {2}
+    scaled = after(GOOD, [flow(action="stop", replicas=0, at=10)], [Scale(10_500, 7)])
+    assert _counts(after(scaled, [flow(action="start", replicas=9, at=40)], [])) >= {2, 7}
 
 
 def test_after_a_delete_nothing_is_there() -> None:
