@@ -47,6 +47,8 @@ ATTEMPTS: Final = 10
 """Before a CloneSet that changes each time between reading and writing is left for the next delivery."""
 LONGEST_OBJECT_NAME: Final = 253
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_PODS_NAMED: Final = "scaleStrategy.podsToDelete"
+"""OpenKruise's webhook refuses a name of a pod that went after the pods were listed: they are listed again."""
 _results = Counter("triton_batch_results_total", "Answers to batch commands", ["command", "result"])
 _durations = Histogram(
     "triton_batch_command_duration_seconds",
@@ -138,7 +140,7 @@ class CommandHandler:
                 if error.code == 404 and live is None and now is None:
                     # what is missing is the namespace
                     raise
-                if error.code == 422 and have_same_guards(now, live):
+                if error.code == 422 and have_same_guards(now, live) and _PODS_NAMED not in str(error):
                     # no guard failed: the API server or a webhook refuses the change itself
                     raise
                 live = now

@@ -410,6 +410,25 @@ async def test_a_command_in_a_namespace_that_is_gone_is_answered(
         assert (type(said), said.reason) == (m.Refused, "NotFound")
 
 
+async def test_a_pod_that_goes_between_the_list_and_the_write_fails_nothing(
+    executor: Executor, kafka: MemoryKafka, flow: m.FlowRef, trouble: Trouble
+) -> None:
+    await answer_to(executor, kafka, create(flow))
+    refused = 0
+
+    async def refuse(request: web.Request) -> web.Response | None:
+        nonlocal refused
+        if request.method != "PATCH" or refused:
+            return None
+        refused += 1
+        denied = 'admission webhook "vcloneset.kb.io" denied the request: spec.scaleStrategy.podsToDelete: Invalid value'
+        return refusal(422, "", f'{denied}: "web-x": find pod web-x already terminating')
+
+    trouble.meddle = refuse
+    said = await answer_to(executor, kafka, surge(2, flow, accept_replicas=2, application=None))
+    assert (type(said), refused) == (m.Done, 1)
+
+
 @pytest.mark.parametrize("code", [401, 403])
 async def test_missing_rights_are_waited_for_and_say_what_to_give(
     executor: Executor, kafka: MemoryKafka, flow: m.FlowRef, trouble: Trouble, code: int
