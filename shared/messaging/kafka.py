@@ -44,7 +44,7 @@ LARGEST_REQUEST: Final = 8 << 20
 REPLY_SECONDS: Final = 5.0
 """So long an answer may hold up the commands after it."""
 LARGEST_HEADERS: Final = 20_000
-LARGEST_KEY: Final = 20_000
+LARGEST_KEY: Final = 100_000
 """A dead letter keeps no headers that have more, and no longer key: it must fit into a message itself."""
 LEAST_KEPT: Final = 1_000
 """The bytes of a value that a dead letter keeps where its topic takes no large ones."""
@@ -253,10 +253,8 @@ class Kafka:
     async def dead_letter(self, record: Record, reason: str, message: str) -> None:
         """Write a record to the dead letters with the reason, so that its partition continues. Raises `Unavailable`."""
         size = sum(len(name.encode()) + len(value.encode()) for name, value in record.headers.items())
-        key, kept = (
-            record.key.encode()[:LARGEST_KEY],
-            record.value[: LARGEST_MESSAGE - 2 * LARGEST_HEADERS - LARGEST_KEY],
-        )
+        key = record.key.encode()[:LARGEST_KEY]
+        kept = record.value[: LARGEST_MESSAGE - 2 * LARGEST_HEADERS - len(key)]
         about = {
             "triton_topic": record.topic,
             "triton_partition": str(record.partition),

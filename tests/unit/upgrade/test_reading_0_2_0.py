@@ -78,16 +78,20 @@ def without_texts(value: Any) -> Any:
             for key, item in value.items()
             if key not in TEXTS | ADDED_LATER | FINISHED_LATER
         }
-        if kept.get("kind") == "observe" and isinstance(kept.get("body"), str):
-            kept["body"] = without_dry_run(json.loads(kept["body"]))
+        if "kind" in kept and isinstance(kept.get("body"), str):
+            kept["body"] = as_then(json.loads(kept["body"]))
         if ":warning:" in str(kept.get("id")):
             kept.pop("id")  # made from the text
         return {key: sorted(item) if key in SETS else item for key, item in kept.items()}
     return [without_texts(item) for item in value] if isinstance(value, list) else value
 
 
-def without_dry_run(command: Json) -> Json:
-    """Return the command; an observation in the middle of a release tries no template any more (decision 0022)."""
+def as_then(command: Json) -> Json:
+    """Return the command as version 0.2.0 has it: without the command after which its count was seen.
+
+    An observation in the middle of a release tries no template any more (decision 0022).
+    """
+    command.pop("acceptSequence", None)
     if command.get("type") == "observe" and command["flow"]["batch"]:
         return {key: value for key, value in command.items() if key != "application"}
     return command
@@ -124,10 +128,9 @@ def test_a_release_goes_on_from_the_stored_state_at_every_step(name: str) -> Non
         decision = decide(before, [fact_of(line)], line["now"], resend_ms=RESEND_MS)
         where = f"{name}, fact {number}: {line['fact'][:60]}"
         commands = [
-            [m.TOPIC_OF[type(one)], without_dry_run(json.loads(one.model_dump_json()))]
-            for one in decision.commands
+            [m.TOPIC_OF[type(one)], as_then(json.loads(one.model_dump_json()))] for one in decision.commands
         ]
-        known = [[topic, without_dry_run(json.loads(text))] for topic, text in line["commands"]]
+        known = [[topic, as_then(json.loads(text))] for topic, text in line["commands"]]
         assert commands == known, where
         events = [without_texts(json.loads(one.model_dump_json())) for one in decision.events]
         events_before = [without_texts(json.loads(text)) for text in line["events"]]
@@ -154,7 +157,10 @@ def test_a_state_is_rebuilt_from_a_status_of_that_version(name: str) -> None:
     for line in HISTORIES[name]:
         specs = [m.SpecObserved.model_validate_json(text) for text in line["specs"]]
         rebuilt = rebuild(KEY, specs, make_flow, line["now"])
-        assert as_json(rebuilt) == as_json(stored(line, "rebuilt")), line["fact"][:60]
+        # what is rebuilt continues with a version that was never used
+        assert rebuilt.version in {0, max(stored(line, "rebuilt").version, line["now"])}
+        states = [{**as_json(one), "version": 0} for one in (rebuilt, stored(line, "rebuilt"))]
+        assert states[0] == states[1], line["fact"][:60]
 
 
 @pytest.mark.parametrize("line", MESSAGES, ids=lambda line: line["type"])

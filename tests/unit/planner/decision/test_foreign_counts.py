@@ -118,6 +118,7 @@ def test_a_canary_that_is_evicted_while_it_waits_is_made_again() -> None:
 def test_where_the_old_revision_is_forgotten_the_new_pods_are_the_batchs(step: str) -> None:
     """With its last pod OpenKruise forgets a revision: to remove what it makes then would remove pods for ever."""
     world = STEPS[step](4)
+    world.cluster.forgets = True
     world.vanish(*world.cluster.of(OLD))
     world.wait(60_000)
     before = {pod.name for pod in world.cluster.live}

@@ -34,7 +34,9 @@ def _flow(**fields: Any) -> Flow:
 def test_a_release_that_the_code_before_began_goes_on(stored: Json) -> None:
     fact = m.ADAPTERS[TOPIC_OF[stored["fact"]["type"]]].validate_python(stored["fact"])
     decision = decide(load(_state(stored)), [fact], stored["now"], resend_ms=stored["resendMs"])
-    assert [command.model_dump(mode="json") for command in decision.commands] == stored["commands"]
+    # the code before does not know, and leaves out, after which command a count was seen
+    commands = [command.model_dump(mode="json", exclude={"accept_sequence"}) for command in decision.commands]
+    assert commands == stored["commands"]
 
 
 @pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["state"]["active"]["step"])
