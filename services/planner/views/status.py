@@ -177,6 +177,8 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
     return (
         _awaited_deletion(instance, flow)
         or _retrying(instance, flow)
+        # nothing else is decided before that
+        or (_unanswered(instance) if flow.resync else None)
         or _unmade(instance, flow)
         or _incomplete(instance, flow)
         or _approval(flow)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.planner.decision.decide import decide
+from services.planner.model.state import Step
 from shared.domain import messages as m
 from shared.domain.deploy_commands import CommandType
 from shared.domain.topics import BATCH_RESULTS, PHASE_EVENTS, PLANNER_FACTS
@@ -51,6 +52,18 @@ def test_an_unanswered_command_is_sent_again_with_the_same_sequence(kind: str) -
     assert reason(world) != "Unanswered"
     world.run_until(lambda: world.flow(NEW).phase.finished)
     assert world.where(NEW) == "Success 5 Baked"
+
+
+def test_what_is_rebuilt_names_the_executor_that_does_not_answer() -> None:
+    """It waits for that alone, whatever `.status` said before: an interval may be over."""
+    world = update(4, mode="auto", batchSize=2, batchIntervalSeconds=20)
+    world.run_until(lambda: world.flow(NEW).step == Step.BETWEEN)
+    assert reason(world) == "BatchInterval"
+    world.silent.add("observe")
+    world.lose_redis()
+    for _ in range(4):
+        world.wait(RESEND_MS)
+    assert reason(world) == "Unanswered"
 
 
 def test_gates_that_nobody_opens_are_requested_again_with_the_same_sequence() -> None:
