@@ -24,7 +24,7 @@ from shared.domain.record import Record
 from shared.errors import Unavailable, Unpublishable
 from shared.messaging.connection import connection, partition_of
 from shared.messaging.kafka import Kafka
-from shared.messaging.refusals import MAX_MESSAGE_BYTES, topic_limits
+from shared.messaging.refusals import MAX_MESSAGE_BYTES
 from shared.messaging.topic_creation import LARGEST, ensure_topics
 from shared.settings import Settings
 
@@ -405,34 +405,6 @@ async def test_a_message_that_is_too_large_is_not_sent_and_the_others_are(kafka:
     await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"three")])
     found = await _all_of(kafka.settings, topics.PLANNER_FACTS, 3)
     assert [record.value for record in found] == [b"one", b"two", b"three"]
-
-
-@pytest.mark.skipif(not REAL, reason="the sandbox's broker refuses no message for its size")
-async def test_what_a_topic_does_not_take_stops_nothing_else_of_its_partition(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    own = settings.model_copy(update={"kafka_partitions": 1, "kafka_session_timeout_ms": 6_000})
-    small = own.topic(topics.PLANNER_FACTS)
-    async with _admin(own) as admin:
-        await admin.create_topics([NewTopic(small, 1, 1, topic_configs={MAX_MESSAGE_BYTES: "100000"})])
-    caplog.set_level(logging.WARNING)
-    await ensure_topics(own)
-    assert f"{small} (100000)" in caplog.text, "a topic that somebody else made is named"
-    assert set((await topic_limits(own, [own.topic(topics.BATCH_RESULTS)])).values()) == {LARGEST}
-    kafka = Kafka(own, "planner")
-    await kafka.start()
-    try:
-        for turn in range(3):
-            values = [b"before", secrets.token_bytes(120_000), b"%d" % turn]
-            with pytest.raises(
-                Unpublishable, match=r"120000 bytes, 12\d{4} compressed; .* takes 100000"
-            ) as refused:
-                await kafka.send([(topics.PLANNER_FACTS, "shop/web", value) for value in values])
-            assert list(refused.value.faults) == [1]
-    finally:
-        await kafka.stop()
-    found = await _all_of(own, topics.PLANNER_FACTS, 6)
-    assert [record.value for record in found] == [b"before", b"0", b"before", b"1", b"before", b"2"]
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])

@@ -79,7 +79,11 @@ class Ways:
 
 
 def _alike(way: str, text: str) -> str:
-    """Without what differs from one release to the next: names that are made up, times, addresses."""
+    """Without what differs from one release to the next: names that are made up, times, addresses.
+
+    A server without a login has checked no name, the API server has.
+    """
+    text = text.replace(" (claimed)", "")
     text = re.sub(rf"/\S*/{way}-", "", text)
     text = re.sub(rf"\b({STRAIGHT}|{SERVED})\b", "web", text)
     text = re.sub(r"\bweb-[a-z0-9]{5,10}\b", "web-NAME", text)
