@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export PYTHON
 
-.PHONY: campaign demo test planted-mistakes test-sandbox test-real check install run clean requirements documents
+.PHONY: campaign demo test planted-mistakes test-sandbox test-real check digests install run clean requirements documents
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@bash requirements/install
@@ -33,6 +33,9 @@ check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+digests: ## the digests of the base and compose images, read from their registries: build/digests.env (needs docker with buildx)
+	@$(PYTHON) -m supply.digests build/digests.env
 
 install: $(VENV)/.ready ## the CRD into the cluster of the current kubeconfig
 	$(BIN)/triton crd --install

@@ -66,6 +66,20 @@ async def test_the_file_is_accepted_and_has_everything(compose: Path) -> None:
         assert set(service.get("depends_on", {})) <= set(model["services"])
 
 
+async def test_digests_are_added_to_the_tags_of_the_images(compose: Path, tmp_path: Path) -> None:
+    digest = f"@sha256:{'7' * 64}"
+    filled = tmp_path / "compose.yml"
+    # this program of compose-go reads no variables
+    filled.write_text(FILE.read_text().replace("_DIGEST:-}", f"_DIGEST:-{digest}}}"))
+    done = read(compose, filled)
+    assert done.returncode == 0, done.stderr
+    services: Json = json.loads(done.stdout)["services"]
+    for name in BESIDE:
+        assert services[name]["image"].endswith(digest)
+    for name in SERVICES:
+        assert services[name]["build"]["args"] == {"PYTHON_DIGEST": digest}
+
+
 @pytest.mark.parametrize("wrong", [{"ports": 5}, {"pots": []}])
 async def test_it_would_say_no(compose: Path, tmp_path: Path, wrong: Json) -> None:
     model = yaml.safe_load(FILE.read_text())

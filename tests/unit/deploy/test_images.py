@@ -85,8 +85,25 @@ def test_the_image_is_pinned_and_has_the_version_of_the_package() -> None:
     kustomization = yaml.safe_load((ROOT / "deploy/manifests/kustomization.yaml").read_text())
     assert kustomization["images"] == [{"name": "triton", "newTag": version[1]}]
     assert {line.split()[1] for line in DOCKERFILE.splitlines() if line.startswith("FROM")} == {
-        "python:3.13-slim"
+        "python:3.13-slim${PYTHON_DIGEST}"
     }
+
+
+def test_a_release_can_fill_the_digest_of_every_image_that_is_not_ours() -> None:
+    images: dict[str, str] = {}
+    for name in sorted(set(CONTAINERS) - set(SERVICES)):
+        image, _, variable = CONTAINERS[name]["image"].partition("$")
+        assert re.fullmatch(r"\{\w+_DIGEST:-\}", variable), name
+        # a digest belongs to one tag
+        assert images.setdefault(variable, image) == image
+    (base,) = re.findall(r'^ARG (\w+)=""$', DOCKERFILE, re.MULTILINE)
+    for service in SERVICES:
+        assert CONTAINERS[service]["build"]["args"] == {base: f"${{{base}:-}}"}
+
+
+def test_no_digest_is_written_in_the_sources() -> None:
+    for name in ("docker-compose.yml", "deploy/Dockerfile", "deploy/manifests/kustomization.yaml"):
+        assert not re.search(r"sha256:\w", (ROOT / name).read_text())
 
 
 @pytest.mark.parametrize("name", sorted(CONTAINERS))
