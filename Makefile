@@ -2,13 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SUPPLY := build/supply
+SBOM := build/triton.cdx.json
 ARGS ?=
 export PYTHON
 
-.PHONY: campaign demo test planted-mistakes test-sandbox test-real check digests install run clean requirements documents
+.PHONY: campaign demo test planted-mistakes test-sandbox test-real check sbom digests install run clean requirements documents
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@bash requirements/install
+
+$(SUPPLY)/.ready: requirements/supply.txt
+	@bash requirements/install $(SUPPLY) requirements/supply.txt
 
 demo: $(VENV)/.ready ## a canary release, an update and a failing update on the sandbox
 	$(BIN)/triton demo
@@ -34,6 +39,10 @@ check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+sbom: $(SUPPLY)/.ready ## an SBOM (CycloneDX) of the image's Python packages: build/triton.cdx.json
+	@$(SUPPLY)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file $(SBOM) requirements/runtime.txt
+	@$(SUPPLY)/bin/python -m supply.sbom requirements/runtime.txt $(SBOM)
+
 digests: ## the digests of the base and compose images, read from their registries: build/digests.env (needs docker with buildx)
 	@$(PYTHON) -m supply.digests build/digests.env
 
@@ -56,6 +65,7 @@ requirements: ## pin the newest versions (needs uv)
 	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --upgrade requirements/dev.in -o requirements/dev.txt
 	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
 	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --upgrade requirements/supply.in -o requirements/supply.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
