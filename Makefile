@@ -7,7 +7,7 @@ SBOM := build/triton.cdx.json
 ARGS ?=
 export PYTHON
 
-.PHONY: campaign demo test planted-mistakes test-sandbox test-real check sbom digests install run clean requirements documents
+.PHONY: campaign demo test planted-mistakes test-sandbox test-real check audit sbom digests install run clean requirements documents
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@bash requirements/install
@@ -38,6 +38,9 @@ check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+audit: $(SUPPLY)/.ready ## known vulnerabilities of the image's Python packages: fails if there is one, prints a note if the database is not reached
+	@$(SUPPLY)/bin/python -m supply.audit requirements/runtime.txt $(SUPPLY)/cache
 
 sbom: $(SUPPLY)/.ready ## an SBOM (CycloneDX) of the image's Python packages: build/triton.cdx.json
 	@$(SUPPLY)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file $(SBOM) requirements/runtime.txt
