@@ -40,14 +40,14 @@ check: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports --no-cache
 
 audit: $(SUPPLY)/.ready ## known vulnerabilities of the image's Python packages: fails if there is one, prints a note if the database is not reached
-	@$(SUPPLY)/bin/python -m supply.audit requirements/runtime.txt $(SUPPLY)/cache
+	@$(SUPPLY)/bin/python -m deploy.supply.audit requirements/runtime.txt $(SUPPLY)/cache
 
 sbom: $(SUPPLY)/.ready ## an SBOM (CycloneDX) of the image's Python packages: build/triton.cdx.json
 	@$(SUPPLY)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file $(SBOM) requirements/runtime.txt
-	@$(SUPPLY)/bin/python -m supply.sbom requirements/runtime.txt $(SBOM)
+	@$(SUPPLY)/bin/python -m deploy.supply.sbom requirements/runtime.txt $(SBOM)
 
 digests: ## the digests of the base and compose images, read from their registries: build/digests.env (needs docker with buildx)
-	@$(PYTHON) -m supply.digests build/digests.env
+	@$(PYTHON) -m deploy.supply.digests build/digests.env
 
 install: $(VENV)/.ready ## the CRD into the cluster of the current kubeconfig
 	$(BIN)/triton crd --install

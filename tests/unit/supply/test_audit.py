@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import pytest
 
-from supply import audit
-from supply.audit import SECONDS, Ended, Outcome, judge
-from supply.pins import Pin
+from deploy.supply import audit
+from deploy.supply.audit import SECONDS, Ended, Outcome, judge
+from deploy.supply.pins import Pin
 
 ROOT: Final = Path(__file__).parents[3]
 HASH: Final = "a" * 64
@@ -101,7 +101,7 @@ def test_the_exit_code_and_the_output_are_those_of_the_outcome(
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(f"redis==8.0 \\\n    --hash=sha256:{HASH}\n")
     done = subprocess.run(
-        [sys.executable, "-m", "supply.audit", str(requirements), str(tmp_path / "cache")],
+        [sys.executable, "-m", "deploy.supply.audit", str(requirements), str(tmp_path / "cache")],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         check=False,

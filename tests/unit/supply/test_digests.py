@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from supply import digests
-from supply.digests import FILES, ROOT, images, main
+from deploy.supply import digests
+from deploy.supply.digests import FILES, ROOT, images, main
 
 DIGEST: Final = f"sha256:{'7' * 64}"
 ANSWER: Final = f'{{"schemaVersion": 2, "digest": "{DIGEST}", "size": 9}}'

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from supply.pins import Pin, pins_of, read_pins
+from deploy.supply.pins import Pin, pins_of, read_pins
 
 ROOT: Final = Path(__file__).parents[3]
 A, B = "a" * 64, "b" * 64

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from supply.pins import Pin
-from supply.sbom import main, problems
+from deploy.supply.pins import Pin
+from deploy.supply.sbom import main, problems
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 PINS: Final = {

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 FILES: Final = ("deploy/Dockerfile", "docker-compose.yml")
 _IMAGE: Final = re.compile(r"^\s*(?:FROM|image:)\s+([\w./-]+:[\w.-]+)\$\{(\w+_DIGEST)(?::-)?\}", re.MULTILINE)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")

@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from supply.pins import Pin, pins_of
+from deploy.supply.pins import Pin, pins_of
 
 SECONDS: Final = 45
 """For all packages together: `.ci/run` has 60 s. With an answer from the database, pip-audit needs a few seconds."""

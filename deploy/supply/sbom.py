@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from supply.pins import Pin, normalized, pins_of
+from deploy.supply.pins import Pin, normalized, pins_of
 
 
 def problems(sbom: dict[str, Any], pins: dict[str, Pin]) -> list[str]:
