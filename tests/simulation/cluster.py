@@ -128,8 +128,6 @@ class Cluster:
         """The most pods that a quota allows."""
         self.keeps_surplus = False
         """Pods beyond the count that nobody names are not removed: a hook of their owner holds them."""
-        self.forgets = False
-        """The old revision is forgotten with its last pod, as by OpenKruise: what is made then has the new template."""
         self.disturbed = False
         """Pods went by themselves: what a command did can't be distinguished from that any more."""
         self._made = 0
@@ -255,7 +253,8 @@ class Cluster:
             live.remove(first)
         if target != self._target:
             self._before, self._target = self._target, target
-        if self.forgets and all(pod.revision == target for pod in self.live):
+        if all(pod.revision == target for pod in self.live):
+            # with its last pod OpenKruise forgets a revision
             self._before = target
         wanted = replicas if self.most is None else min(replicas, self.most)
         for _ in range(wanted - len(self.live)):

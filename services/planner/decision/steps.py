@@ -270,7 +270,8 @@ def _is_rewriting(instance: Instance, flow: Flow, batch: Batch) -> bool:
     """Return whether the surge is being written again: no other command may take its place, no surplus get traffic."""
     pending = instance.pending
     written = pending is not None and pending.kind == "surge" and not pending.carried_out
-    return written or has_surplus(instance, flow, batch)
+    # a batch that makes no pods has no surge to write again: what is too much goes with its retire
+    return written or (bool(batch.surge) and has_surplus(instance, flow, batch))
 
 
 def _smoked(instance: Instance, flow: Flow, now: int) -> Move | None:

@@ -118,7 +118,6 @@ def test_a_canary_that_is_evicted_while_it_waits_is_made_again() -> None:
 def test_where_the_old_revision_is_forgotten_the_new_pods_are_the_batchs(step: str) -> None:
     """With its last pod OpenKruise forgets a revision: to remove what it makes then would remove pods for ever."""
     world = STEPS[step](4)
-    world.cluster.forgets = True
     world.vanish(*world.cluster.of(OLD))
     world.wait(60_000)
     before = {pod.name for pod in world.cluster.live}
@@ -128,6 +127,16 @@ def test_where_the_old_revision_is_forgotten_the_new_pods_are_the_batchs(step: s
     _promote(world)
     assert revisions(world) == {NEW: 4}
     assert world.cluster.serving() == 4
+
+
+def test_an_update_to_no_pods_ends_also_where_new_ones_were_made() -> None:
+    world = World(3)
+    world.apply(NEW, {"mode": "auto", "batchSize": 1, "bakeSeconds": 5}, replicas=0)
+    world.run_until(lambda: len(world.flow(NEW).batches) == 3)
+    world.vanish(*world.cluster.of(OLD))
+    world.run_until(lambda: world.flow(NEW).phase.finished)
+    assert world.flow(NEW).phase == "Success"
+    assert world.cluster.live == []
 
 
 @every_step
