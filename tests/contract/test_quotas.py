@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kube import CLONESETS, CONFIGS, EVENTS, PODS, Kube, a_cloneset, a_config, a_pod, condition, name
+from .kube import CLONESETS, CONFIGS, EVENTS, PODS, Kube, a_cloneset, a_config, a_pod, condition
 
 QUOTAS = "/api/v1/namespaces/{}/resourcequotas"
 
@@ -70,15 +70,3 @@ async def test_a_cloneset_makes_what_it_may_says_why_and_makes_the_rest_later(ku
     assert '" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1' in event["message"]
     await kube.patch(path, {"spec": {"hard": {"pods": "5"}}})
     await kube.pods_until(lambda pods: sum(condition(pod, "Ready") == "True" for pod in pods) == 3)
-
-
-async def test_a_pod_that_ends_counts_until_it_is_gone(kube: Kube) -> None:
-    path = await _limited(kube, pods="1")
-    await kube.made(kube.path(PODS), a_pod("one", finalizers=["triton.io/hold"]))
-    held = kube.path(PODS, "one")
-    await kube.until(held, lambda found: condition(found, "Ready") == "True")
-    await kube.delete(held)
-    assert (await kube.post(kube.path(PODS), a_pod("two"))).code == 403
-    await kube.patch(held, {"metadata": {"finalizers": None}})
-    await kube.until(path, lambda found: found["status"]["used"] == {"pods": "0"})
-    assert name(await kube.made(kube.path(PODS), a_pod("two"))) == "two"
