@@ -14,6 +14,7 @@ from bench.campaigns.story import GOOD, Disturbance, Release
 from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import INSTANCE_LABEL, Action
 from shared.domain.json_types import Json
+from shared.errors import Unavailable
 from shared.kube.client import CLONESETS, NAMESPACES, PODS, ApiError, Resource
 from shared.kube.clonesets import REPLICAS, CloneSet
 from shared.kube.pods import Pod
@@ -28,6 +29,7 @@ POLICIES: Final = Resource(_ADMISSION, "validatingadmissionpolicies")
 BINDINGS: Final = Resource(_ADMISSION, "validatingadmissionpolicybindings")
 WEBHOOKS: Final = Resource(_ADMISSION, "validatingwebhookconfigurations")
 _ATTEMPTS: Final = 20
+_WEBHOOK_AWAY: Final = "failed calling webhook"
 _AGAIN_SECONDS: Final = 0.3
 _LEARNS_SECONDS: Final = 2
 T = TypeVar("T")
@@ -46,6 +48,10 @@ async def carry_out(player: Player, disturbance: Disturbance) -> bool:
     except ApiError as error:
         # gone meanwhile, or refused: by a quota, or since the namespace goes
         if error.code in {403, 404, 409, 422}:
+            return False
+        raise
+    except Unavailable as error:
+        if _WEBHOOK_AWAY in str(error):
             return False
         raise
 
@@ -247,6 +253,9 @@ async def _until_accepted(write: Callable[[], Awaitable[T]]) -> T:
             return await write()
         except ApiError as error:
             if error.code == 404:
+                raise
+        except Unavailable as error:
+            if _WEBHOOK_AWAY not in str(error):
                 raise
         await asyncio.sleep(_AGAIN_SECONDS)
 
