@@ -86,12 +86,15 @@ async def _rollback(player: Player, _args: Json) -> bool:
 async def _second_release(player: Player, args: Json) -> bool:
     strategy = {"mode": args["mode"], "batchSize": args["batchSize"]}
     release = Release(Action.UPDATE, args["change"], args.get("image", GOOD), strategy)
-    await player.apply(release, max(player.base + args["change"], 1))
+    name = await player.apply(release, max(player.base + args["change"], 1))
+    # the round must not end before it is seen
+    await player.until_seen(lambda: player.flow(name) is not None)
     return True
 
 
 async def _create_again(player: Player, _args: Json) -> bool:
-    await player.apply(Release(Action.CREATE, 0, GOOD, {"mode": "auto"}), max(player.base, 1))
+    name = await player.apply(Release(Action.CREATE, 0, GOOD, {"mode": "auto"}), max(player.base, 1))
+    await player.until_seen(lambda: player.flow(name) is not None)
     return True
 
 

@@ -166,7 +166,9 @@ def end_early(instance: Instance, flow: Flow, outcome: FlowPhase, now: int, rese
         and batch is not None
         and not (batch.surge_acknowledged and len(instance.live_pods_of(batch)) >= batch.surge)
     ):
-        if instance.pending is not None and not instance.pending.carried_out:
+        waits = instance.pending is not None and not instance.pending.carried_out
+        # with its DeployFlow the template may be gone: the surge can't be sent again, and may never have been sent
+        if waits and not (flow.deleting and is_late(instance.pending, now, resend_ms)):
             return resend(instance, flow, now, resend_ms, anyway=True)
         # only known pods can be named; OpenKruise would choose the others
         return issue_command(

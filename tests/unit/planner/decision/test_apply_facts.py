@@ -66,6 +66,15 @@ def test_what_is_rebuilt_names_the_executor_that_does_not_answer() -> None:
     assert reason(world) == "Unanswered"
 
 
+def test_a_release_whose_deployflow_is_gone_ends_though_its_surge_is_never_sent() -> None:
+    """The template went with the DeployFlow before the command was published."""
+    world = without_answer("surge")
+    world.run_until(lambda: world.kinds[-1] == "surge")
+    world.delete(NEW)
+    world.run_until(lambda: world.flow(NEW).phase.finished, seconds=60)
+    assert world.flow(NEW).phase == "Canceled"
+
+
 def test_gates_that_nobody_opens_are_requested_again_with_the_same_sequence() -> None:
     world = opening(4)
     world.wait(RESEND_MS)
