@@ -12,7 +12,7 @@ from shared.domain import messages as m
 from shared.domain.topics import Key
 from shared.kube.client import CLONESETS, Client
 from shared.kube.clonesets import CloneSet, facts_of
-from shared.kube.cluster_events import Involved, Subject
+from shared.kube.cluster_events import LONGEST_MESSAGE, Involved, Subject
 from shared.kube.reflector import Reflector
 from shared.messaging.background_publisher import BackgroundPublisher
 from shared.messaging.kafka import Kafka
@@ -21,7 +21,6 @@ from shared.settings import Settings
 SAME_WARNING_MS: Final = 10_000
 """A warning with the same text is published again after so long."""
 LONGEST_WARNING: Final = 300
-LONGEST_MESSAGE: Final = 2_000
 
 
 class _Warning(NamedTuple):

@@ -29,6 +29,7 @@ from services.executor.guarded_write import guarded, have_same_guards
 from services.executor.prestop_hooks import with_hooks
 from services.executor.stable_template import TooLarge, keep_template
 from shared.domain import messages as m
+from shared.domain.deploy_commands import LONGEST_OBJECT_NAME, OBJECT_NAME
 from shared.domain.deployflow import FailureReason
 from shared.domain.json_types import Json
 from shared.domain.managed_namespaces import NOT_LOOKED_AFTER, explain_border, manages
@@ -45,8 +46,6 @@ from shared.settings import Settings
 
 ATTEMPTS: Final = 10
 """Before a CloneSet that changes each time between reading and writing is left for the next delivery."""
-LONGEST_OBJECT_NAME: Final = 253
-_OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _PODS_NAMED: Final = "scaleStrategy.podsToDelete"
 """OpenKruise's webhook refuses a name of a pod that went after the pods were listed: they are listed again."""
 _results = Counter("triton_batch_results_total", "Answers to batch commands", ["command", "result"])
@@ -208,7 +207,7 @@ class CommandHandler:
 def _check_names(command: m.Command) -> None:
     """Raise `Poison` for names that no object can have: the API server's answer to them may look like a missing right."""
     for field, name in (("namespace", command.namespace), ("instance", command.instance)):
-        if len(name) > LONGEST_OBJECT_NAME or not _OBJECT_NAME.fullmatch(name):
+        if len(name) > LONGEST_OBJECT_NAME or not re.fullmatch(OBJECT_NAME, name):
             raise Poison(INVALID, f"{field}: {shortened(name, 100)!r} is no name of an object")
 
 

@@ -6,7 +6,6 @@ refused where they are found, before anything is made of them, with line and col
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from yaml.reader import Reader
 from yaml.resolver import Resolver
 from yaml.scanner import Scanner
 
-from shared.domain.object_bounds import DEEPEST, TOO_DEEP
+from shared.domain.object_bounds import DEEPEST, TOO_DEEP, json_in
 
 MOST_BYTES: Final = 8 << 20
 """The size of a file: what a cluster takes in one object is below 3 MiB."""
@@ -72,26 +71,18 @@ def read_all(data: bytes) -> list[Any]:
 def _json(text: str) -> Any:
     """Return the one JSON value of the text; None where it is none, or is beyond the bounds."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = json_in(text)
+    except ValueError:
         return None
-    return value if _within_bounds(value) else None
+    return None if _has_too_many(value) else value
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-def _within_bounds(value: Any) -> bool:
+def _has_too_many(value: Any) -> bool:
     level, values = [value], 1
-    for _ in range(DEEPEST):
+    while level and values <= MOST_VALUES:
         level = [inner for outer in level for inner in _inner(outer)]
         values += len(level)
-        if not level:
-            return True
-        if values > MOST_VALUES:
-            return False
-    return False
+    return values > MOST_VALUES
 
 
 def _inner(value: Any) -> list[Any]:

@@ -22,8 +22,11 @@ from shared.domain.object_bounds import count_in, json_in
 
 REMEMBERED: Final = 20
 """So many requests a DeployFlow remembers: far more than a repeated delivery brings back."""
+OBJECT_NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+LONGEST_OBJECT_NAME: Final = 253
+"""The names that Kubernetes gives to most objects."""
 FlowName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+    str, StringConstraints(pattern=OBJECT_NAME, min_length=1, max_length=LONGEST_OBJECT_NAME)
 ]
 OfInstance = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", max_length=df.LONGEST_STORED_NAME)
@@ -170,8 +173,8 @@ def manifest(
 ) -> Json:
     """Return the DeployFlow to create for a deploy command; its end is reported to the topic `reply_to`.
 
-    `claimed`: nobody checked the name `requested_by`. `unsaid`: what of the spec was not requested, and is read again when the release begins. `keep`: it is not deleted
-    beyond the history limit.
+    `claimed`: nobody checked the name `requested_by`. `unsaid`: what of the spec was not requested, and is read again when
+    the release begins. `keep`: it is not deleted beyond the history limit.
     """
     annotations = requested(request_id, requested_by, freeze_override, claimed=claimed)
     if not keep:
@@ -366,20 +369,15 @@ def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str, claim
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     retries = fields.get("retries")
     most = {df.RETRIES: str(max(retries, _most_retries(flow, spec)))} if retries else {}
-    mark: dict[str, str | None] = {}
-    if claimed and requested_by:
-        mark = {df.REQUESTED_BY_CLAIMED: "true"}
-    elif df.REQUESTED_BY_CLAIMED in (flow["metadata"].get("annotations") or {}):
-        # null removes what an earlier request left
-        mark = {df.REQUESTED_BY_CLAIMED: None}
+    marked = df.REQUESTED_BY_CLAIMED in (flow["metadata"].get("annotations") or {})
     return {
         "metadata": {
             "resourceVersion": flow["metadata"]["resourceVersion"],
             "annotations": {
-                df.LAST_REQUEST: request_id,
+                # null removes what an earlier request left
+                **({df.REQUESTED_BY_CLAIMED: None} if marked else {}),
+                **requested(request_id, requested_by, claimed=claimed),
                 df.REQUESTS: json.dumps(requests),
-                df.REQUESTED_BY: requested_by,
-                **mark,
                 **most,
             },
         },

@@ -169,10 +169,9 @@ class Kafka:
         """
         errors = await self._send(records)
         for number in list(errors):
-            if len(records[number][2]) < BATCH_BYTES:
-                # it went in one batch with others, and that is refused as a whole
-                again = await self._send([records[number]])
-                errors = {place: error for place, error in errors.items() if place != number or again}
+            # a small one went in one batch with others, and that is refused as a whole
+            if len(records[number][2]) < BATCH_BYTES and not await self._send([records[number]]):
+                del errors[number]
         faults = {}
         for number, error in errors.items():
             name, _, value = records[number]

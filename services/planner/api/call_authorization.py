@@ -10,9 +10,10 @@ from services.planner.api import access
 from services.planner.api.access import Access, Caller, Right
 from services.planner.api.problem import Kind, Problem
 from shared.domain import deployflow as df
+from shared.domain.deploy_commands import OBJECT_NAME
 from shared.domain.managed_namespaces import NOT_LOOKED_AFTER, explain_border, manages
 
-NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+NAME: Final = OBJECT_NAME
 NAMESPACE: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """Kubernetes' own patterns."""
 

@@ -108,8 +108,8 @@ def instance(cloneset: Json) -> Json:
         "availableReplicas": ready,
         "replicas": replicas,
         "status": "Ready" if replicas == ready else "InProgress",
-        "appID": _number(labels.get("app")),
-        "groupID": _number(labels.get("group")),
+        "appID": count_in(labels.get("app")) or 0,
+        "groupID": count_in(labels.get("group")) or 0,
         **_resources(container),
         "image": container.get("image", ""),
         "publicNetwork": False,
@@ -163,7 +163,3 @@ def _resources(container: Json) -> Json:
         "guaranteedCPU": str(requests.get("cpu", "")),
         "guaranteedMemory": str(requests.get("memory", "")),
     }
-
-
-def _number(text: str | None) -> int:
-    return count_in(text) or 0

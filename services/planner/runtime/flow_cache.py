@@ -95,7 +95,6 @@ def observed(flow: DeployFlow) -> SpecObserved:
     """Return a DeployFlow as a message; without its spec where it is too large to begin."""
     key = flow.key
     meta = flow.metadata
-    size = flow.size_without_status
     message = SpecObserved(
         namespace=key.namespace,
         instance=key.instance,
@@ -112,7 +111,7 @@ def observed(flow: DeployFlow) -> SpecObserved:
         spec=flow.spec,
         status={"finished": True} if flow.finished else flow.status,
     )
-    if size > LARGEST_SPEC and not flow.status.get("startedAt"):
+    if not flow.status.get("startedAt") and (size := flow.size_without_status) > LARGEST_SPEC:
         text = (
             f"spec: the DeployFlow has {size} bytes as JSON; at most {LARGEST_SPEC} are carried out: put large texts into "
             "a ConfigMap or the image"

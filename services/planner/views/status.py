@@ -222,12 +222,12 @@ def _unanswered(instance: Instance) -> tuple[str, str] | None:
 
 def _unmade(instance: Instance, flow: Flow) -> tuple[str, str] | None:
     """Say that OpenKruise fails to make pods of a batch, and when the batch fails for that."""
-    batch, end = flow.open_batch, end_of(Clock.STARTUP, flow)
-    warning = describe_warning(instance, flow)
-    if batch is None or flow.step != Step.SURGE or not warning or not end:
+    batch = flow.open_batch
+    if batch is None or flow.step != Step.SURGE:
         return None
+    warning, end = describe_warning(instance, flow), end_of(Clock.STARTUP, flow)
     missing = batch.surge - len(instance.live_pods_of(batch))
-    if missing <= 0:
+    if not warning or not end or missing <= 0:
         return None
     text = f"{missing} of {batch.surge} pods of batch {batch.number} are not made"
     return "PodsNotMade", f"{text}: it fails at {_time(end)} if they are not made by then{warning}"
