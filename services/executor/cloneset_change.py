@@ -54,9 +54,18 @@ class Answer(NamedTuple):
     result: m.Result
 
 
+class Rejection(NamedTuple):
+    """An answer that holds from now on: the command may be delivered again, when the count fits once more, and the
+    planner has decided on another since. `body`: the patch that records it.
+    """
+
+    body: Json
+    result: m.Result
+
+
 def decide_change(
     command: m.ExecutorCommand, live: CloneSet | None, pods: Sequence[m.PodRef], revised: Json | None = None
-) -> Create | Patch | Delete | Answer:
+) -> Create | Patch | Delete | Answer | Rejection:
     """Decide what to do for `command`; `pods` are those of the CloneSet that are not being deleted.
 
     `revised`: the template of the ControllerRevision that the CloneSet names, for a cancel. Raises `BadTemplate`,
@@ -80,12 +89,15 @@ def decide_change(
     if isinstance(command, m.Remove):
         return _remove(live, head)
     before = tuple(pods_before(command, live, pods))
-    if live.sequence == command.sequence:
+    if live.sequence == command.sequence != live.rejected:
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(before)))
     if isinstance(command, m.Scale):
+        changed = m.ReplicasChanged(**head, replicas=live.spec.replicas)
+        if live.sequence == command.sequence:
+            return Answer(changed)
         # the count first: pods that it has taken are missing too
         if not _is_accepted(live, command):
-            return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
+            return _reject(command, live, changed)
         missing = sorted(set(command.retire) - {pod.uid for pod in pods})
         if missing:
             return Answer(m.VictimsGone(**head, gone=missing))
@@ -97,6 +109,16 @@ def _is_accepted(live: CloneSet, command: m.Scale) -> bool:
     if live.spec.replicas == command.accept_replicas:
         return True
     return live.spec.replicas == live.replicas_set and live.sequence != command.accept_sequence
+
+
+def _reject(command: m.Scale, live: CloneSet, result: m.Result) -> Answer | Rejection:
+    if not live.sequence:
+        # nothing of ours is there yet
+        return Answer(result)
+    sequence = str(command.sequence)
+    return Rejection(
+        {"metadata": {"annotations": {cs.SEQUENCE: sequence, cs.REJECTED: sequence}}, "spec": {}}, result
+    )
 
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:
@@ -132,6 +154,8 @@ def _patch(
     command: m.ExecutorCommand, live: CloneSet, pods: Sequence[m.PodRef], revised: Json | None
 ) -> Json:
     annotations: Json = {cs.SEQUENCE: str(command.sequence), cs.RELEASE: command.flow.model_dump_json()}
+    if live.rejected:
+        annotations[cs.REJECTED] = None
     body: Json = {"metadata": {"annotations": annotations}, "spec": {}}
     if live.owner:
         # Triton 0.1.x made the DeployFlow its owner: deleting the DeployFlow would delete the CloneSet

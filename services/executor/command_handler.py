@@ -21,6 +21,7 @@ from services.executor.cloneset_change import (
     Create,
     Delete,
     Patch,
+    Rejection,
     decide_change,
     dry_run_body,
 )
@@ -166,13 +167,17 @@ class CommandHandler:
                 await self._client.delete(CLONESETS, command.namespace, command.instance, decided.body)
                 # a finalizer may hold it
                 return m.Done(**_head(command), cloneset=facts_of(await self._reader.cloneset(command)))
+            case Rejection():
+                self._clonesets.put(await self._patch(command, live, decided.body))
+                return decided.result
             case Patch():
-                assert live is not None
-                operations = guarded(live, decided.body)
-                written = await self._client.patch(
-                    CLONESETS, command.namespace, command.instance, operations, content_type=JSON
-                )
-                return self._done(command, written, decided.before)
+                return self._done(command, await self._patch(command, live, decided.body), decided.before)
+
+    async def _patch(self, command: m.ExecutorCommand, live: CloneSet | None, body: Json) -> Json:
+        assert live is not None
+        return await self._client.patch(
+            CLONESETS, command.namespace, command.instance, guarded(live, body), content_type=JSON
+        )
 
     async def _create(self, command: m.ExecutorCommand, body: Json) -> m.Result:
         if not await self._reader.is_flow_unfinished(command):

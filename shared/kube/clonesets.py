@@ -13,6 +13,8 @@ from shared.kube.reflector import Meta, int_or_percent
 
 SEQUENCE: Final = "apps.triton.io/sequence"
 """Sequence of the last command that was written into this CloneSet."""
+REJECTED: Final = "apps.triton.io/rejected"
+"""That sequence, where the command was rejected and nothing else of it was written: it stays rejected."""
 HOLD: Final = "apps.triton.io/hold"
 """JSON of `Hold`: the new pods of this batch wait for their pull_in."""
 REPLICAS: Final = "apps.triton.io/replicas"
@@ -90,6 +92,11 @@ class CloneSet(msgspec.Struct, frozen=True):
     @property
     def sequence(self) -> int:
         return count_in(self.metadata.annotations.get(SEQUENCE)) or 0
+
+    @property
+    def rejected(self) -> int:
+        """Return the sequence of the last command that was rejected for a count of somebody else."""
+        return count_in(self.metadata.annotations.get(REJECTED)) or 0
 
     @property
     def hold(self) -> Hold | None:

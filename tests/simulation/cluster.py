@@ -12,7 +12,15 @@ from typing import Any
 
 import msgspec
 
-from services.executor.cloneset_change import Answer, Create, Delete, Patch, decide_change, dry_run_body
+from services.executor.cloneset_change import (
+    Answer,
+    Create,
+    Delete,
+    Patch,
+    Rejection,
+    decide_change,
+    dry_run_body,
+)
 from shared.domain import messages as m
 from shared.domain.deployflow import PodPhase
 from shared.domain.json_types import Json
@@ -174,6 +182,9 @@ class Cluster:
             case Answer(result=m.Done() as done) if isinstance(command, m.Observe):
                 return done.model_copy(update={"same_template": self._same_template(command)})
             case Answer():
+                return todo.result
+            case Rejection():
+                self._write(todo.body)
                 return todo.result
             case Create(body=body):
                 self.body = merged(body, {"metadata": {"uid": "uid-cloneset", "generation": 1}})

@@ -30,6 +30,7 @@ class CountsOfOthers(Surroundings):
         self.cluster.body["metadata"]["annotations"] = {SEQUENCE: "100", REPLICAS: str(replicas)}
         self.last: int | None = None
         self._answers: deque[Fact] = deque()
+        self._worked: list[m.ExecutorCommand] = []
         self._left: dict[str, deque[Fact]] = {topic: deque() for topic in TOPICS}
         """What the planner before has read and not handled."""
         self._outbox: list[m.Command] = []
@@ -54,7 +55,12 @@ class CountsOfOthers(Surroundings):
 
     def executor_works(self) -> None:
         if self.executor:
-            self._answers.append(self._carry_out(self.executor.popleft()))
+            self._worked.append(self.executor.popleft())
+            self._answers.append(self._carry_out(self._worked[-1]))
+
+    def executor_starts_again(self, uncommitted: int) -> None:
+        """Deliver its last commands again: they were answered, and their offsets not committed."""
+        self.executor.extendleft(reversed(self._worked[-uncommitted:]))
 
     def executor_answers(self) -> None:
         """Publish the next answer: the watch may have reported what the command changed before."""

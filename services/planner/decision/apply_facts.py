@@ -134,8 +134,12 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
                 dropped=dropped,
                 batches=_with_rewrite_due(rejected),
             )
-        case m.ReplicasChanged() if pending.kind in _SETS_REPLICAS:
+        case m.ReplicasChanged() if pending.kind == "remove":
             return note_count(instance, fact.replicas, now)
+        case m.ReplicasChanged() if pending.kind in _SETS_REPLICAS:
+            # the CloneSet has its sequence: another count with that one was written later, also one that was ours
+            known = replace(instance.cloneset, sequence=fact.sequence)
+            return note_count(replace(instance, cloneset=known), fact.replicas, now)
         case m.Refused() if fact.reason == LABELS_MISSING and _waits_for_labels(instance.active):
             return _require_resync(instance, Resync.OBSERVE, now, f"{fact.reason}: {fact.message}")
         case m.Refused():

@@ -13,6 +13,7 @@ from services.executor.cloneset_change import (
     BadTemplate,
     Create,
     Patch,
+    Rejection,
     decide_change,
     dry_run_body,
     replacement_patch,
@@ -128,7 +129,7 @@ THREE = [pod("a"), pod("b"), pod("c")]
 
 def answer(command: Any, live: CloneSet | None, pods: list[m.PodRef] | None = None) -> Any:
     todo = decide_change(command, live, THREE if pods is None else pods)
-    assert isinstance(todo, Answer), todo
+    assert isinstance(todo, (Answer, Rejection)), todo
     return todo.result
 
 
@@ -284,6 +285,23 @@ def test_replicas_that_somebody_else_set_stop_the_write_and_are_reported(command
     said = answer(command(), cloneset(replicas=8))
     assert isinstance(said, m.ReplicasChanged)
     assert said.replicas == 8
+
+
+@pytest.mark.parametrize("command", [surge, retire])
+def test_a_command_that_was_rejected_for_its_count_stays_rejected_when_it_is_delivered_again(
+    command: Any,
+) -> None:
+    todo = decide_change(command(), cloneset(replicas=8), THREE)
+    assert isinstance(todo, Rejection)
+    # somebody has scaled back meanwhile
+    later = msgspec.convert(merged(msgspec.to_builtins(cloneset(replicas=3)), todo.body), CloneSet)
+    said = answer(command(), later)
+    assert isinstance(said, m.ReplicasChanged)
+    assert said.replicas == 3
+    assert isinstance(answer(command(sequence=4), later), m.Superseded)
+    # the next one is carried out, and forgets it
+    written = after(command(sequence=6), later)
+    assert (written.sequence, written.rejected) == (6, 0)
 
 
 @pytest.mark.parametrize("command", [surge, retire])

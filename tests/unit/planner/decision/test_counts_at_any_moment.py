@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.planner.model.state import Step
 from services.planner.rules.approvals import may_reach
 from services.planner.views.status import explain
+from shared.domain import messages as m
 from shared.domain.deployflow import BatchPhase
 from shared.domain.json_types import Json
 from tests.simulation.cluster import OLD
@@ -100,6 +101,31 @@ def test_pods_made_for_a_count_that_are_reported_after_the_answer_to_it(count: i
     _proven(around, count)
 
 
+def test_a_count_is_kept_though_a_command_that_was_decided_on_it_is_delivered_again() -> None:
+    """The executor is killed after it has rejected the command; two HPAs write in turns."""
+    around = CountsOfOthers(3)
+    around.apply(CANARY, 3)
+    for _ in range(20):
+        for topic in TOPICS:
+            around.takes(topic)
+        if around.executor and isinstance(around.executor[0], m.Surge):
+            break
+        around.executor_works()
+        around.executor_answers()
+    around.scale_to(1)
+    around.executor_works()
+    around.executor_answers()
+    for topic in TOPICS:
+        around.takes(topic)
+    around.executor_works()
+    around.executor_answers()
+    around.scale_to(3)
+    around.executor_starts_again(2)
+    around.executor_works()
+    around.calms()
+    _proven(around, 3)
+
+
 @pytest.mark.parametrize("planners", PLANNERS)
 @pytest.mark.parametrize("action", ACTIONS)
 @given(data=st.data())
@@ -131,6 +157,7 @@ def test_whatever_comes_in_between_the_last_count_is_the_final_one(
     acts = [
         *("scale", "scale", "executor", "executor", "answer", "answer", "kruise", "kruise"),
         *("pods go", "readiness", "start", *TOPICS, *TOPICS, "all", "next", "wait", "pause", "resume"),
+        "executor again",
         *(("moves", "old owner") if PLANNERS[planners] == 2 else ()),
     ]
     for act in data.draw(st.lists(st.sampled_from(acts), min_size=8, max_size=50), "acts"):
@@ -172,6 +199,8 @@ def _act(around: CountsOfOthers, act: str, data: st.DataObject) -> None:
             around.change(NEW, {"paused": False})
         case "moves":
             around.ownership_moves(data.draw(st.integers(0, 3), "uncommitted"))
+        case "executor again":
+            around.executor_starts_again(data.draw(st.integers(1, 4), "uncommitted"))
         case "old owner":
             for topic in TOPICS:
                 around.old_owner_takes(topic)
