@@ -70,7 +70,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     # a client of their own: commands take no connection from the releases' requests
     commands_client = await context.kubernetes()
     flow_queries = FlowQueries(store, flows, commands_client)
-    intake = CommandConsumer(FlowMutations(commands_client, flows, flow_queries.status), kafka)
+    intake = CommandConsumer(FlowMutations(commands_client, flows, flow_queries.with_statuses), kafka)
     kafka.consume_by_key([topics.DEPLOY_COMMANDS], group="planner-intake", handle=intake.handle)
     flows.attach(facts)
     facts.on_assigned = assigned

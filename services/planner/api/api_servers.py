@@ -64,7 +64,7 @@ async def serve_apis(context: Context, store: StatusStore, flows: FlowCache) -> 
     calls = Calls(
         access,
         flow_queries,
-        FlowMutations(client, flows, flow_queries.status),
+        FlowMutations(client, flows, flow_queries.with_statuses),
         streams,
         client,
         log,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -81,8 +81,12 @@ class FlowQueries:
 
     async def with_status(self, live: Json) -> Json:
         """Return a DeployFlow that was just read from the API server, with its status as it is now."""
-        (shown,) = await self._all_with_status([msgspec.convert(live, DeployFlow)])
+        (shown,) = await self.with_statuses([live])
         return shown
+
+    async def with_statuses(self, live: Sequence[Json]) -> list[Json]:
+        """Return DeployFlows that were just read from the API server, with their statuses as they are now."""
+        return await self._all_with_status([msgspec.convert(flow, DeployFlow) for flow in live])
 
     async def flows(self, wanted: FlowFilter) -> list[Json]:
         """Return those that match, newest first."""
@@ -99,12 +103,7 @@ class FlowQueries:
         """Return those of an instance that `wanted` selects, in no order."""
         return await self._all_with_status([flow for flow in self._flows.releases(key) if wanted(flow)])
 
-    async def status(self, live: Json) -> Json:
-        """Return the status as it is now of a DeployFlow that was just read."""
-        status: Json = (await self.with_status(live))["status"]
-        return status
-
-    async def _all_with_status(self, flows: list[DeployFlow]) -> list[Json]:
+    async def _all_with_status(self, flows: Sequence[DeployFlow]) -> list[Json]:
         keys = list({flow.key for flow in flows if not flow.finished})
         statuses: dict[str, Json] = {}
         for start in range(0, len(keys), STATES_PER_READ):

@@ -272,7 +272,7 @@ class ReleaseCalls(ChangeCalls):
     ) -> Json:
         """Begin a release that is authorized and not made yet. `releases`: all of its instance."""
         with errors_as_problems():
-            if not queue and (running := await self._blocking_release(releases, spec)):
+            if not queue and (running := _blocking_release(releases, spec)):
                 text = (
                     f"{running['metadata']['name']} is releasing {spec.application.instance_name} "
                     f"({running['status']['phase']}): wait for its end, cancel it, or pause it"
@@ -292,16 +292,14 @@ class ReleaseCalls(ChangeCalls):
             )
             return await self._record(change, spec.action, made)
 
-    async def _blocking_release(self, releases: Sequence[Json], spec: df.DeployFlowSpec) -> Json | None:
-        """Return the release that the new one would have to wait for."""
-        for flow in releases:
-            if (flow.get("status") or {}).get("finished"):
-                continue
-            shown = await self._flow_queries.with_status(flow)
-            taken_over = spec.updating and shown["status"].get("paused")
-            if not (shown["status"]["finished"] or taken_over):
-                return shown
-        return None
+
+def _blocking_release(releases: Sequence[Json], spec: df.DeployFlowSpec) -> Json | None:
+    """Return the release that the new one would have to wait for."""
+    for flow in releases:
+        taken_over = spec.updating and flow["status"].get("paused")
+        if not (flow["status"]["finished"] or taken_over):
+            return flow
+    return None
 
 
 def _made_before(change: ChangeRequest, releases: Sequence[Json]) -> Json | None:

@@ -7,7 +7,7 @@ can make it. Raises `Refusal`, `Unfit`, `ApiError` where the API server refuses,
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -39,15 +39,19 @@ _log = logging.getLogger(__name__)
 class FlowMutations:
     """Makes and changes DeployFlows.
 
-    `status` returns the status of one as it is now: the API server's may be a moment behind what callers see.
+    `with_statuses` returns them with their statuses as they are now: the API server's may be a moment behind what
+    callers see.
     """
 
     def __init__(
-        self, client: Client, flows: FlowCache, status: Callable[[Json], Awaitable[Json]] | None = None
+        self,
+        client: Client,
+        flows: FlowCache,
+        with_statuses: Callable[[Sequence[Json]], Awaitable[list[Json]]] | None = None,
     ) -> None:
         self._client = client
         self._flows = flows
-        self._status = status
+        self._with_statuses = with_statuses
 
     async def carry_out(
         self,
@@ -131,7 +135,7 @@ class FlowMutations:
         return Known(instance, releases, await self.cloneset(namespace, instance), names)
 
     async def releases(self, namespace: str, instance: str) -> list[Json]:
-        """Return all DeployFlows of an instance, in no order.
+        """Return all DeployFlows of an instance, in no order, with their statuses as they are now.
 
         One that somebody made by hand gets its label a moment later: until then only the watch knows it.
         """
@@ -142,7 +146,7 @@ class FlowMutations:
         for flow in live:
             if flow["spec"]["application"]["instanceName"] == instance:
                 found[flow["metadata"]["uid"]] = flow
-        return list(found.values())
+        return await self._as_now(list(found.values()))
 
     async def cloneset(self, namespace: str, instance: str) -> Json | None:
         try:
@@ -160,7 +164,16 @@ class FlowMutations:
             if error.code == 404:
                 raise Refusal("NotFound", f"deployFlow: {namespace}/{name} does not exist") from error
             raise
-        return {**flow, "status": await self._status(flow)} if self._status else flow
+        (shown,) = await self._as_now([flow])
+        return shown
+
+    async def _as_now(self, flows: Sequence[Json]) -> list[Json]:
+        if self._with_statuses is None:
+            return list(flows)
+        return [
+            {**flow, "status": shown["status"]}
+            for flow, shown in zip(flows, await self._with_statuses(flows), strict=True)
+        ]
 
     async def _delete(self, flow: Json, *, unchanged: bool) -> bool:
         """Delete it, never another of the same name; return False where it has changed and must not have."""

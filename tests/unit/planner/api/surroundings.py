@@ -98,7 +98,7 @@ class World:
         self.flows = FlowCache(client, cast("Any", None), settings)
         reading = FlowQueries(cast("Any", store or NoStates()), self.flows, client)
         self.streams = FlowStreams(reading, self.flows)
-        changes = FlowMutations(client, self.flows, reading.status)
+        changes = FlowMutations(client, self.flows, reading.with_statuses)
         self.calls = Calls(
             access or OpenAccess(),
             reading,

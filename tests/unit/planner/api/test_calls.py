@@ -15,6 +15,7 @@ from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import BatchPhase, DeployFlowSpec, FlowPhase
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS
+from shared.releases.specs import Wish
 from tests.unit.planner.api.surroundings import World
 
 DEPLOYER = Caller("deployer")
@@ -113,6 +114,17 @@ async def test_what_redis_has_is_shown_and_without_redis_what_the_resource_says(
     assert (await world.calls.queries.flow(DEPLOYER, "shop", "web-one"))["status"]["phase"] == "BatchFinished"
     store.away = True
     assert (await world.calls.queries.flow(DEPLOYER, "shop", "web-one"))["status"]["phase"] == "BatchStarted"
+
+
+async def test_a_release_that_has_just_finished_is_what_an_update_starts_from() -> None:
+    """The log has its end, and `.status` is written a moment later."""
+    uid = World().flow("web-one")["metadata"]["uid"]
+    flow = Flow("web-one", uid, "create", 1, 2, "hello", 3, Strategy(), phase=FlowPhase.SUCCESS)
+    world = World(store=States(dump(Instance("shop", "web", version=7, finished=(flow,)))))
+    world.cloneset()
+    world.flow("web-one", status={**RUNS, "version": 6}, action="create")
+    made = await world.calls.releases.update(ChangeRequest(DEPLOYER), "shop", "web", Wish("web:2"))
+    assert made["spec"]["application"]["template"]["spec"]["containers"][0]["image"] == "web:2"
 
 
 async def test_a_name_that_another_request_has_taken_is_not_answered_as_if_it_were_new() -> None:
