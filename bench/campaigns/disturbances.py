@@ -108,6 +108,7 @@ async def _spec_back(player: Player, _args: Json) -> bool:
 
 
 async def _delete_release(player: Player, _args: Json) -> bool:
+    player.deleted.append(player.base)
     await player.person.delete(player.main)
     return True
 

@@ -84,6 +84,8 @@ class Player:
         """The release of this round."""
         self.base = 0
         """Its count."""
+        self.deleted: list[int] = []
+        """Counts of releases that were deleted since this round began: Triton may learn of it after the next began."""
         self.scales: list[Scale] = []
         self.unknown = False
         """Somebody did what leaves no rule for the count and the images."""
@@ -199,7 +201,8 @@ class Player:
         if before is None:
             floor.lower(target)
         else:
-            floor.begin(min(before, target))
+            floor.begin(min(before, target, *self.deleted))
+            self.deleted.clear()
 
     def new_name(self) -> str:
         return f"release-{next(self._names)}"

@@ -298,10 +298,21 @@ def _cancel(
     _write_scaled_to(live, annotations, None if command.scaled_to is None else keep)
     # what somebody has made since the scale to 0 has the template that goes
     drop = {pod.uid for pod in pods} if command.scaled_to is not None else set(command.drop)
-    spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
+    dropped = [pod for pod in pods if pod.uid in drop]
+    dropped += _not_serving(pods, drop)[: max(len(pods) - len(dropped) - keep, 0)]
+    spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in dropped)}
     annotations |= {cs.HOLD: None, cs.RELEASE: None}
     forget_template(live, annotations)
     application_extras.forget_stable_claims(live, annotations)
+
+
+def _not_serving(pods: Sequence[m.PodRef], drop: set[str]) -> list[m.PodRef]:
+    """Return the pods without traffic that stay, youngest first: of these goes what is too much, not of the others.
+
+    One that replaced a pod of the batch a moment ago, after somebody deleted that, is not known to the planner.
+    """
+    idle = [pod for pod in pods if pod.uid not in drop and pod.gate == m.Gate.CLOSED]
+    return sorted(idle, key=lambda pod: -pod.created_at)
 
 
 def replacement_patch(live: Any, wanted: Any) -> Any:

@@ -594,6 +594,16 @@ def test_a_cancel_forgets_the_names_that_were_passed_before() -> None:
     assert after(cancel(), cloneset(named=["a"])).spec.scale_strategy == {"podsToDelete": []}
 
 
+def test_a_cancel_takes_no_pod_from_traffic_for_one_that_it_did_not_know() -> None:
+    """Somebody has deleted the canary, and OpenKruise has made an old pod in its place."""
+    replacement = pod("new-old", gate=m.Gate.CLOSED)
+    over = after(cancel(6, "uid-canary"), cloneset(replicas=4, replicas_set=4), [*THREE, replacement])
+    assert over.spec.scale_strategy == {"podsToDelete": ["new-old"]}
+    # one that takes the place of an old pod stays
+    over = after(cancel(6, "uid-canary"), cloneset(replicas=4, replicas_set=4), [*THREE[1:], replacement])
+    assert over.spec.scale_strategy == {"podsToDelete": []}
+
+
 def test_the_owners_strategy_survives_a_cancel_and_comes_back_at_the_finish() -> None:
     owner = {"type": "ReCreate", "maxUnavailable": "20%", "partition": 0}
     canceled = after(cancel(6), after(surge(5), cloneset(strategy=owner)))
