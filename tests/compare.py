@@ -29,6 +29,7 @@ def compare(suite: str, sandbox: set[str], real: set[str]) -> tuple[str, bool]:
 
 
 if __name__ == "__main__":
-    text, same = compare(sys.argv[1], ran(Path(sys.argv[2])), ran(Path(sys.argv[3])))
+    suite, sandbox, *real = sys.argv[1:]
+    text, same = compare(suite, ran(Path(sandbox)), set().union(*(ran(Path(report)) for report in real)))
     print(text)
     sys.exit(0 if same else 1)
