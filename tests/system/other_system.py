@@ -118,7 +118,7 @@ class OtherSystem:
         await self._producer.send_and_wait(COMMANDS, value, key=key, headers=list((headers or {}).items()))
 
     async def replies(self, id: str, number: int = 1) -> Sequence[Json]:
-        """The answers to a command, once so many are there."""
+        """Return the first `number` different answers to a command, once so many are there."""
         return [message.body for message in await self.messages(id, number)]
 
     async def end(self, id: str) -> Json:
@@ -131,23 +131,51 @@ class OtherSystem:
         return message.body
 
     async def messages(self, id: str, number: int) -> Sequence[Message]:
-        """The records that the answers came in."""
+        """Return the records of the first `number` different answers; answers are sent at least once."""
+        found = await self._wait(
+            f"{number} different replies to {id}",
+            number,
+            lambda m: m.topic == REPLIES and m.key == id,
+            lambda m: m.headers["ce_id"],
+        )
+        return found[:number]
+
+    async def all_messages(self, id: str, number: int, result: str = "") -> Sequence[Message]:
+        """Return all answers to a command, repeated ones too, with one result or any, once `number` are there."""
         return await self._wait(
-            f"{number} replies to {id}", number, lambda m: m.topic == REPLIES and m.key == id
+            f"{number} replies {result} to {id}",
+            number,
+            lambda m: m.topic == REPLIES and m.key == id and m.body["result"].startswith(result),
         )
 
     async def dead_letters(self, instance: str, number: int = 1) -> Sequence[Message]:
-        """What was put aside of an instance's commands, once so many are there."""
+        """Return what was put aside of an instance's commands, each once, when at least `number` are there."""
         key = f"default/{instance}"
         return await self._wait(
-            f"{number} dead letters of {key}", number, lambda m: m.topic == DEAD_LETTERS and m.key == key
+            f"{number} dead letters of {key}",
+            number,
+            lambda m: m.topic == DEAD_LETTERS and m.key == key,
+            lambda m: [m.headers[f"triton_{name}"] for name in ("topic", "partition", "offset")],
         )
 
-    async def _wait(self, what: str, number: int, fits: Callable[[Message], bool]) -> Sequence[Message]:
+    async def _wait(
+        self,
+        what: str,
+        number: int,
+        fits: Callable[[Message], bool],
+        identity: Callable[[Message], object] | None = None,
+    ) -> Sequence[Message]:
+        """Wait for `number` records; of those with the same identity the first one counts."""
         found: list[Message] = []
 
         def enough() -> bool:
-            found[:] = [message for message in self._arrived if fits(message)]
+            found.clear()
+            seen: list[object] = []
+            for message in filter(fits, self._arrived):
+                key = identity(message) if identity else id(message)
+                if key not in seen:
+                    seen.append(key)
+                    found.append(message)
             return len(found) >= number
 
         try:
