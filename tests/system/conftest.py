@@ -16,7 +16,7 @@ import pytest_asyncio
 from sandbox.embedded import EmbeddedStack
 from sandbox.environment import SERVICES, Sandbox, Stack
 from sandbox.real.stack import RealStack
-from tests.system.hostile.innocent import REPORT
+from tests.system.hostile.innocent import REPORT, Innocents
 from tests.system.log_report import add_logs
 from tests.system.matrix import TALLY
 from tests.system.other_system import OtherSystem
@@ -51,6 +51,15 @@ async def replicas(sandbox: Sandbox, request: pytest.FixtureRequest) -> AsyncIte
 async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
     async with Releases(sandbox) as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def innocents(sandbox: Sandbox) -> AsyncIterator[Innocents]:
+    """One instance of somebody else, in another namespace than `releases`."""
+    async with Releases(sandbox, "innocent") as client:
+        innocents = Innocents(sandbox, client, ["innocent"])
+        await innocents.create()
+        yield innocents
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

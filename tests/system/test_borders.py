@@ -17,6 +17,7 @@ from sandbox.environment import Sandbox, _answers_ready
 from sandbox.process import free_port
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
+from tests.system.hostile.innocent import Innocents
 from tests.system.other_system import REPLIES, OtherSystem, deploy, press
 from tests.system.releases import NAMESPACE, Releases, deployflow, until
 
@@ -46,79 +47,87 @@ async def rest(sandbox: Sandbox) -> AsyncIterator[str]:
 
 
 async def test_a_triton_acts_in_no_namespace_but_its_own(
-    sandbox: Sandbox, releases: Releases, paas: OtherSystem, rest: str
+    sandbox: Sandbox, releases: Releases, paas: OtherSystem, rest: str, innocents: Innocents
 ) -> None:
-    await paas.ask("bor-innocent", deploy("bor-innocent-1", "bor-innocent", canary=1, replicas=2))
-    (accepted,) = await paas.replies("bor-innocent-1")
-    innocent = accepted["deployFlow"]
-    await releases.batch_is(innocent, 1, "Smoked")
+    async with innocents.releasing():
+        await paas.ask("bor-innocent", deploy("bor-innocent-1", "bor-innocent", canary=1, replicas=2))
+        (accepted,) = await paas.replies("bor-innocent-1")
+        innocent = accepted["deployFlow"]
+        await releases.batch_is(innocent, 1, "Smoked")
 
-    commands = [
-        deploy("bor-deploy", "bor-new"),
-        *(press(f"bor-{kind}", kind, "bor-innocent") for kind in ("pause", "cancel", "promote", "delete")),
-        *(press(f"bor-{kind}", kind, "bor-innocent") for kind in ("rollback", "next", "retry")),
-    ]
-    async with AIOKafkaProducer(bootstrap_servers=sandbox.kafka_bootstrap) as producer:
+        commands = [
+            deploy("bor-deploy", "bor-new"),
+            *(
+                press(f"bor-{kind}", kind, "bor-innocent")
+                for kind in ("pause", "cancel", "promote", "delete")
+            ),
+            *(press(f"bor-{kind}", kind, "bor-innocent") for kind in ("rollback", "next", "retry")),
+        ]
+        async with AIOKafkaProducer(bootstrap_servers=sandbox.kafka_bootstrap) as producer:
+            for command in commands:
+                value = json.dumps({"namespace": NAMESPACE, **command}).encode()
+                await producer.send_and_wait(
+                    f"{BORDERED}.deploy-commands", value, key=b"default/bor-innocent"
+                )
         for command in commands:
-            value = json.dumps({"namespace": NAMESPACE, **command}).encode()
-            await producer.send_and_wait(f"{BORDERED}.deploy-commands", value, key=b"default/bor-innocent")
-    for command in commands:
-        (reply,) = await paas.replies(command["id"])
-        assert (reply["result"], reply["reason"]) == ("refused", "NotLookedAfter"), command["type"]
+            (reply,) = await paas.replies(command["id"])
+            assert (reply["result"], reply["reason"]) == ("refused", "NotLookedAfter"), command["type"]
 
-    async with aiohttp.ClientSession(rest) as session:
-        url = f"/api/v2/namespaces/{NAMESPACE}/deployflows/{innocent}"
-        async with session.delete(url) as response:
-            assert (response.status, (await response.json())["reason"]) == (404, "NotLookedAfter")
-        url = f"/api/v1/namespaces/{NAMESPACE}/deployflows/{innocent}"
-        async with session.delete(url) as response:
-            assert response.status == 404
-            assert "this Triton manages elsewhere" in await response.text()
+        async with aiohttp.ClientSession(rest) as session:
+            url = f"/api/v2/namespaces/{NAMESPACE}/deployflows/{innocent}"
+            async with session.delete(url) as response:
+                assert (response.status, (await response.json())["reason"]) == (404, "NotLookedAfter")
+            url = f"/api/v1/namespaces/{NAMESPACE}/deployflows/{innocent}"
+            async with session.delete(url) as response:
+                assert response.status == 404
+                assert "this Triton manages elsewhere" in await response.text()
 
-    assert await releases.names("bor-new") == []
-    status = await releases.status(innocent)
-    assert (status["phase"], status["paused"]) == ("BatchStarted", False)
-    await paas.ask("bor-innocent", press("bor-innocent-2", "promote", "bor-innocent"))
-    assert (await paas.end("bor-innocent-1"))["phase"] == "Success"
+        assert await releases.names("bor-new") == []
+        status = await releases.status(innocent)
+        assert (status["phase"], status["paused"]) == ("BatchStarted", False)
+        await paas.ask("bor-innocent", press("bor-innocent-2", "promote", "bor-innocent"))
+        assert (await paas.end("bor-innocent-1"))["phase"] == "Success"
 
 
 async def test_annotations_of_a_deployflow_have_nothing_written_to_any_topic(
-    sandbox: Sandbox, releases: Releases, paas: OtherSystem
+    sandbox: Sandbox, releases: Releases, paas: OtherSystem, innocents: Innocents
 ) -> None:
-    await paas.ask("bor-asked", deploy("bor-asked-1", "bor-asked", canary=1, replicas=2))
-    (accepted,) = await paas.replies("bor-asked-1")
-    await releases.batch_is(accepted["deployFlow"], 1, "Smoked")
-    await _make_topics(sandbox.kafka_bootstrap)
-    forged = [
-        await _forge(releases, f"bor-forged-{number}", topic)
-        for number, topic in enumerate((REPLIES, INTERNAL, OTHERS_COMMANDS))
-    ]
-    for name in forged:
-        await releases.finished(name, "Success")
-    # the finalizer goes after the answer: whatever would be sent has been sent
-    for name in forged:
-        await _is_released(releases, name)
-    assert await _records(sandbox.kafka_bootstrap, INTERNAL, OTHERS_COMMANDS) == 0
-    await paas.ask("bor-asked", press("bor-asked-2", "cancel", "bor-asked"))
-    end = await paas.end("bor-asked-1")
-    assert (end["deployFlow"], end["phase"]) == (accepted["deployFlow"], "Canceled")
-    ends = {answer.body["deployFlow"] for answer in await paas.all_messages("bor-asked-1", 1, "finished")}
-    assert ends == {accepted["deployFlow"]}
+    async with innocents.releasing():
+        await paas.ask("bor-asked", deploy("bor-asked-1", "bor-asked", canary=1, replicas=2))
+        (accepted,) = await paas.replies("bor-asked-1")
+        await releases.batch_is(accepted["deployFlow"], 1, "Smoked")
+        await _make_topics(sandbox.kafka_bootstrap)
+        forged = [
+            await _forge(releases, f"bor-forged-{number}", topic)
+            for number, topic in enumerate((REPLIES, INTERNAL, OTHERS_COMMANDS))
+        ]
+        for name in forged:
+            await releases.finished(name, "Success")
+        # the finalizer goes after the answer: whatever would be sent has been sent
+        for name in forged:
+            await _is_released(releases, name)
+        assert await _records(sandbox.kafka_bootstrap, INTERNAL, OTHERS_COMMANDS) == 0
+        await paas.ask("bor-asked", press("bor-asked-2", "cancel", "bor-asked"))
+        end = await paas.end("bor-asked-1")
+        assert (end["deployFlow"], end["phase"]) == (accepted["deployFlow"], "Canceled")
+        ends = {answer.body["deployFlow"] for answer in await paas.all_messages("bor-asked-1", 1, "finished")}
+        assert ends == {accepted["deployFlow"]}
 
 
 async def test_a_command_that_wants_its_answer_on_an_internal_topic_is_set_aside(
-    sandbox: Sandbox, releases: Releases, paas: OtherSystem
+    sandbox: Sandbox, releases: Releases, paas: OtherSystem, innocents: Innocents
 ) -> None:
-    await _make_topics(sandbox.kafka_bootstrap)
-    for number, topic in enumerate((INTERNAL, OTHERS_COMMANDS, "triton.batch-commands", "orders")):
-        await paas.ask("bor-astray", deploy(f"bor-astray-{number}", "bor-astray") | {"replyTo": topic})
-    # of the same partition, behind them
-    await paas.ask("bor-astray", deploy("bor-astray-9", "bor-astray"))
-    assert (await paas.end("bor-astray-9"))["phase"] == "Success"
-    letters = await paas.dead_letters("bor-astray", 4)
-    assert {letter.headers["triton_reason"] for letter in letters} == {"ReplyToNotAllowed"}
-    assert len(await releases.names("bor-astray")) == 1
-    assert await _records(sandbox.kafka_bootstrap, INTERNAL, OTHERS_COMMANDS) == 0
+    async with innocents.releasing():
+        await _make_topics(sandbox.kafka_bootstrap)
+        for number, topic in enumerate((INTERNAL, OTHERS_COMMANDS, "triton.batch-commands", "orders")):
+            await paas.ask("bor-astray", deploy(f"bor-astray-{number}", "bor-astray") | {"replyTo": topic})
+        # of the same partition, behind them
+        await paas.ask("bor-astray", deploy("bor-astray-9", "bor-astray"))
+        assert (await paas.end("bor-astray-9"))["phase"] == "Success"
+        letters = await paas.dead_letters("bor-astray", 4)
+        assert {letter.headers["triton_reason"] for letter in letters} == {"ReplyToNotAllowed"}
+        assert len(await releases.names("bor-astray")) == 1
+        assert await _records(sandbox.kafka_bootstrap, INTERNAL, OTHERS_COMMANDS) == 0
 
 
 async def _forge(releases: Releases, instance: str, topic: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
+from tests.system.hostile.innocent import Innocents
 from tests.system.other_system import OtherSystem, deploy
 from tests.system.releases import Releases
 
@@ -82,18 +83,19 @@ async def test_commands_that_would_be_watches_hold_nothing_that_others_need(
 
 
 async def test_a_web_page_is_refused_where_nobody_has_to_log_in(
-    bystanders: Releases, rest: httpx.AsyncClient
+    bystanders: Releases, rest: httpx.AsyncClient, innocents: Innocents
 ) -> None:
-    await bystanders.create("calm-page", replicas=1)
-    path = f"/api/v2/namespaces/{NAMESPACE}/instances/calm-page"
-    for headers in (
-        {"Host": "evil.example"},
-        {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
-    ):
-        assert (await rest.post(f"{path}/stops", headers=headers)).status_code == 403
-    names = await bystanders.names("calm-page")
-    assert len(names) == 1, "nothing was begun"
-    local = str(rest.base_url).replace("127.0.0.1", "localhost").removeprefix("http://")
-    answer = await rest.post(f"{path}/stops", headers={"Host": local.strip("/")})
-    assert answer.status_code == 201, answer.text
-    await bystanders.finished(answer.json()["metadata"]["name"], "Success", SECONDS)
+    async with innocents.releasing():
+        await bystanders.create("calm-page", replicas=1)
+        path = f"/api/v2/namespaces/{NAMESPACE}/instances/calm-page"
+        for headers in (
+            {"Host": "evil.example"},
+            {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+        ):
+            assert (await rest.post(f"{path}/stops", headers=headers)).status_code == 403
+        names = await bystanders.names("calm-page")
+        assert len(names) == 1, "nothing was begun"
+        local = str(rest.base_url).replace("127.0.0.1", "localhost").removeprefix("http://")
+        answer = await rest.post(f"{path}/stops", headers={"Host": local.strip("/")})
+        assert answer.status_code == 201, answer.text
+        await bystanders.finished(answer.json()["metadata"]["name"], "Success", SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -30,60 +30,72 @@ def report(line: str) -> None:
 
 
 class Innocents:
-    """Counts the releases that ended in time; `finished` rises while the block runs."""
+    """Instances in a namespace of their own, and how many releases of them ended in time (`finished`)."""
 
-    def __init__(self, releases: Releases) -> None:
+    def __init__(self, sandbox: Sandbox, releases: Releases, instances: Sequence[str] = INSTANCES) -> None:
+        self._sandbox = sandbox
         self._releases = releases
+        self._instances = instances
+        self._number = 0
         self.finished = 0
 
     async def create(self) -> None:
         await self._releases.make_namespace()
-        for instance in INSTANCES:
+        for instance in self._instances:
             body = deployflow(f"{instance}-0", instance, action="create", replicas=2)
             await self._releases.apply(body)
-        for instance in INSTANCES:
+        for instance in self._instances:
             await self._releases.finished(f"{instance}-0", "Success")
 
-    async def release(self, number: int) -> None:
+    @asynccontextmanager
+    async def releasing(self) -> AsyncIterator[None]:
+        """Release while the block runs, and once more after it. The failure of a release cancels the block.
+
+        Fails where such a release does not end in time, or where a service ended meanwhile (it has another process).
+        """
+        pids = services(self._sandbox)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._release_until(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+        assert services(self._sandbox) == pids, "a service has ended"
+
+    async def _release(self) -> None:
         """Update each instance; fail where one does not succeed in time."""
-        for instance in INSTANCES:
+        self._number += 1
+        for instance in self._instances:
             body = deployflow(
-                f"{instance}-{number}", instance, image=f"nginx:{number}", replicas=2, batchSize=1
+                f"{instance}-{self._number}",
+                instance,
+                image=f"nginx:{self._number}",
+                replicas=2,
+                batchSize=1,
             )
             await self._releases.apply(body)
-        for instance in INSTANCES:
-            await self._releases.finished(f"{instance}-{number}", "Success", SECONDS)
+        for instance in self._instances:
+            await self._releases.finished(f"{instance}-{self._number}", "Success", SECONDS)
             self.finished += 1
 
-    async def release_until(self, stop: asyncio.Event) -> None:
+    async def _release_until(self, stop: asyncio.Event) -> None:
         """Update again and again. The last update begins after `stop` is set."""
-        number = 1
-        while True:
+        last = False
+        while not last:
             last = stop.is_set()
-            await self.release(number)
-            number += 1
-            if last:
-                return
+            await self._release()
 
 
 @asynccontextmanager
 async def innocent_releases(sandbox: Sandbox, namespace: str) -> AsyncIterator[Innocents]:
-    """Release in a new namespace while the block runs, and once more after it.
-
-    Fails where such a release does not end in time, where a service ended meanwhile (it has another process), or where
-    a partition stands afterwards. The failure of a release cancels the block.
-    """
+    """Release in a new namespace as `Innocents.releasing` does; fail where a partition stands afterwards too."""
     pids = services(sandbox)
     async with Releases(sandbox, namespace) as releases:
-        innocents = Innocents(releases)
+        innocents = Innocents(sandbox, releases)
         await innocents.create()
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(innocents.release_until(stop))
-            try:
-                yield innocents
-            finally:
-                stop.set()
+        async with innocents.releasing():
+            yield innocents
         await no_partition_stands(sandbox)
     assert services(sandbox) == pids, "a service has ended"
     assert innocents.finished
