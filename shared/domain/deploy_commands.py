@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from shared.domain import deployflow as df
 from shared.domain.deployflow import BatchPhase, FlowPhase
@@ -34,6 +34,7 @@ OfInstance = Annotated[
 """The name of an instance that may be old; empty, as programs in Go send it, it counts as missing."""
 TOPIC_NAME: Final = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"
 TopicName = Annotated[str, StringConstraints(pattern=TOPIC_NAME, max_length=249)]
+RequestId = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
 class CommandType(StrEnum):
@@ -91,6 +92,23 @@ _RULES: Final[Json] = {
 """The rules of `DeployCommand._complete` as JSON Schema."""
 
 
+class CommandSender(df.Wire):
+    """The parts of an invalid command by which it is answered."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: RequestId
+    reply_to: TopicName
+
+
+def sender_of(body: object) -> CommandSender | None:
+    """Return who gets the answer to an invalid command; None where its id or its topic is missing or invalid too."""
+    try:
+        return CommandSender.model_validate(body)
+    except ValidationError:
+        return None
+
+
 class DeployCommand(df.Wire):
     """A command that other systems publish on `triton.deploy-commands`, key `<namespace>/<instanceName>`.
 
@@ -102,7 +120,7 @@ class DeployCommand(df.Wire):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_RULES)
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    id: RequestId
     type: CommandType
     namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
     deploy_flow: FlowName | None = None

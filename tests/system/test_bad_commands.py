@@ -153,6 +153,17 @@ async def test_a_refused_command_is_answered_with_the_reason(paas: OtherSystem) 
     }  # fmt: skip
 
 
+async def test_an_invalid_command_is_answered_by_the_field(paas: OtherSystem) -> None:
+    await paas.ask("misspelt", press("misspelt-1", "pause", "misspelt") | {"requestBy": "paas"})
+    (reply,) = await paas.replies("misspelt-1")
+    message = "requestBy: Extra inputs are not permitted (received: 'paas')"
+    assert reply == {
+        "id": "misspelt-1", "result": "refused", "deployFlow": "", "reason": "InvalidCommand", "message": message
+    }  # fmt: skip
+    (letter,) = await paas.dead_letters("misspelt")
+    assert letter.headers["triton_message"] == message
+
+
 async def test_a_deploy_under_a_name_that_is_taken_changes_nothing(
     releases: Releases, paas: OtherSystem
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any, Final
 
 from prometheus_client import Counter
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.runtime.command_replies import send
 from shared.clock import now_milliseconds
-from shared.domain.deploy_commands import DeployCommand, Refusal
+from shared.domain.deploy_commands import CommandSender, DeployCommand, Refusal, sender_of
 from shared.domain.deployflow import problems
 from shared.domain.managed_namespaces import NOT_LOOKED_AFTER, explain_border, manages
 from shared.domain.object_bounds import TOO_DEEP
@@ -28,6 +29,7 @@ from shared.kube.client import ApiError
 from shared.messaging.kafka import LARGEST_MESSAGE, Kafka
 from shared.observability import tracing
 
+INVALID: Final = "InvalidCommand"
 _commands = Counter("triton_deploy_commands_total", "Commands from other systems", ["type", "result"])
 _log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class CommandConsumer:
     async def handle(self, key: str, records: list[Record]) -> None:  # noqa: ARG002
         for record in records:
             began = now_milliseconds()
-            command = _read(record)
+            command = await self._read(record)
             try:
                 self._check_border(command)
                 # the broker does not say who sent it
@@ -69,10 +71,22 @@ class CommandConsumer:
         if command.reply_to and (why := settings.refuse_reply(command.reply_to)):
             raise Refusal(REPLY_TO_REFUSED, f"replyTo: {why}")
 
-    async def _reply(self, command: DeployCommand, result: str, name: str, reason: str, message: str) -> None:
-        _log.info(
-            "%s %s: %s %s", command.type, command.id, result, message, extra={"triton.deployflow": name}
-        )
+    async def _read(self, record: Record) -> DeployCommand:
+        """Return the command in a record. An invalid one is answered where it can be; raises `Poison`."""
+        body = _body(record)
+        try:
+            return DeployCommand.model_validate(body)
+        except ValidationError as error:
+            text = problems(error)
+            if sender := sender_of(body):
+                await self._reply(sender, "refused", "", INVALID, text)
+            raise Poison(INVALID, text) from error
+
+    async def _reply(
+        self, command: DeployCommand | CommandSender, result: str, name: str, reason: str, message: str
+    ) -> None:
+        kind = command.type if isinstance(command, DeployCommand) else "command"
+        _log.info("%s %s: %s %s", kind, command.id, result, message, extra={"triton.deployflow": name})
         if not command.reply_to:
             return
         reply = DeployCommandReply(
@@ -81,8 +95,8 @@ class CommandConsumer:
         await send(self._kafka, command.reply_to, reply)
 
 
-def _read(record: Record) -> DeployCommand:
-    """Return the command in a record; raise `Poison` with the field and the cause."""
+def _body(record: Record) -> Any:
+    """Return the JSON in a record; raise `Poison` where there is none."""
     if len(record.value) > LARGEST_MESSAGE:
         text = f"the message has {len(record.value)} bytes; a command has at most {LARGEST_MESSAGE}"
         raise Poison("TooLarge", text)
@@ -94,10 +108,7 @@ def _read(record: Record) -> DeployCommand:
         raise Poison("InvalidJSON", f"the value is not JSON: {error}") from error
     if isinstance(body, dict) and "id" not in body and "ce_id" in record.headers:
         body["id"] = record.headers["ce_id"]
-    try:
-        return DeployCommand.model_validate(body)
-    except ValidationError as error:
-        raise Poison("InvalidCommand", problems(error)) from error
+    return body
 
 
 def _spans(

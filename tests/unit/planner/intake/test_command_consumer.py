@@ -88,6 +88,72 @@ async def test_no_command_is_carried_out_in_a_namespace_that_this_triton_does_no
     assert (topic, reply["result"], reply["reason"]) == ("paas.replies", "refused", "NotLookedAfter")
 
 
+INVALID: dict[str, tuple[Json, str]] = {
+    "an unknown field": ({"colour": "red"}, "colour: "),
+    "an unknown type": ({"type": "explode"}, "type: "),
+    "no namespace": ({"namespace": None}, "namespace: "),
+    "a spec that is none": ({"spec": {"action": "explode"}}, "spec.action: "),
+    "a deploy without a spec": ({"spec": None}, "spec: "),
+    "a control without a target": ({"type": "pause", "spec": None}, "deployFlow: "),
+}
+
+
+@pytest.mark.parametrize("what", INVALID)
+async def test_an_invalid_command_is_answered_by_the_field(what: str) -> None:
+    changed, says = INVALID[what]
+    kafka = MemoryKafka()
+    with pytest.raises(Poison) as caught:
+        await handle(Untouched(), {**deploy("1", "web"), "namespace": "default", **changed}, kafka)
+    assert caught.value.reason == "InvalidCommand"
+    ((topic, reply),) = kafka.replies
+    assert topic == "paas.replies"
+    assert reply == {
+        "id": "1",
+        "result": "refused",
+        "deployFlow": "",
+        "reason": "InvalidCommand",
+        "message": str(caught.value),
+    }
+    assert says in reply["message"]
+
+
+async def test_an_invalid_command_whose_id_is_in_its_header_is_answered() -> None:
+    kafka = MemoryKafka()
+    value = json.dumps({"type": "pause", "namespace": "default", "replyTo": "paas.replies"}).encode()
+    record = Record(DEPLOY_COMMANDS, "key", value, {"ce_id": "header-1"}, 0, 0, 0)
+    with pytest.raises(Poison):
+        await CommandConsumer(cast("FlowMutations", Untouched()), kafka.kafka).handle("key", [record])
+    assert [reply["id"] for _, reply in kafka.replies] == ["header-1"]
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"id": ""},
+        {"id": 7},
+        {"id": None},
+        {"id": "x" * 254},
+        {"id": "\ud800"},
+        {"replyTo": ""},
+        {"replyTo": "a topic"},
+        {"replyTo": 7},
+        {"replyTo": None},
+        {"replyTo": "triton.batch-commands"},
+        {"replyTo": "_schemas"},
+        {"replyTo": "orders"},
+    ],
+    ids=repr,
+)
+async def test_an_invalid_command_has_no_answer_without_a_fit_id_and_an_allowed_topic(unfit: Json) -> None:
+    kafka = MemoryKafka()
+    with pytest.raises(Poison) as caught:
+        await handle(
+            Untouched(), {**deploy("1", "web"), "namespace": "default", "colour": "red", **unfit}, kafka
+        )
+    assert caught.value.reason == "InvalidCommand"
+    assert kafka.replies == []
+
+
 @pytest.mark.parametrize(
     "topic", ["_schemas", "__consumer_offsets", "triton.batch-commands", "other.deploy-commands", "orders"]
 )
