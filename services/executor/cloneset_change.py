@@ -298,21 +298,25 @@ def _cancel(
     _write_scaled_to(live, annotations, None if command.scaled_to is None else keep)
     # what somebody has made since the scale to 0 has the template that goes
     drop = {pod.uid for pod in pods} if command.scaled_to is not None else set(command.drop)
+    if restored and command.revision:
+        of_canceled = [pod for pod in pods if pod.revision == command.revision and pod.uid not in drop]
+        drop |= {pod.uid for pod in _youngest_idle(of_canceled)[: max(len(of_canceled) - baked, 0)]}
     dropped = [pod for pod in pods if pod.uid in drop]
-    dropped += _not_serving(pods, drop)[: max(len(pods) - len(dropped) - keep, 0)]
+    others_left = [pod for pod in pods if pod.uid not in drop]
+    dropped += _youngest_idle(others_left)[: max(len(others_left) - keep, 0)]
     spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in dropped)}
     annotations |= {cs.HOLD: None, cs.RELEASE: None}
     forget_template(live, annotations)
     application_extras.forget_stable_claims(live, annotations)
 
 
-def _not_serving(pods: Sequence[m.PodRef], drop: set[str]) -> list[m.PodRef]:
-    """Return the pods without traffic that stay, youngest first: of these goes what is too much, not of the others.
+def _youngest_idle(pods: Sequence[m.PodRef]) -> list[m.PodRef]:
+    """Return the pods without traffic, youngest first: what is too much goes from these.
 
-    One that replaced a pod of the batch a moment ago, after somebody deleted that, is not known to the planner.
+    The planner cannot name all of them: OpenKruise may have made one a moment ago in the place of a pod that somebody
+    deleted, or for a count that somebody wrote.
     """
-    idle = [pod for pod in pods if pod.uid not in drop and pod.gate == m.Gate.CLOSED]
-    return sorted(idle, key=lambda pod: -pod.created_at)
+    return sorted((pod for pod in pods if pod.gate == m.Gate.CLOSED), key=lambda pod: -pod.created_at)
 
 
 def replacement_patch(live: Any, wanted: Any) -> Any:

@@ -101,6 +101,7 @@ class Hold(Value):
 
 ScaledTo = Annotated[int | None, Field(exclude_if=lambda count: count is None)]
 AcceptSequence = Annotated[int | None, Field(exclude_if=lambda sequence: sequence is None)]
+CanceledRevision = Annotated[str, Field(exclude_if=lambda revision: not revision)]
 
 
 class Scale(Command):
@@ -154,8 +155,9 @@ class Cancel(Command):
     """End in one write: pods that were never baked go, the last successful template comes back.
 
     `keep`: how many pods keep serving, beside those of `drop` that are deleted now; a count that somebody else has set
-    meanwhile takes its place. `baked`: how many pods of the canceled revision stay. `scaled_to`: 0 where the release
-    does not end but waits, since somebody else has scaled it to 0.
+    meanwhile takes its place. `baked`: how many pods of the canceled revision stay. `revision`: that revision, where the
+    template comes back; those of its pods that nobody has accepted go, also where only the executor knows them.
+    `scaled_to`: 0 where the release does not end but waits, since somebody else has scaled it to 0.
     """
 
     type: Literal["cancel"] = "cancel"
@@ -163,6 +165,7 @@ class Cancel(Command):
     baked: int
     drop: list[str] = Field(default_factory=list)
     restore_template: bool
+    revision: CanceledRevision = ""
     scaled_to: ScaledTo = None
 
 

@@ -157,6 +157,7 @@ def cancel(
         baked=baked,
         drop=list(drop),
         restore_template=restore_template,
+        revision=_active_flow(instance).target_revision if restore_template else "",
         scaled_to=0 if _active_flow(instance).standing_by else None,
     )
 

@@ -594,6 +594,19 @@ def test_a_cancel_forgets_the_names_that_were_passed_before() -> None:
     assert after(cancel(), cloneset(named=["a"])).spec.scale_strategy == {"podsToDelete": []}
 
 
+def test_a_cancel_removes_pods_of_its_template_that_were_made_for_a_count_of_somebody_else() -> None:
+    """Nobody has accepted them, and the planner does not know them yet."""
+    made = [pod(f"new-{number}", "new", gate=m.Gate.CLOSED) for number in (1, 2)]
+    baked = pod("baked", "new")
+    live = cloneset(replicas=6, replicas_set=4, stable_template=json.dumps(TEMPLATE))
+    over = after(cancel(6, keep=4, baked=1, revision="new"), live, [*THREE, baked, *made])
+    assert over.spec.replicas == 6
+    assert over.spec.scale_strategy == {"podsToDelete": ["new-1", "new-2"]}
+    # somebody else opens the gates of these: they were accepted without traffic of ours
+    over = after(cancel(6, keep=5, baked=2, revision="new"), live, [*THREE, *made])
+    assert over.spec.scale_strategy == {"podsToDelete": []}
+
+
 def test_a_cancel_takes_no_pod_from_traffic_for_one_that_it_did_not_know() -> None:
     """Somebody has deleted the canary, and OpenKruise has made an old pod in its place."""
     replacement = pod("new-old", gate=m.Gate.CLOSED)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from services.planner.intake.command_consumer import _read
+from services.planner.intake.command_consumer import _body
 from shared.domain.json_types import Json
 from shared.domain.object_bounds import DEEPEST, TOO_DEEP
 from shared.domain.record import Record
@@ -49,7 +49,7 @@ async def test_a_body_that_ends_parsers_is_refused() -> None:
 
 def read(value: bytes) -> Poison:
     with pytest.raises(Poison) as refused:
-        _read(Record(DEPLOY_COMMANDS, "key", value, {}, 0, 0, 0))
+        _body(Record(DEPLOY_COMMANDS, "key", value, {}, 0, 0, 0))
     return refused.value
 
 

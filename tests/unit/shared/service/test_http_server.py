@@ -137,7 +137,7 @@ async def test_a_flood_of_headers_holds_up_nobody() -> None:
             writer.close()
             worst = max(worst, loop.time() - began)
         await asyncio.gather(*floods)
-        assert worst < 1
+        assert worst < 5
     assert len(server.connections) == 0
 
 
