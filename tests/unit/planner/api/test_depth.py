@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import cast
 
 import pytest
 
-from services.planner.intake.command_consumer import _body
+from services.planner.intake.command_consumer import CommandConsumer
+from services.planner.intake.flow_mutations import FlowMutations
 from shared.domain.json_types import Json
 from shared.domain.object_bounds import DEEPEST, TOO_DEEP
 from shared.domain.record import Record
@@ -15,6 +17,7 @@ from shared.domain.topics import DEPLOY_COMMANDS
 from shared.errors import Poison
 from tests.system.hostile.objects import nested
 from tests.system.other_system import deploy
+from tests.unit.parts import MemoryKafka
 from tests.unit.planner.api.rest_surroundings import client_of
 from tests.unit.planner.api.surroundings import TEMPLATE, World
 
@@ -47,20 +50,21 @@ async def test_a_body_that_ends_parsers_is_refused() -> None:
     assert TOO_DEEP in answer.text
 
 
-def read(value: bytes) -> Poison:
+async def read(value: bytes) -> Poison:
+    consumer = CommandConsumer(cast("FlowMutations", None), MemoryKafka().kafka)
     with pytest.raises(Poison) as refused:
-        _body(Record(DEPLOY_COMMANDS, "key", value, {}, 0, 0, 0))
+        await consumer.handle("key", [Record(DEPLOY_COMMANDS, "key", value, {}, 0, 0, 0)])
     return refused.value
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_a_command_that_is_too_deep_is_put_aside_by_its_field(depth: int) -> None:
+async def test_a_command_that_is_too_deep_is_put_aside_by_its_field(depth: int) -> None:
     command = {**deploy("1", "deep"), "namespace": "shop"}
     command["spec"]["application"]["template"]["deep"] = nested(depth)
-    refused = read(json.dumps(command).encode())
+    refused = await read(json.dumps(command).encode())
     assert (refused.reason, str(refused)) == ("InvalidCommand", f"spec.application.template: {TOO_DEEP}")
 
 
-def test_a_command_that_ends_parsers_is_put_aside() -> None:
-    assert TOO_DEEP in str(read(b'{"id":' * 5_000 + b"1" + b"}" * 5_000))
+async def test_a_command_that_ends_parsers_is_put_aside() -> None:
+    assert TOO_DEEP in str(await read(b'{"id":' * 5_000 + b"1" + b"}" * 5_000))
     assert str(DEEPEST) in TOO_DEEP
