@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import ssl
-import sys
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import aiohttp
 import grpc
@@ -15,8 +13,7 @@ import pytest_asyncio
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from sandbox.environment import Sandbox, _answers_ready
-from sandbox.process import free_port
+from sandbox.environment import Sandbox
 from services.planner.api import access
 from services.planner.api.access import Caller, Right
 from services.planner.api.problem import Kind, Problem
@@ -29,8 +26,9 @@ from shared.kube.client import Client
 from shared.settings import Settings
 from tests.certificates import Files
 from tests.contract.kube import Kube, read_kubeconfig
+from tests.faults.login import Accounts, Planner
 from tests.rights import ROLES
-from tests.system.releases import LONGEST, Releases, deployflow, until
+from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -47,31 +45,6 @@ RIGHTS: Final = (
     access.DELETE,
     access.PROMOTE,
 )
-CORE: Final = f"/api/v1/namespaces/{HERE}"
-RBAC: Final = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{HERE}"
-
-
-class Accounts:
-    """Service accounts in one namespace, and what they are bound to there."""
-
-    def __init__(self, admin: Kube) -> None:
-        self.admin = admin
-
-    async def make(self, account: str) -> None:
-        await self.admin.made(f"{CORE}/serviceaccounts", {"metadata": {"name": account}})
-
-    async def bind(self, account: str, role: str, kind: str = "ClusterRole") -> None:
-        body = {
-            "metadata": {"name": account},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": HERE}],
-        }
-        await self.admin.made(f"{RBAC}/rolebindings", body)
-
-    async def token(self, account: str, **spec: Any) -> str:
-        made = await self.admin.made(f"{CORE}/serviceaccounts/{account}/token", {"spec": spec})
-        token: str = made["status"]["token"]
-        return token
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -154,7 +127,7 @@ async def test_a_right_by_name_is_one_for_that_name(accounts: Accounts, login: R
         "resourceNames": ["web-df"],
         "verbs": ["create"],
     }
-    await accounts.admin.made(f"{RBAC}/roles", {"metadata": {"name": "presser"}, "rules": [rule]})
+    await accounts.admin.made(f"{accounts.rbac}/roles", {"metadata": {"name": "presser"}, "rules": [rule]})
     await accounts.make("presser")
     await accounts.bind("presser", "presser", "Role")
     caller = await login.caller(await accounts.token("presser"))
@@ -173,7 +146,7 @@ async def test_to_adopt_a_cloneset_is_the_right_to_update_that_one_and_in_no_rol
         "resourceNames": ["web"],
         "verbs": ["update"],
     }
-    await accounts.admin.made(f"{RBAC}/roles", {"metadata": {"name": "adopter"}, "rules": [rule]})
+    await accounts.admin.made(f"{accounts.rbac}/roles", {"metadata": {"name": "adopter"}, "rules": [rule]})
     await accounts.make("adopter")
     await accounts.bind("adopter", "adopter", "Role")
     caller = await login.caller(await accounts.token("adopter"))
@@ -191,7 +164,7 @@ async def test_a_right_ends_with_its_binding_and_a_token_with_its_account(
     token = await accounts.token("leaver")
     caller = await login.caller(token)
     await until("it may", lambda: may(login, caller, access.GET, HERE))
-    assert (await accounts.admin.delete(f"{RBAC}/rolebindings/leaver")).code == 200
+    assert (await accounts.admin.delete(f"{accounts.rbac}/rolebindings/leaver")).code == 200
 
     async def may_no_more() -> bool:
         return not await may(login, caller, access.GET, HERE)
@@ -199,7 +172,7 @@ async def test_a_right_ends_with_its_binding_and_a_token_with_its_account(
     await until("it may no more", may_no_more)
     # the API server itself remembers for ten seconds a token that it was shown
     unused = await accounts.token("leaver")
-    assert (await accounts.admin.delete(f"{CORE}/serviceaccounts/leaver")).code == 200
+    assert (await accounts.admin.delete(f"{accounts.core}/serviceaccounts/leaver")).code == 200
 
     async def unknown() -> bool:
         try:
@@ -231,72 +204,13 @@ async def test_a_planner_without_the_rights_of_its_account_lets_nobody_in_and_sa
         await client.close()
 
 
-class Said(NamedTuple):
-    code: grpc.StatusCode
-    text: str = ""
-    reason: str = ""
-
-
-class Planner:
-    """One with login and TLS, beside that of the sandbox: where it is, and whom to trust."""
-
-    def __init__(self, files: Files) -> None:
-        self.rest, self.grpc, self.health = free_port(), free_port(), free_port()
-        self._files = files
-        self.tls = ssl.create_default_context(cafile=files.chain)
-
-    @property
-    def settings(self) -> dict[str, str]:
-        return {
-            "TRITON_API_AUTH": "kubernetes",
-            "TRITON_API_HOST": "127.0.0.1",
-            "TRITON_API_PORT": str(self.rest),
-            "TRITON_GRPC_PORT": str(self.grpc),
-            "TRITON_API_TLS_CERT_FILE": str(self._files.chain),
-            "TRITON_API_TLS_KEY_FILE": str(self._files.key),
-            "TRITON_HEALTH_PORT": str(self.health),
-        }
-
-    def session(self, token: str | None) -> aiohttp.ClientSession:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        trusting = aiohttp.TCPConnector(ssl=self.tls)
-        return aiohttp.ClientSession(f"https://localhost:{self.rest}", headers=headers, connector=trusting)
-
-    async def ask(
-        self, token: str | None, method: str, path: str, body: Json | None = None, namespace: str = HERE
-    ) -> tuple[int, str]:
-        """The status, and what the answer says where it is a refusal."""
-        url = f"/api/v1/namespaces/{namespace}/{path}"
-        async with self.session(token) as session, session.request(method, url, json=body) as response:
-            answer: Json = await response.json() if response.status != 204 else {"msg": ""}
-            return response.status, answer["msg"]
-
-    async def call(self, token: str | None, method: str, request: Message) -> Said:
-        """By gRPC, until the first message of the answer."""
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        credentials = grpc.ssl_channel_credentials(self._files.chain.read_bytes())
-        async with grpc.aio.secure_channel(f"localhost:{self.grpc}", credentials) as channel:
-            # on the wire, one message is a short stream
-            ask: Any = channel.unary_stream(f"/{method}")
-            call = ask(request.SerializeToString(), metadata=metadata, timeout=LONGEST)
-            try:
-                await call.read()
-            except grpc.aio.AioRpcError as error:
-                trailers = dict(error.trailing_metadata() or ())
-                return Said(error.code(), error.details() or "", str(trailers.get("triton-reason", "")))
-            return Said(grpc.StatusCode.OK)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def planner(
     sandbox: Sandbox, accounts: Accounts, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Planner]:
-    planner = Planner(Files.made(tmp_path_factory.mktemp("tls")))
-    environment = sandbox.environment_of("planner") | planner.settings
-    command = [sys.executable, "-m", "cli.main", "planner"]
-    await sandbox.run(NAME, command, _answers_ready(planner.health), environment)
-    yield planner
-    await sandbox.stop(NAME)
+    planner = Planner(Files.made(tmp_path_factory.mktemp("tls")), HERE)
+    async with planner.running(sandbox, NAME):
+        yield planner
 
 
 def release(instance: str) -> Json:
@@ -462,7 +376,7 @@ async def test_who_may_promote_alone_lets_a_release_go_ahead_and_does_nothing_el
     planner: Planner, web: Releases, accounts: Accounts, login: ReviewedAccess
 ) -> None:
     rule = {"apiGroups": ["apps.triton.io"], "resources": ["deployflows/promote"], "verbs": ["create"]}
-    await accounts.admin.made(f"{RBAC}/roles", {"metadata": {"name": "button"}, "rules": [rule]})
+    await accounts.admin.made(f"{accounts.rbac}/roles", {"metadata": {"name": "button"}, "rules": [rule]})
     await accounts.make("button")
     await accounts.bind("button", "button", "Role")
     token = await accounts.token("button")

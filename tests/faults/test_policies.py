@@ -12,18 +12,24 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import grpc
 import pytest
 import pytest_asyncio
 import yaml
 
 from sandbox.environment import Sandbox
+from services.planner.api.protos import application_pb2 as apps
+from services.planner.api.protos import deployflow_pb2 as flows
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
+from tests.certificates import Files
 from tests.contract.conftest import ROOT
 from tests.contract.kube import CLONESETS, Answer, Kube, a_cloneset, read_kubeconfig
+from tests.faults.login import Accounts, Planner
 from tests.rights import ROLES
+from tests.system.hostile.innocent import innocent_releases
 from tests.system.other_system import REPLIES, OtherSystem
-from tests.system.releases import Releases, deployflow
+from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -281,6 +287,99 @@ async def test_the_command_line_writes_the_name_of_its_account_and_releases_go_o
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def planner(
+    sandbox: Sandbox, people: People, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Planner]:
+    """A planner that asks for a login, while the policies are in force."""
+    planner = Planner(Files.made(tmp_path_factory.mktemp("tls")), HERE)
+    async with planner.running(sandbox, "planner-beside-policies"):
+        yield planner
+
+
+def _account(role: str, namespace: str = HERE) -> str:
+    return f"system:serviceaccount:{namespace}:by-token-{role}"
+
+
+async def _tokens(people: People, *roles: str, namespace: str = HERE) -> dict[str, str]:
+    """Return the token of a new account for each role."""
+    async with people.acting(namespace=namespace) as admin:
+        accounts = Accounts(admin)
+        for role in roles:
+            await accounts.make(f"by-token-{role}")
+            await accounts.bind(f"by-token-{role}", role)
+        return {role: await accounts.token(f"by-token-{role}") for role in roles}
+
+
+async def _posted(planner: Planner, token: str, path: str, body: Json, namespace: str = HERE) -> Json:
+    """Return the answer of REST v2 with its status."""
+    claimed = {"X-Requested-By": "somebody"}
+    async with (
+        planner.session(token) as session,
+        session.post(f"/api/v2/namespaces/{namespace}/{path}", json=body, headers=claimed) as response,
+    ):
+        answer: Json = await response.json()
+        return {"code": response.status, **answer}
+
+
+async def test_a_token_gets_by_rest_and_grpc_what_its_role_allows_and_nothing_more(
+    sandbox: Sandbox, people: People, here: Releases, planner: Planner
+) -> None:
+    tokens = await _tokens(people, VIEWER, OPERATOR, ADMIN, PATCHER)
+    operator = tokens[OPERATOR]
+    create = {"spec": deployflow("", "tokened", action="create", replicas=2)["spec"]}
+    instance = apps.InstanceMeta(namespace=HERE, name="tokened")
+    made: Json = {}
+
+    async def created() -> bool:
+        made.update(await _posted(planner, operator, "deployflows", create))
+        return bool(made["code"] == 201)
+
+    async with innocent_releases(sandbox, "beside-policies"):
+        # a new binding takes a moment
+        await until("the operator releases", created)
+        status = await here.finished(made["metadata"]["name"], "Success")
+        assert (status["requestedBy"], status["requestedByClaimed"]) == (_account(OPERATOR), False)
+        update = {"image": "nginx:2", "strategy": {"canary": 1, "batchSize": 1}}
+        for role in (VIEWER, PATCHER):
+            refused = await _posted(planner, tokens[role], "instances/tokened/updates", update)
+            assert (refused["code"], refused["reason"]) == (403, "Forbidden")
+        flow = (await _posted(planner, operator, "instances/tokened/updates", update))["metadata"]["name"]
+        await here.batch_is(flow, 1, "Smoked")
+
+        # its approval, by each road
+        following = flows.NextRequest(deploy=flows.DeployMeta(namespace=HERE, name=flow))
+        for role in (VIEWER, PATCHER):
+            said = await planner.call(tokens[role], "deployflow.DeployFlow/Next", following)
+            assert said.code is grpc.StatusCode.PERMISSION_DENIED
+            assert "deployflows/promote" in said.text
+        code, message = await planner.ask(tokens[PATCHER], "PATCH", f"deployflows/{flow}", {"batches": 2})
+        assert code == 403
+        assert "deployflows/promote" in message
+        async with people.acting(_account(PATCHER)) as kube:
+            patch = {"spec": {"updateStrategy": {"batches": 2}}}
+            answer = await kube.patch(kube.path(FLOWS, flow), patch)
+            assert answer.code == 403
+            assert "deployflows/promote" in answer.message
+        said = await planner.call(operator, "deployflow.DeployFlow/Next", following)
+        assert said.code is grpc.StatusCode.OK, said
+        await here.batch_is(flow, 1, "Baking", "Baked")
+        assert (await _posted(planner, operator, f"deployflows/{flow}/promote", {}))["code"] == 200
+        assert (await here.finished(flow, "Success"))["requestedBy"] == _account(OPERATOR)
+
+        # its end, by each road
+        remove = apps.InstanceMetaRequest(instance=instance)
+        said = await planner.call(operator, "application.Application/Delete", remove)
+        assert (said.code, said.reason) == (grpc.StatusCode.PERMISSION_DENIED, "Forbidden")
+        assert (await planner.ask(operator, "DELETE", "instances/tokened"))[0] == 403
+        assert len(await here.pods("tokened")) == 2
+        said = await planner.call(tokens[ADMIN], "application.Application/Delete", remove)
+        assert said.code is grpc.StatusCode.OK, said
+        (last,) = set(await here.names("tokened")) - {made["metadata"]["name"], flow}
+        assert (await here.finished(last, "Success"))["requestedBy"] == _account(ADMIN)
+        assert await here.pods("tokened") == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def limits(elsewhere: Releases, people: People) -> AsyncIterator[None]:
     """The sample as it is: its namespaces are chosen by their label."""
     items = _rendered(SAMPLES)
@@ -369,3 +468,28 @@ async def test_a_command_beyond_the_limits_is_refused_over_kafka_too(
     assert await elsewhere.names("web") == ["web-before"]
     await here.apply(deployflow("beside-2", "beside", image="nginx:2", replicas=2, batchSize=1))
     await here.finished("beside-2", "Success")
+
+
+@pytest.mark.usefixtures("limits")
+async def test_a_call_beyond_the_limits_is_refused_by_rest_and_grpc(
+    people: People, elsewhere: Releases, planner: Planner
+) -> None:
+    token = (await _tokens(people, OPERATOR, namespace=ELSEWHERE))[OPERATOR]
+    # the limits are no matter of a create
+    await elsewhere.create("limited", 2)
+    path = "instances/limited/restarts"
+    refused: Json = {}
+
+    async def reviewed() -> bool:
+        refused.update(await _posted(planner, token, path, {"strategy": {"batchSize": 2}}, ELSEWHERE))
+        return bool(refused["code"] != 403)
+
+    # a new binding takes a moment
+    await until("the operator may restart", reviewed)
+    assert (refused["code"], refused["reason"]) == (400, "Invalid")
+    assert "batchSize: 2 of 2 pods at once, and this namespace allows 25%" in refused["detail"]
+    restart = apps.RestartRequest(instance=apps.InstanceMeta(namespace=ELSEWHERE, name="limited"))
+    said = await planner.call(token, "application.Application/Restart", restart)
+    assert said.code is grpc.StatusCode.INVALID_ARGUMENT, said
+    assert "batchSize: 2 of 2 pods at once, and this namespace allows 25%" in said.text
+    assert await elsewhere.names("limited") == ["limited-first"]
