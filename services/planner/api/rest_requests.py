@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.problem import Kind, Problem
 from shared.domain.object_bounds import DEEPEST, TOO_DEEP, TooDeep, is_deeper
 
+JSON: Final = "application/json"
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[-+]\d\d:?\d\d)?")
 
 
@@ -107,20 +109,39 @@ Moment = Annotated[datetime, BeforeValidator(_require_rfc_3339), AfterValidator(
 
 
 class JsonRoute(APIRoute):
-    """Accepts only a body that is strict JSON, with the numbers that Kubernetes accepts too."""
+    """Accepts only a body that is strict JSON, with the numbers that Kubernetes accepts too.
+
+    What its content type says does not matter: the original's clients send any, or none.
+    """
 
     def get_route_handler(self) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handled(request: HttpRequest) -> Response:
             request.state.caller = await _authenticate(request)
-            return await handle(_JsonRequest(request.scope, request.receive))
+            json_request = _JsonRequest(request.scope, request.receive)
+            if self.body_field is not None and not _says_json(request):
+                await self._receive_other(json_request)
+            return await handle(json_request)
 
         return handled
 
+    async def _receive_other(self, request: HttpRequest) -> None:
+        """Have a body read as JSON whose content type is another one."""
+        others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+        request.scope["headers"] = [*others, (b"content-type", JSON.encode())]
+
 
 class StrictRoute(JsonRoute):
-    """Refuses a query with an unknown or a repeated parameter: a misspelt filter would show too much."""
+    """Refuses a body that does not say that it is JSON, and a query with an unknown or a repeated parameter: a misspelt
+    filter would show too much.
+    """
+
+    async def _receive_other(self, request: HttpRequest) -> None:
+        if await request.body():
+            received = request.headers.get("content-type", "") or "none"
+            text = f"Content-Type: the body has to be JSON and say so: with curl, --json or -H 'Content-Type: {JSON}'"
+            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{text} (received: {received[:100]})")
 
     def get_route_handler(self) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -137,6 +158,12 @@ class StrictRoute(JsonRoute):
             return await handle(request)
 
         return handled
+
+
+def _says_json(request: HttpRequest) -> bool:
+    """Return whether the content type of a request is JSON, as FastAPI reads it."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 class _JsonRequest(HttpRequest):

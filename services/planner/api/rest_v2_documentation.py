@@ -25,6 +25,7 @@ _DESCRIPTIONS: Final = {
     409: "The state of the release does not allow it: `reason` says why.",
     412: "The DeployFlow has changed since it was read (If-Match).",
     413: "The body is too large.",
+    415: "The body does not say that it is JSON: `Content-Type: application/json`.",
     422: "It can be read but not be done.",
     429: "Too many requests, connections or streams of this caller.",
     431: "The header is too large.",
@@ -42,7 +43,7 @@ def _problem(code: int) -> Json:
 
 def answers(*codes: int, body: bool = False, success: tuple[int, Json] | None = None) -> Any:
     """Describe what an operation may answer beside its plain success. `body`: it reads one."""
-    every = {400, 401, 403, 408, 429, 431, 503, *codes, *((413,) if body else ())}
+    every = {400, 401, 403, 408, 429, 431, 503, *codes, *((413, 415) if body else ())}
     described: dict[int | str, Json] = {code: _problem(code) for code in sorted(every)}
     return described | (dict([success]) if success else {})
 

@@ -272,3 +272,18 @@ async def test_an_instance_that_can_not_be_removed_is_not_said_to_be_gone(
     answer = await rest.delete("/instances/web")
     assert answer.status_code == 404
     assert "web has no release" in answer.json()["msg"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "nonsense", None],
+)
+async def test_a_body_is_read_whatever_its_content_type_says(world: World, kind: str | None) -> None:
+    world.cloneset()
+    world.flow("web-1", status={"phase": "Success", "finished": True})
+    headers = {"Content-Type": kind} if kind else {}
+    async with client_of(world, "/api/v1/namespaces/shop") as client:
+        scale = await client.post("/instances/web/scales", content=b'{"replicas": 5}', headers=headers)
+        broken = await client.post("/instances/web/scales", content=b"replicas=5", headers=headers)
+    assert (scale.status_code, scale.json()["code"]) == (201, 0), scale.text
+    assert broken.status_code == 400

@@ -354,3 +354,26 @@ async def test_only_who_may_update_the_cloneset_may_have_it_adopted(may: bool) -
         assert answer.status_code == 200
     else:
         assert problem(answer, 403) == "Forbidden"
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "nonsense", None])
+async def test_a_body_that_does_not_say_that_it_is_json_is_refused_with_what_to_write(
+    world: World, kind: str | None
+) -> None:
+    world.cloneset()
+    world.flow("web-1", status={"phase": "Success", "finished": True})
+    headers = {"Content-Type": kind} if kind else {}
+    async with client_of(world) as client:
+        answer = await client.post("/instances/web/scales", content=b'{"replicas": 5}', headers=headers)
+        # what curl sends for -d '' has no body
+        empty = await client.post("/instances/web/restarts", content=b"", headers=headers)
+        patched = await client.post(
+            "/instances/web/scales",
+            content=b'{"replicas": -1}',
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+    assert (answer.status_code, answer.json()["reason"]) == (415, "UnsupportedMediaType")
+    assert "-H 'Content-Type: application/json'" in answer.json()["detail"]
+    assert (kind or "none") in answer.json()["detail"]
+    assert empty.status_code == 201
+    assert (patched.status_code, patched.json()["detail"][:8]) == (400, "replicas")
