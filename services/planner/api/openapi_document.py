@@ -1,16 +1,17 @@
-"""The documents of the APIs that are served: OpenAPI of REST, AsyncAPI of Kafka."""
+"""The documents of the APIs that are served: OpenAPI of REST, AsyncAPI of Kafka, and an index that leads to them."""
 
 from __future__ import annotations
 
 import copy
 import functools
+import html
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic.json_schema import models_json_schema
 
 from services.planner.api import models_v2
@@ -31,6 +32,41 @@ def _asyncapi() -> str:
 @router.get("/asyncapi.yaml")
 async def get_asyncapi() -> Response:
     return Response(_asyncapi(), media_type="application/yaml")
+
+
+_INDEX: Final = {
+    "/openapi.json": "REST: every call, field and answer (OpenAPI)",
+    "/asyncapi.yaml": "Kafka: every topic and message (AsyncAPI)",
+    "/api/v2/deployflows": "the releases of all namespaces, newest first",
+}
+"""Where a caller goes from the index."""
+
+
+@router.get("/")
+@router.get("/api")
+@router.get("/api/v1")
+@router.get("/api/v2")
+@router.get("/docs")
+async def get_index(request: Request) -> Response:
+    """Return where the documents and the calls are, as a page to a browser. It needs no login, as the documents."""
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(_page(document(request.app)))
+    grpc = "gRPC: a port of its own, with reflection"
+    return JSONResponse({"name": "Triton", "links": _INDEX, "grpc": grpc})
+
+
+def _page(described: Json) -> str:
+    links = [f'<li><a href="{path}">{path}</a>: {text}' for path, text in _INDEX.items()]
+    rows = [
+        f"<tr><td>{method.upper()}<td><code>{html.escape(path)}</code><td>{html.escape(operation['summary'])}"
+        for path, operations in described["paths"].items()
+        for method, operation in operations.items()
+    ]
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Triton</title>'
+        f"<h1>Triton</h1><p>{html.escape(described['info']['summary'])}<ul>{''.join(links)}</ul>"
+        f"<table>{''.join(rows)}</table></html>\n"
+    )
 
 
 def document(app: FastAPI) -> Json:

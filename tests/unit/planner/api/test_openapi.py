@@ -15,7 +15,7 @@ from openapi_spec_validator import validate
 from services.planner.api import openapi
 from shared.messaging import asyncapi
 from tests.unit.planner.api.rest_surroundings import client_of
-from tests.unit.planner.api.surroundings import World, batch
+from tests.unit.planner.api.surroundings import Named, World, batch
 
 ROOT = Path(__file__).parents[4]
 DOCUMENT = json.loads(openapi.text())
@@ -136,3 +136,19 @@ async def test_what_goes_wrong_is_answered_as_the_document_says() -> None:
             answer = await rest.request(method.upper(), url, json={})
             assert answer.status_code == status
             _checked(DOCUMENT["paths"][path][method], answer)
+
+
+PATHS = ["/", "/api", "/docs", "/api/v1", "/api/v2"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_whoever_looks_around_finds_the_documents_without_a_login(path: str) -> None:
+    async with client_of(World(access=Named()), "") as rest:
+        links = (await rest.get(path)).json()["links"]
+        page = await rest.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+        assert (await rest.get("/openapi.json")).status_code == 200
+        assert (await rest.get("/api/v2/deployflows")).status_code == 401
+    assert {"/openapi.json", "/asyncapi.yaml"} <= set(links)
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert '<a href="/openapi.json">' in page.text
+    assert "<td>POST<td><code>/api/v2/namespaces/{namespace}/deployflows</code>" in page.text
