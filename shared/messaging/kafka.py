@@ -1,4 +1,4 @@
-"""The Kafka clients of a service: its consumers and one idempotent producer, set to lose nothing."""
+"""The Kafka clients of a service: its consumers and idempotent producers, set to lose nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
@@ -25,6 +25,7 @@ from shared.messaging.batch_consumer import USUAL, BatchConsumer, Limits, Write
 from shared.messaging.connection import connection, for_broker
 from shared.messaging.consumer import COMMIT_SECONDS, Consumer, dead
 from shared.messaging.lanes import Handle, Lanes
+from shared.messaging.plain_producer import PlainProducer
 from shared.messaging.refusals import MESSAGE_AT_FAULT, explain, refused
 from shared.observability import tracing
 from shared.settings import Settings
@@ -61,13 +62,14 @@ def timestamp() -> str:
 
 
 class Kafka:
-    """The Kafka clients of a service: its consumers and one idempotent producer."""
+    """The Kafka clients of a service: its consumers, an idempotent producer, and one of answers where it sends some."""
 
     def __init__(self, settings: Settings, service: str) -> None:
         self.settings = settings
         self.service = service
         self._consumers: list[Consumer] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._answers = PlainProducer(settings, f"{settings.prefix}-{service}-answers")
         self.broker = KafkaBroker(
             logger=None,
             client_id=f"{settings.prefix}-{service}",
@@ -127,7 +129,7 @@ class Kafka:
         for ending in (
             cancel_all(self._tasks),
             asyncio.gather(*(consumer.stop() for consumer in self._consumers)),
-            self.broker.stop(),
+            asyncio.gather(self.broker.stop(), self._answers.stop()),
         ):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ending, STOP_SECONDS)
@@ -226,18 +228,16 @@ class Kafka:
     async def reply(self, topic: str, key: str, value: bytes, headers: dict[str, str]) -> None:
         """Publish to a topic that somebody else named; raises `Unavailable`.
 
-        A topic that does not take it (it may not exist) gets nothing, and the log says so: others shall not wait
-        for it.
+        It is not compressed: many clients lack the program that unpacks it. A topic that does not take it (it may not
+        exist) gets nothing, and the log says so: others shall not wait for it.
         """
-        await self._deliver(topic, key.encode(), value, headers)
+        await self._deliver(topic, value, self._answers.send(topic, key.encode(), value, headers))
 
-    async def _deliver(
-        self, topic: str, key: bytes, value: bytes, headers: dict[str, str]
-    ) -> Exception | None:
-        """Publish a record; return why the topic does not take it. Raises `Unavailable`."""
+    async def _deliver(self, topic: str, value: bytes, sent: Awaitable[object]) -> Exception | None:
+        """Wait until a record is sent; return why the topic does not take it. Raises `Unavailable`."""
         try:
             async with asyncio.timeout(REPLY_SECONDS):
-                await self.broker.publish(value, topic, key=key, headers=headers)
+                await sent
         except MESSAGE_AT_FAULT as error:
             _log.warning("topic %s does not take %s bytes (%r)", topic, len(value), error)
             return error
@@ -273,8 +273,11 @@ class Kafka:
         )
         headers = {**(record.headers if size <= LARGEST_HEADERS else {}), **about, **({} if whole else cut)}
         topic = self.settings.topic(topics.DEAD_LETTERS)
-        if isinstance(await self._deliver(topic, key, kept, headers), MESSAGE_AT_FAULT):
-            await self._deliver(topic, key[:LEAST_KEPT], kept[:LEAST_KEPT], about | cut)
+        sent = self.broker.publish(kept, topic, key=key, headers=headers)
+        if isinstance(await self._deliver(topic, kept, sent), MESSAGE_AT_FAULT):
+            key, kept = key[:LEAST_KEPT], kept[:LEAST_KEPT]
+            sent = self.broker.publish(kept, topic, key=key, headers=about | cut)
+            await self._deliver(topic, kept, sent)
         dead.labels(record.topic, reason).inc()
 
 

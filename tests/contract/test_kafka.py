@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import for_code
+from aiokafka.protocol.fetch import FetchRequest
 
 from shared.domain import topics
 from shared.domain.messages import ADAPTERS, CloneSetFacts, Done, Gate, PodRef
@@ -485,3 +487,30 @@ async def test_an_answer_that_nobody_made_a_topic_for_holds_up_nobody(
     await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"next")])
     [record] = await _all_of(kafka.settings, topics.PLANNER_FACTS, 1)
     assert record.value == b"next"
+
+
+async def test_answers_can_be_read_without_lz4(kafka: Kafka, topic: str) -> None:
+    await kafka.reply(topic, "7", b'{"message":"' + b"x" * 5_000 + b'"}', {"ce_id": "7:refused"})
+    await kafka.send([(topics.PLANNER_FACTS, "shop/web", b"x" * 5_000)])
+    assert await _codecs(kafka.settings, topic) == [0]
+    assert await _codecs(kafka.settings, kafka.settings.topic(topics.PLANNER_FACTS)) == [3]
+
+
+async def _codecs(settings: Settings, name: str) -> list[int]:
+    """The codec of each batch of a topic, by the lowest bits of its attributes: 0 is none, 3 is lz4."""
+    places = (await _partitions(settings, [name]))[name]
+    client = AIOKafkaClient(**connection(settings))
+    await client.bootstrap()
+    found: list[int] = []
+    try:
+        await client.set_topics([name])
+        for place in range(places):
+            leader = client.cluster.leader_for_partition(TopicPartition(name, place))
+            request = FetchRequest(10, 0, 1 << 20, 0, [(name, [(place, 0, 1 << 20)])])
+            [(_, [(*_, records)])] = (await client.send(leader, request)).topics
+            while records:
+                found.append(int.from_bytes(records[21:23]) & 0b111)
+                records = records[12 + int.from_bytes(records[8:12]) :]
+    finally:
+        await client.close()
+    return found
