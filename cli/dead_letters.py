@@ -25,6 +25,7 @@ from cli.exits import BadInput, Failure
 from cli.output import WIDEST, Format, say, show, table
 from shared.domain import topics
 from shared.domain.json_types import Json
+from shared.domain.reply_topics import REPLY_NOT_DELIVERED
 from shared.domain.safe_text import shortened, visible_lines
 from shared.errors import Unavailable
 from shared.messaging.connection import connection
@@ -65,6 +66,11 @@ class Letter(NamedTuple):
     def topic(self) -> str:
         """Return the topic of the original, without the prefix."""
         return self.about.get("topic", "")
+
+    @property
+    def is_answer(self) -> bool:
+        """Return whether it is an answer of Triton's to another system, whose topic has no prefix."""
+        return self.about.get("reason") == REPLY_NOT_DELIVERED
 
     @property
     def at(self) -> datetime | None:
@@ -191,10 +197,10 @@ async def publish(settings: Settings, letters: Sequence[Letter]) -> None:
             async with _in_time(settings, SILENCE_SECONDS):
                 try:
                     await producer.send_and_wait(
-                        settings.topic(letter.topic), letter.value, key=letter.key, headers=letter.original
+                        _destination(settings, letter), letter.value, key=letter.key, headers=letter.original
                     )
                 except MESSAGE_AT_FAULT as error:
-                    msg = f"{letter.id}: the topic {settings.topic(letter.topic)} does not take it: {error}"
+                    msg = f"{letter.id}: the topic {_destination(settings, letter)} does not take it: {error}"
                     raise Failure(msg) from error
     finally:
         await producer.stop()
@@ -211,9 +217,17 @@ async def _in_time(settings: Settings, seconds: float) -> AsyncIterator[None]:
         raise Unavailable(msg) from error
 
 
-def _why_not(letter: Letter) -> str:
+def _destination(settings: Settings, letter: Letter) -> str:
+    """Return the whole name of the topic that a letter is replayed to."""
+    return letter.topic if letter.is_answer else settings.topic(letter.topic)
+
+
+def _why_not(settings: Settings, letter: Letter) -> str:
     """Return why a letter can't be replayed; empty where it can."""
-    if letter.topic not in topics.ALL or letter.topic == topics.DEAD_LETTERS:
+    if letter.is_answer:
+        if why := settings.refuse_reply(letter.topic):
+            return why
+    elif letter.topic not in topics.ALL or letter.topic == topics.DEAD_LETTERS:
         return f"{letter.topic!r} is no topic of Triton's"
     if letter.truncated:
         return f"only the first {len(letter.value)} bytes of its {letter.about['truncated']} were kept"
@@ -285,19 +299,19 @@ def replay(
     settings = _settings()
     letters = _run(read(settings))
     chosen = letters if id is None else [_one(letters, id)]
-    replayable = [letter for letter in chosen if not _why_not(letter)]
+    replayable = [letter for letter in chosen if not _why_not(settings, letter)]
     if replayable:
         _run(publish(settings, replayable))
     if output:
         show([letter.describe() for letter in replayable], output)
     else:
         for letter in replayable:
-            where = settings.topic(letter.topic)
+            where = _destination(settings, letter)
             say(f"{letter.id} replayed to {where}, key {shortened(_readable(letter.key or b''), WIDEST)}")
         if not chosen:
             say("no dead letters")
-    if left := [letter for letter in chosen if _why_not(letter)]:
-        raise Failure("; ".join(f"{letter.id} can't be replayed: {_why_not(letter)}" for letter in left))
+    if left := [(letter.id, why) for letter in chosen if (why := _why_not(settings, letter))]:
+        raise Failure("; ".join(f"{name} can't be replayed: {why}" for name, why in left))
 
 
 def _check(id: str) -> None:

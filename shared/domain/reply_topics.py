@@ -15,6 +15,8 @@ from shared.domain import topics
 from shared.domain.deploy_commands import TOPIC_NAME
 
 REPLY_TO_REFUSED: Final = "ReplyToNotAllowed"
+REPLY_NOT_DELIVERED: Final = "ReplyNotDelivered"
+"""The reason in the dead letters of an answer that its topic did not take, as one that does not exist."""
 DEFAULT: Final = ("*.replies",)
 """By its name such a topic is there for answers; no topic of Triton or of Kafka itself has such a name."""
 PATTERN: Final = r"[A-Za-z0-9._*-]{1,249}"

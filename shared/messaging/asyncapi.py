@@ -102,7 +102,10 @@ _DEAD_LETTER: Final[Json] = {
         f"triton_{name}" for name in ("topic", "partition", "offset", "reason", "message", "at", "service")
     ],
     "properties": {
-        "triton_topic": {"type": "string", "description": "Where it was, without the prefix."},
+        "triton_topic": {
+            "type": "string",
+            "description": "Where it was, without the prefix; of an answer, where it should go.",
+        },
         "triton_partition": {"type": "string", "pattern": "^[0-9]+$"},
         "triton_offset": {"type": "string", "pattern": "^[0-9]+$"},
         "triton_reason": {"type": "string", "description": "One word in CamelCase."},

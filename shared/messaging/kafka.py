@@ -20,6 +20,7 @@ from shared.clock import now_milliseconds
 from shared.domain import topics
 from shared.domain.messages import TOPIC_OF, Message
 from shared.domain.record import Record
+from shared.domain.reply_topics import REPLY_NOT_DELIVERED
 from shared.errors import ConfigError, Fault, Unavailable, Unpublishable
 from shared.messaging.batch_consumer import USUAL, BatchConsumer, Limits, Write
 from shared.messaging.connection import connection, for_broker
@@ -50,8 +51,11 @@ LARGEST_KEY: Final = 100_000
 LEAST_KEPT: Final = 1_000
 """The bytes of a value that a dead letter keeps where its topic takes no large ones."""
 NO_JSON: Final = "NotSerializable"
+REPLIES: Final = "replies"
+"""The topics of answers in metrics: whoever sends a command chooses their names."""
 
 _published = Counter("triton_kafka_published_total", "Messages published", ["topic"])
+dead.labels(REPLIES, REPLY_NOT_DELIVERED)  # a first one is a rise only where there was a 0
 _log = logging.getLogger(__name__)
 
 
@@ -228,10 +232,17 @@ class Kafka:
     async def reply(self, topic: str, key: str, value: bytes, headers: dict[str, str]) -> None:
         """Publish to a topic that somebody else named; raises `Unavailable`.
 
-        It is not compressed: many clients lack the program that unpacks it. A topic that does not take it (it may not
-        exist) gets nothing, and the log says so: others shall not wait for it.
+        It is not compressed: many clients lack the program that unpacks it. What a topic does not take (it may not
+        exist) goes to the dead letters: others shall not wait for it.
         """
-        await self._deliver(topic, value, self._answers.send(topic, key.encode(), value, headers))
+        why = await self._deliver(topic, value, self._answers.send(topic, key.encode(), value, headers))
+        if why is not None:
+            text = (
+                f"the topic {topic} did not take this answer ({why!r}): make it, or give Triton the right to "
+                "write to it; then triton dead-letters replay"
+            )
+            letter = Record(topic, key, value, headers, 0, 0, now_milliseconds())
+            await self.dead_letter(letter, REPLY_NOT_DELIVERED, text, counted_as=REPLIES)
 
     async def _deliver(self, topic: str, value: bytes, sent: Awaitable[object]) -> Exception | None:
         """Wait until a record is sent; return why the topic does not take it. Raises `Unavailable`."""
@@ -249,8 +260,11 @@ class Kafka:
             return error
         return None
 
-    async def dead_letter(self, record: Record, reason: str, message: str) -> None:
-        """Write a record to the dead letters with the reason, so that its partition continues. Raises `Unavailable`."""
+    async def dead_letter(self, record: Record, reason: str, message: str, *, counted_as: str = "") -> None:
+        """Write a record to the dead letters with the reason, so that its partition continues. Raises `Unavailable`.
+
+        `counted_as`: the name of its topic in the metric, where others choose the topic.
+        """
         size = sum(len(name.encode()) + len(value.encode()) for name, value in record.headers.items())
         key = record.key.encode()[:LARGEST_KEY]
         kept = record.value[: LARGEST_MESSAGE - 2 * LARGEST_HEADERS - len(key)]
@@ -278,7 +292,7 @@ class Kafka:
             key, kept = key[:LEAST_KEPT], kept[:LEAST_KEPT]
             sent = self.broker.publish(kept, topic, key=key, headers=about | cut)
             await self._deliver(topic, kept, sent)
-        dead.labels(record.topic, reason).inc()
+        dead.labels(counted_as or record.topic, reason).inc()
 
 
 class _as_unavailable:  # noqa: N801 - reads as a statement

@@ -14,12 +14,13 @@ from sandbox.real.java import KAFKA_JAVA, java, kafka
 from shared.domain.deploy_commands import deployflow_name
 from tests.system.examples import KAFKA, answers
 from tests.system.other_system import COMMANDS, OtherSystem, deploy
+from tests.system.programs import printed
 from tests.system.releases import Releases, deployflow, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
 
-async def test_a_topic_of_answers_that_is_missing_holds_up_nothing(
+async def test_a_topic_of_answers_that_is_missing_holds_up_nothing_and_its_answers_are_put_aside(
     sandbox: Sandbox, releases: Releases
 ) -> None:
     command = deploy("unheard-1", "unheard") | {"namespace": "default", "replyTo": "nobody.replies"}
@@ -41,6 +42,13 @@ async def test_a_topic_of_answers_that_is_missing_holds_up_nothing(
         return not (await releases.flow(name))["metadata"].get("finalizers")
 
     await until("nothing holds its DeployFlow", is_released)
+    arguments = ("dead-letters", "list", "-o", "json")
+    letters = json.loads(await printed(*arguments, environment=sandbox.environment))
+    found = [letter for letter in letters if letter["key"] == "unheard-1"]
+    assert {(letter["topic"], letter["reason"]) for letter in found} == {
+        ("nobody.replies", "ReplyNotDelivered")
+    }
+    assert len(found) == 2, "one that it is accepted, one that it has finished"
 
 
 async def test_the_example_in_java_publishes_a_deploy_and_receives_its_end(

@@ -17,6 +17,7 @@ from cli.dead_letters import dead_letters
 from cli.exits import BadInput, Failure
 from shared.domain import topics
 from shared.domain.record import Record
+from shared.domain.reply_topics import REPLY_NOT_DELIVERED
 from shared.messaging.connection import connection
 from shared.messaging.kafka import Kafka
 from shared.settings import Settings
@@ -136,6 +137,21 @@ def test_replay_publishes_the_original_where_it_was(kafka_settings: Settings, ru
     headers = dict(record.headers)
     assert headers.items() >= {"ce_id": b"42", "ce_source": b"paas"}.items()
     assert not any(name.startswith("triton_") for name in headers)
+
+
+def test_replay_sends_an_answer_to_its_own_topic_where_answers_are_allowed(
+    kafka_settings: Settings, run: Run
+) -> None:
+    answers = [
+        (command(b'{"id":"1"}', key, topic), REPLY_NOT_DELIVERED, "no topic")
+        for key, topic in (("answer-1", "paas.replies"), ("answer-2", "_schemas"))
+    ]
+    put_aside(kafka_settings, *answers)
+    letter = listed(run, "answer-1")["id"]
+    assert run("replay", letter).output == f"{letter} replayed to paas.replies, key answer-1\n"
+    result = run("replay", listed(run, "answer-2")["id"])
+    assert isinstance(result.exception, Failure)
+    assert "_schemas is an internal topic" in str(result.exception)
 
 
 def test_replay_all_leaves_out_what_is_not_whole_and_fails_for_it(kafka_settings: Settings, run: Run) -> None:
