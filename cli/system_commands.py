@@ -36,7 +36,9 @@ def sandbox(
 ) -> None:
     """Run all of Triton on this machine until Ctrl-C.
 
-    It needs no other programs: it is a simulation for trials and tests, in which Kafka, Redis and Kubernetes are small stand-ins, and pods run no containers. Each service is a process of its own; a killed one is started again. Prints READY and the address of each part.
+    It needs no other programs: it is a simulation for trials and tests, in which Kafka, Redis and Kubernetes are small stand-ins, and pods run no containers. Each service is a process of its own; a killed one is started again. Prints READY and the address of each part; sandbox.env in the state directory has them as variables. REST and gRPC are at ports 8088 and 8099, or, where those are taken, at others, which it says.
+
+    Releases and their log live until it stops: the next start begins empty, with the same --state too.
 
     With --real, the parts are the real programs, built and downloaded once (ten minutes; needs Go, Java and Maven); only pods are simulated. A part that a setting names (TRITON_KUBECONFIG, TRITON_KAFKA_BOOTSTRAP, TRITON_REDIS_URL, TRITON_EVENT_STORE) is used instead of started.
 
@@ -93,8 +95,8 @@ def _introduce(running: Sandbox, seconds: float, versions: dict[str, str], outpu
         *(f"  gRPC          {address}" for address in running.grpc_addresses.values()),
         *(f"  {name:<13} {url}/metrics" for name, url in running.health_urls.items()),
         f"  all settings  set -a; . {running.env_file}; set +a",
-        f"  state, logs   {running.state}",
-        "Try: triton apply -f examples/nginx-deployflow.yaml, then triton watch 12122-sample-10010",
+        f"  state, logs   {running.state}    releases and release log: until it stops, a restart begins empty",
+        "Try: kubectl apply -f examples/web-create.yaml, then triton watch 20001-web-10010",
         "Ctrl-C stops it.",
     ]
     say(*lines)

@@ -31,6 +31,9 @@ READY_SECONDS: Final = 60.0
 """For each part; far above the second or two that it takes, because CI machines stall."""
 _ANY_PORT: Final = {"TRITON_API_PORT": "0", "TRITON_GRPC_PORT": "0"}
 """For planners beside those of the sandbox."""
+SERVER: Final = "TRITON_SERVER"
+GRPC_SERVER: Final = "TRITON_GRPC_SERVER"
+"""The addresses of the APIs in `sandbox.env`, for the command line, clients and the commands of the documents."""
 _OWN_FILES: Final = ("events.db", "events.db-wal", "events.db-shm", "sandbox.env", "kubeconfig")
 
 
@@ -54,8 +57,9 @@ class Sandbox:
     `state` is the directory for logs, kubeconfig, events and `sandbox.env`; without one a temporary directory
     is made, and removed again when the block ends well. `replicas` says how many processes a service has;
     with more than one they are named `planner-1`, `planner-2`; `scale` changes it later. `settings` are
-    TRITON_… variables that go before the sandbox's own. `say` gets a line for each restart. `api_ports` are those of
-    REST and gRPC of the first planner, where they are free; any others are as good.
+    TRITON_… variables that go before the sandbox's own. `say` gets a line for each restart, for a port that is taken and
+    for what an earlier sandbox in `state` loses: each start begins with an empty cluster and log. `api_ports` are those of
+    REST and gRPC of the first planner, where they are free.
 
     `stack` is what the services work with, by default the embedded one, which keeps its state in memory, and is
     lost when it is killed. `kill(name, SIGSTOP)` and `kill(name, SIGCONT)` make a part go away for a while, and
@@ -224,10 +228,20 @@ class Sandbox:
         await self._guard.start(sys.executable)
         settings, self._kubeconfigs = await self._stack.start(self, self.state, self.kubeconfig)
         self.environment = {**_ANY_PORT, **settings, **_kubeconfig(self.kubeconfig), **self._settings}
-        self.env_file.write_text(
-            "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.environment.items())
-        )
+        self._write_env_file({})
         await asyncio.gather(*(self.scale(service, count) for service, count in self._counts.items()))
+        self._write_env_file(self._servers())
+
+    def _write_env_file(self, servers: Mapping[str, str]) -> None:
+        values = {**self.environment, **servers}
+        self.env_file.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
+
+    def _servers(self) -> dict[str, str]:
+        """Return where programs and people reach the APIs: the first planner's, none without a planner."""
+        first = next(iter(self._api_ports), None)
+        return (
+            {} if first is None else {SERVER: self.rest_urls[first], GRPC_SERVER: self.grpc_addresses[first]}
+        )
 
     async def scale(self, service: str, count: int) -> None:
         """Have so many processes of a service: wait until new ones are ready, or stop the last ones."""
@@ -248,6 +262,14 @@ class Sandbox:
         environment = _inherited() | self.environment_of(service) | health
         if service == "planner":
             rest, grpc = (free_port(wanted) for wanted in self._wanted_ports)
+            for api, wanted, got, variable in zip(
+                ("REST", "gRPC"), self._wanted_ports, (rest, grpc), (SERVER, GRPC_SERVER), strict=True
+            ):
+                if wanted not in {0, got}:
+                    self._say(
+                        f"port {wanted} is taken, maybe by another Triton: {api} of this sandbox is at "
+                        f"127.0.0.1:{got} ({variable} in {self.env_file})"
+                    )
             self._wanted_ports = (0, 0)
             self._api_ports[name] = rest, grpc
             environment |= {"TRITON_API_PORT": str(rest), "TRITON_GRPC_PORT": str(grpc)}
@@ -310,7 +332,12 @@ class Sandbox:
             self._lock = None
             msg = f"another sandbox runs in {self.state}: stop it, or give another --state"
             raise SandboxError(msg) from None
-        # the cluster starts empty: events of an earlier one would be about releases that it does not know
+        if (self.state / "sandbox.env").exists():
+            self._say(
+                f"the releases and the log of the earlier sandbox in {self.state} are lost: each start begins with "
+                "empty parts of its own"
+            )
+        # events of an earlier cluster would be about releases that this one does not know
         for name in _OWN_FILES:
             (self.state / name).unlink(missing_ok=True)
         for log in (self.state / "logs").glob("*.log"):

@@ -19,7 +19,10 @@ async def test_the_commands_of_the_document(tmp_path: Path) -> None:
     commands = blocks(DOCUMENT)
     assert all(block.mark for block in commands), "a block without a mark"
     async with Sandbox() as sandbox:
-        terminal = Terminal(tmp_path, {"http://127.0.0.1:8088": sandbox.rest_urls["planner"]})
-        terminal.environment |= {"KUBECONFIG": str(sandbox.kubeconfig)}
+        terminal = Terminal(tmp_path)
+        terminal.environment |= {
+            "KUBECONFIG": str(sandbox.kubeconfig),
+            "TRITON_SERVER": sandbox.rest_urls["planner"],
+        }
         for block in commands:
             await asyncio.to_thread(terminal.follow, block)

@@ -97,15 +97,12 @@ def differences(found: Any, wanted: Any, where: str = "") -> list[str]:
 
 async def test_every_command_of_the_tutorial(sandbox: Sandbox, releases: Releases, tmp_path: Path) -> None:
     (planner,) = sandbox.rest_urls
-    terminal = Terminal(
-        tmp_path,
-        {
-            "localhost:8088": sandbox.rest_urls[planner].removeprefix("http://"),
-            "localhost:8099": sandbox.grpc_addresses[planner],
-            "triton ": f"{ROOT}/.venv/bin/triton ",
-        },
-    )
-    terminal.environment |= {**sandbox.environment, "TRITON_SERVER": ""}
+    terminal = Terminal(tmp_path, {"triton ": f"{ROOT}/.venv/bin/triton "})
+    terminal.environment |= {
+        **sandbox.environment,
+        "TRITON_SERVER": sandbox.rest_urls[planner],
+        "TRITON_GRPC_SERVER": sandbox.grpc_addresses[planner],
+    }
     endpoints = []
     for block in blocks(TUTORIAL):
         assert block.mark, f"a block that no test runs:\n{block.text}"
