@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import ValidationError
 
 from services.planner.api import v1_views
 from services.planner.api.flow_queries import FlowFilter
+from services.planner.api.models_v2 import NewRelease
 from services.planner.api.problem import Kind, Problem
-from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
+from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2, releases_v2_pb2
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import Target
 from shared.domain.json_types import Json
@@ -85,6 +87,38 @@ def strategy(message: Strategy) -> Json:
     if _COUNT.fullmatch(message.batchSize):
         fields["batchSize"] = int(message.batchSize)
     return fields
+
+
+def new_release(message: releases_v2_pb2.NewRelease, action: df.Action) -> tuple[str, NewRelease]:
+    """Return the namespace and the release to make, checked as those of REST are."""
+    namespace = _checked(message.namespace, "namespace", _LABEL)
+    spec: Json = {"action": str(action), "application": _fields(message.application)}
+    if message.HasField("updateStrategy"):
+        spec["updateStrategy"] = _fields(message.updateStrategy)
+    body: Json = {"spec": spec, "queue": message.queue, "keep": message.keep}
+    body |= {field: text for field in ("name", "freezeOverride") if (text := getattr(message, field))}
+    return namespace, NewRelease.model_validate(body)
+
+
+def _fields(struct: Struct) -> Json:
+    return {name: _json(value) for name, value in struct.fields.items()}
+
+
+def _json(value: Value) -> Any:
+    """Return what a value has in JSON. A whole number is an integer, as Kubernetes requires of a count."""
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return _fields(value.struct_value)
+        case "list_value":
+            return [_json(item) for item in value.list_value.values]
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) < 2**53 else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+    return None
 
 
 def target(message: deployflow_pb2.TargetState) -> Target | None:

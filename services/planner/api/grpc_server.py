@@ -26,9 +26,9 @@ from services.planner.api.access import Caller, authenticate
 from services.planner.api.caller_shares import CallerShares
 from services.planner.api.calls import Calls
 from services.planner.api.change_calls import ChangeRequest
-from services.planner.api.grpc_services import Application, DeployFlow, Pod
+from services.planner.api.grpc_services import Application, DeployFlow, Pod, Releases
 from services.planner.api.problem import Kind, Problem
-from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
+from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2, releases_v2_pb2
 from services.planner.api.rate_limits import RateLimiter, Unlimited
 from services.planner.api.streaming_calls import STREAMS
 from shared.service.connections import BODY_SECONDS, HEAD_SECONDS
@@ -47,6 +47,7 @@ _SERVICES: Final = (
     (deployflow_pb2.DESCRIPTOR.services_by_name["DeployFlow"], DeployFlow),
     (application_pb2.DESCRIPTOR.services_by_name["Application"], Application),
     (pod_pb2.DESCRIPTOR.services_by_name["Pod"], Pod),
+    (releases_v2_pb2.DESCRIPTOR.services_by_name["Releases"], Releases),
 )
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _Context = grpc.aio.ServicerContext[Any, Any]

@@ -1,4 +1,4 @@
-"""The three services of the gRPC API, as `protos/` describes them: each call is one of `Calls`."""
+"""The services of the gRPC API, as `protos/` describes them: each call is one of `Calls`."""
 # ruff: noqa: N802 - the methods have the names that the protocol gives them
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from services.planner.api.calls import Calls
 from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.grpc_messages import Named, named
 from services.planner.api.problem import Kind, Problem
-from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
+from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2, releases_v2_pb2
 from services.planner.api.watch_targets import approved_place, current_batch_number, has_reached
 from shared.domain.deploy_commands import CommandType
-from shared.domain.deployflow import BatchPhase, FlowPhase
+from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 from shared.domain.json_types import Json
 
 DeployReplies = AsyncIterator[deployflow_pb2.DeployReply]
@@ -191,6 +191,38 @@ def _is_resumed(status: Json) -> bool:
         BatchPhase.SMOKE_FAILED,
         BatchPhase.BAKE_FAILED,
     }
+
+
+class Releases:
+    """The service `triton.v2.Releases`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def Create(
+        self, request: releases_v2_pb2.NewRelease, change: ChangeRequest
+    ) -> releases_v2_pb2.ReleaseReply:
+        return await self._begin(request, change, Action.CREATE)
+
+    async def Update(
+        self, request: releases_v2_pb2.NewRelease, change: ChangeRequest
+    ) -> releases_v2_pb2.ReleaseReply:
+        return await self._begin(request, change, Action.UPDATE)
+
+    async def _begin(
+        self, request: releases_v2_pb2.NewRelease, change: ChangeRequest, action: Action
+    ) -> releases_v2_pb2.ReleaseReply:
+        namespace, wanted = messages.new_release(request, action)
+        flow = await self._calls.releases.deploy(
+            change,
+            namespace,
+            wanted.spec,
+            name=wanted.name or "",
+            queue=wanted.queue,
+            freeze_override=wanted.freeze_override,
+            keep=wanted.keep,
+        )
+        return releases_v2_pb2.ReleaseReply(deploy=messages.deploy(flow))
 
 
 def _instance(

@@ -14,11 +14,11 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from services.planner.api.grpc_server import start
-from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
+from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2, releases_v2_pb2
 from tests.unit.planner.api.surroundings import World, batch, served
 
 LIMIT = 100_000
-FILES = (deployflow_pb2, application_pb2, pod_pb2, health_pb2, reflection_pb2)
+FILES = (deployflow_pb2, application_pb2, pod_pb2, releases_v2_pb2, health_pb2, reflection_pb2)
 METHODS = [
     f"/{service.full_name}/{method.name}"
     for file in FILES

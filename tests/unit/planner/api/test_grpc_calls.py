@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -19,9 +19,15 @@ from services.planner.api import access
 from services.planner.api.grpc_server import start
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2 as app
-from services.planner.api.protos import application_pb2_grpc, deployflow_pb2_grpc, pod_pb2_grpc
+from services.planner.api.protos import (
+    application_pb2_grpc,
+    deployflow_pb2_grpc,
+    pod_pb2_grpc,
+    releases_v2_pb2_grpc,
+)
 from services.planner.api.protos import deployflow_pb2 as df
 from services.planner.api.protos import pod_pb2 as pod
+from services.planner.api.protos import releases_v2_pb2 as v2
 from shared.domain.deployflow import REQUESTED_BY
 from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS
@@ -41,6 +47,7 @@ def stubs(channel: grpc.aio.Channel) -> Any:
         applications=application_pb2_grpc.ApplicationStub(channel),
         pods=pod_pb2_grpc.PodStub(channel),
         health=health_pb2_grpc.HealthStub(channel),
+        releases=releases_v2_pb2_grpc.ReleasesStub(channel),
     )
 
 
@@ -478,7 +485,7 @@ async def test_the_health_is_that_of_the_planner(world: World) -> None:
             reply = await health.Check(health_pb2.HealthCheckRequest(service=service))
             return kind.Name(reply.status)
 
-        assert [await status(name) for name in ("", "pod.Pod")] == ["SERVING", "SERVING"]
+        assert [await status(name) for name in ("", "pod.Pod", "triton.v2.Releases")] == ["SERVING"] * 3
         assert (await refused(status("other")))[0] == StatusCode.NOT_FOUND
         watch = health.Watch(health_pb2.HealthCheckRequest())
         assert kind.Name((await watch.read()).status) == "SERVING"
@@ -526,6 +533,82 @@ async def test_a_client_that_knows_nothing_asks_for_what_there_is(world: World) 
             return list(database.get_services()), [file.name, *file.dependency]
 
     services, files = await asyncio.to_thread(read)
-    assert {"application.Application", "deployflow.DeployFlow", "pod.Pod"} <= set(services)
+    assert {"application.Application", "deployflow.DeployFlow", "pod.Pod", "triton.v2.Releases"} <= set(
+        services
+    )
     assert files == ["application.proto", "deployflow.proto"]
     await server.stop(0)
+
+
+NEW: Json = {
+    "namespace": "shop",
+    "application": {
+        "appID": 7,
+        "groupID": 8,
+        "appName": "web",
+        "instanceName": "web",
+        "replicas": 3,
+        "template": {
+            "spec": {
+                "terminationGracePeriodSeconds": 30,
+                "containers": [
+                    {"name": "app", "image": "nginx:1", "ports": [{"containerPort": 80}], "tty": True}
+                ],
+            }
+        },
+    },
+    "updateStrategy": {"batchSize": "25%", "canary": 1},
+}
+
+
+def new_release(**changed: Any) -> v2.NewRelease:
+    return ParseDict({**NEW, **changed}, v2.NewRelease())
+
+
+@pytest.mark.parametrize("action", ["create", "update"])
+async def test_a_release_is_made_with_its_whole_template(world: World, api: Any, action: str) -> None:
+    call = getattr(api.releases, action.title())
+    metadata = (("idempotency-key", "k-1"), ("x-requested-by", "paas"))
+    reply = await call(new_release(), metadata=metadata)
+    assert (reply.deploy.action, reply.deploy.instanceName, reply.deploy.replicas) == (action, "web", 3)
+    made = world.cluster.objects[DEPLOYFLOWS, "shop", reply.deploy.name]
+    assert made["spec"] == {key: NEW[key] for key in ("application", "updateStrategy")} | {"action": action}
+    assert made["metadata"]["annotations"][REQUESTED_BY] == "paas"
+    again = await call(new_release(), metadata=metadata)
+    assert again.deploy.name == reply.deploy.name
+    code, reason, _ = await refused(call(new_release(name="web-again")))
+    assert (code, reason) == (StatusCode.FAILED_PRECONDITION, "InProgress")
+    assert (await call(new_release(name="web-again", queue=True, keep=True))).deploy.name == "web-again"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"namespace": ""}, "namespace: it is missing"),
+        ({"namespace": "No"}, "namespace: "),
+        ({"name": "No"}, "name: "),
+        ({"application": {}}, "spec.application.appID: Field required"),
+        ({"application": {**NEW["application"], "colour": "red"}}, "spec.application.colour: "),
+        ({"application": {**NEW["application"], "appID": "7"}}, "spec.application.appID: "),
+        ({"application": {**NEW["application"], "template": None}}, "template: "),
+        ({"updateStrategy": {"batchSize": -1}}, "spec.updateStrategy.batchSize: "),
+        ({"updateStrategy": {"canary": 1.5}}, "spec.updateStrategy.canary: "),
+    ],
+)
+async def test_a_new_release_is_refused_by_the_field(
+    world: World, api: Any, changed: Json, words: str
+) -> None:
+    code, reason, text = await refused(api.releases.Create(new_release(**changed)))
+    assert (code, reason) == (StatusCode.INVALID_ARGUMENT, "Invalid")
+    assert words in text
+    assert not world.cluster.objects
+
+
+async def test_a_new_release_needs_the_right_that_rest_needs() -> None:
+    world = World(Named(access.GET))
+    async with served(world) as channel:
+        token = (("authorization", "Bearer secret"),)
+        call = stubs(channel).releases.Create(new_release(), metadata=token)
+        assert (await refused(call))[::2] == (StatusCode.PERMISSION_DENIED, "ada may not create")
+        assert (await refused(stubs(channel).releases.Update(new_release())))[0] == StatusCode.UNAUTHENTICATED
+    assert not world.cluster.objects

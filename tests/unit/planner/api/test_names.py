@@ -9,7 +9,7 @@ import grpc
 import pytest
 from pydantic import ValidationError
 
-from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
+from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2, releases_v2_pb2
 from shared.domain.deploy_commands import DeployCommand
 from shared.domain.json_types import Json
 from shared.kube.client import CALLER, Resource
@@ -108,6 +108,12 @@ CALLS: dict[str, Callable[[str], Any]] = {
     ),
     "pod.Pod/Get": lambda name: pod_pb2.PodMetaRequest(pod=_of(name)),
     "pod.Pod/Gets": lambda name: pod_pb2.GetsRequest(filter={"namespace": "shop", "instanceName": name}),
+    "triton.v2.Releases/Create": lambda name: releases_v2_pb2.NewRelease(
+        namespace="shop", application=application(name)
+    ),
+    "triton.v2.Releases/Update": lambda name: releases_v2_pb2.NewRelease(
+        namespace="shop", name=name, application=application("web")
+    ),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
-from services.planner.api.protos import application_pb2, deployflow_pb2, generate, pod_pb2
+from services.planner.api.protos import application_pb2, deployflow_pb2, generate, pod_pb2, releases_v2_pb2
 
 CONTRACT = """
 deployflow.DeployMeta: string namespace, string name
@@ -51,6 +51,8 @@ pod.PodMetaRequest: PodMeta pod
 pod.GetsRequest: PodFilter filter, bool noSort
 pod.PodReply: PodInfo pod
 pod.PodsReply: PodInfo[] pods
+triton.v2.NewRelease: string namespace, Struct application, Struct updateStrategy, string name, bool queue, string freezeOverride, bool keep
+triton.v2.ReleaseReply: Deploy deploy
 """
 """The fields of each message in the order of their numbers, which are 1 and up without a gap."""
 
@@ -73,8 +75,15 @@ application.Application/Rollback: RollbackRequest, RollbackReply
 application.Application/Delete: InstanceMetaRequest, EmptyReply
 pod.Pod/Get: PodMetaRequest, PodReply
 pod.Pod/Gets: GetsRequest, PodsReply
+triton.v2.Releases/Create: NewRelease, ReleaseReply
+triton.v2.Releases/Update: NewRelease, ReleaseReply
 """
-_FILES = (deployflow_pb2.DESCRIPTOR, application_pb2.DESCRIPTOR, pod_pb2.DESCRIPTOR)
+_FILES = (
+    deployflow_pb2.DESCRIPTOR,
+    application_pb2.DESCRIPTOR,
+    pod_pb2.DESCRIPTOR,
+    releases_v2_pb2.DESCRIPTOR,
+)
 
 
 def _field(field: Any) -> str:
@@ -106,6 +115,6 @@ def test_services_have_the_calls_that_clients_were_compiled_with() -> None:
 
 def test_what_is_generated_is_up_to_date() -> None:
     made = generate.generated()
-    assert len(made) == 9
+    assert len(made) == 12
     for name, text in made.items():
         assert (generate.FOLDER / name).read_text() == text, f"{name}: run `make documents`"
