@@ -271,6 +271,8 @@ class Player:
         while not self._violated():
             unfinished = self.sight.now.unfinished
             if not unfinished and all(task.done() for task in tasks):
+                if await self._is_rolled_back():
+                    continue
                 return
             if self.is_going and not unfinished:
                 return
@@ -283,6 +285,24 @@ class Player:
                 if self.is_going and still.going_too_long():
                     self.violate(NAMESPACE, _described(unfinished))
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _is_rolled_back(self) -> bool:
+        """Wait for the rollback that a failed release requests by its `onFailure`; it is made a moment after its end."""
+        flow = self.flow()
+        strategy = (flow.spec.get("updateStrategy") or {}) if flow is not None else {}
+        if (
+            flow is None
+            or flow.phase != "Failed"
+            or strategy.get("onFailure") != "rollback"
+            or self._rollbacks()
+        ):
+            return False
+        return await self._wait(lambda: bool(self._rollbacks()), _SEEN_SECONDS)
+
+    def _rollbacks(self) -> list[Flow]:
+        """Return those of this round."""
+        flows = self.sight.now.flows.values()
+        return [flow for flow in flows if flow.action == Action.ROLLBACK and flow.name not in self._before]
 
     async def _act(self, unfinished: list[Flow], release: Release) -> bool:
         """Make the move of a person, if it is a person's turn; return whether it was."""
