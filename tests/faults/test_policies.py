@@ -334,7 +334,7 @@ async def test_a_token_gets_by_rest_and_grpc_what_its_role_allows_and_nothing_mo
         made.update(await _posted(planner, operator, "deployflows", create))
         return bool(made["code"] == 201)
 
-    async with innocent_releases(sandbox, "beside-policies"):
+    async with innocent_releases(sandbox, "beside-policies", ["innocent"]):
         # a new binding takes a moment
         await until("the operator releases", created)
         status = await here.finished(made["metadata"]["name"], "Success")

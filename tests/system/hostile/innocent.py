@@ -88,11 +88,13 @@ class Innocents:
 
 
 @asynccontextmanager
-async def innocent_releases(sandbox: Sandbox, namespace: str) -> AsyncIterator[Innocents]:
+async def innocent_releases(
+    sandbox: Sandbox, namespace: str, instances: Sequence[str] = INSTANCES
+) -> AsyncIterator[Innocents]:
     """Release in a new namespace as `Innocents.releasing` does; fail where a partition stands afterwards too."""
     pids = services(sandbox)
     async with Releases(sandbox, namespace) as releases:
-        innocents = Innocents(sandbox, releases)
+        innocents = Innocents(sandbox, releases, instances)
         await innocents.create()
         async with innocents.releasing():
             yield innocents
