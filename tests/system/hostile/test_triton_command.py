@@ -26,8 +26,16 @@ UNSAFE: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u20
 ALIASES: Final = "a0: &a0 [x]\n" + "\n".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)
 )
+DEPLOYFLOW: Final = """
+apiVersion: apps.triton.io/v1alpha1
+kind: DeployFlow
+metadata: {name: bomb}
+spec:
+  action: create
+  application: {appID: 1, groupID: 1, appName: bomb, instanceName: bomb, replicas: 1, template: {spec: {x: *a9}}}
+"""
 FILES: Final = {
-    "aliases": (ALIASES, "more than 250,000 values, aliases followed"),
+    "aliases": (ALIASES + DEPLOYFLOW, "more than 250,000 values, aliases followed"),
     "depth": ("[" * 20_000, "more than 100 objects and lists inside each other"),
 }
 PROCESSOR_SECONDS: Final = 20.0
