@@ -42,6 +42,9 @@ def test_a_sandbox_says_that_the_releases_of_an_earlier_one_are_lost(tmp_path: P
     (tmp_path / "sandbox.env").write_text("")
     assert first._lock is not None
     first._lock.close()
-    Sandbox(tmp_path, say=said.append)._prepare_state()
+    second = Sandbox(tmp_path, say=said.append)
+    second._prepare_state()
+    assert second._lock is not None
+    second._lock.close()
     (lost,) = said
     assert lost.startswith(f"the releases and the log of the earlier sandbox in {tmp_path} are lost: ")
