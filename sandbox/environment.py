@@ -228,16 +228,16 @@ class Sandbox:
         await self._guard.start(sys.executable)
         settings, self._kubeconfigs = await self._stack.start(self, self.state, self.kubeconfig)
         self.environment = {**_ANY_PORT, **settings, **_kubeconfig(self.kubeconfig), **self._settings}
-        self._write_env_file({})
+        self._write_env_file()
         await asyncio.gather(*(self.scale(service, count) for service, count in self._counts.items()))
-        self._write_env_file(self._servers())
+        self._write_env_file()
 
-    def _write_env_file(self, servers: Mapping[str, str]) -> None:
-        values = {**self.environment, **servers}
+    def _write_env_file(self) -> None:
+        values = {**self.environment, **self._servers()}
         self.env_file.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
 
     def _servers(self) -> dict[str, str]:
-        """Return where programs and people reach the APIs: the first planner's, none without a planner."""
+        """Return where programs and people reach the APIs: the first planner's; none before it is placed."""
         first = next(iter(self._api_ports), None)
         return (
             {} if first is None else {SERVER: self.rest_urls[first], GRPC_SERVER: self.grpc_addresses[first]}

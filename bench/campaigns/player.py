@@ -289,13 +289,9 @@ class Player:
     async def _is_rolled_back(self) -> bool:
         """Wait for the rollback that a failed release requests by its `onFailure`; it is made a moment after its end."""
         flow = self.flow()
-        strategy = (flow.spec.get("updateStrategy") or {}) if flow is not None else {}
-        if (
-            flow is None
-            or flow.phase != "Failed"
-            or strategy.get("onFailure") != "rollback"
-            or self._rollbacks()
-        ):
+        if flow is None or flow.phase != "Failed" or self._rollbacks():
+            return False
+        if (flow.spec.get("updateStrategy") or {}).get("onFailure") != "rollback":
             return False
         return await self._wait(lambda: bool(self._rollbacks()), _SEEN_SECONDS)
 

@@ -89,15 +89,14 @@ def decide_change(
     if isinstance(command, m.Remove):
         return _remove(live, head)
     before = tuple(pods_before(command, live, pods))
-    if live.sequence == command.sequence != live.rejected:
+    if live.sequence == command.sequence:
+        if live.rejected == command.sequence:
+            return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(before)))
     if isinstance(command, m.Scale):
-        changed = m.ReplicasChanged(**head, replicas=live.spec.replicas)
-        if live.sequence == command.sequence:
-            return Answer(changed)
         # the count first: pods that it has taken are missing too
         if not _is_accepted(live, command):
-            return _reject(command, live, changed)
+            return _reject(live, m.ReplicasChanged(**head, replicas=live.spec.replicas))
         missing = sorted(set(command.retire) - {pod.uid for pod in pods})
         if missing:
             return Answer(m.VictimsGone(**head, gone=missing))
@@ -111,14 +110,12 @@ def _is_accepted(live: CloneSet, command: m.Scale) -> bool:
     return live.spec.replicas == live.replicas_set and live.sequence != command.accept_sequence
 
 
-def _reject(command: m.Scale, live: CloneSet, result: m.Result) -> Answer | Rejection:
+def _reject(live: CloneSet, result: m.ReplicasChanged) -> Answer | Rejection:
     if not live.sequence:
         # nothing of ours is there yet
         return Answer(result)
-    sequence = str(command.sequence)
-    return Rejection(
-        {"metadata": {"annotations": {cs.SEQUENCE: sequence, cs.REJECTED: sequence}}, "spec": {}}, result
-    )
+    annotations = dict.fromkeys((cs.SEQUENCE, cs.REJECTED), str(result.sequence))
+    return Rejection({"metadata": {"annotations": annotations}, "spec": {}}, result)
 
 
 def _remove(live: CloneSet, head: Json) -> Delete | Answer:
@@ -299,24 +296,24 @@ def _cancel(
     # what somebody has made since the scale to 0 has the template that goes
     drop = {pod.uid for pod in pods} if command.scaled_to is not None else set(command.drop)
     if restored and command.revision:
-        of_canceled = [pod for pod in pods if pod.revision == command.revision and pod.uid not in drop]
-        drop |= {pod.uid for pod in _youngest_idle(of_canceled)[: max(len(of_canceled) - baked, 0)]}
-    dropped = [pod for pod in pods if pod.uid in drop]
-    others_left = [pod for pod in pods if pod.uid not in drop]
-    dropped += _youngest_idle(others_left)[: max(len(others_left) - keep, 0)]
-    spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in dropped)}
+        drop |= _idle_beyond(
+            baked, [pod for pod in pods if pod.revision == command.revision and pod.uid not in drop]
+        )
+    drop |= _idle_beyond(keep, [pod for pod in pods if pod.uid not in drop])
+    spec["scaleStrategy"] = {"podsToDelete": sorted(pod.name for pod in pods if pod.uid in drop)}
     annotations |= {cs.HOLD: None, cs.RELEASE: None}
     forget_template(live, annotations)
     application_extras.forget_stable_claims(live, annotations)
 
 
-def _youngest_idle(pods: Sequence[m.PodRef]) -> list[m.PodRef]:
-    """Return the pods without traffic, youngest first: what is too much goes from these.
+def _idle_beyond(count: int, pods: Sequence[m.PodRef]) -> set[str]:
+    """Return the uids of the pods that are too many: of those without traffic, the youngest.
 
     The planner cannot name all of them: OpenKruise may have made one a moment ago in the place of a pod that somebody
     deleted, or for a count that somebody wrote.
     """
-    return sorted((pod for pod in pods if pod.gate == m.Gate.CLOSED), key=lambda pod: -pod.created_at)
+    idle = sorted((pod for pod in pods if pod.gate == m.Gate.CLOSED), key=lambda pod: -pod.created_at)
+    return {pod.uid for pod in idle[: max(len(pods) - count, 0)]}
 
 
 def replacement_patch(live: Any, wanted: Any) -> Any:
