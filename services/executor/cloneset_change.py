@@ -93,6 +93,8 @@ def decide_change(
         if live.rejected == command.sequence:
             return Answer(m.ReplicasChanged(**head, replicas=live.spec.replicas))
         return Answer(m.Done(**head, cloneset=facts_of(live), pods=list(before)))
+    if isinstance(command, m.Halt) and _is_overwritten(live, command):
+        return _reject(live, m.ReplicasChanged(**head, replicas=live.spec.replicas))
     if isinstance(command, m.Scale):
         # the count first: pods that it has taken are missing too
         if not _is_accepted(live, command):
@@ -107,7 +109,16 @@ def _is_accepted(live: CloneSet, command: m.Scale) -> bool:
     """Return whether the live count is the one that the planner decided on, or one that Triton wrote since."""
     if live.spec.replicas == command.accept_replicas:
         return True
-    return live.spec.replicas == live.replicas_set and live.sequence != command.accept_sequence
+    return live.spec.replicas == live.replicas_set and not _is_overwritten(live, command)
+
+
+def _is_overwritten(live: CloneSet, command: m.CountAware) -> bool:
+    """Return whether somebody else has set the count again that Triton wrote last, and the planner knows another one.
+
+    Nothing of ours has been written since the planner saw that, or only the record of a command that was rejected.
+    """
+    again = live.spec.replicas == live.replicas_set and live.spec.replicas != command.accept_replicas
+    return again and (live.sequence == command.accept_sequence or 0 < live.sequence == live.rejected)
 
 
 def _reject(live: CloneSet, result: m.ReplicasChanged) -> Answer | Rejection:
@@ -283,7 +294,8 @@ def _cancel(
     if restored:
         spec["template"] = replacement_patch(live.spec.template, stable)
         application_extras.restore_claims(live, body)
-    keep = live.spec.replicas if live.scaled_by_others else command.keep
+    foreign = live.scaled_by_others or _is_overwritten(live, command)
+    keep = live.spec.replicas if foreign else command.keep
     baked = min(command.baked, keep)
     others = keep - baked if command.restore_template else 0
     if live.metadata.annotations.get(cs.FIRST_RELEASE) == command.flow.uid:

@@ -100,25 +100,33 @@ class Hold(Value):
 
 
 ScaledTo = Annotated[int | None, Field(exclude_if=lambda count: count is None)]
-AcceptSequence = Annotated[int | None, Field(exclude_if=lambda sequence: sequence is None)]
+Seen = Annotated[int | None, Field(exclude_if=lambda seen: seen is None)]
 CanceledRevision = Annotated[str, Field(exclude_if=lambda revision: not revision)]
 
 
-class Scale(Command):
-    """Base of the commands that write the CloneSet: absolute targets, so that twice is once.
+class CountAware(Command):
+    """Base of the commands that may write the count of the CloneSet.
 
-    `retire`: uids of the pods to delete. `accept_replicas`: the replicas that the planner saw; a live value
-    that is neither this nor what Triton wrote last was set by somebody else (`ReplicasChanged`).
-    `accept_sequence`: the command after which the planner saw them; while it is the last one written, nothing but
-    `accept_replicas` is accepted: somebody may have set another count, and then the one that Triton wrote before.
-    `scaled_to`: the count that somebody else set during the release; the CloneSet remembers it.
+    `accept_replicas`: the replicas that the planner saw; a live value that is neither this nor what Triton wrote last
+    was set by somebody else. `accept_sequence`: the command after which the planner saw them; while it is the last one
+    written, nothing but `accept_replicas` is accepted: somebody may have set another count, and then the one that
+    Triton wrote before.
+    """
+
+    accept_replicas: Seen = None
+    accept_sequence: Seen = None
+
+
+class Scale(CountAware):
+    """Base of the commands that set the count: absolute targets, so that twice is once.
+
+    Where somebody else has set another one they are not carried out (`ReplicasChanged`). `retire`: uids of the pods to
+    delete. `scaled_to`: the count that somebody else set during the release; the CloneSet remembers it.
     """
 
     replicas: int
     partition: int
     retire: list[str] = Field(default_factory=list)
-    accept_replicas: int | None = None
-    accept_sequence: AcceptSequence = None
     scaled_to: ScaledTo = None
 
 
@@ -143,15 +151,15 @@ class Retire(Scale):
     type: Literal["retire"] = "retire"
 
 
-class Halt(Command):
+class Halt(CountAware):
     """Make and delete nothing more: replicas become the live count, nothing stays named. A count that somebody else
-    has set stays.
+    has set stays; one that equals what Triton wrote last is answered `ReplicasChanged`, and nothing is written.
     """
 
     type: Literal["halt"] = "halt"
 
 
-class Cancel(Command):
+class Cancel(CountAware):
     """End in one write: pods that were never baked go, the last successful template comes back.
 
     `keep`: how many pods keep serving, beside those of `drop` that are deleted now; a count that somebody else has set

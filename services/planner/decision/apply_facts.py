@@ -136,7 +136,7 @@ def apply_fact(instance: Instance, fact: Fact, now: int) -> Instance:
             )
         case m.ReplicasChanged() if pending.kind == "remove":
             return note_count(instance, fact.replicas, now)
-        case m.ReplicasChanged() if pending.kind in _SETS_REPLICAS:
+        case m.ReplicasChanged() if pending.kind in {*_SETS_REPLICAS, "halt"}:
             # the CloneSet has its sequence: another count with that one was written later, also one that was ours
             known = replace(instance.cloneset, sequence=fact.sequence)
             return note_count(replace(instance, cloneset=known), fact.replicas, now)

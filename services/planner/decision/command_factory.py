@@ -30,6 +30,13 @@ def _head(instance: Instance, sequence: int) -> dict[str, Any]:
     }
 
 
+def _seen_count(instance: Instance) -> dict[str, Any]:
+    return {
+        "accept_replicas": instance.cloneset.replicas,
+        "accept_sequence": instance.cloneset.sequence,
+    }
+
+
 def _active_flow(instance: Instance) -> Flow:
     assert instance.active is not None
     return instance.active
@@ -65,8 +72,7 @@ def claim(instance: Instance, sequence: int) -> m.Command:
     counts: dict[str, Any] = {
         "replicas": replicas,
         "partition": min(flow.others, replicas),
-        "accept_replicas": replicas,
-        "accept_sequence": instance.cloneset.sequence,
+        **_seen_count(instance),
     }
     if batch is None:
         return m.Retire(**_head(instance, sequence), **counts)
@@ -87,8 +93,7 @@ def prepare(instance: Instance, sequence: int) -> m.Command:
         hold=hold,
         application=FILLED_IN,
         create=not instance.cloneset.exists,
-        accept_replicas=replicas,
-        accept_sequence=instance.cloneset.sequence,
+        **_seen_count(instance),
     )
 
 
@@ -111,8 +116,7 @@ def surge(instance: Instance, sequence: int, *, count: int | None = None, guard:
         application=FILLED_IN if flow.updating and not flow.keeps_template else None,
         create=flow.action == "create" and batch.number == 1,
         no_pull_in=flow.strategy.no_pull_in,
-        accept_replicas=instance.cloneset.replicas,
-        accept_sequence=instance.cloneset.sequence,
+        **_seen_count(instance),
         scaled_to=flow.scaled_to,
         guard=guard,
     )
@@ -128,8 +132,7 @@ def retire(instance: Instance, sequence: int) -> m.Command:
         replicas=flow.updated + flow.others + batch.surge - count,
         partition=_partition(flow, flow.others - count),
         retire=[uid for uid in (*flow.victims, *flow.dropped) if _is_there(instance, uid)],
-        accept_replicas=instance.cloneset.replicas,
-        accept_sequence=instance.cloneset.sequence,
+        **_seen_count(instance),
         scaled_to=flow.scaled_to,
     )
 
@@ -145,7 +148,7 @@ def _partition(flow: Flow, others: int) -> int:
 
 
 def halt(instance: Instance, sequence: int) -> m.Command:
-    return m.Halt(**_head(instance, sequence))
+    return m.Halt(**_head(instance, sequence), **_seen_count(instance))
 
 
 def cancel(
@@ -153,6 +156,7 @@ def cancel(
 ) -> m.Command:
     return m.Cancel(
         **_head(instance, sequence),
+        **_seen_count(instance),
         keep=keep,
         baked=baked,
         drop=list(drop),

@@ -111,8 +111,8 @@ def cancel(sequence: int = 5, *drop: str, **more: Any) -> m.Cancel:
     return m.Cancel(**HEAD, sequence=sequence, drop=list(drop), **fields)
 
 
-def halt(sequence: int = 5) -> m.Halt:
-    return m.Halt(**HEAD, sequence=sequence)
+def halt(sequence: int = 5, **more: Any) -> m.Halt:
+    return m.Halt(**HEAD, sequence=sequence, **more)
 
 
 def finish(sequence: int = 5) -> m.Finish:
@@ -314,7 +314,7 @@ def test_replicas_that_triton_wrote_last_are_accepted_though_the_planner_saw_oth
     assert after(command(accept_replicas=2), cloneset(replicas=3, replicas_set=3)).sequence == 5
 
 
-@pytest.mark.parametrize("command", [surge, retire])
+@pytest.mark.parametrize("command", [surge, retire, halt])
 def test_a_count_that_triton_wrote_is_somebody_elses_where_the_planner_saw_another_after_it(
     command: Any,
 ) -> None:
@@ -324,6 +324,24 @@ def test_a_count_that_triton_wrote_is_somebody_elses_where_the_planner_saw_anoth
     assert isinstance(said, m.ReplicasChanged)
     assert said.replicas == 3
     assert after(command(accept_replicas=0, accept_sequence=3), live).sequence == 5
+
+
+@pytest.mark.parametrize("command", [surge, retire, halt])
+def test_a_command_behind_a_rejected_one_is_rejected_too(command: Any) -> None:
+    live = cloneset(sequence=4, replicas=3, replicas_set=3, rejected="4")
+    assert isinstance(answer(command(accept_replicas=0, accept_sequence=3), live), m.ReplicasChanged)
+    assert after(command(accept_replicas=3, accept_sequence=3), live).sequence == 5
+
+
+@pytest.mark.parametrize(
+    ("rejected", "saw", "kept"), [(0, (0, 4), 3), (4, (0, 3), 3), (0, (0, 3), 2), (0, (3, 4), 2)]
+)
+def test_a_cancel_keeps_the_count_of_somebody_else_also_where_triton_wrote_it_last(
+    rejected: int, saw: tuple[int, int], kept: int
+) -> None:
+    live = cloneset(sequence=4, replicas=3, replicas_set=3, rejected=str(rejected))
+    command = cancel(keep=2, accept_replicas=saw[0], accept_sequence=saw[1])
+    assert after(command, live).spec.replicas == kept
 
 
 @pytest.mark.parametrize("command", [halt, cancel, finish])

@@ -87,13 +87,14 @@ def without_texts(value: Any) -> Any:
 
 
 def as_then(command: Json) -> Json:
-    """Return the command as version 0.2.0 has it: without the command after which its count was seen, nor the revision
-    that a cancel takes back.
+    """Return the command as version 0.2.0 has it: without the command after which its count was seen, without a count
+    in a halt or a cancel, nor the revision that a cancel takes back.
 
     An observation in the middle of a release tries no template any more (decision 0022).
     """
     command.pop("acceptSequence", None)
-    if command.get("type") == "cancel":
+    if command.get("type") in {"cancel", "halt"}:
+        command.pop("acceptReplicas", None)
         command.pop("revision", None)
     if command.get("type") == "observe" and command["flow"]["batch"]:
         return {key: value for key, value in command.items() if key != "application"}

@@ -126,6 +126,61 @@ def test_a_count_is_kept_though_a_command_that_was_decided_on_it_is_delivered_ag
     _proven(around, 3)
 
 
+def _works_until(around: CountsOfOthers, kind: type[m.Command]) -> None:
+    """Let planner and executor work until a command of this kind waits for the executor; OpenKruise makes no pod."""
+    for _ in range(20):
+        for topic in TOPICS:
+            around.takes(topic)
+        if around.executor and isinstance(around.executor[0], kind):
+            return
+        around.executor_works()
+        around.executor_answers()
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def test_a_count_that_was_written_before_is_kept_though_its_release_prepares_for_0() -> None:
+    """Somebody scales to 0 and back before the command for the 0 is carried out: it finds Triton's own last count."""
+    around = CountsOfOthers(3)
+    around.apply({**LONG, "mode": "manual", "batchSize": 1}, 3)
+    around.calms()
+    around.advance()
+    around.calms()
+    assert around.flow.step == Step.BETWEEN
+    around.scale_to(0)
+    around.kruise_works()
+    _works_until(around, m.Cancel)
+    around.scale_to(3)
+    around.calms()
+    assert around.cluster.facts.replicas == 3
+    for _ in range(10):
+        around.advance()
+        around.calms()
+    assert around.flow.phase == "Success"
+    assert _counts(around) == {NEW: 3}
+
+
+def test_a_count_that_was_written_before_is_kept_though_its_release_is_halted() -> None:
+    """The surge for the count in between is not carried out yet."""
+    around = _surge_written()
+    around.executor_answers()
+    for topic in TOPICS:
+        around.takes(topic)
+    before = around.cluster.facts.replicas
+    around.scale_to(2)
+    around.kruise_works()
+    _works_until(around, m.Surge)
+    around.change(NEW, {"paused": True})
+    for topic in TOPICS:
+        around.takes(topic)
+    assert isinstance(around.executor[-1], m.Halt)
+    around.scale_to(before)
+    for _ in range(2):
+        around.executor_works()
+    assert around.cluster.facts.replicas == before
+    around.calms()
+    assert around.cluster.facts.replicas == before + 1
+
+
 @pytest.mark.parametrize("planners", PLANNERS)
 @pytest.mark.parametrize("action", ACTIONS)
 @given(data=st.data())
