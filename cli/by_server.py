@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cli import control
 from cli.backend import Adoption, NewRelease
 from cli.connection import ANSWER_SECONDS, current_release, no_such
 from cli.exits import BadInput, Failure
-from cli.manifests import Document, namespace_of
+from cli.manifests import Document, merged, namespace_of
 from cli.options import Where
 from cli.output import note
 from services.planner.views.plan_preview import refusal_object
@@ -19,6 +20,7 @@ from shared.domain import deployflow as df
 from shared.domain.deploy_commands import CommandType, DeployCommand
 from shared.domain.deployflow import DeployFlowSpec
 from shared.domain.json_types import Json
+from shared.domain.requesters import CLI_AGENT
 from shared.errors import Unavailable
 from shared.event_store.interface import Query, dataset
 from shared.releases import specs
@@ -39,6 +41,7 @@ def client(server: str, where: Where) -> AsyncTriton:
         token=os.environ.get("TRITON_TOKEN", ""),
         token_file=os.environ.get("TRITON_TOKEN_FILE") or None,
         ca_file=Path(ca_file).expanduser() if ca_file else None,
+        user_agent=f"{CLI_AGENT}{version('triton')}",
         timeout=ANSWER_SECONDS,
         retries=RETRIES,
     )
@@ -207,29 +210,16 @@ async def _put(triton: AsyncTriton, document: Document) -> tuple[str, str]:
         # the file may be applied again when its release is history
         made = await triton.create(spec, name=name, queue=True, freeze_override=override, keep=True)
         return made.name, "created"
-    merged = _merged(before, spec)
+    after = merged(before, spec)
     for field in ("action", "application"):
-        if merged[field] != before[field]:
+        if after[field] != before[field]:
             msg = f"{document.where}: spec.{field}: {name} exists already, and this field can't change: choose another name"
             raise BadInput(msg)
     field = document.spec().strategy_field
-    if merged.get(field) == before.get(field):
+    if after.get(field) == before.get(field):
         return name, "unchanged"
     await triton.steer(name, spec[field])
     return name, "configured"
-
-
-def _merged(current: Any, patch: Any) -> Any:
-    """Merge `patch` into `current` as a merge patch (RFC 7396)."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(current) if isinstance(current, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merged(merged.get(key), value)
-    return merged
 
 
 class ServerLog:

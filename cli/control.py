@@ -16,6 +16,7 @@ from cli.exits import Failure
 from shared.domain.deploy_commands import CommandType, DeployCommand, Target, change, patch
 from shared.domain.deployflow import BatchPhase
 from shared.domain.json_types import Json
+from shared.domain.requesters import Origin, Via
 from shared.kube.client import DEPLOYFLOWS, ApiError
 
 ATTEMPTS: Final = 10
@@ -83,14 +84,26 @@ def place_of(flow: Json) -> tuple[int | None, BatchPhase | None]:
     return conditions[-1]["batch"], BatchPhase(conditions[-1]["phase"])
 
 
-async def act(cluster: Cluster, flow: Json, command: DeployCommand) -> str:
+async def act(
+    cluster: Cluster,
+    flow: Json,
+    command: DeployCommand,
+    origin: Origin = Origin(Via.CLI),  # noqa: B008
+) -> str:
     """Carry out the command and return the line that reports its result. Raises `Refusal`."""
     name = flow["metadata"]["name"]
     for _ in range(ATTEMPTS):
         fields = change(flow, command)
         if fields is None:
             return NO_EFFECT.format(name=name)
-        body = patch(flow, fields, request_id=command.id, requested_by=command.requested_by)
+        body = patch(
+            flow,
+            fields,
+            request_id=command.id,
+            requested_by=command.requested_by,
+            command=command.type,
+            origin=origin,
+        )
         try:
             await cluster.call(cluster.client.patch(DEPLOYFLOWS, cluster.namespace, name, body))
         except ApiError as error:

@@ -14,7 +14,7 @@ import typer
 from cli.connection import Place
 from cli.exits import BadInput, Failure
 from cli.log_command import LogNamespace, LogStore, Since, open_log, when
-from cli.log_text import seconds, span, time_of
+from cli.log_text import release_requester_of, seconds, sender_of, span, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, note, say, show, table
 from shared.domain.deployflow import FlowPhase
@@ -37,6 +37,10 @@ COLUMNS = (
 )
 
 
+Sender = tuple[str, str, bool, str]
+"""A command with the name of its requester, whether it is claimed, and how the command came."""
+
+
 @dataclass
 class PastRelease:
     """One release, from its events. `commands`: how often each command came from each requester, in order of the first.
@@ -51,17 +55,18 @@ class PastRelease:
     began: datetime
     by: str = ""
     claimed: bool = False
+    via: str = ""
     phase: str = FlowPhase.PENDING
     took: float | None = None
     batches: int = 0
     finished_batches: int = 0
     failed_batches: int = 0
-    commands: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
+    commands: Counter[Sender] = field(default_factory=Counter)
 
     def as_json(self) -> Json:
         commands = [
-            {"command": command, "by": by, "byClaimed": claimed, "count": count}
-            for (command, by, claimed), count in self.commands.items()
+            {"command": command, "by": by, "byClaimed": claimed, "via": via, "count": count}
+            for (command, by, claimed, via), count in self.commands.items()
         ]
         return {
             "name": self.name,
@@ -70,6 +75,7 @@ class PastRelease:
             "action": self.action,
             "requestedBy": self.by,
             "requestedByClaimed": self.claimed,
+            "requestedVia": self.via,
             "began": self.began.isoformat(),
             "seconds": self.took,
             "phase": self.phase,
@@ -85,8 +91,7 @@ def past_releases(documents: Iterable[Json]) -> list[PastRelease]:
     releases: dict[str, PastRelease] = {}
     for document in documents:
         triton, event = document["triton"], document["event"]
-        by = document.get("user", {}).get("name", "")
-        claimed = triton.get("requested_by_claimed") is True
+        by, claimed, via = sender_of(document)
         release = releases.get(triton["uid"])
         if release is None:
             release = releases[triton["uid"]] = PastRelease(
@@ -95,8 +100,7 @@ def past_releases(documents: Iterable[Json]) -> list[PastRelease]:
                 triton["instance"],
                 triton["action"],
                 time_of(document),
-                by,
-                claimed,
+                *release_requester_of(document),
             )
         release.phase = triton["phase"]
         release.batches = triton.get("batches", release.batches)
@@ -106,7 +110,7 @@ def past_releases(documents: Iterable[Json]) -> list[PastRelease]:
             whole = (time_of(document) - release.began).total_seconds()
             release.took = seconds(event) or whole
         if (command := triton.get("command")) and event["action"] != "received":
-            release.commands[command, by, claimed] += 1
+            release.commands[command, by, claimed, via] += 1
     return list(releases.values())
 
 
@@ -116,7 +120,7 @@ def rows(releases: Iterable[PastRelease]) -> list[tuple[str, ...]]:
             release.name,
             release.instance,
             release.action,
-            show_requester(release.by, claimed=release.claimed) or "-",
+            show_requester(release.by, claimed=release.claimed, via=release.via) or "-",
             release.began.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
             span(release.took) if release.took is not None else "-",
             release.phase,
@@ -128,9 +132,9 @@ def rows(releases: Iterable[PastRelease]) -> list[tuple[str, ...]]:
     ]
 
 
-def _command_text(one: tuple[tuple[str, str, bool], int]) -> str:
-    (command, name, claimed), count = one
-    by = show_requester(name, claimed=claimed)
+def _command_text(one: tuple[Sender, int]) -> str:
+    (command, name, claimed, via), count = one
+    by = show_requester(name, claimed=claimed, via=via)
     times = f" ×{count}" if count > 1 else ""
     return f"{command}{times} by {by}" if by else f"{command}{times}"
 
@@ -180,7 +184,7 @@ def history(
     found = [
         one
         for one in past_releases(documents)
-        if by is None or by in {one.by, *(requester for _, requester, _ in one.commands)}
+        if by is None or by in {one.by, *(requester for _, requester, *_ in one.commands)}
     ]
     if output is not None:
         show([one.as_json() for one in found], output)

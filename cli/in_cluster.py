@@ -13,6 +13,7 @@ from services.planner.views.plan_preview import assume
 from shared.domain.deploy_commands import DeployCommand
 from shared.domain.deployflow import DeployFlowSpec
 from shared.domain.json_types import Json
+from shared.domain.requesters import Origin, Via
 from shared.kube.adoption import request_adoption
 from shared.kube.client import DEPLOYFLOWS
 from shared.kube.ownership import identity_labels
@@ -25,6 +26,7 @@ class InCluster:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._origin = Origin(Via.CLI)
 
     async def flow(self, name: str) -> Json:
         return await self._cluster.flow(name)
@@ -36,7 +38,10 @@ class InCluster:
         return watching.follow(self._cluster, name)
 
     async def requester(self, name: str | None) -> str:
-        return name or await self._cluster.account() or control.local_user()
+        account = await self._cluster.account()
+        # the API server says who the account is; all other names are what somebody wrote
+        self._origin = Origin(Via.CLI, claimed=not account or name not in {None, account})
+        return name or account or control.local_user()
 
     async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
         cluster = self._cluster
@@ -48,19 +53,26 @@ class InCluster:
             namespace=cluster.namespace,
             request_id=control.new_request_id(),
             requested_by=requested_by,
+            origin=self._origin,
             freeze_override=release.freeze_override,
             unsaid=release.unsaid,
         )
         return await cluster.call(cluster.client.create(DEPLOYFLOWS, cluster.namespace, body))
 
     async def command(self, flow: Json, command: DeployCommand) -> str:
-        return await control.act(self._cluster, flow, command)
+        return await control.act(self._cluster, flow, command, self._origin)
 
     def accepts(self, document: Document) -> None:
         """Accept every document: the cluster knows which kinds it has."""
 
-    async def apply(self, document: Document, *, namespace_explicit: bool, requested_by: str) -> str:  # noqa: ARG002
-        return await manifests.apply(self._cluster, document, namespace_explicit=namespace_explicit)
+    async def apply(self, document: Document, *, namespace_explicit: bool, requested_by: str) -> str:
+        return await manifests.apply(
+            self._cluster,
+            document,
+            namespace_explicit=namespace_explicit,
+            requested_by=requested_by,
+            origin=self._origin,
+        )
 
     async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
         metadata = document.body["metadata"]

@@ -126,7 +126,9 @@ class LogText:
         application = f"{name}, app {app}, group {group}"
         instance = f"{document['kubernetes']['namespace']}/{triton['instance']}"
         day = time_of(document).astimezone(self._zone).strftime("%Y-%m-%d")
-        by = f", by {_requester(document)}" if "user" in document else ""
+        name, claimed, via = release_requester_of(document)
+        who = show_requester(name, claimed=claimed, via=via)
+        by = f", by {who}" if who else ""
         return f"{triton['deployflow']}: {triton['action']} of {instance} ({application}), {day}{by}"
 
     def _line(self, document: Json, text: str) -> Line:
@@ -157,8 +159,27 @@ def _is_new(document: Json) -> bool:
 
 
 def _requester(document: Json) -> str:
-    claimed = document["triton"].get("requested_by_claimed") is True
-    return show_requester(document["user"]["name"], claimed=claimed)
+    name, claimed, via = sender_of(document)
+    return show_requester(name, claimed=claimed, via=via)
+
+
+def sender_of(document: Json) -> tuple[str, bool, str]:
+    """Return who sent the last request before what the document says, whether the name is claimed, and by which way."""
+    triton = document["triton"]
+    name = document.get("user", {}).get("name", "")
+    return name, triton.get("requested_by_claimed") is True, triton.get("requested_via", "")
+
+
+def release_requester_of(document: Json) -> tuple[str, bool, str]:
+    """Return the same of who requested the release; older documents have the sender of the last request alone."""
+    triton = document["triton"]
+    if not {"release_requested_by", "release_requested_via"} & triton.keys():
+        return sender_of(document)
+    return (
+        triton.get("release_requested_by", ""),
+        triton.get("release_requested_by_claimed") is True,
+        triton.get("release_requested_via", ""),
+    )
 
 
 def _aside(document: Json) -> str:

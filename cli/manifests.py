@@ -8,15 +8,28 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cli.connection import Cluster
 from cli.control import new_request_id
 from cli.exits import BadInput, Failure
 from shared.domain import bounded_yaml
-from shared.domain.deploy_commands import requested
-from shared.domain.deployflow import API_VERSION, KIND, DeployFlowSpec, problems
+from shared.domain.deploy_commands import CHANGE, changed_by, requested
+from shared.domain.deployflow import (
+    API_VERSION,
+    FREEZE_OVERRIDE,
+    KIND,
+    LAST_REQUEST,
+    LAST_STEP,
+    LAST_STEP_BY,
+    REQUESTED_BY,
+    REQUESTED_BY_CLAIMED,
+    REQUESTED_VIA,
+    DeployFlowSpec,
+    problems,
+)
 from shared.domain.json_types import Json
+from shared.domain.requesters import Origin
 from shared.kube.client import ApiError, Resource
 
 STDIN: Final = "-"
@@ -48,13 +61,13 @@ class Document(NamedTuple):
             msg = f"{self.where}: {text}"
             raise BadInput(msg) from error
 
-    def overriding_freeze(self, reason: str, requested_by: str) -> Document:
+    def overriding_freeze(self, reason: str) -> Document:
         """Return a DeployFlow with the annotation that overrides freeze windows, any other object unchanged."""
         if not self.is_flow:
             return self
         metadata = self.body["metadata"]
-        request = requested(new_request_id(), requested_by, reason)
-        metadata = metadata | {"annotations": (metadata.get("annotations") or {}) | request}
+        annotations = (metadata.get("annotations") or {}) | {FREEZE_OVERRIDE: reason}
+        metadata = metadata | {"annotations": annotations}
         return self._replace(body=self.body | {"metadata": metadata})
 
 
@@ -145,14 +158,17 @@ async def _kind(cluster: Cluster, document: Document) -> Kind:
     raise Failure(msg)
 
 
-async def apply(cluster: Cluster, document: Document, *, namespace_explicit: bool) -> str:
+async def apply(
+    cluster: Cluster, document: Document, *, namespace_explicit: bool, requested_by: str, origin: Origin
+) -> str:
     """Create or merge-patch the object; return the line that reports the result."""
     resource, namespaced = await _kind(cluster, document)
     metadata = document.body["metadata"]
     namespace = namespace_of(document, cluster.namespace, explicit=namespace_explicit) if namespaced else ""
     body = document.body | ({"metadata": metadata | {"namespace": namespace}} if namespaced else {})
+    by = _Requester(requested_by, origin) if document.is_flow else None
     try:
-        name, outcome = await _put(cluster, resource, namespace, body)
+        name, outcome = await _put(cluster, resource, namespace, body, by)
     except ApiError as error:
         kind = BadInput if error.code in {400, 422} else Failure
         msg = f"{document.where}: {error}"
@@ -173,7 +189,65 @@ def namespace_of(document: Document, default: str, *, explicit: bool) -> str:
     return namespace
 
 
-async def _put(cluster: Cluster, resource: Resource, namespace: str, body: Json) -> tuple[str, str]:
+_ON_RECORD: Final = {
+    REQUESTED_BY,
+    REQUESTED_BY_CLAIMED,
+    REQUESTED_VIA,
+    LAST_REQUEST,
+    LAST_STEP,
+    LAST_STEP_BY,
+}
+"""The annotations that name requesters: a file may have those of the object that it was read from."""
+
+
+class _Requester(NamedTuple):
+    """Who applies a DeployFlow: in a new one they are on record as its requester, in another as who changed it."""
+
+    name: str
+    origin: Origin
+
+    def making(self, body: Json) -> Json:
+        body = _without_requesters(body)
+        return self._annotated(body, requested(new_request_id(), self.name, origin=self.origin))
+
+    def changing(self, before: Json, body: Json) -> Json:
+        """Return the body without the requester that a file has; with this one where it changes the release."""
+        body = _without_requesters(body)
+        override = (body["metadata"].get("annotations") or {}).get(FREEZE_OVERRIDE)
+        overrides = override not in {None, (before["metadata"].get("annotations") or {}).get(FREEZE_OVERRIDE)}
+        if merged(before["spec"], body["spec"]) == before["spec"] and not overrides:
+            return body
+        return self._annotated(body, changed_by(new_request_id(), self.name, CHANGE, self.origin))
+
+    def _annotated(self, body: Json, request: dict[str, str]) -> Json:
+        metadata = body["metadata"]
+        return body | {"metadata": metadata | {"annotations": (metadata.get("annotations") or {}) | request}}
+
+
+def _without_requesters(body: Json) -> Json:
+    annotations = body["metadata"].get("annotations")
+    if not annotations:
+        return body
+    kept = {key: value for key, value in annotations.items() if key not in _ON_RECORD}
+    return body | {"metadata": body["metadata"] | {"annotations": kept}}
+
+
+def merged(current: Any, patch: Any) -> Any:
+    """Merge `patch` into `current` as a merge patch (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(current) if isinstance(current, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+async def _put(
+    cluster: Cluster, resource: Resource, namespace: str, body: Json, by: _Requester | None
+) -> tuple[str, str]:
     client, name = cluster.client, body["metadata"].get("name")
     if name:
         try:
@@ -182,8 +256,9 @@ async def _put(cluster: Cluster, resource: Resource, namespace: str, body: Json)
             if error.code != 404:
                 raise
         else:
+            body = by.changing(before, body) if by else body
             after = await cluster.call(client.patch(resource, namespace, name, body))
             same = after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
             return name, "unchanged" if same else "configured"
-    made = await cluster.call(client.create(resource, namespace or None, body))
+    made = await cluster.call(client.create(resource, namespace or None, by.making(body) if by else body))
     return made["metadata"]["name"], "created"

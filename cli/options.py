@@ -48,7 +48,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help=NAME_HELP, show_defaul
 As = Annotated[
     str | None,
     typer.Option(
-        "--as",
+        "--requested-by",
         metavar="WHO",
         help="The requester's name for the release log. Default: the account's, else $USER.",
     ),

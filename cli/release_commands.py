@@ -64,7 +64,7 @@ def apply(
         for document in documents:
             backend.accepts(document)
         for read in documents:
-            document = read.overriding_freeze(override_freeze, requester) if override_freeze else read
+            document = read.overriding_freeze(override_freeze) if override_freeze else read
             say(await backend.apply(document, namespace_explicit=namespace_explicit, requested_by=requester))
 
     at(where, work)
@@ -365,7 +365,7 @@ def cancel(name: Name, request: Request) -> None:
     New pods that are not baked are deleted; the wanted number of pods keeps serving.
 
     Example:
-      triton cancel 12122-sample-10010 --as on-call
+      triton cancel 12122-sample-10010 --requested-by on-call
 
     """
     from shared.domain.deploy_commands import CommandType

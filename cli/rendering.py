@@ -231,8 +231,18 @@ def waiting_word(flow: Json) -> str:
     return "" if reason == "Warning" else reason
 
 
-def _requester(status: Json) -> str:
-    return show_requester(status.get("requestedBy") or "", claimed=status.get("requestedByClaimed") is True)
+def _requester(request: Json) -> str:
+    return show_requester(
+        request.get("requestedBy") or "",
+        claimed=request.get("requestedByClaimed") is True,
+        via=request.get("requestedVia") or "",
+    )
+
+
+def _last_command(status: Json) -> str:
+    last = status.get("lastCommand") or {}
+    by = _requester(last)
+    return f"{last.get('command', '')} by {by}" if by else last.get("command", "")
 
 
 def describe(flow: Json, now: datetime) -> list[str]:
@@ -252,6 +262,7 @@ def describe(flow: Json, now: datetime) -> list[str]:
         ("Images", ", ".join(images(application.get("template"))) or "-"),
         ("Strategy", ", ".join(f"{key} {_short(value)}" for key, value in strategy.items()) or "defaults"),
         ("Requested by", _requester(status) or "-"),
+        *([("Last command", last)] if (last := _last_command(status)) else []),
         ("Phase", view.phase + (f" ({status['reason']})" if status.get("reason") else "")),
         ("Message", status.get("message") or "-"),
         ("Waits for", view.waits or "-"),

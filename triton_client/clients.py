@@ -36,6 +36,8 @@ class Options(TypedDict, total=False):
     """Read for each request: the token in a pod is replaced from time to time."""
     requested_by: str
     """The name of the requester; used only by servers without authentication."""
+    user_agent: str
+    """The name of the program, as in `deployer/1.2`."""
     ca_file: Path | str | None
     """Certificates of the CA that signed the server's; default: those that the system trusts."""
     timeout: float
@@ -55,6 +57,7 @@ class _Client:
         token: str = "",
         token_file: Path | str | None = None,
         requested_by: str = "",
+        user_agent: str = "",
         ca_file: Path | str | None = None,
         timeout: float = 30.0,
         retries: int = 4,
@@ -64,6 +67,7 @@ class _Client:
         self._token = token
         self._token_file = Path(token_file) if token_file else None
         self._requested_by = requested_by
+        self._user_agent = user_agent
         self._request_id = ""
         self._retries = retries
         connect = min(CONNECT_SECONDS, timeout)
@@ -109,7 +113,11 @@ class _Client:
             source = f"token file {self._token_file}" if self._token_file else "token"
             msg = f"{source}: a token has no spaces, line breaks or characters beyond ASCII: copy it again"
             raise ConfigError(msg)
-        headers = {"Authorization": f"Bearer {token}" if token else "", "X-Requested-By": self._requested_by}
+        headers = {
+            "Authorization": f"Bearer {token}" if token else "",
+            "X-Requested-By": self._requested_by,
+            "User-Agent": self._user_agent,
+        }
         return httpx.Headers({name.encode(): value.encode() for name, value in headers.items() if value})
 
     def _request(

@@ -142,6 +142,15 @@ class Condition(Model):
     finished_at: datetime | None = None
 
 
+class LastCommand(Model):
+    """The last request that changed a release: its command, and who sent it, by which way."""
+
+    command: str = ""
+    requested_by: str = ""
+    requested_by_claimed: bool = False
+    requested_via: str = ""
+
+
 class DeployFlowStatus(Model):
     """The state of a release. `version` rises with every change."""
 
@@ -167,6 +176,8 @@ class DeployFlowStatus(Model):
     message: str = ""
     requested_by: str = ""
     requested_by_claimed: bool = False
+    requested_via: str = ""
+    last_command: LastCommand | None = None
     freeze_override: str = ""
     reply_to: str = ""
     reply_id: str = ""

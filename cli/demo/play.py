@@ -25,6 +25,7 @@ from cli.watching import follow
 from services.planner.views.plan_preview import assume
 from shared.domain.deploy_commands import CommandType
 from shared.domain.json_types import Json
+from shared.domain.requesters import Origin, Via
 from shared.event_store import EventStore, Query, Stream, open_store
 from shared.kube.client import CLONESETS, DEPLOYFLOWS
 from shared.releases import history
@@ -200,7 +201,15 @@ class Demo:
     # --- steps ---
 
     async def _apply(self, document: Document) -> None:
-        self._stage.say(await apply(self._cluster, document, namespace_explicit=False))
+        self._stage.say(
+            await apply(
+                self._cluster,
+                document,
+                namespace_explicit=False,
+                requested_by=REQUESTED_BY,
+                origin=Origin(Via.CLI),
+            )
+        )
 
     async def _release(self, image: str) -> str:
         """Do the same as `triton update`; return the new DeployFlow's name."""

@@ -7,7 +7,8 @@ from functools import cache
 from typing import NamedTuple
 
 from shared.domain.json_types import Json
-from shared.domain.messages import AppRef, FlowRef
+from shared.domain.messages import AppRef, FlowRef, ReleaseRequester
+from shared.domain.requesters import via_of
 from shared.event_store import Stream, from_ms
 
 
@@ -48,13 +49,27 @@ def release_fields(flow: FlowRef | None, app: AppRef) -> Json:
     if flow is not None:
         fields |= {
             "trace.id": flow.uid.replace("-", ""),
-            "user.name": flow.requested_by,
-            "triton.requested_by_claimed": flow.requested_by_claimed or None,
+            **requester_fields(
+                flow.requested_by, flow.requested_by_claimed, flow.requested_via, flow.release_requester
+            ),
             "triton.deployflow": flow.name,
             "triton.uid": flow.uid,
             "triton.batch": flow.batch or None,
         }
     return fields
+
+
+def requester_fields(name: str, claimed: bool, via: str, release: ReleaseRequester | None) -> Json:
+    """Return who sent the last request, and who requested the `release`; None: the same."""
+    first = release or ReleaseRequester(name=name, claimed=claimed, via=via)
+    return {
+        "user.name": name,
+        "triton.requested_by_claimed": claimed or None,
+        "triton.requested_via": via_of(name, via),
+        "triton.release_requested_by": first.name,
+        "triton.release_requested_by_claimed": first.claimed or None,
+        "triton.release_requested_via": via_of(first.name, first.via),
+    }
 
 
 def timing_fields(at: int, seen: int, duration_ms: int | None) -> Json:

@@ -8,6 +8,7 @@ from services.events.document_fields import (
     event_fields,
     reason_fields,
     release_fields,
+    requester_fields,
     resource_fields,
     sentence,
     timing_fields,
@@ -30,8 +31,9 @@ def flow_fact(event: FlowEvent) -> Fact:
         **release_fields(
             event.flow, AppRef(name=event.app_name, app_id=event.app_id, group_id=event.group_id)
         ),
-        "user.name": event.requested_by,
-        "triton.requested_by_claimed": event.requested_by_claimed or None,
+        **requester_fields(
+            event.requested_by, event.requested_by_claimed, event.requested_via, event.flow.release_requester
+        ),
         "triton.application_id": event.app_id,
         "triton.group": event.group_id,
         "triton.action": event.action,

@@ -18,10 +18,18 @@ from pydantic import ConfigDict, Field, StringConstraints, ValidationError, mode
 from shared.domain import deployflow as df
 from shared.domain.deployflow import BatchPhase, FlowPhase
 from shared.domain.json_types import Json
+from shared.domain.messages import LastCommand
 from shared.domain.object_bounds import count_in, json_in
+from shared.domain.requesters import Origin
 
 REMEMBERED: Final = 20
 """So many requests a DeployFlow remembers: far more than a repeated delivery brings back."""
+UNKNOWN: Final = Origin()
+LONGEST_REQUESTER: Final = 253
+"""Characters of a requester's name. Every event of the release has it."""
+_LONGEST_WORD: Final = 40
+CHANGE: Final = "change"
+"""The command of a request that changes the strategy in another way than the commands do."""
 OBJECT_NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 LONGEST_OBJECT_NAME: Final = 253
 """The names that Kubernetes gives to most objects."""
@@ -129,7 +137,7 @@ class DeployCommand(df.Wire):
     target: Target | None = None
     batch: df.Positive | None = None
     stage: BatchPhase | None = None
-    requested_by: Annotated[str, Field(max_length=253)] = ""
+    requested_by: Annotated[str, Field(max_length=LONGEST_REQUESTER)] = ""
     freeze_override: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
     reply_to: TopicName | None = None
 
@@ -183,7 +191,7 @@ def manifest(
     namespace: str,
     request_id: str,
     requested_by: str,
-    claimed: bool = False,
+    origin: Origin = UNKNOWN,
     freeze_override: str = "",
     reply_to: str | None = None,
     unsaid: df.Unsaid = df.Unsaid.NOTHING,
@@ -191,10 +199,10 @@ def manifest(
 ) -> Json:
     """Return the DeployFlow to create for a deploy command; its end is reported to the topic `reply_to`.
 
-    `claimed`: nobody checked the name `requested_by`. `unsaid`: what of the spec was not requested, and is read again when
+    `origin`: where the name `requested_by` comes from. `unsaid`: what of the spec was not requested, and is read again when
     the release begins. `keep`: it is not deleted beyond the history limit.
     """
-    annotations = requested(request_id, requested_by, freeze_override, claimed=claimed)
+    annotations = requested(request_id, requested_by, freeze_override, origin)
     if not keep:
         annotations |= {df.PRUNE: "true"}
     if reply_to:
@@ -217,12 +225,41 @@ def manifest(
 
 
 def requested(
-    request_id: str, requested_by: str, freeze_override: str = "", *, claimed: bool = False
+    request_id: str, requested_by: str, freeze_override: str = "", origin: Origin = UNKNOWN
 ) -> dict[str, str]:
-    """Return the annotations of a request: its id, who made it and why it overrides freeze windows, where it does."""
+    """Return the annotations of the request of a release: its id, who made it, how it came, why it overrides freezes."""
     override = {df.FREEZE_OVERRIDE: freeze_override} if freeze_override else {}
-    unchecked = {df.REQUESTED_BY_CLAIMED: "true"} if claimed and requested_by else {}
-    return {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by, **unchecked, **override}
+    unchecked = {df.REQUESTED_BY_CLAIMED: "true"} if origin.claimed and requested_by else {}
+    via = {df.REQUESTED_VIA: origin.via} if origin.via else {}
+    return {df.LAST_REQUEST: request_id, df.REQUESTED_BY: requested_by, **unchecked, **via, **override}
+
+
+def changed_by(request_id: str, requested_by: str, command: str, origin: Origin = UNKNOWN) -> dict[str, str]:
+    """Return the annotations of a request that changes a release: its requester is not the one of the release."""
+    step: Json = {"request": request_id, "command": command}
+    step |= ({"via": origin.via} if origin.via else {}) | (
+        {"claimed": True} if origin.claimed and requested_by else {}
+    )
+    return {df.LAST_REQUEST: request_id, df.LAST_STEP: json.dumps(step), df.LAST_STEP_BY: requested_by}
+
+
+def last_command_of(annotations: Mapping[str, str]) -> LastCommand | None:
+    """Return the request that changed a release last; None where the last request says nothing of this.
+
+    Older versions write no such annotations, and leave those of an earlier request.
+    """
+    try:
+        step = json_in(annotations.get(df.LAST_STEP, "null"))
+    except ValueError:
+        return None
+    if not isinstance(step, dict) or step.get("request") != annotations.get(df.LAST_REQUEST):
+        return None
+    return LastCommand(
+        command=str(step.get("command", ""))[:_LONGEST_WORD],
+        requested_by=annotations.get(df.LAST_STEP_BY, "")[:LONGEST_REQUESTER],
+        requested_by_claimed=step.get("claimed") is True,
+        requested_via=str(step.get("via", ""))[:_LONGEST_WORD],
+    )
 
 
 def is_canary(strategy: df.Strategy, conditions: list[df.Condition]) -> bool:
@@ -381,20 +418,25 @@ def requests_of(annotations: Mapping[str, str]) -> list[str]:
     return [*requests, last] if last and last not in requests else requests
 
 
-def patch(flow: Json, fields: Json, *, request_id: str, requested_by: str, claimed: bool = False) -> Json:
+def patch(
+    flow: Json,
+    fields: Json,
+    *,
+    request_id: str,
+    requested_by: str,
+    command: str = CHANGE,
+    origin: Origin = UNKNOWN,
+) -> Json:
     """Return a merge patch of the flow's strategy, guarded by the resourceVersion that `flow` was read with."""
     spec = df.DeployFlowSpec.model_validate(flow["spec"], context=df.STORED)
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     retries = fields.get("retries")
     most = {df.RETRIES: str(max(retries, _most_retries(flow, spec)))} if retries else {}
-    marked = df.REQUESTED_BY_CLAIMED in (flow["metadata"].get("annotations") or {})
     return {
         "metadata": {
             "resourceVersion": flow["metadata"]["resourceVersion"],
             "annotations": {
-                # null removes what an earlier request left
-                **({df.REQUESTED_BY_CLAIMED: None} if marked else {}),
-                **requested(request_id, requested_by, claimed=claimed),
+                **changed_by(request_id, requested_by, command, origin),
                 df.REQUESTS: json.dumps(requests),
                 **most,
             },

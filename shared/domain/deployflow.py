@@ -48,6 +48,11 @@ RETRIES = "apps.triton.io/retries"
 REQUESTED_BY = "apps.triton.io/requested-by"
 REQUESTED_BY_CLAIMED = "apps.triton.io/requested-by-claimed"
 """`true`: whoever sent the request wrote that name, and nobody checked it; the planner writes this."""
+REQUESTED_VIA = "apps.triton.io/requested-via"
+"""How the request of the release came: cli, rest, grpc or kafka; kubectl writes none."""
+LAST_STEP = "apps.triton.io/last-step"
+"""JSON: the last request that changed the release, its `command`, `request`, `via` and `claimed`; who sent it is `LAST_STEP_BY`."""
+LAST_STEP_BY = "apps.triton.io/last-step-by"
 REPLY_TO = "apps.triton.io/reply-to"
 REPLY_ID = "apps.triton.io/reply-id"
 """Who requested the release over Kafka, for people. The planner answers to what `.status` says: it alone writes there."""
@@ -587,13 +592,27 @@ class Condition(Wire):
     finished_at: datetime | None = None
 
 
+class LastCommand(Wire):
+    """The last request that changed a release: next, continue, promote, pause, resume, cancel, retry or another change.
+
+    `requested_by_claimed`: whoever sent it wrote the name `requested_by`, and nobody checked it.
+    """
+
+    command: str = ""
+    requested_by: str = ""
+    requested_by_claimed: bool = False
+    requested_via: str = ""
+
+
 class DeployFlowStatus(Wire):
     """The state of the release, written by the planner; Redis is rebuilt from it.
 
     `version` rises with every change; `sequence` is the last command issued for the instance. `reply_to` and `reply_id`
     are the topic and the id of the command that is answered when the release ends: only these are believed, since
-    everybody who may create a DeployFlow may write its annotations. `requested_by_claimed`: whoever sent the request
-    wrote the name `requested_by`, and nobody checked it.
+    everybody who may create a DeployFlow may write its annotations. `requested_by`: who requested the release; whoever
+    sent the request wrote that name, and nobody checked it, where it is `requested_by_claimed`. `last_command`: the last
+    request that changed the release, with its own requester; none before the first. `requested_via`: how the request
+    came: kubectl, cli, rest, grpc or kafka; empty where an older version received it.
     """
 
     replicas: int = 0
@@ -618,6 +637,8 @@ class DeployFlowStatus(Wire):
     message: str = ""
     requested_by: str = ""
     requested_by_claimed: bool = False
+    requested_via: str = ""
+    last_command: LastCommand | None = None
     freeze_override: str = ""
     reply_to: str = ""
     reply_id: str = ""

@@ -55,11 +55,32 @@ Claimed = Annotated[bool, Field(exclude_if=lambda claimed: not claimed)]
 """Of a name that nobody has checked; left out of messages about all others, which are most."""
 
 
+Unsaid = Annotated[str, Field(exclude_if=lambda text: not text)]
+
+
+class ReleaseRequester(Value):
+    """Who requested a release, in messages that are about somebody else's request to it."""
+
+    name: str = ""
+    claimed: Claimed = False
+    via: Unsaid = ""
+
+
+class LastCommand(Value):
+    """The last request that changed a release, with the name of its command."""
+
+    command: str = ""
+    requested_by: str = ""
+    requested_by_claimed: Claimed = False
+    requested_via: Unsaid = ""
+
+
 class FlowRef(Value):
     """The DeployFlow that a message belongs to, with what a reader of the log wants to know of it.
 
     `batch`: the one under way, 0 before the first. `requested_by`: who made the last request, which
-    nobody checked where it is `requested_by_claimed`.
+    nobody checked where it is `requested_by_claimed`; `release_requester`: who requested the release, where this is
+    another. `requested_via`: how the request came, where it is known.
     """
 
     name: str
@@ -67,6 +88,8 @@ class FlowRef(Value):
     batch: int = 0
     requested_by: str = ""
     requested_by_claimed: Claimed = False
+    requested_via: Unsaid = ""
+    release_requester: Annotated[ReleaseRequester | None, Field(exclude_if=lambda name: name is None)] = None
 
 
 # --- triton.batch-commands: planner → executor and readiness ---------------------------------------------
@@ -473,8 +496,9 @@ PhaseEvent = PodsSeen
 class SpecObserved(Message):
     """A DeployFlow as the API server has it, read by some planner's watch.
 
-    `request` is the id of the last request that came through Triton, `requested_by` who made that one, which nobody
-    checked where it is `requested_by_claimed`. `freeze_override`: why it shall begin in a freeze window too.
+    `request` is the id of the last request that came through Triton. `requested_by` is who requested the release, which
+    nobody checked where it is `requested_by_claimed`; `last_command` is what has changed it last, where that was
+    `request`. `freeze_override`: why it shall begin in a freeze window too.
     `keeps_replicas`, `either_direction`: what its requester left open. `fault`: why it can't be passed on, where `spec` is
     empty for that.
     """
@@ -487,6 +511,8 @@ class SpecObserved(Message):
     request: str = ""
     requested_by: str = ""
     requested_by_claimed: Claimed = False
+    requested_via: Unsaid = ""
+    last_command: Annotated[LastCommand | None, Field(exclude_if=lambda command: command is None)] = None
     freeze_override: str = ""
     keeps_replicas: bool = False
     either_direction: bool = False
@@ -540,6 +566,7 @@ class FlowEvent(Message):
     revision: str = ""
     requested_by: str = ""
     requested_by_claimed: Claimed = False
+    requested_via: Unsaid = ""
     request: str = ""
     command: str = ""
     started_at: int = 0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from shared.domain.deploy_commands import Refusal, deployflow_name, manifest
+from shared.domain.deploy_commands import UNKNOWN, Refusal, deployflow_name, manifest
 from shared.domain.deployflow import (
     Action,
     DeployFlowSpec,
@@ -22,6 +22,7 @@ from shared.domain.deployflow import (
     problems,
 )
 from shared.domain.json_types import Json
+from shared.domain.requesters import Origin
 from shared.releases import history
 
 
@@ -247,6 +248,7 @@ def release(
     namespace: str,
     request_id: str,
     requested_by: str,
+    origin: Origin = UNKNOWN,
     freeze_override: str = "",
     unsaid: Unsaid = Unsaid.NOTHING,
 ) -> Json:
@@ -257,6 +259,7 @@ def release(
         namespace=namespace,
         request_id=request_id,
         requested_by=requested_by,
+        origin=origin,
         freeze_override=freeze_override,
         unsaid=unsaid,
     )

@@ -272,7 +272,7 @@ async def test_the_command_line_writes_the_name_of_its_account_and_releases_go_o
         assert process.returncode is not None
         return process.returncode, output.decode()
 
-    code, said = await triton("update", "cli", "--image", "nginx:2", "--as", "somebody")
+    code, said = await triton("update", "cli", "--image", "nginx:2", "--requested-by", "somebody")
     assert code != 0
     assert f'but you are "{name}"' in said
     code, said = await triton("update", "cli", "--image", "nginx:2", "--canary", "1")

@@ -115,7 +115,9 @@ async def test_both_ways_say_and_do_the_same(sandbox: Sandbox, shop: Releases, t
     first = deployflow("web-first", "web", action="create", replicas=2)
     ways.write("first.yaml", first)
     assert "1 batch, mode auto" in (await ways.same("plan", "-f", "first.yaml")).out
-    assert "web-NAME created" in (await ways.same("apply", "-f", "first.yaml", "--as", "deployer")).out
+    assert (
+        "web-NAME created" in (await ways.same("apply", "-f", "first.yaml", "--requested-by", "deployer")).out
+    )
     assert (await ways.same("apply", "-f", "first.yaml")).out.endswith("unchanged\n")
     changed, served = await ways.run("watch", "web")
     assert (changed.code, served.code) == (0, 0)
@@ -123,7 +125,7 @@ async def test_both_ways_say_and_do_the_same(sandbox: Sandbox, shop: Releases, t
 
     # an update with a canary, let go by hand
     update = ("update", "web", "--image", "nginx:2", "--canary", "1", "--batch-size", "1", "--mode", "manual")
-    assert (await ways.same(*update, "--as", "deployer")).out == "web-NAME\n"
+    assert (await ways.same(*update, "--requested-by", "deployer")).out == "web-NAME\n"
     await at_gate("Smoked")
     assert "triton next" in (await ways.same("describe", "web")).out
     assert "batch 1 takes traffic" in (await ways.same("next", "web")).out
@@ -131,7 +133,7 @@ async def test_both_ways_say_and_do_the_same(sandbox: Sandbox, shop: Releases, t
     past = await ways.same("next", "web", "--batch", "1", "--stage", "Smoked")
     assert "no effect, the release is past" in past.out
     assert "is paused" in (await ways.same("pause", "web")).out
-    assert "is resumed" in (await ways.same("resume", "web", "--as", "operator")).out
+    assert "is resumed" in (await ways.same("resume", "web", "--requested-by", "operator")).out
     refused = await ways.same("retry", "web")
     assert (refused.code, "nothing to retry" in refused.err) == (1, True)
     assert (

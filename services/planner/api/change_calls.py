@@ -15,6 +15,7 @@ from services.planner.api.call_authorization import Authorization
 from services.planner.api.flow_queries import FlowQueries
 from services.planner.intake.flow_mutations import FlowMutations
 from shared.domain.json_types import Json
+from shared.domain.requesters import Origin
 
 _changes = Counter("triton_api_changes_total", "Changes requested through the APIs", ["what"])
 _log = logging.getLogger(__name__)
@@ -24,12 +25,18 @@ class ChangeRequest(NamedTuple):
     """The caller who requests a change, and the identity of the request.
 
     `id`: a request of the same caller with the same id is carried out once; empty: each is one of its own. `match`: the
-    `ETag` that the DeployFlow must still have; empty: any.
+    `ETag` that the DeployFlow must still have; empty: any. `via`: how it came.
     """
 
     caller: Caller
     id: str = ""
     match: str = ""
+    via: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """Return where the name of the caller comes from."""
+        return Origin(self.via, self.caller.claimed)
 
     @property
     def key(self) -> str:

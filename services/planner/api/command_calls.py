@@ -71,7 +71,7 @@ class CommandCalls(ChangeCalls):
                     fields,
                     request_id=key,
                     requested_by=change.caller.name,
-                    claimed=change.caller.claimed,
+                    origin=change.origin,
                     check=check,
                 )
             except Unfit as error:
@@ -99,7 +99,7 @@ class CommandCalls(ChangeCalls):
     async def _carry_out(
         self, change: ChangeRequest, command: DeployCommand, check: Callable[[Json], None] | None
     ) -> Json:
-        return await self._mutations.carry_out(command, check, claimed=change.caller.claimed)
+        return await self._mutations.carry_out(command, check, origin=change.origin)
 
     async def _precondition(
         self, change: ChangeRequest, key: str, namespace: str, name: str

@@ -31,6 +31,7 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2, releases_v2_pb2
 from services.planner.api.rate_limits import RateLimiter, Unlimited
 from services.planner.api.streaming_calls import STREAMS
+from shared.domain.requesters import Via
 from shared.service.connections import BODY_SECONDS, HEAD_SECONDS
 from shared.service.proxies import Proxies
 
@@ -228,7 +229,7 @@ class _Edge:
             self._calls.access, self._limits, metadata.get("authorization", ""), claimed, peer
         )
         key = metadata.get("idempotency-key", "")
-        return ChangeRequest(caller, f"{method.name} {key}" if key else "")
+        return ChangeRequest(caller, f"{method.name} {key}" if key else "", via=Via.GRPC)
 
 
 async def _one(requests: _Requests) -> bytes:

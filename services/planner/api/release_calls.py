@@ -287,9 +287,7 @@ class ReleaseCalls(ChangeCalls):
                 requested_by=change.caller.name,
                 freeze_override=freeze_override,
             )
-            made = await self._mutations.carry_out(
-                command, unsaid=unsaid, keep=keep, claimed=change.caller.claimed
-            )
+            made = await self._mutations.carry_out(command, unsaid=unsaid, keep=keep, origin=change.origin)
             return await self._record(change, spec.action, made)
 
 

@@ -23,6 +23,7 @@ from services.planner.api.calls import Calls
 from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.problem import Kind, Problem
 from shared.domain.object_bounds import DEEPEST, TOO_DEEP, TooDeep, is_deeper
+from shared.domain.requesters import CLI_AGENT, Via
 
 JSON: Final = "application/json"
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[-+]\d\d:?\d\d)?")
@@ -70,7 +71,9 @@ async def change_of(
     idempotency_key: Annotated[Key | SkipJsonSchema[None], IDEMPOTENCY_KEY] = None,
 ) -> ChangeRequest:
     identity = f"{request.method} {request.url.path} {idempotency_key}" if idempotency_key else ""
-    return ChangeRequest(caller, identity)
+    # a name for the log: it gives no right
+    sent_by = request.headers.get("user-agent", "")
+    return ChangeRequest(caller, identity, via=Via.CLI if sent_by.startswith(CLI_AGENT) else Via.REST)
 
 
 async def flow_change_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -17,6 +17,7 @@ from services.planner.model.state import (
     Instance,
     PendingCommand,
     Pod,
+    Requester,
     Resync,
     Step,
     StepCommand,
@@ -40,7 +41,7 @@ from shared.domain.deployflow import (
     containers_of,
     problems,
 )
-from shared.domain.requesters import show_requester
+from shared.domain.requesters import KUBECTL_NAME, Via, show_requester
 from shared.kube.ownership import LABELS_MISSING
 
 KEPT_FIELDS = ("batch", "ip", "port", "reason", "message", "event", "log", "since", "pull_in_sequence")
@@ -311,7 +312,7 @@ def _apply_spec(instance: Instance, fact: m.SpecObserved, now: int) -> Instance:
             generation=fact.generation,
             deleting=fact.deleting,
             inherits=spec.inherits is not None,
-            **({} if filled_in else _requester_fields(fact, flow.request)),
+            last_command=flow.last_command if filled_in else _changed_by(fact, flow.request),
             request=fact.request,
             strategy=strategy,
             # lowered, the next increase is a request again
@@ -333,8 +334,10 @@ def _apply_override(instance: Instance, known: Flow, fact: m.SpecObserved) -> In
         or not (new := _override_fields(fact, known))
     ):
         return instance
-    asker = _requester_fields(fact, known.request)
-    return _update_flow(instance, known.uid, lambda flow: replace(flow, request=fact.request, **asker, **new))
+    by = _changed_by(fact, known.request)
+    return _update_flow(
+        instance, known.uid, lambda flow: replace(flow, request=fact.request, last_command=by, **new)
+    )
 
 
 def _override_fields(fact: m.SpecObserved, known: Flow | None = None) -> dict[str, Any]:
@@ -343,16 +346,35 @@ def _override_fields(fact: m.SpecObserved, known: Flow | None = None) -> dict[st
         return {}
     if not fact.freeze_override:
         return {"override": "", "overridden_by": ""}
-    asker = _requester_fields(fact, known.request if known else "")
-    by = show_requester(asker["requested_by"], claimed=asker["requested_by_claimed"])
-    return {"override": fact.freeze_override, "overridden_by": by}
+    by = _changed_by(fact, known.request) if known else _made_by(fact)
+    shown = show_requester(by.requested_by, claimed=by.requested_by_claimed, via=by.requested_via)
+    return {"override": fact.freeze_override, "overridden_by": shown}
 
 
-def _requester_fields(fact: m.SpecObserved, last_request: str) -> dict[str, Any]:
+_BY_KUBECTL: Final = Requester(KUBECTL_NAME)
+
+
+def _made_by(fact: m.SpecObserved) -> Requester:
+    """Return who requested the release; one that no request names did not come through Triton."""
+    name = fact.requested_by
+    if not name and fact.requested_via in {"", Via.KUBECTL}:
+        return _BY_KUBECTL
+    return Requester(name, fact.requested_by_claimed, fact.requested_via)
+
+
+def _changed_by(fact: m.SpecObserved, last_request: str) -> Requester:
     """Return who made a change; one that kept the annotation of the last request did not come through Triton."""
-    if fact.requested_by and fact.request != last_request:
-        return {"requested_by": fact.requested_by, "requested_by_claimed": fact.requested_by_claimed}
-    return {"requested_by": "kubectl", "requested_by_claimed": False}
+    if fact.request == last_request:
+        return _BY_KUBECTL
+    last = fact.last_command
+    if last is None:
+        # older versions write the requester of a change in place of the release's
+        return Requester(fact.requested_by, fact.requested_by_claimed) if fact.requested_by else _BY_KUBECTL
+    return _requester_of(last)
+
+
+def _requester_of(last: m.LastCommand) -> Requester:
+    return Requester(last.requested_by, last.requested_by_claimed, last.requested_via, last.command)
 
 
 def _spec_of(fact: m.SpecObserved) -> DeployFlowSpec | str:
@@ -368,12 +390,16 @@ def _spec_of(fact: m.SpecObserved) -> DeployFlowSpec | str:
 def make_flow(fact: m.SpecObserved, now: int) -> Flow:
     """Return a release that is new to the planner; one that can't be carried out is failed from the start."""
     application = fact.spec.get("application") or {}
+    by = _made_by(fact)
     common: dict[str, Any] = {
         "name": fact.flow.name,
         "uid": fact.flow.uid,
         "generation": fact.generation,
         "created_at": fact.created_at,
-        **_requester_fields(fact, ""),
+        "requested_by": by.requested_by,
+        "requested_by_claimed": by.requested_by_claimed,
+        "requested_via": by.requested_via,
+        "last_command": _requester_of(fact.last_command) if fact.last_command else None,
         "request": fact.request,
         "deleting": fact.deleting,
         "updated_at": now,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.planner.model.release_requester import release_requester
 from services.planner.model.state import Flow, Instance, Resync, Step
 from services.planner.rules.pod_selection import count_to_retire
 from shared.domain import messages as m
@@ -16,6 +17,7 @@ FILLED_IN: dict[str, Any] = {}
 def _head(instance: Instance, sequence: int) -> dict[str, Any]:
     flow = _active_flow(instance)
     batch = flow.batch.number if flow.batch else 0
+    last = flow.last_requester
     return {
         "namespace": instance.namespace,
         "instance": instance.name,
@@ -24,8 +26,10 @@ def _head(instance: Instance, sequence: int) -> dict[str, Any]:
             name=flow.name,
             uid=flow.uid,
             batch=batch,
-            requested_by=flow.requested_by,
-            requested_by_claimed=flow.requested_by_claimed,
+            requested_by=last.requested_by,
+            requested_by_claimed=last.requested_by_claimed,
+            requested_via=last.requested_via,
+            release_requester=release_requester(flow),
         ),
     }
 

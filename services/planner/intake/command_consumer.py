@@ -24,6 +24,7 @@ from shared.domain.object_bounds import TOO_DEEP
 from shared.domain.record import Record
 from shared.domain.replies import DeployCommandReply, Result
 from shared.domain.reply_topics import REPLY_TO_REFUSED
+from shared.domain.requesters import Origin, Via
 from shared.errors import Poison
 from shared.kube.client import ApiError
 from shared.messaging.kafka import LARGEST_MESSAGE, Kafka
@@ -48,7 +49,7 @@ class CommandConsumer:
             try:
                 self._check_border(command)
                 # the broker does not say who sent it
-                flow = await self._changes.carry_out(command, claimed=True)
+                flow = await self._changes.carry_out(command, origin=Origin(Via.KAFKA, claimed=True))
             except (Refusal, ApiError) as error:
                 if isinstance(error, ApiError) and error.rights_missing:
                     raise error.waited_for("planner") from error

@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from services.planner.runtime.flow_cache import FlowCache, resource
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import (
+    CHANGE,
     REMEMBERED,
+    UNKNOWN,
     CommandType,
     DeployCommand,
     Refusal,
@@ -26,6 +28,7 @@ from shared.domain.deploy_commands import (
     requests_of,
 )
 from shared.domain.json_types import Json
+from shared.domain.requesters import Origin
 from shared.domain.topics import Key
 from shared.errors import Unavailable
 from shared.kube.client import CLONESETS, DEPLOYFLOWS, PODS, ApiError, Client, label_selector
@@ -60,12 +63,12 @@ class FlowMutations:
         *,
         unsaid: df.Unsaid = df.Unsaid.NOTHING,
         keep: bool = False,
-        claimed: bool = False,
+        origin: Origin = UNKNOWN,
     ) -> Json:
         """Return the DeployFlow that the command made, changed or deleted.
 
         `unsaid`: what the requester of a deploy left open. `keep`: the DeployFlow of a deploy is not deleted beyond the
-        history limit. `claimed`: nobody checked the name of the requester.
+        history limit. `origin`: where the name of the requester comes from.
 
         `check` gets the DeployFlow that is about to be changed and may refuse it, by raising; nobody changes it between
         the check and the write.
@@ -73,11 +76,11 @@ class FlowMutations:
         if command.type == CommandType.DEPLOY:
             assert command.spec is not None
             made = await self._deploy(
-                command, command.spec, command.deploy_flow, unsaid=unsaid, keep=keep, claimed=claimed
+                command, command.spec, command.deploy_flow, unsaid=unsaid, keep=keep, origin=origin
             )
             return await self._record_reply(made, command)
         if command.type == CommandType.ROLLBACK:
-            return await self._record_reply(await self._roll_back(command, claimed=claimed), command)
+            return await self._record_reply(await self._roll_back(command, origin=origin), command)
         for _ in range(CONFLICTS):
             flow = await self._target_of(command)
             if command.id in requests_of(flow["metadata"].get("annotations") or {}):
@@ -91,7 +94,9 @@ class FlowMutations:
             fields = change(flow, command)
             if fields is None:
                 return flow
-            changed = await self._patch(flow, fields, command.id, command.requested_by, claimed=claimed)
+            changed = await self._patch(
+                flow, fields, command.id, command.requested_by, command=command.type, origin=origin
+            )
             if changed is not None:
                 return changed
         raise _keeps_changing(command.namespace, str(command.deploy_flow or command.instance_name))
@@ -104,7 +109,7 @@ class FlowMutations:
         *,
         request_id: str,
         requested_by: str,
-        claimed: bool = False,
+        origin: Origin = UNKNOWN,
         check: Callable[[Json], None] | None = None,
     ) -> Json:
         """Set fields of the strategy of an unfinished DeployFlow; a field that is None is removed."""
@@ -118,7 +123,7 @@ class FlowMutations:
                 text = f"{name} has finished ({flow['status'].get('phase')}): its strategy stays as it is"
                 raise Refusal("Finished", text)
             _check_strategy(flow, fields)
-            changed = await self._patch(flow, fields, request_id, requested_by, claimed=claimed)
+            changed = await self._patch(flow, fields, request_id, requested_by, command=CHANGE, origin=origin)
             if changed is not None:
                 return changed
         raise _keeps_changing(namespace, name)
@@ -188,11 +193,13 @@ class FlowMutations:
         return True
 
     async def _patch(
-        self, flow: Json, fields: Json, request_id: str, requested_by: str, *, claimed: bool
+        self, flow: Json, fields: Json, request_id: str, requested_by: str, *, command: str, origin: Origin
     ) -> Json | None:
         """Return the changed DeployFlow; None where somebody else changed it meanwhile."""
         meta = flow["metadata"]
-        body = patch(flow, fields, request_id=request_id, requested_by=requested_by, claimed=claimed)
+        body = patch(
+            flow, fields, request_id=request_id, requested_by=requested_by, command=command, origin=origin
+        )
         try:
             changed = await self._client.patch(DEPLOYFLOWS, meta["namespace"], meta["name"], body)
         except ApiError as error:
@@ -202,7 +209,7 @@ class FlowMutations:
         self._remember(changed)
         return changed
 
-    async def _roll_back(self, command: DeployCommand, *, claimed: bool) -> Json:
+    async def _roll_back(self, command: DeployCommand, *, origin: Origin) -> Json:
         instance = str(command.instance_name)
         name = deployflow_name(instance, command.id)
         known = await self.known(command.namespace, instance)
@@ -214,7 +221,7 @@ class FlowMutations:
             spec = rollback(base, replicas_now(known.releases, known.cloneset))
         except ValidationError as error:
             raise Refusal("InvalidSpec", df.problems(error, "spec")) from error
-        return await self._deploy(command, spec, None, unsaid=df.Unsaid.REPLICAS, claimed=claimed)
+        return await self._deploy(command, spec, None, unsaid=df.Unsaid.REPLICAS, origin=origin)
 
     async def _deploy(
         self,
@@ -223,7 +230,7 @@ class FlowMutations:
         named: str | None,
         *,
         unsaid: df.Unsaid,
-        claimed: bool,
+        origin: Origin,
         keep: bool = False,
     ) -> Json:
         name = named or deployflow_name(spec.application.instance_name, command.id)
@@ -233,7 +240,7 @@ class FlowMutations:
             namespace=command.namespace,
             request_id=command.id,
             requested_by=command.requested_by,
-            claimed=claimed,
+            origin=origin,
             freeze_override=command.freeze_override,
             reply_to=command.reply_to,
             unsaid=unsaid,

@@ -180,6 +180,15 @@ class Batch(Value, frozen=True):
         return self.phase == BatchPhase.BAKED
 
 
+class Requester(Value, frozen=True):
+    """Who sent a request, how it came, and for one that changed the release its command; empty for kubectl."""
+
+    requested_by: str = ""
+    requested_by_claimed: bool = False
+    requested_via: str = ""
+    command: str = ""
+
+
 class Flow(Value, frozen=True):
     """One release. `updated` and `others` are the counts of pods before the batch under way.
 
@@ -217,6 +226,9 @@ class Flow(Value, frozen=True):
     generation: int = 0
     requested_by: str = ""
     requested_by_claimed: bool = False
+    requested_via: str = ""
+    last_command: Requester | None = None
+    """Who changed it last, and how; `requested_by` is who requested it."""
     request: str = ""
     created_at: int = 0
     phase: FlowPhase = FlowPhase.PENDING
@@ -269,6 +281,16 @@ class Flow(Value, frozen=True):
     @property
     def updating(self) -> bool:
         return self.action in UPDATING
+
+    @property
+    def requester(self) -> Requester:
+        """Return who requested the release."""
+        return Requester(self.requested_by, self.requested_by_claimed, self.requested_via)
+
+    @property
+    def last_requester(self) -> Requester:
+        """Return who changed the release last; before anybody has, who requested it."""
+        return self.last_command or self.requester
 
     @property
     def shrinking(self) -> bool:

@@ -19,6 +19,7 @@ from services.planner.model.state import (
     Flow,
     Instance,
     Pod,
+    Requester,
     Resync,
     Step,
     StepCommand,
@@ -76,6 +77,13 @@ def _age_key(spec: m.SpecObserved) -> tuple[int, str]:
     return spec.created_at, spec.flow.name
 
 
+def _last_command(status: DeployFlowStatus) -> Requester | None:
+    last = status.last_command
+    if last is None:
+        return None
+    return Requester(last.requested_by, last.requested_by_claimed, last.requested_via, last.command)
+
+
 def _restore_active(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
     batches = read_batches(status, now)
     last = batches[-1] if batches else None
@@ -86,6 +94,7 @@ def _restore_active(flow: Flow, status: DeployFlowStatus, now: int) -> Flow:
         flow,
         phase=status.phase,
         step=step,
+        last_command=_last_command(status) or flow.last_command,
         failed=bool(last and last.phase in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}),
         reason=status.reason,
         message=status.message,

@@ -9,9 +9,11 @@ import msgspec
 
 from services.planner.rules.predecessors import Predecessor
 from shared.domain import deployflow as df
+from shared.domain.deploy_commands import LONGEST_REQUESTER, last_command_of
 from shared.domain.managed_namespaces import manages
 from shared.domain.messages import Due, FlowRef, Message, SpecGone, SpecObserved
 from shared.domain.object_bounds import DEEPEST_READ, TooDeep, is_deeper
+from shared.domain.requesters import Via
 from shared.domain.topics import Key
 from shared.errors import Fault, Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError, Client
@@ -21,8 +23,6 @@ from shared.messaging.consumer import Consumer
 from shared.messaging.kafka import LARGEST_MESSAGE, Kafka
 from shared.settings import Settings
 
-LONGEST_REQUESTER: Final = 253
-"""Characters of who requested a release: what a command may have. Every event of the release has it."""
 LONGEST_REQUEST: Final = 1_000
 """Characters of the id of a request."""
 LARGEST_SPEC: Final = LARGEST_MESSAGE
@@ -105,6 +105,8 @@ def observed(flow: DeployFlow) -> SpecObserved:
         request=meta.annotations.get(df.LAST_REQUEST, "")[:LONGEST_REQUEST],
         requested_by=meta.annotations.get(df.REQUESTED_BY, "")[:LONGEST_REQUESTER],
         requested_by_claimed=meta.annotations.get(df.REQUESTED_BY_CLAIMED) == "true",
+        requested_via=_via(meta),
+        last_command=last_command_of(meta.annotations),
         freeze_override=_override(meta),
         keeps_replicas=meta.annotations.get(df.KEEPS_REPLICAS) == "true",
         either_direction=meta.annotations.get(df.EITHER_DIRECTION) == "true",
@@ -124,6 +126,12 @@ def without_spec(message: SpecObserved, fault: str) -> SpecObserved:
     """Return a small message that says why the DeployFlow can't be passed on."""
     status = {name: value for name, value in message.status.items() if not isinstance(value, dict | list)}
     return message.model_copy(update={"spec": {}, "status": status, "fault": fault})
+
+
+def _via(meta: Meta) -> str:
+    """Return how the request of the release came: a name without a request is in a manifest that somebody applied."""
+    by_hand = df.LAST_REQUEST not in meta.annotations
+    return Via.KUBECTL if by_hand else meta.annotations.get(df.REQUESTED_VIA, "")[:20]
 
 
 def _override(meta: Meta) -> str:

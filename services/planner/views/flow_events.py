@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from services.planner.model.release_requester import release_requester
 from services.planner.model.state import Batch, Flow, Instance, Strategy
 from services.planner.rules import freeze_hold
 from services.planner.views.plan_preview import count_of
 from services.planner.views.status import waits_for_person
-from shared.domain.deployflow import BatchPhase, FlowPhase
+from shared.domain.deploy_commands import CommandType
+from shared.domain.deployflow import BatchPhase, FlowPhase, Mode
 from shared.domain.messages import FlowEvent, FlowRef
 from shared.domain.requesters import show_requester
 
@@ -52,6 +54,9 @@ def events(before: Instance, after: Instance, now: int) -> list[FlowEvent]:
 def _flow_events(
     before: Instance, instance: Instance, old: Flow | None, new: Flow, now: int
 ) -> Iterator[FlowEvent]:
+    by = new.requester if old is None else new.last_requester
+    other = release_requester(new) if old is not None else None
+
     def event(
         key: str,
         reason: str,
@@ -65,7 +70,7 @@ def _flow_events(
             instance=instance.name,
             id=f"{new.uid}:{key}",
             at=now,
-            flow=FlowRef(name=new.name, uid=new.uid),
+            flow=FlowRef(name=new.name, uid=new.uid, release_requester=other),
             app_id=new.app_id,
             group_id=new.group_id,
             app_name=new.app_name,
@@ -80,8 +85,9 @@ def _flow_events(
             canary=batch.canary if batch else False,
             failed_replicas=batch.failed_replicas if batch else 0,
             revision=new.target_revision,
-            requested_by=new.requested_by,
-            requested_by_claimed=new.requested_by_claimed,
+            requested_by=by.requested_by,
+            requested_by_claimed=by.requested_by_claimed,
+            requested_via=by.requested_via,
             request=new.request if command else "",
             command=command,
             started_at=new.started_at,
@@ -91,7 +97,7 @@ def _flow_events(
     if old is None:
         text = f"{new.action} of {instance.name} to {new.wanted} replicas"
         yield event("seen", "Received", text, command="rollback" if new.action == "rollback" else "deploy")
-    elif old.inherits and not new.inherits and new.requested_by == old.requested_by:
+    elif old.inherits and not new.inherits and new.last_command == old.last_command:
         text = "takes over the template and the strategy of the last successful release"
         yield event(f"inherited:{new.generation}", "Inherited", text)
     elif new.generation != old.generation:
@@ -139,15 +145,19 @@ class _Request(NamedTuple):
 
 
 def _spec_events(make: _MakeEvent, old: Flow, new: Flow) -> Iterator[FlowEvent]:
-    by = show_requester(new.requested_by, claimed=new.requested_by_claimed) or "somebody"
+    last = new.last_requester
+    by = show_requester(last.requested_by, claimed=last.requested_by_claimed, via=last.requested_via)
     for request in _requests(old, new) or [_Request("change", "SpecChanged", "changed the strategy")]:
         key = f"{request.reason}:{new.generation}"
-        yield make(key, request.reason, f"{by} {request.text}", new.open_batch, command=request.command)
+        yield make(
+            key, request.reason, f"{by or 'somebody'} {request.text}", new.open_batch, command=request.command
+        )
 
 
 def _requests(old: Flow, new: Flow) -> list[_Request]:
     requests: list[_Request] = []
     before, after = old.strategy, new.strategy
+    named = new.last_command.command if new.last_command else ""
     if after.paused and not before.paused:
         requests.append(_Request("pause", "Paused", "paused the release"))
     if before.paused and not after.paused:
@@ -159,15 +169,26 @@ def _requests(old: Flow, new: Flow) -> list[_Request]:
     if after.retries > before.retries:
         requests.append(_Request("retry", "RetryRequested", "retried the failed batch"))
     if (after.batches, after.stage) != (before.batches, before.stage):
-        requests.append(_approval(before, after))
+        requests.append(_approval(before, after, named))
+    elif named == CommandType.PROMOTE and after.mode != before.mode:
+        requests.append(_PROMOTION)
     if after.batch_size != before.batch_size:
         text = f"changed the batch size: {before.batch_size or 'all'} → {after.batch_size or 'all'}"
         requests.append(_Request("change", "BatchSizeChanged", text))
     return requests
 
 
-def _approval(before: Strategy, after: Strategy) -> _Request:
-    if after.batches - before.batches in {0, 1}:
+_PROMOTION: Final = _Request("promote", "GoAhead", "promoted the release: all its batches are approved")
+
+
+def _approval(before: Strategy, after: Strategy, named: str) -> _Request:
+    """Return an approval as the command that its sender `named`; of a change of the spec, as the one that makes it."""
+    turned_auto = after.mode == Mode.AUTO != before.mode and after.stage is None
+    if named == CommandType.PROMOTE or (
+        turned_auto and named not in {CommandType.NEXT, CommandType.CONTINUE}
+    ):
+        return _PROMOTION
+    if after.batches - before.batches in {0, 1} and named != CommandType.CONTINUE:
         return _Request("next", "GoAhead", f"pressed next: {_approved_step(after.batches, after.stage)}")
     stage = f" as far as {after.stage}" if after.stage else ""
     return _Request("continue", "GoAhead", f"approved all batches up to batch {after.batches}{stage}")

@@ -9,6 +9,7 @@ from services.planner.model.state import Batch, Flow, Instance
 from services.planner.views.metrics import FAILURES
 from shared.domain.deployflow import FlowPhase
 from shared.domain.messages import FlowEvent
+from shared.domain.requesters import via_of
 from shared.observability import tracing
 from shared.observability.tracing import Span
 
@@ -96,6 +97,10 @@ def _request(instance: Instance, flow: Flow, event: FlowEvent) -> Span:
         event.at,
         event.at,
         _attributes(instance, flow)
+        | {
+            "user.name": event.requested_by,
+            "triton.requested_via": via_of(event.requested_by, event.requested_via),
+        }
         | {"triton.request": event.request, "triton.batch": event.batch, "triton.message": event.message},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from services.planner.model.state import Batch, Flow, Instance, Pod, Step
+from services.planner.model.state import Batch, Flow, Instance, Pod, Requester, Step
 from services.planner.rules import freeze_hold
 from services.planner.rules.approvals import explain_scale, may_reach, may_start
 from services.planner.rules.clocks import Clock, end_of, interval_end
@@ -20,17 +20,20 @@ from services.planner.rules.draining import explain_draining
 from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.pod_failures import NAMED, failed_pull_in, failure_details
 from services.planner.rules.surplus import count_surplus
+from shared.domain.deploy_commands import CHANGE
 from shared.domain.deployflow import (
     BatchPhase,
     Condition,
     DeployFlowStatus,
     FlowPhase,
+    LastCommand,
     PodPhase,
     PodStatus,
     PullInStatus,
     keys_of,
 )
 from shared.domain.json_types import Json
+from shared.domain.requesters import via_of
 from shared.kube.ownership import LABELS_MISSING
 
 WAITING: Final = "WaitingForNext"
@@ -42,6 +45,7 @@ SCALED_TO_ZERO: Final = "ScaledToZero"
 # a dict by names that are looked up once: pydantic's own dump would cost more than the decision
 _STATUS: Final = keys_of(DeployFlowStatus)
 _BATCH: Final = keys_of(Condition)
+_COMMAND: Final = keys_of(LastCommand)
 _POD: Final = keys_of(PodStatus)
 
 
@@ -77,6 +81,8 @@ def status_of(instance: Instance, flow: Flow) -> Json:
         _STATUS.message: message,
         _STATUS.requested_by: flow.requested_by,
         _STATUS.requested_by_claimed: flow.requested_by_claimed,
+        _STATUS.requested_via: via_of(flow.requested_by, flow.requested_via),
+        _STATUS.last_command: _last_command(flow.last_command),
         _STATUS.freeze_override: flow.overridden,
         _STATUS.sequence: instance.sequence,
         _STATUS.version: instance.version,
@@ -92,6 +98,17 @@ def _time(milliseconds: int) -> str | None:
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z")
     )
+
+
+def _last_command(last: Requester | None) -> Json | None:
+    if last is None:
+        return None
+    return {
+        _COMMAND.command: last.command or CHANGE,
+        _COMMAND.requested_by: last.requested_by,
+        _COMMAND.requested_by_claimed: last.requested_by_claimed,
+        _COMMAND.requested_via: via_of(last.requested_by, last.requested_via),
+    }
 
 
 def _condition(batch: Batch, pods: dict[str, Pod]) -> Json:

@@ -132,7 +132,7 @@ def test_a_verb_makes_a_release_that_goes_by_itself_and_prints_its_name(
     arguments: list[str], action: str, replicas: int, server: Server, triton: Callable[..., Any]
 ) -> None:
     verb, *options = arguments
-    result = triton(verb, WEB, *options, "--batch-size", "2", "--interval", "5", "--as", "deployer")
+    result = triton(verb, WEB, *options, "--batch-size", "2", "--interval", "5", "--requested-by", "deployer")
     assert (result.code, result.err) == (0, "")
     assert server.spec == {
         "action": action,
@@ -285,7 +285,9 @@ def test_a_delete_asks_on_a_terminal(
 
 def test_a_cloneset_is_adopted_with_its_application(server: Server, triton: Callable[..., Any]) -> None:
     server.runs(4)
-    result = triton("adopt", WEB, "--app-id", "7", "--group-id", "8", "--app-name", "web", "--as", "ann")
+    result = triton(
+        "adopt", WEB, "--app-id", "7", "--group-id", "8", "--app-name", "web", "--requested-by", "ann"
+    )
     assert (result.code, result.err) == (0, "")
     assert result.out == "cloneset.apps.kruise.io/7-web adopted\n"
     (made,) = server.made

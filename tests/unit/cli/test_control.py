@@ -12,6 +12,7 @@ from cli.exits import Failure
 from cli.manifests import Document, apply
 from shared.domain.deploy_commands import CommandType, Refusal, Target
 from shared.domain.json_types import Json
+from shared.domain.requesters import Origin
 from shared.kube.client import ApiError, Resource
 
 
@@ -79,7 +80,7 @@ async def test_next_pulls_the_waiting_canary_in_and_says_who(flow: Json) -> None
     said = await act(cluster, flow, command_for(flow, CommandType.NEXT, "deployer"))
     assert said == "7-web-bcdfg: batch 1 takes traffic"
     assert server.patches[0]["spec"] == {"updateStrategy": {"batches": 1, "stage": "Baking"}}
-    assert server.patches[0]["metadata"]["annotations"]["apps.triton.io/requested-by"] == "deployer"
+    assert server.patches[0]["metadata"]["annotations"]["apps.triton.io/last-step-by"] == "deployer"
 
 
 async def test_next_pressed_by_two_at_once_advances_once(flow: Json) -> None:
@@ -155,7 +156,7 @@ async def test_apply_creates_changes_and_leaves_alone() -> None:
 
     async def applied() -> str:
         document = Document("file, document 1 (Service web)", copy.deepcopy(service))
-        return await apply(cluster, document, namespace_explicit=False)
+        return await apply(cluster, document, namespace_explicit=False, requested_by="ann", origin=Origin())
 
     assert await applied() == "service/web created"
     assert await applied() == "service/web unchanged"
@@ -167,4 +168,10 @@ async def test_apply_names_a_kind_that_the_cluster_does_not_know() -> None:
     cluster, _ = _cluster()
     body = {"apiVersion": "v1", "kind": "Widget", "metadata": {"name": "a"}}
     with pytest.raises(Failure, match=r"file, document 1: the cluster knows no Widget of v1"):
-        await apply(cluster, Document("file, document 1", body), namespace_explicit=False)
+        await apply(
+            cluster,
+            Document("file, document 1", body),
+            namespace_explicit=False,
+            requested_by="ann",
+            origin=Origin(),
+        )

@@ -67,8 +67,8 @@ def test_a_release_shows_how_it_went_and_who_requested_what() -> None:
     assert (first.name, first.by, first.phase, first.took) == ("web-kvn6b", "deployer", "Aborted", 80.0)
     assert (first.finished_batches, first.batches, first.failed_batches) == (1, 2, 1)
     assert list(first.commands.items()) == [
-        (("next", "deployer", False), 2),
-        (("next", "release-manager", False), 1),
+        (("next", "deployer", False, ""), 2),
+        (("next", "release-manager", False, ""), 1),
     ]
     assert (second.name, second.action, second.by, second.took) == ("web-zzzzz", "rollback", "on-call", None)
 
@@ -88,8 +88,8 @@ def test_a_release_is_found_by_who_requested_anything_of_it(settings: Settings, 
     found = json.loads(run("-n", "shop", "--by", "release-manager", "-o", "json").output)
     assert [one["name"] for one in found] == ["web-kvn6b"]
     assert found[0]["commands"] == [
-        {"command": "next", "by": "deployer", "byClaimed": False, "count": 2},
-        {"command": "next", "by": "release-manager", "byClaimed": False, "count": 1},
+        {"command": "next", "by": "deployer", "byClaimed": False, "via": "", "count": 2},
+        {"command": "next", "by": "release-manager", "byClaimed": False, "via": "", "count": 1},
     ]
     assert json.loads(run("-n", "shop", "--by", "nobody", "-o", "json").output) == []
 

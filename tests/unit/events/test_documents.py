@@ -70,6 +70,7 @@ def test_a_batch_phase_says_which_release_batch_and_person_it_is_about() -> None
         "batch_size": 1,
         "step": "surge",
         "canary": True,
+        "release_requested_by": "deployer",
         "reason": "Smoked",
         "message": "press next to send it traffic",
     }

@@ -60,6 +60,8 @@ ADDED_LATER = {
     "written",
     "bakingSince",
     "flaps",
+    "lastCommand",
+    "requestedVia",
 }
 """Keys in Redis that version 0.2.0 does not know."""
 DECIDED_AS_THEN = [

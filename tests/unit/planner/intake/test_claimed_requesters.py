@@ -16,7 +16,7 @@ from services.planner.runtime.flow_cache import DeployFlow, FlowCache, observed
 from services.planner.views.flow_events import events
 from services.planner.views.status import status_of
 from shared.domain import deployflow as df
-from shared.domain.deploy_commands import CommandType, DeployCommand, deployflow_name
+from shared.domain.deploy_commands import CommandType, DeployCommand, deployflow_name, last_command_of
 from shared.domain.json_types import Json
 from shared.domain.record import Record
 from shared.domain.topics import DEPLOY_COMMANDS
@@ -49,7 +49,7 @@ async def written_annotations(api: Client) -> Json:
     return found
 
 
-async def test_the_name_in_a_command_is_a_claim_and_a_checked_one_replaces_it(
+async def test_the_name_in_a_command_is_a_claim_and_each_command_has_its_own(
     api: Client, kafka: MemoryKafka
 ) -> None:
     await publish(api, kafka, deploy("paas-1", "web"))
@@ -60,11 +60,16 @@ async def test_the_name_in_a_command_is_a_claim_and_a_checked_one_replaces_it(
     )
     await mutations(api, kafka).carry_out(pause)
     written = await written_annotations(api)
-    assert written[df.REQUESTED_BY] == "jane"
-    assert df.REQUESTED_BY_CLAIMED not in written
+    assert (written[df.REQUESTED_BY], written[df.REQUESTED_BY_CLAIMED]) == ("paas", "true")
+    last = last_command_of(written)
+    assert last is not None
+    assert (last.command, last.requested_by, last.requested_by_claimed) == ("pause", "jane", False)
     await publish(api, kafka, press("3", "resume", "web", deployFlow=NAME, requestedBy="boss"))
     written = await written_annotations(api)
-    assert (written[df.REQUESTED_BY], written[df.REQUESTED_BY_CLAIMED]) == ("boss", "true")
+    last = last_command_of(written)
+    assert last is not None
+    assert (last.requested_by, last.requested_by_claimed, last.requested_via) == ("boss", True, "kafka")
+    assert written[df.REQUESTED_BY] == "paas"
 
 
 async def test_without_a_login_the_name_of_a_call_is_a_claim() -> None:

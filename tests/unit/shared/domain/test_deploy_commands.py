@@ -208,7 +208,8 @@ def test_a_patch_is_guarded_and_says_which_request_it_was() -> None:
     assert body["metadata"]["annotations"] == {
         "apps.triton.io/last-request": "r1",
         "apps.triton.io/requests": '["r1"]',
-        "apps.triton.io/requested-by": "deployer",
+        "apps.triton.io/last-step": '{"request": "r1", "command": "change"}',
+        "apps.triton.io/last-step-by": "deployer",
     }
     assert body["spec"] == {"updateStrategy": {"paused": True}}
 
