@@ -41,7 +41,7 @@ def client(server: str, where: Where) -> AsyncTriton:
         token=os.environ.get("TRITON_TOKEN", ""),
         token_file=os.environ.get("TRITON_TOKEN_FILE") or None,
         ca_file=Path(ca_file).expanduser() if ca_file else None,
-        user_agent=f"{CLI_AGENT}{version('triton')}",
+        user_agent=f"{CLI_AGENT}{version('triton-release')}",
         timeout=ANSWER_SECONDS,
         retries=RETRIES,
     )

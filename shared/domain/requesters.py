@@ -34,7 +34,7 @@ def via_of(name: str, via: str) -> str:
 
 
 def show_requester(name: str, *, claimed: bool, via: str = "") -> str:
-    """Return `jane via cli`, `paas (claimed) via kafka`; empty where nothing is known.
+    """Return `oncall via cli`, `paas (claimed) via kafka`; empty where nothing is known.
 
     A name is marked where whoever sent the request wrote it and nobody checked it: it is not to be read as a fact.
     """

@@ -171,7 +171,7 @@ async def test_a_deploy_command_may_override_and_is_named(releases: Freezing, pa
     (reply,) = await paas.replies("requested-2")
     assert reply["result"] == "accepted"
     status = await releases.finished("requested-2", "Success")
-    assert "overridden by paas (claimed): a leak" in status["freezeOverride"]
+    assert "overridden by paas (claimed) via kafka: a leak" in status["freezeOverride"]
 
 
 async def test_a_paused_release_is_not_taken_over_by_one_that_is_held_back(releases: Freezing) -> None:

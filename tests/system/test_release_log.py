@@ -154,7 +154,7 @@ async def _the_commands_show_it(sandbox: Sandbox) -> None:
     assert f"{PODS} of {PODS} batches finished" in story[-1]
     assert f"{PODS} pods started" in story[-1]
     for who in PRESSED:
-        assert any(f"{who} (claimed) pressed next" in line for line in story)
+        assert any(f"{who} (claimed) via kafka pressed next" in line for line in story)
     assert sum("is pulled in (batch" in line for line in story) == PODS
     assert sum("is Ready and takes traffic" in line for line in story) == PODS
     past = json.loads(
@@ -162,5 +162,5 @@ async def _the_commands_show_it(sandbox: Sandbox) -> None:
     )
     assert [(one["name"], one["phase"], one["finishedBatches"]) for one in past] == [(NAME, "Success", 3)]
     assert past[0]["commands"] == [
-        {"command": "next", "by": who, "byClaimed": True, "count": 1} for who in PRESSED
+        {"command": "next", "by": who, "byClaimed": True, "via": "kafka", "count": 1} for who in PRESSED
     ]

@@ -30,7 +30,7 @@ _TIMES: Final = ("startedAt", "finishedAt", "updatedAt")
 def deploy(flow: Json) -> Json:
     """Show a DeployFlow of `FlowQueries`."""
     spec, status = flow["spec"], flow["status"]
-    application = spec["application"]
+    application = _whole(spec["application"])
     return {
         "name": flow["metadata"]["name"],
         "appID": application.get("appID", 0),
@@ -80,7 +80,15 @@ def with_manual_mode(strategy: Json | None) -> Json:
 def strategy_of(flow: Json) -> Json:
     """Return the strategy of its action, as it was sent."""
     field = "updateStrategy" if flow["spec"]["action"] in df.UPDATING else "nonUpdateStrategy"
-    return flow["spec"].get(field) or {}
+    return _whole(flow["spec"].get(field) or {})
+
+
+def _whole(fields: Json) -> Json:
+    """Return the fields with a 3.0 as 3: the API server stores it as it was sent, and protobuf and Go refuse it."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in fields.items()
+    }
 
 
 def revision(name: str) -> str:

@@ -28,7 +28,7 @@ from services.planner.api.protos import (
 from services.planner.api.protos import deployflow_pb2 as df
 from services.planner.api.protos import pod_pb2 as pod
 from services.planner.api.protos import releases_v2_pb2 as v2
-from shared.domain.deployflow import REQUESTED_BY
+from shared.domain.deployflow import LAST_STEP_BY, REQUESTED_BY
 from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS
 from tests.unit.parts import until
@@ -205,6 +205,15 @@ async def test_a_filter_that_means_nothing(api: Any, fields: Json, field: str) -
     assert words.startswith(f"{field}: ")
 
 
+async def test_whole_numbers_are_shown_however_they_were_written(world: World, api: Any) -> None:
+    """The API server takes 2.0 for an integer, and stores it so."""
+    flow = world.flow("web-aaaaa", canary=1.0, batchSize=2.0, batchIntervalSeconds=-0.0)
+    flow["spec"]["application"] |= {"replicas": 8.0, "appID": 7.0}
+    world.flows.reflector.put(world.cluster.put(DEPLOYFLOWS, flow))
+    deploy = (await api.flows.Get(df.DeployMetaRequest(deploy=RELEASE))).deploy
+    assert (deploy.replicas, deploy.appID, deploy.batchSize, deploy.canary) == (8, 7, 2, 1)
+
+
 async def test_next_lets_it_go_on_from_its_gate(world: World, api: Any) -> None:
     waiting = {"phase": "BatchStarted", "conditions": [batch(1, "Smoked", canary=True)]}
     world.flow("web-aaaaa", canary=1, status=waiting)
@@ -212,7 +221,7 @@ async def test_next_lets_it_go_on_from_its_gate(world: World, api: Any) -> None:
     assert reply.deploy.name == "web-aaaaa"
     assert strategy_of(world) == {"canary": 1, "batches": 1, "stage": "Baking"}
     annotations = world.cluster.objects[DEPLOYFLOWS, "shop", "web-aaaaa"]["metadata"]["annotations"]
-    assert annotations[REQUESTED_BY] == "operator"
+    assert annotations[LAST_STEP_BY] == "operator"
 
 
 async def test_one_idempotency_key_is_one_step(world: World, api: Any) -> None:
