@@ -72,5 +72,8 @@ class Backend(Protocol):
     async def adopt(self, adoption: Adoption, requested_by: str) -> Json:
         """Have Triton adopt a CloneSet that it did not make; return the result as the cluster or the server has it."""
 
+    async def known(self, instance: str) -> Known:
+        """Return the releases of an instance and its CloneSet."""
+
     async def replicas(self, instance: str) -> int:
         """Return the wanted number of replicas of the instance."""

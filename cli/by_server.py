@@ -143,6 +143,9 @@ class ByServer:
         body: Json = adopted.model_dump(mode="json", by_alias=True)
         return body
 
+    async def known(self, instance: str) -> Known:
+        return await _known(self.triton, instance)
+
     async def replicas(self, instance: str) -> int:
         return specs.replicas_of(await _known(self.triton, instance))
 

@@ -72,8 +72,11 @@ def _root(context: typer.Context) -> None:
 
     Exit codes:
       0 success
-      1 failed (also: a watched release that failed or was canceled)
+      1 failed (also: a release that failed or was canceled)
       2 bad input
+      3 the release waits for a person (watch --exit-on wait, status)
+      4 timed out (watch --timeout)
+      5 the release goes on by itself (status)
     """
     if context.invoked_subcommand is None:
         verbatim(context.get_help())
@@ -113,6 +116,7 @@ _add("plan", release_commands.plan)
 _add("get", release_commands.get)
 _add("describe", release_commands.describe)
 _add("watch", release_commands.watch)
+_add("status", release_commands.status)
 _add("next", release_commands.next_)
 _add("continue", release_commands.continue_)
 _add("pause", release_commands.pause)

@@ -6,6 +6,11 @@ from typing import Final
 
 FAILED: Final = 1
 USAGE: Final = 2
+WAITING: Final = 3
+"""The release waits for a person."""
+TIMED_OUT: Final = 4
+RUNNING: Final = 5
+"""The release goes on by itself."""
 INTERRUPTED: Final = 130
 """128 + SIGINT, as in shells."""
 

@@ -14,9 +14,9 @@ import typer
 from cli.connection import Place
 from cli.exits import BadInput, Failure
 from cli.log_command import LogNamespace, LogStore, Since, open_log, when
-from cli.log_text import release_requester_of, seconds, sender_of, span, time_of
+from cli.log_text import release_requester_of, seconds, sender_of, time_of
 from cli.options import CaFile, Server, Where, server_of
-from cli.output import Format, note, say, show, table
+from cli.output import Format, note, say, show, span, table
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
 from shared.domain.requesters import show_requester

@@ -97,6 +97,9 @@ class InCluster:
         )
         return await cluster.call(request)
 
+    async def known(self, instance: str) -> Known:
+        return await self._known(instance)
+
     async def replicas(self, instance: str) -> int:
         return specs.replicas_of(await self._known(instance))
 

@@ -12,6 +12,7 @@ from datetime import datetime, tzinfo
 from enum import StrEnum
 from typing import NamedTuple
 
+from cli.output import span
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
 from shared.domain.messages import PodTransition
@@ -236,11 +237,3 @@ def _pods(number: int) -> str:
 def seconds(event: Json) -> float | None:
     """Return the seconds that led to an event, None where it has no duration."""
     return event["duration"] / 1e9 if "duration" in event else None
-
-
-def span(seconds: float) -> str:
-    """Format a duration: `2.4 s`, `12 min 05 s`, `3 h 20 min`."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

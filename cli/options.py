@@ -91,6 +91,21 @@ State = Annotated[
 ]
 
 
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of 90, 90s, 10m or 1h30m; raise `typer.BadParameter`."""
+    if text.isdecimal():
+        return float(text)
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        msg = f"{text} is no time: write it as 90s, 10m or 1h30m"
+        raise typer.BadParameter(msg)
+    return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+
+
 @dataclass(frozen=True)
 class Where:
     """The cluster or server, and the namespace, of a command."""

@@ -76,11 +76,11 @@ def verbatim(text: str) -> None:
     print(text, end="" if text.endswith("\n") else "\n", flush=True)
 
 
-def styled(text: str, style: str = "") -> Text:
-    """Return a text for the live view of a terminal."""
+def styled(text: str, style: str = "", *, cut: bool = False) -> Text:
+    """Return a text for a terminal; `cut`: at its right edge, instead of on more lines."""
     from rich.text import Text
 
-    return Text(visible(text), style=style)
+    return Text(visible(text), style=style, no_wrap=cut or None, overflow="ellipsis" if cut else None)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -121,6 +121,20 @@ def clock(text: str | None) -> str:
     """Return the local time of day with tenths of a second; "-" when it is not known yet."""
     moment = parse_time(text)
     return moment.astimezone().strftime("%H:%M:%S.%f")[:-5] if moment else "-"
+
+
+def zone() -> str:
+    """Return the name of the zone of `clock`: `UTC+01:00`."""
+    offset = datetime.now().astimezone().strftime("%z")
+    return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"
+
+
+def span(seconds: float) -> str:
+    """Format a duration: `2.4 s`, `12 min 05 s`, `3 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def now() -> datetime:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from cli.exits import FAILED, BadInput, Failure
-from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where
+from cli.exits import BadInput, Failure
+from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where, seconds_of
 from cli.output import note, now, say, show
 from shared.domain.json_types import Json
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cli.manifests import Document
     from shared.domain.deploy_commands import CommandType, Target
     from shared.domain.deployflow import BatchPhase, DeployFlowSpec
+    from shared.releases.specs import Known
 
 T = TypeVar("T")
 
@@ -165,7 +166,7 @@ def describe(
     where: Where,
     output: Output = None,
 ) -> None:
-    """Show the details of a release, and what it waits for.
+    """Show a release: first where it stands, then what can be done about it, then all details.
 
     Examples:
       triton describe 12122-sample-10010-df
@@ -174,40 +175,130 @@ def describe(
     """
     from cli import rendering
 
-    flow = at(where, lambda backend: backend.flow(name))
+    async def work(backend: Backend) -> tuple[Json, Known | None]:
+        flow = await backend.flow(name)
+        asks = output is None and not (flow.get("status") or {}).get("finished")
+        return flow, await backend.known(flow["spec"]["application"]["instanceName"]) if asks else None
+
+    flow, known = at(where, work)
     if output is not None:
         show(flow, output)
     else:
-        say(*rendering.describe(flow, now()))
+        say(*rendering.describe(flow, now(), known))
 
 
-def watch(
+def status(
     name: Name,
     *,
     where: Where,
     output: Output = None,
 ) -> None:
-    """Follow a release live until it is finished.
+    """Say in one line where a release stands; for scripts, by the exit code.
 
-    Exit code 0 after Success, 1 after any other result. Shows progress bars on a terminal, else one line per change. When the release waits for a person it shows the command that continues it.
+    Exit codes:
+      0 finished with Success
+      1 finished otherwise, or stands at a failed batch
+      3 waits for a person
+      5 goes on by itself
+
+    Examples:
+      triton status web
+      triton status web -o json
+      triton watch web --exit-on failure,wait --timeout 30m    # waits for it
+
+    """
+    from cli.headline import headline, ways
+    from cli.outcome import EXIT_CODES, outcome_of
+
+    flow = at(where, lambda backend: backend.flow(name))
+    outcome = outcome_of(flow)
+    if output is not None:
+        state = flow.get("status") or {}
+        show(
+            {
+                "name": flow["metadata"]["name"],
+                "namespace": flow["metadata"]["namespace"],
+                "instance": flow["spec"]["application"]["instanceName"],
+                "outcome": str(outcome),
+                "phase": state.get("phase") or "Pending",
+                "reason": state.get("reason") or "",
+                "message": state.get("message") or "",
+                "batches": state.get("batches", 0),
+                "finishedBatches": state.get("finishedBatches", 0),
+                "commands": [way.command for way in ways(flow, None)],
+            },
+            output,
+        )
+    else:
+        say(f"{flow['metadata']['name']}: {headline(flow, now())}")
+    if code := EXIT_CODES[outcome]:
+        raise typer.Exit(code)
+
+
+_EXIT_ON: Final = {"failure": "failed", "wait": "waiting"}
+
+
+def _exit_on(text: str | None) -> str | None:
+    unknown = [word for word in (text or "").split(",") if word and word not in {*_EXIT_ON, "end"}]
+    if unknown:
+        msg = f"{unknown[0]} is none of {', '.join(_EXIT_ON)}, end"
+        raise typer.BadParameter(msg)
+    return text
+
+
+def watch(
+    name: Name,
+    exit_on: Annotated[
+        str,
+        typer.Option(
+            "--exit-on",
+            metavar="WHAT",
+            callback=_exit_on,
+            help="Before its end, exit also on: failure (it stands at a failed batch), wait (it waits for a "
+            "person), both (failure,wait), or on neither (end).",
+        ),
+    ] = "failure",
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="TIME", parser=seconds_of, help="90s, 10m, 1h30m. Default: none."),
+    ] = None,
+    *,
+    where: Where,
+    output: Output = None,
+) -> None:
+    """Follow a release live until it is finished, or needs somebody.
+
+    A live picture on a terminal, else one line per change with its time. When the release waits for a person it shows the command that continues it.
+
+    Exit codes:
+      0 finished with Success
+      1 finished otherwise, or stands at a failed batch
+      3 waits for a person (only with --exit-on wait)
+      4 timed out; the release goes on
 
     Examples:
       triton watch 12122-sample-10010
-      triton watch 12122-sample-10010 -o json     # the finished DeployFlow, at the end
+      triton watch 12122-sample-10010 --exit-on failure,wait --timeout 30m    # in CI
+      triton watch 12122-sample-10010 -o json     # the DeployFlow, at the end
 
     """
     from cli import watching
+    from cli.outcome import EXIT_CODES, Outcome, outcome_of
 
-    async def work(backend: Backend) -> str:
+    until = [Outcome(_EXIT_ON[word]) for word in exit_on.split(",") if word in _EXIT_ON]
+
+    async def work(backend: Backend) -> Json:
         found = (await backend.flow(name))["metadata"]["name"]
         quiet = watching.PlainScreen(lambda _: None)
-        view = await watching.watch(backend, found, quiet if output else watching.screen())
+        screen = quiet if output else watching.screen()
+        flow = await watching.watch(backend, found, screen, until, timeout)
         if output is not None:
             show(await backend.flow(found), output)
-        return view.phase
+        return flow
 
-    if at(where, work) != "Success":
-        raise typer.Exit(FAILED)
+    code = EXIT_CODES[outcome_of(at(where, work))]
+    if code:
+        raise typer.Exit(code)
 
 
 def _send(

@@ -6,16 +6,18 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cli.output import age, clock, parse_time, table
+from cli.headline import headline, images, ways
+from cli.outcome import FAILED_PHASES, is_stopped
+from cli.output import age, clock, parse_time, table, zone
 from shared.domain.deployflow import FailureReason
 from shared.domain.json_types import Json
 from shared.domain.requesters import show_requester
+from shared.releases.specs import Known
 
 COUNTED = ("Pending", "Running", "Ready", "Failed")
 _COUNTED_AS = {"ContainersReady": "Running"}
 """Containers that are ready without traffic are running pods; all other phases count as themselves."""
 _STAGES = ("Pending", "Smoking", "Smoked", "Baking", "Baked")
-_FAILED = ("SmokeFailed", "BakeFailed")
 
 
 class Pod(NamedTuple):
@@ -42,7 +44,7 @@ class Batch(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        return self.phase in _FAILED
+        return self.phase in FAILED_PHASES
 
 
 class Progress(NamedTuple):
@@ -63,6 +65,11 @@ class Progress(NamedTuple):
     """The reason that it waits and the command that continues it; empty while it waits for nothing."""
 
 
+def phase_of(flow: Json) -> str:
+    """Return the phase for people: a release that stands at a failed batch is Failed, though it may be retried."""
+    return "Failed" if is_stopped(flow) else str(status_of(flow).get("phase") or "Pending")
+
+
 def status_of(flow: Json) -> Json:
     return flow.get("status") or {}
 
@@ -75,7 +82,7 @@ def progress(flow: Json) -> Progress:
         name=flow["metadata"]["name"],
         instance=flow["spec"]["application"]["instanceName"],
         action=flow["spec"]["action"],
-        phase=status.get("phase") or "Pending",
+        phase=phase_of(flow),
         finished=bool(status.get("finished")),
         batches=batches,
         total=max(status.get("batches", 0), len(batches)),
@@ -126,7 +133,7 @@ def waits_for(flow: Json) -> str:
         return ""
     message, reason = str(status.get("message") or ""), str(status.get("reason") or "")
     conditions = status.get("conditions") or []
-    if conditions and conditions[-1]["phase"] in _FAILED:
+    if conditions and conditions[-1]["phase"] in FAILED_PHASES:
         why = message or conditions[-1].get("message", "")
         return f"stopped, {conditions[-1]['phase']}: {why} → triton retry {name}, triton cancel {name} or {_back(flow)}"
     if reason == "WaitingForNext":
@@ -166,16 +173,21 @@ def changes(before: Progress | None, after: Progress) -> list[str]:
     for batch in after.batches:
         lines += _batch_changes(known.get(batch.number), batch, after.total)
     if after.waits and (before is None or before.waits != after.waits):
-        lines.append(f"waits: {after.waits}")
+        lines.append(waits_line(after.waits))
     return lines
+
+
+def waits_line(waits: str) -> str:
+    """Return `waits: …`, once where the reason begins so itself."""
+    return waits if waits.startswith("waits ") else f"waits: {waits}"
 
 
 def _batch_changes(before: Batch | None, after: Batch, total: int) -> list[str]:
     lines: list[str] = []
     title = f"{after.title} of {total}"
     if before is None or before.phase != after.phase:
-        text = f"{title}: {after.phase}, {len(after.pods)} of {after.size} pods"
-        lines.append(f"{text}: {after.message}" if after.failed and after.message else text)
+        # why it failed is in what the release waits for
+        lines.append(f"{title}: {after.phase}, {len(after.pods)} of {after.size} pods")
     if after.finished and not (before and before.finished):
         lines.append(f"{title}: finished")
     phases = {pod.name: pod.phase for pod in before.pods} if before else {}
@@ -198,6 +210,8 @@ _DONE = {
     "stop": "deleted",
     "delete": "deleted",
 }
+_MOST_WITH_PODS = 3
+"""Of more batches, those that have finished are a line each; JSON and YAML have their pods."""
 FLOW_COLUMNS = ("NAME", "ACTION", "INSTANCE", "PHASE", "BATCHES", "PODS", "WAITING FOR", "AGE")
 
 
@@ -225,7 +239,7 @@ def waiting_word(flow: Json) -> str:
     if status.get("finished"):
         return ""
     conditions = status.get("conditions") or []
-    if conditions and conditions[-1]["phase"] in _FAILED:
+    if conditions and conditions[-1]["phase"] in FAILED_PHASES:
         return str(conditions[-1]["phase"])
     reason = str(status.get("reason") or "")
     return "" if reason == "Warning" else reason
@@ -245,13 +259,18 @@ def _last_command(status: Json) -> str:
     return f"{last.get('command', '')} by {by}" if by else last.get("command", "")
 
 
-def describe(flow: Json, now: datetime) -> list[str]:
-    """Return all details of a release as lines."""
+def describe(flow: Json, now: datetime, known: Known | None = None) -> list[str]:
+    """Return the answer in one line, what can be done, and all details. `known`: the instance, for a rollback's target."""
     view, status = progress(flow), status_of(flow)
     application = flow["spec"]["application"]
     strategy = flow["spec"].get("updateStrategy") or flow["spec"].get("nonUpdateStrategy") or {}
+    answer = headline(flow, now, known)
+    message = str(status.get("message") or "")
+    lines = [f"{view.name}: {answer}"]
+    if found := ways(flow, known):
+        widest = max(len(way.command) for way in found)
+        lines += [f"  {way.command:<{widest}}   {way.effect}" for way in found]
     fields = [
-        ("Name", view.name),
         ("Namespace", flow["metadata"].get("namespace", "")),
         ("Action", view.action),
         (
@@ -264,18 +283,21 @@ def describe(flow: Json, now: datetime) -> list[str]:
         ("Requested by", _requester(status) or "-"),
         *([("Last command", last)] if (last := _last_command(status)) else []),
         ("Phase", view.phase + (f" ({status['reason']})" if status.get("reason") else "")),
-        ("Message", status.get("message") or "-"),
-        ("Waits for", view.waits or "-"),
+        *([("Message", message)] if message not in answer else []),
         ("Revision", status.get("updateRevision") or "-"),
         ("Batches", f"{view.finished_batches} of {view.total} finished"),
         ("Pods", _pods_line(view, status)),
         ("Created", f"{age(flow['metadata'].get('creationTimestamp'), now)} ago"),
-        ("Times", _times(status)),
+        ("Times", f"{_times(status)} ({zone()})"),
     ]
     width = max(len(label) for label, _ in fields) + 1
-    lines = [f"{label + ':':<{width}} {value}" for label, value in fields]
+    lines += ["", *(f"{label + ':':<{width}} {value}" for label, value in fields)]
+    brief = len(view.batches) > _MOST_WITH_PODS
     for condition, batch in zip(status.get("conditions") or [], view.batches, strict=True):
-        lines += ["", *_describe_batch(condition, batch)]
+        if brief and batch.finished:
+            lines += [*([""] if batch.number == 1 else []), _batch_title(condition, batch)]
+        else:
+            lines += ["", *_describe_batch(condition, batch, message)]
     return lines
 
 
@@ -293,12 +315,16 @@ def _pods_line(view: Progress, status: Json) -> str:
     return " · ".join([*parts, done, *([f"{failed} failed"] if failed else [])])
 
 
-def _describe_batch(condition: Json, batch: Batch) -> list[str]:
+def _batch_title(condition: Json, batch: Batch) -> str:
     title = f"{batch.title.capitalize()}, {batch.size} {'pod' if batch.size == 1 else 'pods'}: {batch.phase}"
-    if batch.finished:
-        title += ", finished"
-    title += f"  ({_times(condition)})"
-    lines = [title] + ([f"  {batch.message}"] if batch.message else [])
+    return f"{title}{', finished' if batch.finished else ''}  ({_times(condition)})"
+
+
+def _describe_batch(condition: Json, batch: Batch, said: str) -> list[str]:
+    """Return the lines of a batch, without its message where that has been `said`."""
+    lines = [_batch_title(condition, batch)] + (
+        [f"  {batch.message}"] if batch.message and batch.message not in said else []
+    )
     rows = [
         (
             f"  {pod['name']}",
@@ -310,21 +336,37 @@ def _describe_batch(condition: Json, batch: Batch) -> list[str]:
         for pod in condition.get("pods") or []
     ]
     lines += table(("  POD", "PHASE", "IP", "PULL-IN", "REASON"), rows) if rows else []
-    return lines + [line for pod in condition.get("pods") or [] for line in _describe_failed(pod)]
+    return lines + _describe_failed(condition.get("pods") or [])
 
 
-def _describe_failed(pod: Json) -> list[str]:
-    """Return why and since when a pod failed its batch, its last event, and the last lines of its log."""
-    if not any(pod.get(field) for field in ("message", "event", "log", "since")):
-        return []
-    why = ": ".join(text for text in (pod.get("reason"), pod.get("message")) if text) or pod["phase"]
-    since = f", since {clock(pod['since'])[:-2]}" if pod.get("since") else ""
-    lines = [f"  {pod['name']}: {why}{since}"]
-    if pod.get("event"):
-        lines.append(f"    last event: {pod['event']}")
-    if pod.get("log"):
-        lines += ["    last lines of its log:", *(f"      {line}" for line in pod["log"].splitlines())]
+def _describe_failed(pods: list[Json]) -> list[str]:
+    """Return why and since when pods failed their batch, the last event, and the last lines of the log.
+
+    Pods that failed in the same way are described once, by the first of them.
+    """
+    lines: list[str] = []
+    alike: dict[tuple[str, ...], list[Json]] = {}
+    for pod in pods:
+        if any(pod.get(field) for field in ("message", "event", "log", "since")):
+            alike.setdefault((str(pod.get("reason")), _kind_of(pod)), []).append(pod)
+    for first, *others in alike.values():
+        why = (
+            ": ".join(text for text in (first.get("reason"), first.get("message")) if text) or first["phase"]
+        )
+        since = f", since {clock(first['since'])[:-2]}" if first.get("since") else ""
+        rest = f" and {len(others)} more alike" if others else ""
+        lines.append(f"  {first['name']}{rest}: {why}{since}")
+        if first.get("event"):
+            lines.append(f"    last event: {first['event']}")
+        if first.get("log"):
+            lines += ["    last lines of its log:", *(f"      {line}" for line in first["log"].splitlines())]
     return lines
+
+
+def _kind_of(pod: Json) -> str:
+    """Return the message without what differs between pods that fail in the same way: the name and numbers."""
+    text = str(pod.get("message") or "").replace(pod["name"], "")
+    return "".join(" " if letter.isdigit() else letter for letter in text)
 
 
 def _times(timed: Json) -> str:
@@ -335,11 +377,6 @@ def _times(timed: Json) -> str:
         text += f", finished {clock(timed['finishedAt'])}"
     start, end = parse_time(timed.get("startedAt")), parse_time(timed.get("finishedAt"))
     return f"{text}, took {(end - start).total_seconds():.1f} s" if start and end else text
-
-
-def images(template: Json | None) -> list[str]:
-    spec = (template or {}).get("spec") or {}
-    return [str(container.get("image", "")) for container in spec.get("containers") or []]
 
 
 def _short(value: Any) -> str:

@@ -1,21 +1,23 @@
-"""`triton watch`: follow a release until it is finished.
+"""`triton watch`: follow a release until it is finished, or needs somebody.
 
-Live progress bars on a terminal, one line per change elsewhere (a CI log, a pipe).
+A live picture on a terminal, one line per change elsewhere (a CI log, a pipe).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cli.connection import Cluster
-from cli.exits import Failure
-from cli.output import note, say, styled
-from cli.rendering import Batch, Progress, changes, counted, heading, progress
+from cli.exits import TIMED_OUT, Failure
+from cli.live_picture import Size, picture
+from cli.outcome import Outcome, outcome_of, seconds_left
+from cli.output import note, now, parse_time, say, span, zone
+from cli.rendering import Progress, changes, heading, progress
 from shared.domain.json_types import Json
 from shared.errors import Unavailable
 from shared.kube.client import DEPLOYFLOWS, ApiError
@@ -28,10 +30,6 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS: Final = 90.0
 RETRY_SECONDS: Final = 1.0
-_SHOWN_PODS: Final = 12
-"""The most pods that are shown of a batch, except that every failed pod is shown."""
-_BAR_WIDTH: Final = 24
-_COLORS: Final = {"Ready": "green", "ContainersReady": "cyan", "Running": "yellow", "Failed": "red"}
 
 
 async def follow(cluster: Cluster, name: str) -> AsyncIterator[Json]:
@@ -71,44 +69,72 @@ async def _changes(cluster: Cluster, flow: Json) -> AsyncIterator[Json]:
             return
 
 
+class TimedOut(Failure):
+    """The release has not come to what was awaited in time."""
+
+    code = TIMED_OUT
+
+
 class Screen(Protocol):
     """Shows the progress of a release."""
 
-    def show(self, view: Progress) -> None: ...
+    def show(self, flow: Json) -> None: ...
 
     def opened(self) -> AbstractContextManager[object]: ...
 
 
 class PlainScreen:
-    """Prints one line per change, with the seconds since the start."""
+    """Prints one line per change, with the time of day and the seconds since the watch began."""
 
-    def __init__(self, write: Callable[[str], None] = say) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[str], None] = say, clock: Callable[[], datetime] = now) -> None:
+        self._write, self._clock = write, clock
         self._before: Progress | None = None
-        self._began = time.monotonic()
+        self._began = clock()
 
     def opened(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def show(self, view: Progress) -> None:
+    def show(self, flow: Json) -> None:
+        view, moment = progress(flow), self._clock()
+        if self._before is None:
+            self._write(f"times are of the zone {zone()}")
         for line in changes(self._before, view):
-            self._write(f"{time.monotonic() - self._began:6.1f}s  {line}")
+            passed = (moment - self._began).total_seconds()
+            self._write(f"{moment.astimezone():%H:%M:%S} {passed:6.1f}s  {line}")
         self._before = view
 
 
 class LiveScreen:
-    """Shows progress bars; the last state stays on the screen."""
+    """Shows the picture of the release, as large as the terminal; the last state stays on the screen."""
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
 
-        self._live: Live = Live(console=console, refresh_per_second=12)
+        self._console = console
+        self._flow: Json | None = None
+        self._live: Live = Live(console=console, refresh_per_second=4, get_renderable=self._draw)
 
     def opened(self) -> AbstractContextManager[object]:
         return self._live
 
-    def show(self, view: Progress) -> None:
-        self._live.update(picture(view))
+    def show(self, flow: Json) -> None:
+        self._flow = flow
+        self._live.refresh()
+
+    def _draw(self) -> RenderableType:
+        if self._flow is None:
+            return ""
+        width, height = self._console.size
+        # the last line is the cursor's
+        return drawn(self._flow, Size(width, height - 1), now())
+
+
+def drawn(flow: Json, size: Size, moment: datetime) -> RenderableType:
+    """Return the picture of a release as it is at that moment."""
+    status = flow.get("status") or {}
+    start, end = parse_time(status.get("startedAt")), parse_time(status.get("finishedAt"))
+    elapsed = ((end or moment) - start).total_seconds() if start else None
+    return picture(progress(flow), size, elapsed, seconds_left(flow, moment))
 
 
 def screen() -> Screen:
@@ -118,54 +144,27 @@ def screen() -> Screen:
     return LiveScreen(console) if console.is_terminal else PlainScreen()
 
 
-def picture(view: Progress) -> RenderableType:
-    """Return the picture of the whole release for a terminal."""
-    from rich.console import Group
+async def watch(
+    backend: Backend, name: str, on: Screen, until: Collection[Outcome] = (), timeout: float | None = None
+) -> Json:
+    """Show the release until it is finished, or has come to one of the outcomes `until`; return its last state.
 
-    color = {"Success": "bold green"}.get(view.phase, "bold red" if view.finished else "bold")
-    parts: list[RenderableType] = [styled(heading(view), color), styled(counted(view), "dim")]
-    for batch in view.batches:
-        parts += _batch_picture(batch)
-    parts += [styled(f"batch {number}: not started", "dim") for number in _not_started(view)]
-    if view.waits:
-        parts.append(styled(f"waits: {view.waits}", "bold yellow"))
-    return Group(*parts)
-
-
-def _not_started(view: Progress) -> range:
-    return range(0) if view.finished else range(len(view.batches) + 1, view.total + 1)
-
-
-def _batch_picture(batch: Batch) -> list[RenderableType]:
-    filled = round(batch.share * _BAR_WIDTH)
-    color = "red" if batch.failed else "green" if batch.finished else "cyan"
-    line = styled(f"{batch.title:<9} ")
-    line.append("█" * filled, color)
-    line.append("░" * (_BAR_WIDTH - filled), "dim")
-    line.append(styled(f" {batch.phase}{' ✓' if batch.finished else ''}"))
-    if batch.finished:
-        return [line]
-    pods = [pod for pod in batch.pods if pod.phase == "Failed"]
-    pods += [pod for pod in batch.pods if pod.phase != "Failed"][: max(_SHOWN_PODS - len(pods), 0)]
-    lines: list[RenderableType] = [line]
-    for pod in pods:
-        reason = f" {pod.reason}" if pod.reason else ""
-        lines.append(styled(f"  {pod.name}  {pod.phase}{reason}", _COLORS.get(pod.phase, "dim")))
-    if len(pods) < len(batch.pods):
-        lines.append(styled(f"  and {len(batch.pods) - len(pods)} more", "dim"))
-    return lines
-
-
-async def watch(backend: Backend, name: str, on: Screen) -> Progress:
-    """Show the release until it is finished; return its last state."""
-    view: Progress | None = None
+    Raises `Failure` with the code of a time-out after `timeout` seconds, and where the release is deleted.
+    """
+    last: Json | None = None
     with on.opened():
-        async for flow in backend.follow(name):
-            view = progress(flow)
-            on.show(view)
-            if view.finished:
-                break
-    if view is None:
+        try:
+            async with asyncio.timeout(timeout):
+                async for flow in backend.follow(name):
+                    last = flow
+                    on.show(flow)
+                    if (flow.get("status") or {}).get("finished") or outcome_of(flow) in until:
+                        return flow
+        except TimeoutError:
+            if timeout is None:
+                raise
+    if last is None or timeout is None:
         msg = f"{name} was not found"
         raise Failure(msg)
-    return view
+    msg = f"timed out after {span(timeout)}, the release goes on: {heading(progress(last))}"
+    raise TimedOut(msg)

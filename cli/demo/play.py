@@ -114,7 +114,7 @@ class Demo:
         presses: list[tuple[int, str, int]] = []
         with self._stage.screen() as screen:
             async for flow in follow(self._cluster, name):
-                screen.show(progress(flow))
+                screen.show(flow)
                 status = status_of(flow)
                 if status.get("finished"):
                     break
@@ -242,7 +242,7 @@ class Demo:
             with self._stage.screen() as screen:
                 async for flow in follow(self._cluster, name):
                     view = progress(flow)
-                    screen.show(view)
+                    screen.show(flow)
                     if view.finished or (until_failed and any(batch.failed for batch in view.batches)):
                         return flow
         msg = f"the watch of {name} ended early"

