@@ -10,9 +10,10 @@ from typing import Final
 
 from cli import control
 from cli.backend import Adoption, NewRelease
-from cli.connection import ANSWER_SECONDS, current_release, no_such
+from cli.connection import ANSWER_SECONDS
 from cli.exits import BadInput, Failure
 from cli.manifests import Document, merged, namespace_of
+from cli.naming import resolve
 from cli.options import Where
 from cli.output import note
 from services.planner.views.plan_preview import refusal_object
@@ -53,16 +54,32 @@ class ByServer:
     def __init__(self, triton: AsyncTriton) -> None:
         self.triton = triton
 
-    async def flow(self, name: str) -> Json:
+    @property
+    def namespace(self) -> str:
+        return self.triton.namespace
+
+    async def deployflow(self, name: str) -> Json | None:
         try:
             return (await self.triton.deployflow(name)).resource
         except TritonError as error:
-            if error.reason != "NotFound":
-                raise
-        found = await _releases(self.triton, name)
-        if not found:
-            raise no_such(name, self.triton.namespace)
-        return current_release(found)
+            if error.reason == "NotFound":
+                return None
+            raise
+
+    async def has_instance(self, name: str) -> bool:
+        try:
+            await self.triton.instance(name)
+        except TritonError as error:
+            if error.reason == "NotFound":
+                return False
+            raise
+        return True
+
+    async def releases(self, instance: str) -> list[Json]:
+        return await _releases(self.triton, instance)
+
+    async def flow(self, name: str) -> Json:
+        return await resolve(name, self)
 
     async def flows(self) -> list[Json]:
         return await _releases(self.triton, "")

@@ -112,17 +112,11 @@ class Cluster:
             return ""
         return str(answer["status"]["userInfo"].get("username", ""))
 
-    async def flow(self, name: str) -> Json:
-        """Return the DeployFlow of that name; for an instance its current release, else its newest."""
-        try:
-            return await self.call(self.client.get(DEPLOYFLOWS, self.namespace, name))
-        except ApiError as error:
-            if error.code != 404:
-                raise
-        releases = await self.releases(name)
-        if not releases:
-            raise no_such(name, self.namespace)
-        return current_release(releases)
+    async def deployflow(self, name: str) -> Json | None:
+        return await self._get(DEPLOYFLOWS, name)
+
+    async def has_instance(self, name: str) -> bool:
+        return await self.cloneset(name) is not None
 
     async def releases(self, instance: str) -> list[Json]:
         """Return all DeployFlows of an instance, oldest first."""
@@ -144,8 +138,11 @@ class Cluster:
         return sorted(flows, key=age)
 
     async def cloneset(self, instance: str) -> Json | None:
+        return await self._get(CLONESETS, instance)
+
+    async def _get(self, resource: Resource, name: str) -> Json | None:
         try:
-            return await self.call(self.client.get(CLONESETS, self.namespace, instance))
+            return await self.call(self.client.get(resource, self.namespace, name))
         except ApiError as error:
             if error.code == 404:
                 return None
@@ -164,19 +161,6 @@ class Cluster:
         labels = label_selector({INSTANCE_LABEL: instance})
         pods = await self.call(self.client.list(PODS, self.namespace, labels=labels))
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-
-
-def no_such(name: str, namespace: str) -> Failure:
-    return Failure(
-        f"no DeployFlow and no instance with releases is named {name} in namespace {namespace}: see `triton get`"
-    )
-
-
-def current_release(releases: list[Json]) -> Json:
-    """Return the running release, else the next to run, else the newest; `releases` are sorted, oldest first."""
-    unfinished = [flow for flow in releases if not (flow.get("status") or {}).get("finished")]
-    started = [flow for flow in unfinished if (flow.get("status") or {}).get("startedAt")]
-    return (started or unfinished or releases[-1:])[0]
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from cli import control, manifests, planning, watching
 from cli.backend import Adoption, NewRelease
 from cli.connection import Cluster
 from cli.manifests import Document
+from cli.naming import resolve
 from cli.output import note, now
 from services.planner.views.plan_preview import assume
 from shared.domain.deploy_commands import DeployCommand
@@ -29,7 +30,7 @@ class InCluster:
         self._origin = Origin(Via.CLI)
 
     async def flow(self, name: str) -> Json:
-        return await self._cluster.flow(name)
+        return await resolve(name, self._cluster)
 
     async def flows(self) -> list[Json]:
         return await self._cluster.flows()

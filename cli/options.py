@@ -15,7 +15,10 @@ import typer
 from cli.output import Format
 from shared.domain.json_types import Json
 
-NAME_HELP = "A DeployFlow, or an instance: then its current release (the unfinished one, else the newest)."
+NAME_HELP = (
+    "An instance: its current release (the unfinished one, else the newest); or a DeployFlow, df/NAME where "
+    "both have the name."
+)
 
 Namespace = Annotated[
     str | None,

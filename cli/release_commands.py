@@ -293,7 +293,7 @@ def watch(
         screen = quiet if output else watching.screen()
         flow = await watching.watch(backend, found, screen, until, timeout)
         if output is not None:
-            show(await backend.flow(found), output)
+            show(await backend.flow(f"df/{found}"), output)
         return flow
 
     code = EXIT_CODES[outcome_of(at(where, work))]
@@ -322,7 +322,7 @@ def _send(
         if request.output is None:
             say(result)
         else:
-            show(await backend.flow(flow["metadata"]["name"]), request.output)
+            show(await backend.flow(f"df/{flow['metadata']['name']}"), request.output)
 
     at(request, work)
 

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from cli.connection import Cluster, current_release
+from cli.connection import Cluster
 from cli.control import act, command_for, place_of
 from cli.exits import Failure
 from cli.manifests import Document, apply
@@ -125,29 +125,6 @@ async def test_a_finished_release_refuses(flow: Json) -> None:
     with pytest.raises(Refusal, match="has finished"):
         await act(cluster, flow, command_for(flow, CommandType.CANCEL, "deployer"))
     assert server.patches == []
-
-
-def _release(name: str, **status: object) -> Json:
-    return {"metadata": {"name": name}, "status": status}
-
-
-def test_the_current_release_of_an_instance_is_the_one_that_runs() -> None:
-    done, running = _release("done", finished=True), _release("running", startedAt="x")
-    waiting = _release("waiting")
-    assert current_release([done, waiting, running])["metadata"]["name"] == "running"
-    assert current_release([done, waiting])["metadata"]["name"] == "waiting"
-    assert current_release([done, _release("newer", finished=True)])["metadata"]["name"] == "newer"
-
-
-async def test_an_instance_may_be_named_instead_of_its_release(flow: Json) -> None:
-    cluster, _ = _cluster(flow)
-    assert (await cluster.flow("7-web"))["metadata"]["name"] == "7-web-bcdfg"
-
-
-async def test_a_name_that_nothing_has_is_said_so(flow: Json) -> None:
-    cluster, _ = _cluster(flow)
-    with pytest.raises(Failure, match="no DeployFlow and no instance with releases is named nope"):
-        await cluster.flow("nope")
 
 
 async def test_apply_creates_changes_and_leaves_alone() -> None:
