@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 COMMANDS = [
-    "apply", "plan", "get", "describe", "watch", "next", "continue", "pause", "resume", "cancel", "retry",
+    "apply", "plan", "get", "describe", "watch", "status", "next", "continue", "pause", "resume", "cancel", "retry",
     "promote", "update", "rollback", "restart", "scale", "stop", "start", "delete", "adopt",
     "sandbox", "demo", "run", "planner", "executor", "readiness", "events", "crd",
 ]  # fmt: skip
@@ -25,13 +25,14 @@ def test_each_command_shows_an_example_of_itself(command: str, triton: Callable[
 
 
 @pytest.mark.parametrize(
-    "command", ["describe", "watch", "next", "continue", "pause", "resume", "cancel", "retry", "promote"]
+    "command",
+    ["describe", "watch", "status", "next", "continue", "pause", "resume", "cancel", "retry", "promote"],
 )
 def test_commands_on_a_release_say_that_an_instance_may_be_named(
     command: str, triton: Callable[..., Any]
 ) -> None:
     text = " ".join(triton(command, "--help").out.split())
-    assert "A DeployFlow, or an instance: then its current release" in text
+    assert "An instance: its current release" in text
 
 
 def test_triton_alone_lists_every_command(triton: Callable[..., Any]) -> None:
