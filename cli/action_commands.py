@@ -48,7 +48,7 @@ def update(
 ) -> None:
     """Release a new image of an instance.
 
-    Everything else stays as in the last successful release, and the number of pods as it is now. Prints the name of the new DeployFlow.
+    Everything else stays as in the last successful release, the number of pods as it is now, and the strategy as the last create or update requested it: what was promoted or changed since, and a rollback, do not count. Prints the name of the new DeployFlow.
 
     Examples:
       triton update web --image registry.example.com/web:2.1

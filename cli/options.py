@@ -149,7 +149,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class UpdatePace:
-    """The same of an update; an option that is absent keeps the value of the last successful release."""
+    """The same of an update; an option that is absent keeps the value that the last create or update requested."""
 
     batch_size: Annotated[str | None, typer.Option("--batch-size", help="A count or a share: 2, 25%.")] = None
     canary: Annotated[int | None, typer.Option("--canary", help="Pods of the canary; 0: none.")] = None

@@ -217,7 +217,9 @@ def update(
     queue: bool = False,
     freeze_override: str = "",
 ) -> Operation[DeployFlow]:
-    """Release another image; everything else stays as in the last successful release."""
+    """Release another image; everything else stays as in the last successful release, the strategy as it was requested
+    last.
+    """
     body = {"container": container, "replicas": replicas, "freezeOverride": freeze_override}
     return _start(namespace, instance, "updates", strategy, queue, {"image": image, **_without_empty(body)})
 

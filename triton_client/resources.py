@@ -178,6 +178,7 @@ class DeployFlowStatus(Model):
     requested_by_claimed: bool = False
     requested_via: str = ""
     last_command: LastCommand | None = None
+    requested_strategy: dict[str, Any] | None = None
     freeze_override: str = ""
     reply_to: str = ""
     reply_id: str = ""

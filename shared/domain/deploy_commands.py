@@ -28,6 +28,8 @@ UNKNOWN: Final = Origin()
 LONGEST_REQUESTER: Final = 253
 """Characters of a requester's name. Every event of the release has it."""
 _LONGEST_WORD: Final = 40
+_OF_ONE_RELEASE: Final = df.inherited_by(df.InheritedBy.NONE)
+"""Strategy fields that say where a release stood; a new one starts from its beginning."""
 CHANGE: Final = "change"
 """The command of a request that changes the strategy in another way than the commands do."""
 OBJECT_NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -262,6 +264,35 @@ def last_command_of(annotations: Mapping[str, str]) -> LastCommand | None:
     )
 
 
+def requested_strategy_of(flow: Json) -> Json:
+    """Return the strategy of a create or update as it was requested, without what says where that release stood.
+
+    The planner records it in `.status` when it first sees the release. What approves before that, as a promote of a
+    release that has just been made, leaves it in an annotation; that of a spec that nobody has changed is not read.
+    """
+    recorded = (flow.get("status") or {}).get("requestedStrategy")
+    if recorded is None and flow["metadata"].get("generation", 1) > 1:
+        recorded = strategy_in(flow["metadata"].get("annotations") or {})
+    strategy = recorded if isinstance(recorded, dict) else flow["spec"].get("updateStrategy") or {}
+    return {key: value for key, value in strategy.items() if key not in _OF_ONE_RELEASE and value is not None}
+
+
+def strategy_in(annotations: Mapping[str, str]) -> Json | None:
+    """Return the strategy that the annotation keeps; None where there is none that can be used."""
+    try:
+        found = json_in(annotations.get(df.REQUESTED_STRATEGY, "null"))
+        return df.UpdateStrategy.model_validate(found).model_dump(mode="json", exclude_unset=True)
+    except ValueError:
+        return None
+
+
+def _is_unrecorded(flow: Json) -> bool:
+    """Return whether the planner has not seen the release, and no request has changed it."""
+    recorded = (flow.get("status") or {}).get("requestedStrategy") is not None
+    known = recorded or df.REQUESTED_STRATEGY in (flow["metadata"].get("annotations") or {})
+    return flow["spec"].get("action") in df.PASSING_ON and not known
+
+
 def is_canary(strategy: df.Strategy, conditions: list[df.Condition]) -> bool:
     """Return whether the first batch of this release is a canary: by the plan, before there is one by the strategy."""
     if conditions:
@@ -432,6 +463,7 @@ def patch(
     requests = [*requests_of(flow["metadata"].get("annotations") or {}), request_id][-REMEMBERED:]
     retries = fields.get("retries")
     most = {df.RETRIES: str(max(retries, _most_retries(flow, spec)))} if retries else {}
+    before = json.dumps(requested_strategy_of(flow)) if "mode" in fields and _is_unrecorded(flow) else None
     return {
         "metadata": {
             "resourceVersion": flow["metadata"]["resourceVersion"],
@@ -439,6 +471,7 @@ def patch(
                 **changed_by(request_id, requested_by, command, origin),
                 df.REQUESTS: json.dumps(requests),
                 **most,
+                **({df.REQUESTED_STRATEGY: before} if before else {}),
             },
         },
         "spec": {spec.strategy_field: fields},

@@ -53,6 +53,8 @@ REQUESTED_VIA = "apps.triton.io/requested-via"
 LAST_STEP = "apps.triton.io/last-step"
 """JSON: the last request that changed the release, its `command`, `request`, `via` and `claimed`; who sent it is `LAST_STEP_BY`."""
 LAST_STEP_BY = "apps.triton.io/last-step-by"
+REQUESTED_STRATEGY = "apps.triton.io/requested-strategy"
+"""JSON: the strategy as it was before a request changed it which the planner had not seen yet; see `requestedStrategy`."""
 REPLY_TO = "apps.triton.io/reply-to"
 REPLY_ID = "apps.triton.io/reply-id"
 """Who requested the release over Kafka, for people. The planner answers to what `.status` says: it alone writes there."""
@@ -82,6 +84,8 @@ class Action(StrEnum):
 
 UPDATING = (Action.CREATE, Action.UPDATE, Action.ROLLBACK)
 """The actions that write a template; they carry `updateStrategy`, all others `nonUpdateStrategy`."""
+PASSING_ON = (Action.CREATE, Action.UPDATE)
+"""The actions whose requested strategy the next update inherits: that of a rollback is its own."""
 SHRINKING = (Action.SCALE_IN, Action.STOP, Action.DELETE)
 """The actions that make no pod."""
 KEEPING = (Action.RESTART, Action.SCALE_OUT, Action.START)
@@ -318,7 +322,7 @@ class Application(Wire):
 
 
 class InheritedBy(StrEnum):
-    """The later releases of an instance that take a strategy field over from the last successful one."""
+    """The later releases of an instance that take a strategy field over as the last create or update requested it."""
 
     NONE = "none"
     """It says where this release stands: a new one starts from its default."""
@@ -475,19 +479,13 @@ def inherited_by(*which: InheritedBy) -> frozenset[str]:
 
 
 class Inheritance(Wire):
-    """What an update that waits takes over from the last successful release when it begins: all but its images and the
-    requested fields of its strategy. The write that removes it sets them, once.
+    """What an update that waits takes over from the last successful release when it begins: the application, but for its
+    images. The write that removes it sets them, once.
     """
 
     images: Annotated[dict[str, str], Field(description="the new images, by container")] = Field(
         default_factory=dict
     )
-    strategy: Annotated[
-        UpdateStrategy | None,
-        Field(
-            description="the fields of `updateStrategy` that nobody requested, as they were when it was requested"
-        ),
-    ] = None
 
 
 class DeployFlowSpec(Wire):
@@ -612,7 +610,8 @@ class DeployFlowStatus(Wire):
     everybody who may create a DeployFlow may write its annotations. `requested_by`: who requested the release; whoever
     sent the request wrote that name, and nobody checked it, where it is `requested_by_claimed`. `last_command`: the last
     request that changed the release, with its own requester; none before the first. `requested_via`: how the request
-    came: kubectl, cli, rest, grpc or kafka; empty where an older version received it.
+    came: kubectl, cli, rest, grpc or kafka; empty where an older version received it. `requested_strategy`: none of other
+    actions, and where an older version received it.
     """
 
     replicas: int = 0
@@ -639,6 +638,13 @@ class DeployFlowStatus(Wire):
     requested_by_claimed: bool = False
     requested_via: str = ""
     last_command: LastCommand | None = None
+    requested_strategy: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="of a create or update: the fields of `updateStrategy` as they were requested, whatever was changed "
+            "since; the next update inherits them"
+        ),
+    ] = None
     freeze_override: str = ""
     reply_to: str = ""
     reply_id: str = ""

@@ -499,7 +499,8 @@ class SpecObserved(Message):
     `request` is the id of the last request that came through Triton. `requested_by` is who requested the release, which
     nobody checked where it is `requested_by_claimed`; `last_command` is what has changed it last, where that was
     `request`. `freeze_override`: why it shall begin in a freeze window too.
-    `keeps_replicas`, `either_direction`: what its requester left open. `fault`: why it can't be passed on, where `spec` is
+    `keeps_replicas`, `either_direction`: what its requester left open. `requested_strategy`: as it was before a request
+    changed it, where that is known. `fault`: why it can't be passed on, where `spec` is
     empty for that.
     """
 
@@ -516,6 +517,9 @@ class SpecObserved(Message):
     freeze_override: str = ""
     keeps_replicas: bool = False
     either_direction: bool = False
+    requested_strategy: Annotated[
+        dict[str, Any] | None, Field(exclude_if=lambda strategy: strategy is None)
+    ] = None
     spec: dict[str, Any]
     status: dict[str, Any] = Field(default_factory=dict)
     fault: Annotated[str, Field(exclude_if=lambda text: not text)] = ""

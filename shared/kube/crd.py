@@ -78,6 +78,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "volumeClaimTemplates": {"type": "array", "items": _TEMPLATE},
     # empty: unset, as the API of Triton 0.1.x wrote it
     "batchSize": _int_or_percent("^((100|[1-9][0-9]?)%)?$", 1, "25%"),
+    "requestedStrategy": {**_TEMPLATE, "nullable": True},
     "failureThreshold": _int_or_percent("^(100|[1-9]?[0-9])%$", 0, "10%"),
 }
 

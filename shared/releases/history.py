@@ -9,20 +9,20 @@ from typing import Final
 import msgspec
 
 from shared.domain import deployflow as df
-from shared.domain.deploy_commands import Refusal
+from shared.domain.deploy_commands import Refusal, requested_strategy_of
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
 from shared.domain.messages import AppRef
 from shared.kube.clonesets import CloneSet
 from shared.kube.ownership import NOT_OURS, Ownership, explain_not_ours, ownership_of
 
-_OF_ONE_RELEASE: Final = df.inherited_by(df.InheritedBy.NONE)
-"""Strategy fields that say where a release stood; a new one starts from its beginning."""
 _OF_THE_APPLICATION: Final = df.inherited_by(df.InheritedBy.ALL)
 """Strategy fields that describe the application, not one release of it."""
 NO_GOOD_TEMPLATE: Final = "NoGoodTemplate"
 """The reason why an action that would make pods of a refused template is refused."""
 _IDENTITY: Final = ("appID", "groupID", "appName", "instanceName")
+_REFUSED: Final = ("InvalidSpec", "AlreadyExists")
+"""The reasons of releases that the planner never took up: what they say of the strategy counts for nothing."""
 
 
 def updates(releases: Sequence[Json]) -> list[Json]:
@@ -239,21 +239,34 @@ def of_the_application(base: Json) -> Json:
     return {key: value for key, value in strategy.items() if key in _OF_THE_APPLICATION}
 
 
-def new_spec(base: Json, action: df.Action, replicas: int | None) -> Json:
-    """Return the spec of a new release of `base`'s application, with its strategy from the beginning."""
+def last_requested(releases: Sequence[Json]) -> Json | None:
+    """Return the newest create or update, however it ended; None if there is none.
+
+    The next update inherits its strategy, as it was requested.
+    """
+    for flow in reversed(updates(releases)):
+        refused = (flow.get("status") or {}).get("reason") in _REFUSED
+        if flow["spec"]["action"] in df.PASSING_ON and not refused:
+            return flow
+    return None
+
+
+def inherited_strategy(releases: Sequence[Json], base: Json) -> Json:
+    """Return the strategy that an update of `base` inherits: as the last create or update requested it."""
+    last = last_requested(releases)
+    return of_the_application(base) if last is None else requested_strategy_of(last)
+
+
+def new_spec(base: Json, action: df.Action, replicas: int | None, strategy: Json) -> Json:
+    """Return the spec of a new release of `base`'s application."""
     application: Json = copy.deepcopy(base["spec"]["application"])
     if replicas is not None:
         application["replicas"] = replicas
-    strategy: Json = {
-        key: value
-        for key, value in (base["spec"].get("updateStrategy") or {}).items()
-        if key not in _OF_ONE_RELEASE
-    }
     return {"action": str(action), "application": application, "updateStrategy": strategy}
 
 
 def rollback(base: Json, replicas: int | None, strategy: Json | None = None) -> df.DeployFlowSpec:
     """Return the spec of a rollback to `base`: all pods in one batch, unless `strategy` says otherwise."""
     fast: Json = {"mode": str(df.Mode.AUTO), **of_the_application(base)}
-    spec = new_spec(base, df.Action.ROLLBACK, replicas) | {"updateStrategy": fast | (strategy or {})}
+    spec = new_spec(base, df.Action.ROLLBACK, replicas, fast | (strategy or {}))
     return df.DeployFlowSpec.model_validate(spec)

@@ -17,7 +17,6 @@ from shared.domain.deployflow import (
     Mode,
     NonUpdateStrategy,
     Unsaid,
-    UpdateStrategy,
     containers_of,
     problems,
 )
@@ -45,7 +44,9 @@ class Known(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """The fields that an update changes; None and {} keep it as the last successful release has it."""
+    """The fields that an update changes; None keeps it as the last successful release has it. `strategy`: the fields
+    that differ from those that the last create or update requested.
+    """
 
     image: str
     container: str | None = None
@@ -66,9 +67,11 @@ def update(known: Known, wish: Wish) -> DeployFlowSpec:
 
     Where none was good, the first one is the base, with its count; where all were deleted, the CloneSet. Where the end
     of one that runs decides what else it has, it inherits that when it begins; until then it has what that one brings.
+    Its strategy is that of the last create or update, as it was requested, with the fields of the wish.
     """
     base = history.update_base(known.releases, known.instance, known.cloneset)
     replicas = history.replicas_now(known.releases, known.cloneset) if history.is_good(base) else None
+    wish = wish._replace(strategy=history.inherited_strategy(known.releases, base) | wish.strategy)
     running = history.running_update(known.releases)
     if running is None:
         return updated(base, wish, replicas)
@@ -76,43 +79,39 @@ def update(known: Known, wish: Wish) -> DeployFlowSpec:
     with suppress(Unfit):
         if updated(base, wish, replicas) == after:
             return after
-    inherited = history.new_spec(running, Action.UPDATE, replicas)["updateStrategy"]
-    unsaid = {key: value for key, value in inherited.items() if key not in wish.strategy}
     name = wish.container or containers_of(after.application.template)[0]["name"]
-    inherits = Inheritance(images={name: wish.image}, strategy=UpdateStrategy.model_validate(unsaid))
-    return after.model_copy(update={"inherits": inherits})
+    return after.model_copy(update={"inherits": Inheritance(images={name: wish.image})})
 
 
 def inherit(flow: Json, earlier: Sequence[Json], cloneset: Json | None) -> DeployFlowSpec:
-    """Return the spec of an update that begins, with all that it inherits; its count stays.
+    """Return the spec of an update that begins, with the application that it inherits; count and strategy stay.
 
     `earlier`: the releases before it. Where these are gone, it has what was last known. Raises `Unfit`.
     """
     own = {key: value for key, value in flow["spec"].items() if key != "inherits"}
-    application, inherits = own["application"], flow["spec"]["inherits"]
-    unsaid = inherits.get("strategy") or {}
-    said = {
-        key: value for key, value in (own.get("updateStrategy") or {}).items() if unsaid.get(key) != value
-    }
+    application = own["application"]
     try:
         base = history.update_base(earlier, application["instanceName"], cloneset)
     except Refusal:
         return checked(own)
-    spec = history.new_spec(base, Action.UPDATE, application.get("replicas", 1))
-    for container, image in (inherits.get("images") or {}).items():
+    count = application.get("replicas", 1)
+    spec = history.new_spec(base, Action.UPDATE, count, own.get("updateStrategy") or {})
+    for container, image in (flow["spec"]["inherits"].get("images") or {}).items():
         _set_image(spec, container, image)
-    spec["updateStrategy"] |= said
     return checked(spec)
 
 
 def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSpec:
-    """Return the spec of an update of `base`, the last good release; `replicas`: the present count."""
-    spec = history.new_spec(base, Action.UPDATE, replicas if wish.replicas is None else wish.replicas)
+    """Return the spec of an update of `base`, the last good release, with the strategy of the wish.
+
+    `replicas`: the present count.
+    """
+    count = replicas if wish.replicas is None else wish.replicas
+    spec = history.new_spec(base, Action.UPDATE, count, wish.strategy)
     names = [container["name"] for container in spec["application"]["template"]["spec"]["containers"]]
     if wish.container is None and len(names) > 1:
         raise Unfit("container", f"say which container gets the image, one of {', '.join(names)}")
     _set_image(spec, wish.container or names[0], wish.image)
-    spec["updateStrategy"] |= wish.strategy
     return checked(spec)
 
 

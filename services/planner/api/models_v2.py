@@ -76,7 +76,7 @@ FreezeOverride = Annotated[
 ]
 UpdateFields = Annotated[
     df.UpdateStrategy | None,
-    Field(description="Fields of the strategy; the others stay as the last successful release has them."),
+    Field(description="Fields of the strategy; the others stay as the last create or update requested them."),
 ]
 OtherFields = Annotated[
     df.NonUpdateStrategy | None,
@@ -128,7 +128,7 @@ class StrategyPatch(Request):
 
 
 class Update(Request):
-    """Another image; all else stays as the last successful release has it."""
+    """Another image; all else stays as the last successful release has it, the strategy as it was requested last."""
 
     image: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     container: (

@@ -45,7 +45,7 @@ class ReleaseCalls(ChangeCalls):
     """Every call returns the new DeployFlow, in the shape of `FlowQueries`, and raises `Problem`.
 
     `queue`: the release may wait for one that runs; else a running one is a conflict. `strategy`: the fields that
-    differ from those of the last successful release.
+    differ from those that the last create or update requested.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ReleaseCalls(ChangeCalls):
         queue: bool = False,
         freeze_override: str = "",
     ) -> Json:
-        """Release another image; all else is as in its last successful release."""
+        """Release another image; all else is as in its last successful release, the strategy as it was requested last."""
         return await self._begin_for(
             change,
             namespace,

@@ -31,7 +31,9 @@ from services.planner.rules.missing_labels import missing_labels
 from services.planner.rules.pod_failures import read_trouble
 from services.planner.rules.retry_backoff import count_rejection, note_success
 from shared.domain import messages as m
+from shared.domain.deploy_commands import requested_strategy_of
 from shared.domain.deployflow import (
+    PASSING_ON,
     SCALING,
     STORED,
     DeployFlowSpec,
@@ -430,6 +432,7 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         either_direction=spec.action in SCALING and fact.either_direction,
         inherits=spec.inherits is not None,
         strategy=strategy_of(spec),
+        requested_strategy=_requested_strategy(fact) if spec.action in PASSING_ON else None,
     )
     if spec.updating and not containers_of(spec.application.template):
         text = "spec.application.template: a pod template with at least one container is needed"
@@ -439,6 +442,13 @@ def make_flow(fact: m.SpecObserved, now: int) -> Flow:
         return replace(flow, outcome=FlowPhase.FAILED, reason="NotSupported", message=text)
     # the retries that the spec begins with are not requests to retry a failed batch
     return replace(flow, retries=flow.strategy.retries)
+
+
+def _requested_strategy(fact: m.SpecObserved) -> dict[str, Any]:
+    """Return the strategy as it was requested: by its record, else as it is now."""
+    own = fact.requested_strategy
+    spec = fact.spec if own is None else {"updateStrategy": own}
+    return requested_strategy_of({"metadata": {}, "spec": spec, "status": fact.status})
 
 
 # --- pods ------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Values only, never changed in place; `stored_state` keeps them in Redis. Times a
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -211,7 +211,9 @@ class Flow(Value, frozen=True):
     - `keeps_replicas`: nobody said how many; it takes the count that the instance has when it begins or, with
       `inherits_replicas`, the one that the release which it replaced was to reach.
     - `either_direction`: of a scale; nobody said whether it goes in or out, `action` follows from the count that it finds.
-    - `inherits`: of an update that waits; its spec gets the template and the strategy before it begins.
+    - `inherits`: of an update that waits; its spec gets the template before it begins.
+    - `requested_strategy`: of a create or update, the fields of `updateStrategy` as they were requested; None where an
+      older version saw it first.
     - `may_change_existing`: of a create; no release of the instance is known, or none was ever successful.
     """
 
@@ -264,6 +266,7 @@ class Flow(Value, frozen=True):
     inherits_replicas: bool = False
     either_direction: bool = False
     inherits: bool = False
+    requested_strategy: dict[str, Any] | None = None
     may_change_existing: bool = False
     started_at: int = 0
     updated_at: int = 0

@@ -12,7 +12,7 @@ from shared.domain import deployflow as df
 from shared.domain.deploy_commands import deployflow_name, requests_of
 from shared.domain.json_types import Json
 from shared.domain.object_bounds import count_in
-from shared.releases.history import age, is_good, updates
+from shared.releases.history import age, is_good, last_requested, updates
 
 _APPLIED_BY_KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
 _SUCCESSFUL_KEPT = 2
@@ -56,6 +56,9 @@ def _needed(releases: Sequence[Json], finished: Sequence[Json]) -> Iterator[Json
     # an update of an instance without a successful release starts from the last one that brought a template
     brought = updates(releases)
     yield from brought[-1:]
+    if (requested := last_requested(brought)) is not None:
+        # the next update inherits its strategy
+        yield requested
     templates: list[object] = []
     for flow in reversed(brought):
         template = flow["spec"]["application"].get("template")

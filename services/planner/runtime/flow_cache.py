@@ -9,7 +9,7 @@ import msgspec
 
 from services.planner.rules.predecessors import Predecessor
 from shared.domain import deployflow as df
-from shared.domain.deploy_commands import LONGEST_REQUESTER, last_command_of
+from shared.domain.deploy_commands import LONGEST_REQUESTER, last_command_of, strategy_in
 from shared.domain.managed_namespaces import manages
 from shared.domain.messages import Due, FlowRef, Message, SpecGone, SpecObserved
 from shared.domain.object_bounds import DEEPEST_READ, TooDeep, is_deeper
@@ -110,6 +110,7 @@ def observed(flow: DeployFlow) -> SpecObserved:
         freeze_override=_override(meta),
         keeps_replicas=meta.annotations.get(df.KEEPS_REPLICAS) == "true",
         either_direction=meta.annotations.get(df.EITHER_DIRECTION) == "true",
+        requested_strategy=strategy_in(meta.annotations) if meta.generation > 1 else None,
         spec=flow.spec,
         status={"finished": True} if flow.finished else flow.status,
     )

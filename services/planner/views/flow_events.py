@@ -98,7 +98,7 @@ def _flow_events(
         text = f"{new.action} of {instance.name} to {new.wanted} replicas"
         yield event("seen", "Received", text, command="rollback" if new.action == "rollback" else "deploy")
     elif old.inherits and not new.inherits and new.last_command == old.last_command:
-        text = "takes over the template and the strategy of the last successful release"
+        text = "takes over the template of the last successful release"
         yield event(f"inherited:{new.generation}", "Inherited", text)
     elif new.generation != old.generation:
         yield from _spec_events(event, old, new)

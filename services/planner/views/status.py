@@ -83,6 +83,7 @@ def status_of(instance: Instance, flow: Flow) -> Json:
         _STATUS.requested_by_claimed: flow.requested_by_claimed,
         _STATUS.requested_via: via_of(flow.requested_by, flow.requested_via),
         _STATUS.last_command: _last_command(flow.last_command),
+        _STATUS.requested_strategy: flow.requested_strategy,
         _STATUS.freeze_override: flow.overridden,
         _STATUS.sequence: instance.sequence,
         _STATUS.version: instance.version,
@@ -177,7 +178,7 @@ def _explain(instance: Instance, flow: Flow) -> tuple[str, str]:
             return freeze_hold.explain_freeze(flow)
         ahead = instance.active or instance.waiting[0]
         if ahead is flow and flow.inherits:
-            return "Inheriting", "reads the template and the strategy of the last successful release"
+            return "Inheriting", "reads the template of the last successful release"
         return "WaitingItsTurn", f"waits until {ahead.name} is finished: one release at a time per instance"
     if flow.step == Step.CANCEL:
         held = describe_held(instance, flow, flow.victims)

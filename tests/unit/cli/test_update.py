@@ -10,7 +10,7 @@ from cli.options import strategy_of
 from shared.domain.deploy_commands import Refusal
 from shared.domain.json_types import Json
 from shared.releases.history import last_good
-from shared.releases.specs import Unfit, Wish, release, updated
+from shared.releases.specs import Known, Unfit, Wish, release, update, updated
 
 
 def _over(flow: Json, name: str, *, action: str = "update", phase: str = "Success") -> Json:
@@ -46,9 +46,10 @@ def test_only_the_image_changes(spec: Json) -> None:
     assert made.action == "update"
 
 
-def test_the_new_release_starts_from_its_beginning(spec: Json) -> None:
-    spec["updateStrategy"] |= {"paused": True, "canceled": True}
-    made = updated({"spec": spec}, Wish("web:2", container="web"))
+def test_the_new_release_starts_from_its_beginning(flow: Json) -> None:
+    flow["spec"]["updateStrategy"] |= {"paused": True, "canceled": True}
+    known = Known("7-web", [_over(flow, "first", action="create")], None)
+    made = update(known, Wish("web:2", container="web"))
     strategy = made.model_dump(mode="json", exclude_unset=True)["updateStrategy"]
     assert strategy == {"batchSize": 2, "canary": 1, "mode": "auto"}
 

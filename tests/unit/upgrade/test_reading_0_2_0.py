@@ -62,6 +62,7 @@ ADDED_LATER = {
     "flaps",
     "lastCommand",
     "requestedVia",
+    "requestedStrategy",
 }
 """Keys in Redis that version 0.2.0 does not know."""
 DECIDED_AS_THEN = [

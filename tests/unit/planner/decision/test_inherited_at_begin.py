@@ -68,16 +68,18 @@ def test_after_a_success_it_has_what_that_one_brought() -> None:
 
 def test_after_a_cancel_it_has_what_there_was_before() -> None:
     world = running("proxy", bakeSeconds=5)
-    request(world)
+    request(world, canary=0)
     world.steer(NEXT, CommandType.CANCEL)
+    world.run_until(lambda: world.flow(QUEUED).phase.finished)
     assert world.flow(QUEUED).phase == "Success"
     assert first_container(world) == {"name": "web", "image": "web:9"}
+    # the strategy is the one that was requested last, however that release ended
     strategy = world.spec(QUEUED).strategy
-    assert (strategy.bake_seconds, strategy.pull_in_timeout_seconds, strategy.mode) == (0, 30, "auto")
+    assert (strategy.bake_seconds, strategy.pull_in_timeout_seconds, strategy.mode) == (5, 60, "auto")
 
 
 def test_what_was_requested_of_the_strategy_is_kept_also_while_it_waits() -> None:
-    world = running(bakeSeconds=5)
+    world = running("proxy", bakeSeconds=5)
     request(world, batchSize=2, bakeSeconds=1)
     world.change(QUEUED, {"batchSize": 1, "canary": 0})
     world.steer(NEXT, CommandType.PROMOTE)

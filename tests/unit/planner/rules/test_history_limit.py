@@ -14,7 +14,7 @@ from services.planner.rules.history_limit import find_surplus
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import Refusal, deployflow_name
 from shared.domain.json_types import Json
-from shared.releases.history import identity, last_good, rollback_to, update_base
+from shared.releases.history import identity, last_good, last_requested, rollback_to, update_base
 from tests.unit.parts import application
 
 MADE = {df.PRUNE: "true"}
@@ -148,8 +148,10 @@ def test_whatever_the_history_all_that_starts_from_it_starts_from_the_same(
     after = [flow for flow in releases if flow not in surplus]
     for start in (last_good, update_base, rollback_to, identity):
         assert outcome(partial(start, releases, "web")) == outcome(partial(start, after, "web"))
+    assert last_requested(releases) == last_requested(after)
     assert all(flow["status"]["finished"] and flow["metadata"]["annotations"] == MADE for flow in surplus)
     assert find_surplus(after, limit) == []
-    # what stays beyond the limit is needed: two successful ones, the last one, and the last one with a template
+    # what stays beyond the limit is needed: two successful ones, the last one, the last one with a template, and the
+    # last create or update
     made = [f for f in after if f["status"]["finished"] and f["metadata"]["annotations"] == MADE]
-    assert len(made) <= limit + 4
+    assert len(made) <= limit + 5

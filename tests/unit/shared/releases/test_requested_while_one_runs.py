@@ -61,21 +61,24 @@ def test_an_update_that_depends_on_the_end_of_the_running_one_inherits_when_it_b
     spec = update(known(release(1), with_env(release(2, "BatchStarted", bakeSeconds=60))), WISH)
     assert spec.inherits is not None
     assert spec.inherits.images == {"web": "web:9"}
-    assert spec.inherits.strategy is not None
-    assert (spec.strategy.bake_seconds, spec.inherits.strategy.bake_seconds) == (60, 60)
+    assert spec.strategy.bake_seconds == 60
     containers = spec.model_dump()["application"]["template"]["spec"]["containers"]
     assert (containers[0]["image"], containers[0]["env"]) == ("web:9", [{"name": "A", "value": "1"}])
     assert update(known(release(1), release(2, "BatchFinished")), Wish("proxy:2", "proxy")).inherits
-    assert update(known(release(1), release(2, "BatchFinished", bakeSeconds=60)), WISH).inherits
 
 
-def test_it_takes_over_all_but_its_images_from_the_last_successful_one_once() -> None:
+def test_the_strategy_does_not_depend_on_the_end_of_the_running_one() -> None:
+    spec = update(known(release(1), release(2, "BatchFinished", bakeSeconds=60)), WISH)
+    assert (spec.strategy.bake_seconds, spec.inherits) == (60, None)
+
+
+def test_it_takes_over_all_but_its_images_and_its_strategy_from_the_last_successful_one_once() -> None:
     waiting = release(3, "Pending", batchSize=1, bakeSeconds=5, canary=1)
-    waiting["spec"]["inherits"] = {"images": {"web": "web:9"}, "strategy": {"bakeSeconds": 5, "canary": 2}}
+    waiting["spec"]["inherits"] = {"images": {"web": "web:9"}}
     earlier = [release(1, bakeSeconds=60, batches=3), with_env(release(2, "Canceled"))]
     spec = inherit(waiting, earlier, CLONESET)
     assert spec.inherits is None
-    assert spec.update_strategy == UpdateStrategy(batch_size=1, bake_seconds=60, canary=1)
+    assert spec.update_strategy == UpdateStrategy(batch_size=1, bake_seconds=5, canary=1)
     containers = spec.model_dump()["application"]["template"]["spec"]["containers"]
     assert containers == [{"name": "web", "image": "web:9"}, {"name": "proxy", "image": "proxy:1"}]
 
