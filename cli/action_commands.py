@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exits import FAILED, BadInput
-from cli.options import OverrideFreeze, Pace, Pods, Request, UpdatePace
-from cli.output import note, say, show
+from cli.options import OverrideFreeze, Pace, Pods, Request, Start, UpdatePace
+from cli.output import ask, note, say, show
 from cli.release_commands import at
+from cli.release_commands import start as start_release
 
 if TYPE_CHECKING:
-    from cli.backend import Backend, NewRelease
+    from cli.backend import Approve, Backend, NewRelease
     from shared.domain.json_types import Json
 
 Instance = Annotated[str, typer.Argument(metavar="NAME", help="The instance.", show_default=False)]
 
 
-def _begin(release: NewRelease, request: Request) -> None:
+def _begin(release: NewRelease, request: Request, *, yes: bool) -> None:
     """Create the release, if there is anything to do, and print its name."""
 
-    async def work(backend: Backend) -> Json | None:
-        return await backend.begin(release, await backend.requester(request.requested_by))
+    async def work(backend: Backend, approve: Approve) -> Json | None:
+        return await backend.begin(release, await backend.requester(request.requested_by), approve)
 
-    made = at(request, work)
+    made = start_release(request, work, yes=yes)
     if made is None:
         return
     if request.output is None:
@@ -44,7 +45,7 @@ def update(
     *,
     pace: UpdatePace,
     override_freeze: OverrideFreeze = None,
-    request: Request,
+    request: Start,
 ) -> None:
     """Release a new image of an instance.
 
@@ -59,7 +60,7 @@ def update(
     from shared.releases.specs import Wish
 
     wish = Wish(image, container, replicas, pace.strategy())
-    _begin(new_releases.update(instance, wish, override_freeze or ""), request)
+    _begin(new_releases.update(instance, wish, override_freeze or ""), request, yes=request.yes)
 
 
 def rollback(
@@ -72,7 +73,7 @@ def rollback(
     ] = None,
     *,
     pace: Pace,
-    request: Request,
+    request: Start,
 ) -> None:
     """Release the template of an earlier release again.
 
@@ -85,10 +86,10 @@ def rollback(
     """
     from cli import new_releases
 
-    _begin(new_releases.roll_back(instance, to, pace.strategy()), request)
+    _begin(new_releases.roll_back(instance, to, pace.strategy()), request, yes=request.yes)
 
 
-def restart(instance: Instance, pods: Pods = None, *, pace: Pace, request: Request) -> None:
+def restart(instance: Instance, pods: Pods = None, *, pace: Pace, request: Start) -> None:
     """Replace all pods of an instance, or the named ones, by new pods.
 
     Each new pod takes traffic before the pod that it replaces is deleted. Prints the name of the new DeployFlow.
@@ -100,7 +101,7 @@ def restart(instance: Instance, pods: Pods = None, *, pace: Pace, request: Reque
     """
     from cli import new_releases
 
-    _begin(new_releases.restart(instance, pods or [], pace.strategy()), request)
+    _begin(new_releases.restart(instance, pods or [], pace.strategy()), request, yes=request.yes)
 
 
 def scale(
@@ -111,7 +112,7 @@ def scale(
     pods: Pods = None,
     *,
     pace: Pace,
-    request: Request,
+    request: Start,
 ) -> None:
     """Change the number of pods of an instance.
 
@@ -124,10 +125,10 @@ def scale(
     """
     from cli import new_releases
 
-    _begin(new_releases.scale(instance, replicas, pods or [], pace.strategy()), request)
+    _begin(new_releases.scale(instance, replicas, pods or [], pace.strategy()), request, yes=request.yes)
 
 
-def stop(instance: Instance, *, pace: Pace, request: Request) -> None:
+def stop(instance: Instance, *, pace: Pace, request: Start) -> None:
     """Delete all pods of an instance; `triton start` brings the same number back.
 
     Prints the name of the new DeployFlow.
@@ -139,10 +140,10 @@ def stop(instance: Instance, *, pace: Pace, request: Request) -> None:
     """
     from cli import new_releases
 
-    _begin(new_releases.stop(instance, pace.strategy()), request)
+    _begin(new_releases.stop(instance, pace.strategy()), request, yes=request.yes)
 
 
-def start(instance: Instance, *, pace: Pace, request: Request) -> None:
+def start(instance: Instance, *, pace: Pace, request: Start) -> None:
     """Start a stopped instance with as many pods as before the stop.
 
     Prints the name of the new DeployFlow.
@@ -154,7 +155,7 @@ def start(instance: Instance, *, pace: Pace, request: Request) -> None:
     """
     from cli import new_releases
 
-    _begin(new_releases.start(instance, pace.strategy()), request)
+    _begin(new_releases.start(instance, pace.strategy()), request, yes=request.yes)
 
 
 def adopt(
@@ -224,7 +225,7 @@ def delete(
             msg = "--yes is required: there is no terminal to ask on, and a delete can't be undone"
             raise BadInput(msg)
         pods = at(request, lambda backend: backend.replicas(instance))
-        if not typer.confirm(f"Delete {instance} and its {pods} pods for good?", err=True):
+        if not ask(f"Delete {instance} and its {pods} pods for good?"):
             note("nothing is deleted")
             raise typer.Exit(FAILED)
-    _begin(new_releases.delete(instance, pace.strategy()), request)
+    _begin(new_releases.delete(instance, pace.strategy()), request, yes=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from shared.domain.deploy_commands import DeployCommand
@@ -30,6 +30,21 @@ class NewRelease(NamedTuple):
     unsaid: Unsaid = Unsaid.NOTHING
 
 
+class Outlook(NamedTuple):
+    """A release before it is made: its spec, its plan as an object (or why there is none), and the releases of its
+    instance, oldest first. `where`: the document that it comes from.
+    """
+
+    spec: DeployFlowSpec
+    plan: Json
+    releases: Sequence[Json]
+    where: str = ""
+
+
+Approve = Callable[[Outlook], None]
+"""Shows what a release would do; raises where it is not to be made."""
+
+
 class Adoption(NamedTuple):
     """A CloneSet to adopt, with the application that it belongs to; None: as its labels say."""
 
@@ -54,8 +69,8 @@ class Backend(Protocol):
     async def requester(self, name: str | None) -> str:
         """Return the name to record as the requester: `name`, else the account's or that of the user of this machine."""
 
-    async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
-        """Create the release and return it; None where there is nothing to do."""
+    async def begin(self, release: NewRelease, requested_by: str, approve: Approve) -> Json | None:
+        """Create the release, once it is approved, and return it; None where there is nothing to do."""
 
     async def command(self, flow: Json, command: DeployCommand) -> str:
         """Carry out the command and return the line that reports its result."""
@@ -63,8 +78,10 @@ class Backend(Protocol):
     def accepts(self, document: Document) -> None:
         """Raise `BadInput` for a document that this backend can't apply."""
 
-    async def apply(self, document: Document, *, namespace_explicit: bool, requested_by: str) -> str:
-        """Create or change the object and return the line that reports the result."""
+    async def apply(
+        self, document: Document, *, namespace_explicit: bool, requested_by: str, approve: Approve
+    ) -> str:
+        """Create or change the object and return the line that reports the result; a new release is approved first."""
 
     async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
         """Return the plan as an object, or the reason why there is none."""

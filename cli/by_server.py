@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cli import control
-from cli.backend import Adoption, NewRelease
+from cli.backend import Adoption, Approve, NewRelease, Outlook
 from cli.connection import ANSWER_SECONDS
 from cli.exits import BadInput, Failure
 from cli.manifests import Document, merged, namespace_of
@@ -18,7 +18,7 @@ from cli.options import Where
 from cli.output import note
 from services.planner.views.plan_preview import refusal_object
 from shared.domain import deployflow as df
-from shared.domain.deploy_commands import CommandType, DeployCommand
+from shared.domain.deploy_commands import CommandType, DeployCommand, Refusal
 from shared.domain.deployflow import DeployFlowSpec
 from shared.domain.json_types import Json
 from shared.domain.requesters import CLI_AGENT
@@ -94,7 +94,17 @@ class ByServer:
         # with a login, the server takes the account's
         return name or control.local_user()
 
-    async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
+    async def begin(self, release: NewRelease, requested_by: str, approve: Approve) -> Json | None:
+        try:
+            known = await _known(self.triton, release.instance, pods=release.names_pods)
+            spec = release.build(known)
+        except (Refusal, specs.Unfit):
+            # the server knows the template of a CloneSet too, and has the last word
+            pass
+        else:
+            if spec is None:
+                return None
+            approve(Outlook(spec, await _plan(self.triton, spec), known.releases))
         made = await release.request(self.triton.using(requested_by=requested_by))
         return made.resource if made else None
 
@@ -131,24 +141,20 @@ class ByServer:
                 msg = f"{document.where}: metadata.{field}: {', '.join(other)} can't be sent to a server: remove it"
                 raise BadInput(msg)
 
-    async def apply(self, document: Document, *, namespace_explicit: bool, requested_by: str) -> str:
+    async def apply(
+        self, document: Document, *, namespace_explicit: bool, requested_by: str, approve: Approve
+    ) -> str:
         namespace = namespace_of(document, self.triton.namespace, explicit=namespace_explicit)
         triton = self.triton.using(namespace=namespace, requested_by=requested_by)
         try:
-            name, outcome = await _put(triton, document)
+            name, outcome = await _put(triton, document, approve)
         except TritonError as error:
             raise TritonError(error.status, error.reason, f"{document.where}: {error}") from error
         return f"{df.KIND.lower()}.{df.GROUP}/{name} {outcome}"
 
     async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
         namespace = document.body["metadata"].get("namespace")
-        try:
-            plan = await self.triton.using(namespace=namespace).plan(document.body["spec"])
-        except TritonError as error:
-            if error.reason != "NoPlan":
-                raise
-            return refusal_object(spec, str(error))
-        return plan.model_dump(mode="json", by_alias=True)
+        return await _plan(self.triton.using(namespace=namespace), spec)
 
     async def adopt(self, adoption: Adoption, requested_by: str) -> Json:
         adopted = await self.triton.using(requested_by=requested_by).adopt(
@@ -167,9 +173,18 @@ class ByServer:
         return specs.replicas_of(await _known(self.triton, instance))
 
 
+async def _plan(triton: AsyncTriton, spec: DeployFlowSpec) -> Json:
+    try:
+        plan = await triton.plan(spec.model_dump(mode="json", exclude_unset=True, exclude_none=True))
+    except TritonError as error:
+        if error.reason != "NoPlan":
+            raise
+        return refusal_object(spec, str(error))
+    return plan.model_dump(mode="json", by_alias=True)
+
+
 async def roll_back(triton: AsyncTriton, instance: str, to: str | None, strategy: Json) -> DeployFlow:
     base, _ = specs.rollback(await _known(triton, instance), to, strategy)
-    note(f"{instance} goes back to {specs.title(base)}")
     return await triton.rollback(instance, to=base["metadata"]["name"], strategy=strategy)
 
 
@@ -201,7 +216,7 @@ async def _releases(triton: AsyncTriton, instance: str) -> list[Json]:
     return sorted((flow.resource for flow in found), key=age)
 
 
-async def _known(triton: AsyncTriton, instance: str) -> Known:
+async def _known(triton: AsyncTriton, instance: str, *, pods: bool = False) -> Known:
     cloneset: Json | None = None
     try:
         found = await triton.instance(instance)
@@ -212,10 +227,11 @@ async def _known(triton: AsyncTriton, instance: str) -> Known:
     except TritonError as error:
         if error.reason != "NotFound":
             raise
-    return Known(instance, await _releases(triton, instance), cloneset)
+    names = [pod.name for pod in await triton.pods(instance)] if pods and cloneset else []
+    return Known(instance, await _releases(triton, instance), cloneset, names)
 
 
-async def _put(triton: AsyncTriton, document: Document) -> tuple[str, str]:
+async def _put(triton: AsyncTriton, document: Document, approve: Approve) -> tuple[str, str]:
     """Create the release, or change the strategy of an existing one; return its name and the outcome."""
     metadata, spec = document.body["metadata"], document.body["spec"]
     name = metadata.get("name", "")
@@ -227,6 +243,9 @@ async def _put(triton: AsyncTriton, document: Document) -> tuple[str, str]:
             raise
         before = None
     if before is None:
+        wanted = document.spec()
+        releases = await _releases(triton, wanted.application.instance_name)
+        approve(Outlook(wanted, await _plan(triton, wanted), releases, document.where))
         # the file may be applied again when its release is history
         made = await triton.create(spec, name=name, queue=True, freeze_override=override, keep=True)
         return made.name, "created"

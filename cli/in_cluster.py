@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from cli import control, manifests, planning, watching
-from cli.backend import Adoption, NewRelease
+from cli.backend import Adoption, Approve, NewRelease, Outlook
 from cli.connection import Cluster
 from cli.manifests import Document
 from cli.naming import resolve
@@ -44,11 +44,14 @@ class InCluster:
         self._origin = Origin(Via.CLI, claimed=not account or name not in {None, account})
         return name or account or control.local_user()
 
-    async def begin(self, release: NewRelease, requested_by: str) -> Json | None:
+    async def begin(self, release: NewRelease, requested_by: str, approve: Approve) -> Json | None:
         cluster = self._cluster
-        spec = release.build(await self._known(release.instance, pods=release.names_pods))
+        pods = await cluster.pods(release.instance) if release.names_pods else []
+        known = await self._known(release.instance, pods)
+        spec = release.build(known)
         if spec is None:
             return None
+        approve(Outlook(spec, planning.planned(spec, assume(spec, known.cloneset, pods)), known.releases))
         body = specs.release(
             spec,
             namespace=cluster.namespace,
@@ -66,25 +69,36 @@ class InCluster:
     def accepts(self, document: Document) -> None:
         """Accept every document: the cluster knows which kinds it has."""
 
-    async def apply(self, document: Document, *, namespace_explicit: bool, requested_by: str) -> str:
+    async def apply(
+        self, document: Document, *, namespace_explicit: bool, requested_by: str, approve: Approve
+    ) -> str:
+        async def begins(namespace: str) -> None:
+            spec = document.spec()
+            there = InCluster(Cluster(self._cluster.client, namespace))
+            known = await there._known(spec.application.instance_name)
+            approve(Outlook(spec, await there._plan(spec), known.releases, document.where))
+
         return await manifests.apply(
             self._cluster,
             document,
             namespace_explicit=namespace_explicit,
             requested_by=requested_by,
             origin=self._origin,
+            begins=begins,
         )
 
     async def plan(self, document: Document, spec: DeployFlowSpec) -> Json:
         metadata = document.body["metadata"]
         cluster = Cluster(self._cluster.client, metadata.get("namespace", self._cluster.namespace))
-        instance = spec.application.instance_name
-        pods = [] if spec.updating else await cluster.pods(instance)
-        assumption = assume(spec, await cluster.cloneset(instance), pods)
         windows = await cluster.freeze_windows()
         if held := planning.held_back(metadata, spec, cluster.namespace, windows, now()):
             note(f"{document.where}: {held}")
-        return planning.planned(spec, assumption)
+        return await InCluster(cluster)._plan(spec)
+
+    async def _plan(self, spec: DeployFlowSpec) -> Json:
+        instance = spec.application.instance_name
+        pods = [] if spec.updating else await self._cluster.pods(instance)
+        return planning.planned(spec, assume(spec, await self._cluster.cloneset(instance), pods))
 
     async def adopt(self, adoption: Adoption, requested_by: str) -> Json:
         cluster = self._cluster
@@ -104,8 +118,7 @@ class InCluster:
     async def replicas(self, instance: str) -> int:
         return specs.replicas_of(await self._known(instance))
 
-    async def _known(self, instance: str, *, pods: bool = False) -> Known:
+    async def _known(self, instance: str, pods: Sequence[Json] = ()) -> Known:
         cluster = self._cluster
         flows, cloneset = await cluster.releases(instance), await cluster.cloneset(instance)
-        there = await cluster.pods(instance) if pods else []
-        return Known(instance, flows, cloneset, [pod["metadata"]["name"] for pod in there])
+        return Known(instance, flows, cloneset, [pod["metadata"]["name"] for pod in pods])

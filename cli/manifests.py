@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,7 @@ from shared.domain.deployflow import (
     LAST_STEP_BY,
     REQUESTED_BY,
     REQUESTED_BY_CLAIMED,
+    REQUESTED_STRATEGY,
     REQUESTED_VIA,
     DeployFlowSpec,
     problems,
@@ -159,16 +161,27 @@ async def _kind(cluster: Cluster, document: Document) -> Kind:
 
 
 async def apply(
-    cluster: Cluster, document: Document, *, namespace_explicit: bool, requested_by: str, origin: Origin
+    cluster: Cluster,
+    document: Document,
+    *,
+    namespace_explicit: bool,
+    requested_by: str,
+    origin: Origin,
+    begins: Callable[[str], Awaitable[None]] | None = None,
 ) -> str:
-    """Create or merge-patch the object; return the line that reports the result."""
+    """Create or merge-patch the object; return the line that reports the result.
+
+    `begins`: called with the namespace before a release is created; raises where it is not to be.
+    """
     resource, namespaced = await _kind(cluster, document)
     metadata = document.body["metadata"]
     namespace = namespace_of(document, cluster.namespace, explicit=namespace_explicit) if namespaced else ""
     body = document.body | ({"metadata": metadata | {"namespace": namespace}} if namespaced else {})
     by = _Requester(requested_by, origin) if document.is_flow else None
     try:
-        name, outcome = await _put(cluster, resource, namespace, body, by)
+        name, outcome = await _put(
+            cluster, resource, namespace, body, by, begins if document.is_flow else None
+        )
     except ApiError as error:
         kind = BadInput if error.code in {400, 422} else Failure
         msg = f"{document.where}: {error}"
@@ -196,8 +209,9 @@ _ON_RECORD: Final = {
     LAST_REQUEST,
     LAST_STEP,
     LAST_STEP_BY,
+    REQUESTED_STRATEGY,
 }
-"""The annotations that name requesters: a file may have those of the object that it was read from."""
+"""The annotations about requests: a file may have those of the object that it was read from."""
 
 
 class _Requester(NamedTuple):
@@ -246,7 +260,12 @@ def merged(current: Any, patch: Any) -> Any:
 
 
 async def _put(
-    cluster: Cluster, resource: Resource, namespace: str, body: Json, by: _Requester | None
+    cluster: Cluster,
+    resource: Resource,
+    namespace: str,
+    body: Json,
+    by: _Requester | None,
+    begins: Callable[[str], Awaitable[None]] | None,
 ) -> tuple[str, str]:
     client, name = cluster.client, body["metadata"].get("name")
     if name:
@@ -260,5 +279,7 @@ async def _put(
             after = await cluster.call(client.patch(resource, namespace, name, body))
             same = after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
             return name, "unchanged" if same else "configured"
+    if begins:
+        await begins(namespace)
     made = await cluster.call(client.create(resource, namespace or None, by.making(body) if by else body))
     return made["metadata"]["name"], "created"

@@ -34,9 +34,14 @@ def update(instance: str, wish: specs.Wish, freeze_override: str) -> NewRelease:
 
 
 def roll_back(instance: str, to: str | None, strategy: Json) -> NewRelease:
+    shown: set[str] = set()
+
     def build(known: Known) -> DeployFlowSpec:
         base, spec = specs.rollback(known, to, strategy)
-        note(f"{instance} goes back to {specs.title(base)}")
+        text = f"{instance} goes back to {specs.title(base)}"
+        if text not in shown:
+            note(text)
+            shown.add(text)
         return spec
 
     async def request(triton: AsyncTriton) -> DeployFlow:

@@ -64,6 +64,14 @@ _Mode = Annotated[str | None, typer.Option("--mode", help="auto or manual.")]
 _Interval = Annotated[int | None, typer.Option("--interval", min=0, help="Seconds between batches.")]
 
 
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes", "-y", help="Do not ask where the release has fewer approvals than the last one requested."
+    ),
+]
+
+
 def _reason(text: str | None) -> str | None:
     if text is not None and not text.strip():
         msg = "the reason is empty"
@@ -133,6 +141,13 @@ class Request(Where):
 
 
 @dataclass(frozen=True)
+class Start(Request):
+    """The options of every command that starts a release: also whether it may ask first."""
+
+    yes: Yes = False
+
+
+@dataclass(frozen=True)
 class Pace:
     """The sizes and pauses of the batches of a release."""
 
@@ -184,7 +199,7 @@ def server_of(where: Where) -> str | None:
 
 
 _INTEGER: Final = re.compile(r"[+-]?\d+")
-_GROUPS: Final = (Where, Request, Pace, UpdatePace)
+_GROUPS: Final = (Where, Request, Start, Pace, UpdatePace)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

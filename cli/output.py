@@ -1,6 +1,6 @@
 """Output of commands: objects as JSON or YAML for programs, tables and lines for people.
 
-Commands write by `say`, `note`, `show` and `styled` only, which make the texts of other people safe for a terminal:
+Commands write by `say`, `note`, `ask`, `show` and `styled` only, which make the texts of other people safe for a terminal:
 `tests/unit/cli/test_output.py` finds a command that writes in another way.
 """
 
@@ -69,6 +69,12 @@ def say(*lines: str, color: str | None = None, bold: bool = False) -> None:
 def note(text: str) -> None:
     """Print a remark for a person on stderr; programs read stdout."""
     print(visible(text), file=sys.stderr, flush=True)
+
+
+def ask(question: str) -> bool:
+    """Ask the person at the terminal, on stderr; return whether the answer is yes. No answer is no."""
+    print(f"{visible(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def verbatim(text: str) -> None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from cli.output import table
+from services.planner.model.batch_plan import Current, plan_release
 from services.planner.views.plan_preview import Assumption, count_of, make, plan_object, refusal_object
-from shared.domain.deployflow import FREEZE_OVERRIDE, SHRINKING, Action, DeployFlowSpec
+from shared.domain.deployflow import (
+    FREEZE_OVERRIDE,
+    PASSING_ON,
+    SHRINKING,
+    UPDATING,
+    Action,
+    BatchPhase,
+    DeployFlowSpec,
+    FlowPhase,
+    UpdateStrategy,
+)
 from shared.domain.freeze_windows import HELD_BACK, in_force, read
 from shared.domain.json_types import Json
 
@@ -35,6 +47,95 @@ def planned(spec: DeployFlowSpec, assumption: Assumption) -> Json:
         return plan_object(spec, assumption, make(spec, assumption))
     except ValueError as error:
         return refusal_object(spec, str(error))
+
+
+def plan_line(spec: DeployFlowSpec, made: Json) -> str:
+    """Return the plan in one line: `plan: 8 pods in 4 batches, canary 1, manual`."""
+    batches = made["batches"]
+    if not batches:
+        left = (
+            "the CloneSet is removed"
+            if spec.action == Action.DELETE
+            else "no pod is replaced, made or deleted"
+        )
+        return f"plan: {left}"
+    canary = next((batch["surge"] for batch in batches if batch["canary"]), 0)
+    interval = spec.strategy.batch_interval_seconds
+    parts = [
+        f"{count_of(made['toProcess'], 'pod')} in {count_of(len(batches), 'batch', 'batches')}",
+        *([f"canary {canary}"] if canary else []),
+        str(spec.strategy.mode),
+        *([f"{interval} s between batches"] if interval and len(batches) > 1 else []),
+    ]
+    return f"plan: {', '.join(parts)}"
+
+
+def explain_lost_gates(spec: DeployFlowSpec, made: Json, requested: Json | None) -> list[str]:
+    """Return what a person should know before the release starts; none where it is as careful as the last one.
+
+    `requested`: the strategy that the last create or update requested.
+    """
+    current = Current(**made["current"])
+    found: list[str] = []
+    if spec.action in PASSING_ON and requested is not None:
+        try:
+            before = UpdateStrategy.model_validate(requested)
+            earlier = plan_release(spec.model_copy(update={"update_strategy": before}), current).batches
+        except ValueError:
+            # one of an older version, or too long to be planned
+            before, earlier = UpdateStrategy(), ()
+        if sum(len(batch.gates) for batch in earlier) > sum(len(batch["gates"]) for batch in made["batches"]):
+            changed = ", ".join(_changes(before, spec.update_strategy or UpdateStrategy()))
+            found.append(f"fewer approvals than the last request: {changed}")
+    if spec.action in _REPLACING and current.replicas > 1:
+        largest = next((one for one in made["batches"] if one["retire"] >= current.replicas), None)
+        if largest is not None and not largest["gates"]:
+            found.append(
+                f"all {current.replicas} serving pods are replaced in one batch, which nobody approves"
+            )
+    return found
+
+
+_REPLACING = (*UPDATING, Action.RESTART)
+
+
+def _changes(before: UpdateStrategy, now: UpdateStrategy) -> list[str]:
+    """Return the fields that decide on gates and differ: `mode auto (was manual)`."""
+    both = {
+        "mode": (before.mode, now.mode),
+        "canary": (before.canary or "none", now.canary or "none"),
+        "batch size": (before.batch_size or "100%", now.batch_size or "100%"),
+    }
+    return [f"{name} {new} (was {old})" for name, (old, new) in both.items() if new != old]
+
+
+def explain_turn(spec: DeployFlowSpec, releases: Sequence[Json]) -> list[str]:
+    """Return which unfinished releases of its instance a new one ends, and behind which it waits, one a line."""
+    lines: list[str] = []
+    behind: Json | None = None
+    for flow in releases:
+        status = flow.get("status") or {}
+        if status.get("finished"):
+            continue
+        name, updates = flow["metadata"]["name"], flow["spec"]["action"] in UPDATING
+        if not status.get("startedAt"):
+            if spec.updating and updates:
+                lines.append(f"replaces {name}, which has not begun")
+                continue
+        elif (spec.updating and status.get("paused")) or (spec.action == Action.ROLLBACK and updates):
+            lines.append(f"takes over {name} ({_state(status)})")
+            continue
+        behind = flow
+    if behind is not None:
+        lines.append(f"waits behind {behind['metadata']['name']} ({_state(behind.get('status') or {})})")
+    return lines
+
+
+def _state(status: Json) -> str:
+    batch = (status.get("conditions") or [{}])[-1].get("phase")
+    if batch in {BatchPhase.SMOKE_FAILED, BatchPhase.BAKE_FAILED}:
+        return str(batch)
+    return "paused" if status.get("paused") else str(status.get("phase") or FlowPhase.PENDING)
 
 
 def plan_lines(spec: DeployFlowSpec, made: Json) -> list[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
 from cli.exits import BadInput, Failure
-from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where, seconds_of
-from cli.output import note, now, say, show
+from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where, Yes, seconds_of
+from cli.output import ask, note, now, say, show
 from shared.domain.json_types import Json
 
 if TYPE_CHECKING:
-    from cli.backend import Backend
+    from cli.backend import Approve, Backend
     from cli.manifests import Document
     from shared.domain.deploy_commands import CommandType, Target
     from shared.domain.deployflow import BatchPhase, DeployFlowSpec
@@ -34,10 +35,29 @@ def at(where: Where, work: Callable[[Backend], Awaitable[T]]) -> T:
     return run(reached())
 
 
+def start(where: Where, work: Callable[[Backend, Approve], Awaitable[T]], *, yes: bool) -> T:
+    """Run `work`, which starts releases. On a terminal ask about those that are less careful, unless `yes`.
+
+    Started again after an answer, `work` goes on where it was.
+    """
+    from cli.approval import Approval, Unapproved
+
+    approval = Approval(ask=not yes and sys.stdin.isatty())
+    while True:
+        try:
+            return at(where, lambda backend: work(backend, approval))
+        except Unapproved as stopped:
+            if not ask("Start it?"):
+                note("nothing is started")
+                raise typer.Exit(FAILED) from None
+            approval.approved.append(stopped.spec)
+
+
 def apply(
     filename: File,
     override_freeze: OverrideFreeze = None,
     requested_by: As = None,
+    yes: Yes = False,
     *,
     where: Where,
 ) -> None:
@@ -60,15 +80,22 @@ def apply(
 
     namespace_explicit = where.namespace is not None
 
-    async def work(backend: Backend) -> None:
-        requester = await backend.requester(requested_by)
-        for document in documents:
-            backend.accepts(document)
-        for read in documents:
-            document = read.overriding_freeze(override_freeze) if override_freeze else read
-            say(await backend.apply(document, namespace_explicit=namespace_explicit, requested_by=requester))
+    left = [
+        document.overriding_freeze(override_freeze) if override_freeze else document for document in documents
+    ]
 
-    at(where, work)
+    async def work(backend: Backend, approve: Approve) -> None:
+        requester = await backend.requester(requested_by)
+        for document in left:
+            backend.accepts(document)
+        while left:
+            done = await backend.apply(
+                left[0], namespace_explicit=namespace_explicit, requested_by=requester, approve=approve
+            )
+            say(done)
+            del left[0]
+
+    start(where, work, yes=yes)
 
 
 def plan(

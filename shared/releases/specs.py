@@ -108,7 +108,9 @@ def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSp
     """
     count = replicas if wish.replicas is None else wish.replicas
     spec = history.new_spec(base, Action.UPDATE, count, wish.strategy)
-    names = [container["name"] for container in spec["application"]["template"]["spec"]["containers"]]
+    names = [container["name"] for container in containers_of(spec["application"].get("template"))]
+    if not names:
+        raise Unfit("container", f"the template of {spec['application']['instanceName']} has none")
     if wish.container is None and len(names) > 1:
         raise Unfit("container", f"say which container gets the image, one of {', '.join(names)}")
     _set_image(spec, wish.container or names[0], wish.image)

@@ -64,7 +64,8 @@ class Road:
         command = press(f"{instance}-{kind}", kind, instance, namespace=NAMESPACE)
         await self.paas.ask(instance, command | ({"deployFlow": flow} if flow else {}))
 
-    async def triton(self, *arguments: str) -> str:
+    async def triton(self, *arguments: str) -> tuple[str, str]:
+        """Return what it prints on standard output and standard error."""
         process = await asyncio.create_subprocess_exec(
             TRITON,
             *arguments,
@@ -77,7 +78,7 @@ class Road:
         )
         out, err = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, err.decode()
-        return out.decode().strip()
+        return out.decode().strip(), err.decode()
 
     def client(self) -> AsyncTriton:
         return AsyncTriton(self.sandbox.rest_urls["planner"], namespace=NAMESPACE, requested_by="jane")
@@ -117,7 +118,8 @@ async def update(road: Road, name: str) -> None:
         async with road.client() as client:
             made = (await client.update(instance, "nginx:3")).name
     else:
-        made = await road.triton("update", instance, "--image", "nginx:3")
+        made, said = await road.triton("update", instance, "--image", "nginx:3")
+        assert said == "plan: 2 pods in 2 batches, canary 1, manual\n"
     assert (await releases.flow(made))["spec"]["updateStrategy"] == GATES, instance
     await releases.batch_is(made, 1, "Smoked")
     images = sorted(pod["spec"]["containers"][0]["image"] for pod in await releases.pods(instance))

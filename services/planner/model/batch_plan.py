@@ -21,6 +21,7 @@ from shared.domain.deployflow import (
 
 MAX_BATCHES: Final = 10_000
 """The limit of a plan that is shown."""
+TOO_MANY_BATCHES: Final = f"more than {MAX_BATCHES} batches: make them larger"
 OVER_EXISTING: Final = "25%"
 """The batches of a create that changes an existing instance, where its batch size covers all pods."""
 
@@ -177,8 +178,7 @@ def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
     while count_remaining(wanted, counts):
         number = len(batches) + 1
         if number > MAX_BATCHES:
-            msg = f"more than {MAX_BATCHES} batches: make them larger"
-            raise ValueError(msg)
+            raise ValueError(TOO_MANY_BATCHES)
         is_canary = bool(canary) and number == 1
         surge, retire = size_next_batch(wanted, counts, canary if is_canary else size)
         gates = _gates_of(number, strategy, has_canary=bool(canary))

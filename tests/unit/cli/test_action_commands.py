@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cli.connection import SELF_REVIEWS, Cluster, Place
+from shared.domain.deployflow import MANAGED_BY
 from shared.domain.json_types import Json
 from shared.kube import client as k8s
 from shared.kube.client import ApiError, Resource
@@ -56,10 +57,15 @@ class Server:
 
     # --- what there is ---
 
-    def runs(self, replicas: int, **annotations: str) -> None:
+    def runs(self, replicas: int, *, ours: bool = True, **annotations: str) -> None:
         marks = {f"apps.triton.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
         self.cloneset = {
-            "metadata": {"name": WEB, "namespace": "default", "annotations": marks},
+            "metadata": {
+                "name": WEB,
+                "namespace": "default",
+                "annotations": marks,
+                "labels": MANAGED_BY if ours else {},
+            },
             "spec": {"replicas": replicas},
         }
         self.pods = [f"{WEB}-{number}" for number in range(replicas)]
@@ -118,22 +124,22 @@ def test_without_a_name_the_requester_is_the_account_of_the_cluster(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "action", "replicas"),
+    ("arguments", "action", "replicas", "plan"),
     [
-        (["restart"], "restart", 4),
-        (["scale", "--replicas", "6"], "scale_out", 6),
-        (["scale", "--replicas", "3"], "scale_in", 3),
-        (["stop"], "stop", 0),
-        (["start"], "start", 4),
-        (["delete", "--yes"], "delete", 0),
+        (["restart"], "restart", 4, "4 pods in 2 batches, auto, 5 s between batches"),
+        (["scale", "--replicas", "6"], "scale_out", 6, "2 pods in 1 batch, auto"),
+        (["scale", "--replicas", "3"], "scale_in", 3, "1 pod in 1 batch, auto"),
+        (["stop"], "stop", 0, "4 pods in 2 batches, auto, 5 s between batches"),
+        (["start"], "start", 4, "no pod is replaced, made or deleted"),
+        (["delete", "--yes"], "delete", 0, "4 pods in 2 batches, auto, 5 s between batches"),
     ],
 )
 def test_a_verb_makes_a_release_that_goes_by_itself_and_prints_its_name(
-    arguments: list[str], action: str, replicas: int, server: Server, triton: Callable[..., Any]
+    arguments: list[str], action: str, replicas: int, plan: str, server: Server, triton: Callable[..., Any]
 ) -> None:
     verb, *options = arguments
     result = triton(verb, WEB, *options, "--batch-size", "2", "--interval", "5", "--requested-by", "deployer")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, f"plan: {plan}\n")
     assert server.spec == {
         "action": action,
         "application": {**IDENTITY, "replicas": replicas},
@@ -229,7 +235,11 @@ def test_a_rollback_says_where_it_goes_and_keeps_the_count(
     result = triton("rollback", WEB)
     assert result.code == 0
     assert result.out == f"{server.made[0]['metadata']['name']}\n"
-    assert result.err == "7-web goes back to first (update, web:1)\n"
+    assert result.err == (
+        "7-web goes back to first (update, web:1)\n"
+        "plan: 9 pods in 1 batch, auto\n"
+        "warning: all 9 serving pods are replaced in one batch, which nobody approves\n"
+    )
     application = server.spec["application"]
     assert (server.spec["action"], application["replicas"]) == ("rollback", 9)
     assert application["template"]["spec"]["containers"][0]["image"] == "web:1"
@@ -247,7 +257,7 @@ def test_a_rollback_works_whatever_the_release_does(
 
 def test_a_rollback_to_a_release_that_failed_says_so(server: Server, triton: Callable[..., Any]) -> None:
     server.had("second", "Canceled", image="web:2")
-    assert triton("rollback", WEB, "--to", "second").err == (
+    assert triton("rollback", WEB, "--to", "second").err.startswith(
         "7-web goes back to second (update, web:2, Canceled)\n"
     )
 
@@ -284,7 +294,7 @@ def test_a_delete_asks_on_a_terminal(
 
 
 def test_a_cloneset_is_adopted_with_its_application(server: Server, triton: Callable[..., Any]) -> None:
-    server.runs(4)
+    server.runs(4, ours=False)
     result = triton(
         "adopt", WEB, "--app-id", "7", "--group-id", "8", "--app-name", "web", "--requested-by", "ann"
     )
