@@ -25,7 +25,7 @@ from shared.domain.requesters import CLI_AGENT
 from shared.errors import Unavailable
 from shared.event_store.interface import Query, dataset
 from shared.releases import specs
-from shared.releases.history import age
+from shared.releases.history import age, is_under_way
 from shared.releases.specs import Known
 from triton_client import AsyncTriton, DeployFlow, TritonError
 
@@ -97,6 +97,9 @@ class ByServer:
     async def begin(self, release: NewRelease, requested_by: str, approve: Approve) -> Json | None:
         try:
             known = await _known(self.triton, release.instance, pods=release.names_pods)
+            if any(flow["spec"]["action"] in df.UPDATING and is_under_way(flow) for flow in known.releases):
+                # the server says of the CloneSet only how many pods it has with those of the batch
+                known = known._replace(cloneset=None)
             spec = release.build(known)
         except (Refusal, specs.Unfit):
             # the server knows the template of a CloneSet too, and has the last word

@@ -124,7 +124,7 @@ class Cluster:
         return [flow for flow in flows if flow["spec"]["application"]["instanceName"] == instance]
 
     async def flows(self) -> list[Json]:
-        """Return all DeployFlows of the namespace, oldest first."""
+        """Return all DeployFlows of the namespace, oldest first; raises `Failure` where it does not exist."""
         try:
             flows = await self.call(self.client.list(DEPLOYFLOWS, self.namespace))
         except ApiError as error:
@@ -135,7 +135,18 @@ class Cluster:
                 "`triton crd --install`, or name another cluster by --kubeconfig"
             )
             raise Failure(msg) from error
+        if not flows:
+            await self._require_namespace()
         return sorted(flows, key=age)
+
+    async def _require_namespace(self) -> None:
+        try:
+            await self.call(self.client.get(NAMESPACES, "", self.namespace))
+        except ApiError as error:
+            # who may not read it can't know
+            if error.code == 404:
+                msg = f"namespace {self.namespace} does not exist"
+                raise Failure(msg) from error
 
     async def cloneset(self, instance: str) -> Json | None:
         return await self._get(CLONESETS, instance)

@@ -173,7 +173,7 @@ def rollback_to(releases: Sequence[Json], instance: str, name: str | None = None
 
 def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
     """Return the wanted replicas of an instance: by the release that changes it now, else by its CloneSet."""
-    running = next((flow for flow in releases if _runs(flow)), None)
+    running = next((flow for flow in releases if is_under_way(flow)), None)
     live = int(cloneset["spec"].get("replicas", 1)) if cloneset is not None else None
     if running is None:
         return live
@@ -185,10 +185,14 @@ def replicas_now(releases: Sequence[Json], cloneset: Json | None) -> int | None:
         return 0
     if cloneset is None:
         return None
+    before = count_without_batch(cloneset)
+    return max(before, stopped_from(cloneset)) if action == df.Action.START else before
+
+
+def count_without_batch(cloneset: Json) -> int:
+    """Return its replicas; in the middle of a batch without the pods that this makes beside those that they replace."""
     read = _read(cloneset)
-    # in the middle of a batch the pods that it makes are counted beside those that they replace
-    before = read.hold.updated + read.hold.others if read.hold else read.spec.replicas
-    return max(before, read.stopped) if action == df.Action.START else before
+    return read.hold.updated + read.hold.others if read.hold else read.spec.replicas
 
 
 def is_waiting(releases: Sequence[Json]) -> bool:
@@ -202,11 +206,12 @@ def is_waiting(releases: Sequence[Json]) -> bool:
 def running_update(releases: Sequence[Json]) -> Json | None:
     """Return the create, update or rollback that runs; a paused one ends where another is requested."""
     return next(
-        (flow for flow in updates(releases) if _runs(flow) and not flow["status"].get("paused")), None
+        (flow for flow in updates(releases) if is_under_way(flow) and not flow["status"].get("paused")), None
     )
 
 
-def _runs(flow: Json) -> bool:
+def is_under_way(flow: Json) -> bool:
+    """Return whether a release has begun and has not finished."""
     status = flow.get("status") or {}
     return bool(status.get("startedAt")) and not status.get("finished")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from services.planner.views import plan_preview
 from shared.domain import deployflow as df
 from shared.domain.json_types import Json
 from shared.event_store.interface import Query
-from shared.kube.client import CLONESETS, PODS, ApiError, Client, label_selector
+from shared.kube.client import CLONESETS, NAMESPACES, PODS, ApiError, Client, label_selector
 from shared.releases import specs
 
 
@@ -55,6 +56,19 @@ class QueryCalls:
         check_name(NAME, wanted.instance)
         with errors_as_problems():
             return await self._flow_queries.flows(wanted)
+
+    async def require_namespace(self, namespace: str) -> None:
+        """Raise `Problem` where the namespace does not exist; one that may not be looked up is taken to exist."""
+        query = {"fieldSelector": f"metadata.name={namespace}", "limit": "1"}
+        with errors_as_problems():
+            try:
+                page = json.loads(await self._client.list_page(NAMESPACES, None, query))
+            except ApiError as error:
+                if error.code == 403:
+                    return
+                raise
+        if not page["items"]:
+            raise Problem(Kind.NOT_FOUND, "NotFound", f"namespace {namespace} does not exist")
 
     async def instance(self, caller: Caller, namespace: str, name: str) -> Json:
         """Return its CloneSet."""

@@ -245,6 +245,8 @@ class ReleaseCalls(ChangeCalls):
             known = await self._mutations.known(namespace, instance, pods=True)
             if made := _made_before(change, known.releases):
                 return await self._flow_queries.with_status(made)
+            if not known.releases and known.cloneset is None:
+                await self._queries.require_namespace(namespace)
             spec = build(known)
         await self._authorization.require_release(change.caller, namespace, spec.action)
         return await self._begin(

@@ -57,7 +57,7 @@ OfAction = Annotated[df.Action | SkipJsonSchema[None], Query()]
 OfPhase = Annotated[df.FlowPhase | SkipJsonSchema[None], Query()]
 
 
-@router.get(FLOWS, tags=["DeployFlows"], response_model=m.DeployFlows, responses=answers())
+@router.get(FLOWS, tags=["DeployFlows"], response_model=m.DeployFlows, responses=answers(404))
 async def list_flows(
     calls: TheCalls,
     caller: TheCaller,
@@ -71,7 +71,10 @@ async def list_flows(
 ) -> Response:
     """List the releases of a namespace, newest first."""
     wanted = FlowFilter(namespace, instance or "", action or "", phase or "", after)
-    return page_response(await calls.queries.flows(caller, wanted), limit, cursor)
+    found = await calls.queries.flows(caller, wanted)
+    if not found:
+        await calls.queries.require_namespace(namespace)
+    return page_response(found, limit, cursor)
 
 
 @router.get("/deployflows", tags=["DeployFlows"], response_model=m.DeployFlows, responses=answers())

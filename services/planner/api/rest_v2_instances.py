@@ -36,7 +36,7 @@ INSTANCES: Final = "/namespaces/{namespace}/instances"
 INSTANCE: Final = INSTANCES + "/{name}"
 
 
-@router.get(INSTANCES, tags=["Instances"], response_model=m.Instances, responses=answers())
+@router.get(INSTANCES, tags=["Instances"], response_model=m.Instances, responses=answers(404))
 async def list_instances(
     calls: TheCalls,
     caller: TheCaller,
@@ -45,6 +45,8 @@ async def list_instances(
 ) -> Response:
     """List the instances that Triton made, by name."""
     found = await calls.queries.instances(caller, namespace, selector or "")
+    if not found:
+        await calls.queries.require_namespace(namespace)
     return json_response({"items": [v2_views.instance(cloneset) for cloneset in found]})
 
 

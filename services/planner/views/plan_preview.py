@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from services.planner.model.batch_plan import Current, Plan, plan_release
 from shared.domain.deployflow import Action, DeployFlowSpec, NonUpdateStrategy
 from shared.domain.json_types import Json
-from shared.releases.history import refuse_foreign, stopped_from
+from shared.releases.history import count_without_batch, refuse_foreign, stopped_from
 
 
 class Assumption(NamedTuple):
@@ -34,7 +34,7 @@ def assume(spec: DeployFlowSpec, cloneset: Json | None, pods: Sequence[Json] = (
 
 def _assume_of(spec: DeployFlowSpec, cloneset: Json, pods: Sequence[Json]) -> Assumption:
     status = cloneset.get("status") or {}
-    replicas = int(cloneset["spec"].get("replicas", 1))
+    replicas = count_without_batch(cloneset)
     instance, stopped = spec.application.instance_name, stopped_from(cloneset)
     if not spec.updating:
         current = Current(exists=True, replicas=replicas, updated=replicas, stopped=stopped)

@@ -30,6 +30,7 @@ class Server:
         self.cloneset: Json | None = None
         self.pods: list[str] = []
         self.made: list[Json] = []
+        self.namespaces = {"default"}
 
     async def list(self, resource: Resource, namespace: str, *, labels: str = "") -> list[Json]:
         if resource is k8s.PODS:
@@ -38,6 +39,10 @@ class Server:
         return copy.deepcopy(self.flows)
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
+        if resource is k8s.NAMESPACES:
+            if name in self.namespaces:
+                return {"metadata": {"name": name}}
+            raise ApiError(404, "NotFound", f"{name} not found")
         if resource is k8s.CLONESETS and self.cloneset is not None and name == WEB:
             return self.cloneset
         found = [flow for flow in self.flows if flow["metadata"]["name"] == name]

@@ -215,6 +215,23 @@ def test_an_update_of_what_was_deleted_is_refused(gated: Server, triton: Callabl
     assert run(triton, *UPDATE) == (0, ["waits behind third (BatchStarted)"])
 
 
+@pytest.mark.parametrize("verb", [("get",), ("describe", WEB), UPDATE, ("restart", WEB)])
+def test_a_namespace_that_does_not_exist_is_named(
+    verb: tuple[str, ...], server: Server, triton: Callable[..., Any]
+) -> None:
+    server.flows.clear()
+    server.cloneset = None
+    assert run(triton, *verb, "-n", "nowhere") == (1, ["error: namespace nowhere does not exist"])
+    server.namespaces.add("nowhere")
+    assert "namespace nowhere does not exist" not in run(triton, *verb, "-n", "nowhere")[1][0]
+
+
+def test_an_empty_namespace_is_no_error(server: Server, triton: Callable[..., Any]) -> None:
+    server.flows.clear()
+    code, lines = run(triton, "get")
+    assert (code, lines[0].startswith("no releases in this namespace")) == (0, True)
+
+
 def document(name: str, **changes: Any) -> Json:
     template = {"spec": {"containers": [{"name": "web", "image": "web:5"}]}}
     return {

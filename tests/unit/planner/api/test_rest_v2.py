@@ -200,6 +200,26 @@ async def test_the_list_is_of_those_that_are_requested(world: World, rest: httpx
     assert len(everywhere.json()["items"]) == 2
 
 
+async def test_a_namespace_without_releases_is_not_one_that_does_not_exist(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    world.cluster.objects.clear()
+    world.flows.reflector.items.clear()
+    calls = [("GET", "/deployflows"), ("GET", "/instances"), ("POST", "/instances/web/updates")]
+
+    async def answers() -> list[tuple[int, str]]:
+        found = [await rest.request(method, path, json={"image": "web:2"}) for method, path in calls]
+        return [(answer.status_code, answer.json().get("detail", "")) for answer in found]
+
+    assert [code for code, _ in await answers()] == [200, 200, 404]
+    assert "does not exist" not in str(await answers())
+    world.cluster.missing = {"shop"}
+    assert await answers() == [(404, "namespace shop does not exist")] * 3
+    # who may not know takes it to exist
+    world.cluster.missing = None
+    assert [code for code, _ in await answers()] == [200, 200, 404]
+
+
 async def test_next_that_was_meant_for_a_place_that_is_past_changes_nothing(
     world: World, rest: httpx.AsyncClient
 ) -> None:
