@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from cli.exits import BadInput, Failure
+from cli.exits import FAILED, BadInput, Failure
 from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where, Yes, seconds_of
 from cli.output import ask, note, now, say, show
 from shared.domain.json_types import Json
