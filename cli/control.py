@@ -14,7 +14,7 @@ from typing import Final
 from cli.connection import Cluster
 from cli.exits import Failure
 from shared.domain.deploy_commands import CommandType, DeployCommand, Target, change, patch
-from shared.domain.deployflow import BatchPhase
+from shared.domain.deployflow import BatchPhase, set_fields
 from shared.domain.json_types import Json
 from shared.domain.requesters import Origin, Via
 from shared.kube.client import DEPLOYFLOWS, ApiError
@@ -122,7 +122,7 @@ def result_of(before: Json, after: Json, command: DeployCommand) -> str:
     field = (
         "updateStrategy" if "updateStrategy" in {**before["spec"], **after["spec"]} else "nonUpdateStrategy"
     )
-    was, now = before["spec"].get(field) or {}, after["spec"].get(field) or {}
+    was, now = (set_fields(flow["spec"].get(field) or {}) for flow in (before, after))
     approval = ("mode", "batches", "stage")
     if command.type in _APPROVALS and [was.get(key) for key in approval] == [
         now.get(key) for key in approval

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from cli.exits import BadInput
 from cli.output import Format
 from shared.domain.json_types import Json
 
@@ -183,7 +184,13 @@ def strategy_of(
     *,
     canary: int | None = None,
 ) -> Json:
-    """Return the strategy fields for these values, without those that are None."""
+    """Return the strategy fields for these values, without those that are None.
+
+    Raises `BadInput` for a batch size of 0: in a DeployFlow it means that none is set, and nobody types it for that.
+    """
+    if batch_size and _INTEGER.fullmatch(batch_size) and not int(batch_size):
+        msg = "--batch-size: a batch has at least one pod: use a count from 1 or a percentage like 25% (received: 0)"
+        raise BadInput(msg)
     values = {
         "batchSize": int(batch_size) if batch_size and _INTEGER.fullmatch(batch_size) else batch_size,
         "mode": mode,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cli.headline import headline, images, ways
 from cli.outcome import FAILED_PHASES, is_stopped
 from cli.output import age, clock, parse_time, table, zone
-from shared.domain.deployflow import FailureReason
+from shared.domain.deployflow import FailureReason, set_fields
 from shared.domain.json_types import Json
 from shared.domain.requesters import show_requester
 from shared.releases.specs import Known
@@ -263,7 +263,7 @@ def describe(flow: Json, now: datetime, known: Known | None = None) -> list[str]
     """Return the answer in one line, what can be done, and all details. `known`: the instance, for a rollback's target."""
     view, status = progress(flow), status_of(flow)
     application = flow["spec"]["application"]
-    strategy = flow["spec"].get("updateStrategy") or flow["spec"].get("nonUpdateStrategy") or {}
+    strategy = set_fields(flow["spec"].get("updateStrategy") or flow["spec"].get("nonUpdateStrategy") or {})
     answer = headline(flow, now, known)
     message = str(status.get("message") or "")
     lines = [f"{view.name}: {answer}"]

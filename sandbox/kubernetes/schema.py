@@ -115,7 +115,7 @@ class Schema:
         return result
 
     def default(self, value: Any) -> Any:
-        """Fill in defaults where fields are missing (or null where that is not allowed)."""
+        """Fill in defaults where fields are missing (or null where that is not allowed); drop other nulls that are not."""
         if isinstance(value, list) and self.items is not None:
             return [self.items.default(item) for item in value]
         if not isinstance(value, dict):
@@ -125,11 +125,16 @@ class Schema:
             absent = name not in result or (result[name] is None and not child.nullable)
             if absent and "default" in child.source:
                 result[name] = copied(child.source["default"])
+            elif absent:
+                result.pop(name, None)
             if result.get(name) is not None:
                 result[name] = child.default(result[name])
         if self.additional is not None:
             for name in set(result) - set(self.properties):
-                result[name] = self.additional.default(result[name])
+                if result[name] is None and not self.additional.nullable:
+                    del result[name]
+                else:
+                    result[name] = self.additional.default(result[name])
         return result
 
     def validate(self, value: Any, path: str = "", old: Any = None) -> list[Cause]:
@@ -151,6 +156,9 @@ class Schema:
         if value is None:
             if not self.nullable and (self.type or self.int_or_string):
                 yield _wrong_type(value, path, self.type or "integer,string")
+            elif "enum" in self.source:
+                # the API server does, whatever the enum has
+                yield _unsupported(value, path, self.source["enum"])
             return
         if self.int_or_string:
             if isinstance(value, bool) or not isinstance(value, (int, str)):
@@ -169,12 +177,7 @@ class Schema:
     def _scalar(self, value: Any, path: str) -> Iterator[Cause]:
         source = self.source
         if "enum" in source and value not in source["enum"]:
-            choices = ", ".join(encode(choice).decode() for choice in source["enum"])
-            yield Cause(
-                path,
-                "FieldValueNotSupported",
-                f"Unsupported value: {shown(value)}: supported values: {choices}",
-            )
+            yield _unsupported(value, path, source["enum"])
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             yield from self._number(value, path)
         if isinstance(value, str):
@@ -303,6 +306,13 @@ def _wrong_type(value: Any, path: str, wanted: str) -> Cause:
         path,
         "FieldValueTypeInvalid",
         f'Invalid value: "{type_name(value)}": {path} in body must be of type {wanted}: "{type_name(value)}"',
+    )
+
+
+def _unsupported(value: Any, path: str, choices: list[Any]) -> Cause:
+    words = ", ".join(encode(choice).decode() for choice in choices)
+    return Cause(
+        path, "FieldValueNotSupported", f"Unsupported value: {shown(value)}: supported values: {words}"
     )
 
 

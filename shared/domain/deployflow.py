@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from types import SimpleNamespace
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,12 +19,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
     ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from shared.domain.json_types import Json
 from shared.domain.object_bounds import DEEPEST, TooDeep, is_deeper
@@ -208,8 +211,6 @@ Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9][0-9]?)%$")]
 ThresholdPercent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])%$")]
 BatchSize = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)] | Percent
 """How many pods a batch has: a count from 1, or a share of the wanted replicas from "1%" to "100%"."""
-# the API of Triton 0.1.x wrote "" where nobody gave a size
-OptionalBatchSize = Annotated[BatchSize | None, BeforeValidator(lambda size: None if size == "" else size)]
 Threshold = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | ThresholdPercent
 NonNegative = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -267,20 +268,31 @@ def keys_of(model: type[Wire]) -> SimpleNamespace:
     return SimpleNamespace(**{name: info.alias for name, info in model.model_fields.items()})
 
 
+class UnsetAs(NamedTuple):
+    """The values, beside null, that mean that a field of the strategy is not set: the original wrote and read them so."""
+
+    values: tuple[str | int, ...]
+
+
 FreeForm = TypeVar("FreeForm", dict[str, Any] | None, list[dict[str, Any]] | None)
 AROUND_FREE_FORM: Final = 3
 """The objects of a DeployFlow that a template is inside of: itself, its spec and its application."""
 
 
 class LabelSelectorRequirement(Wire):
-    key: str
-    operator: str
-    values: list[str] | None = None
+    key: Annotated[str, Field(description="the label")]
+    operator: Annotated[str, Field(description="In, NotIn, Exists or DoesNotExist")]
+    values: Annotated[list[str] | None, Field(description="the values of the label, for In and NotIn")] = None
 
 
 class LabelSelector(Wire):
-    match_labels: dict[str, str] | None = None
-    match_expressions: list[LabelSelectorRequirement] | None = None
+    match_labels: Annotated[
+        dict[str, str] | None, Field(description="the labels that an object has, with their values")
+    ] = None
+    match_expressions: Annotated[
+        list[LabelSelectorRequirement] | None,
+        Field(description="conditions on labels that an object meets, all of them"),
+    ] = None
 
 
 AppName = Annotated[
@@ -298,17 +310,51 @@ def _not_too_deep(value: FreeForm) -> FreeForm:
 class Application(Wire):
     """The application: the identity of the instance and, for a create, update or rollback, its pod template."""
 
-    app_id: Annotated[int, Field(alias="appID", ge=0, le=2**31 - 1)]
-    group_id: Annotated[int, Field(alias="groupID", ge=0, le=2**31 - 1)]
+    app_id: Annotated[
+        int,
+        Field(alias="appID", ge=0, le=2**31 - 1),
+        Field(description="the id of the application, label `app`"),
+    ]
+    group_id: Annotated[
+        int, Field(alias="groupID", ge=0, le=2**31 - 1), Field(description="the group, label `group`")
+    ]
     # the API of Triton 0.1.x left it empty in restarts and scales
-    app_name: AppName
-    instance_name: InstanceName
-    selector: LabelSelector | None = None
-    template: Annotated[dict[str, Any] | None, AfterValidator(_not_too_deep)] = None
-    replicas: NonNegative = 1
-    application_type: str | None = None
-    volume_claim_templates: Annotated[list[dict[str, Any]] | None, AfterValidator(_not_too_deep)] = None
-    application_label: dict[str, str] | None = None
+    app_name: Annotated[
+        AppName, Field(description="the name of the application, label `app.kubernetes.io/name`")
+    ]
+    instance_name: Annotated[
+        InstanceName,
+        Field(
+            description="the CloneSet's name, label `app.kubernetes.io/instance`. OpenKruise labels pods with this name and up to 11 more characters, and a label has at most 63"
+        ),
+    ]
+    selector: Annotated[
+        LabelSelector | None,
+        Field(
+            description="the selector of the CloneSet, if this release creates it; not set: the labels of the application"
+        ),
+    ] = None
+    template: Annotated[
+        dict[str, Any] | None,
+        AfterValidator(_not_too_deep),
+        Field(
+            description="a pod template of Kubernetes, needed by create, update and rollback; Triton adds its labels and readiness gate, and hooks if requested"
+        ),
+    ] = None
+    replicas: Annotated[NonNegative, Field(description="number of pods at the end of the release")] = 1
+    application_type: Annotated[
+        str | None, Field(description="free text, an annotation of the CloneSet; not set: unchanged")
+    ] = None
+    volume_claim_templates: Annotated[
+        list[dict[str, Any]] | None,
+        AfterValidator(_not_too_deep),
+        Field(
+            description="the claims of the CloneSet, written together with the template: new pods get them. Not set: unchanged. A release that changes them and not the template is refused"
+        ),
+    ] = None
+    application_label: Annotated[
+        dict[str, str] | None, Field(description="more labels for CloneSet and pods")
+    ] = None
 
     def labels(self) -> dict[str, str]:
         """Return the labels that the CloneSet, its pods and the DeployFlow carry, whoever made the DeployFlow."""
@@ -333,14 +379,16 @@ class InheritedBy(StrEnum):
 
 
 class Strategy(Wire):
-    """The fields that both strategies have. Seconds are whole seconds.
+    """The fields that both strategies have. Seconds are whole seconds. A field that is null, or has a value of its
+    `UnsetAs`, is not set.
 
     A field is declared here and nowhere else: its description goes to the CRD, the OpenAPI document and the table of
     docs/deployflow.md. `tests/unit/shared/domain/test_strategy_fields.py` names each place that a new one has to go to.
     """
 
     batch_size: Annotated[
-        OptionalBatchSize,
+        BatchSize | None,
+        UnsetAs(("", 0)),
         Field(description="pods in each batch; percentages of `replicas`, rounded up"),
         InheritedBy.UPDATES,
     ] = None
@@ -351,6 +399,7 @@ class Strategy(Wire):
     ] = 0
     mode: Annotated[
         Mode,
+        UnsetAs(("",)),
         Field(
             description=(
                 "auto continues without approval, manual waits for `next` before each batch except the first"
@@ -360,6 +409,7 @@ class Strategy(Wire):
     ] = Mode.MANUAL
     batches: Annotated[
         Positive,
+        UnsetAs((0,)),
         Field(description="the approval: how many batches may run; `next` and `continue` raise it"),
         InheritedBy.NONE,
     ] = 1
@@ -430,6 +480,30 @@ class Strategy(Wire):
         InheritedBy.NONE,
     ] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unset(cls, fields: Any) -> Any:
+        return set_fields(fields) if isinstance(fields, dict) else fields
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core))
+        for info in cls.model_fields.values():
+            schema["properties"][info.alias] = with_unset_values(info, schema["properties"][info.alias])
+        return schema
+
+
+def with_unset_values(info: FieldInfo, schema: JsonSchemaValue) -> JsonSchemaValue:
+    """Return the schema of a field of the strategy that also takes the values for not set."""
+    about = {key: schema[key] for key in ("title", "description", "default") if key in schema}
+    value = {key: item for key, item in schema.items() if key not in about}
+    members = value.get("anyOf") or [value]
+    members += [{"const": unset} for unset in unset_values(info)]
+    return about | {"anyOf": [member for member in members if member != _NULL] + [_NULL]}
+
+
+_NULL: Final[Json] = {"type": "null"}
+
 
 class UpdateStrategy(Strategy):
     """The strategy of create, update and rollback."""
@@ -449,6 +523,7 @@ class UpdateStrategy(Strategy):
     ] = False
     stage: Annotated[
         BatchPhase | None,
+        UnsetAs(("",)),
         Field(description="the approval: how far batch number `batches` may go; not set: to its end"),
         InheritedBy.NONE,
     ] = None
@@ -471,6 +546,30 @@ STRATEGY_FIELDS: Final[Mapping[str, FieldInfo]] = {
 """The fields of both strategies by their Python names: those that they share, then those of one of them."""
 
 
+def unset_values(info: FieldInfo) -> tuple[str | int, ...]:
+    """Return the values, beside null, that mean that this field of the strategy is not set."""
+    return next((rule.values for rule in info.metadata if isinstance(rule, UnsetAs)), ())
+
+
+_UNSET_VALUES: Final = {
+    name: values
+    for python_name, info in STRATEGY_FIELDS.items()
+    if (values := unset_values(info))
+    for name in (python_name, str(info.alias))
+}
+
+
+def is_set(field: str, value: object) -> bool:
+    """Return whether `value` sets a field of the strategy. False is no count."""
+    unset = _UNSET_VALUES.get(field, ())
+    return value is not None and not any(value == other and type(value) is type(other) for other in unset)
+
+
+def set_fields(strategy: Json) -> Json:
+    """Return the fields of a strategy that are set: all but those that are null, empty or 0 where that means not set."""
+    return {field: value for field, value in strategy.items() if is_set(field, value)}
+
+
 def inherited_by(*which: InheritedBy) -> frozenset[str]:
     """Return the strategy fields, as the resource names them, that declare one of `which`."""
     return frozenset(
@@ -491,11 +590,22 @@ class Inheritance(Wire):
 class DeployFlowSpec(Wire):
     """The wanted release. `action` and `application` never change; the strategy may, at any time."""
 
-    action: Action
-    application: Application
-    update_strategy: UpdateStrategy | None = None
-    non_update_strategy: NonUpdateStrategy | None = None
-    inherits: Inheritance | None = None
+    action: Annotated[Action, Field(description="the kind of release. Immutable")]
+    application: Annotated[
+        Application, Field(description="what runs. Immutable, but for what an update inherits")
+    ]
+    update_strategy: Annotated[
+        UpdateStrategy | None, Field(description="how the batches proceed, for create, update and rollback")
+    ] = None
+    non_update_strategy: Annotated[
+        NonUpdateStrategy | None, Field(description="how the batches proceed, for all other actions")
+    ] = None
+    inherits: Annotated[
+        Inheritance | None,
+        Field(
+            description="written by Triton, until an update that waits begins: `images` has its new images by container, `strategy` the fields of `updateStrategy` that nobody requested"
+        ),
+    ] = None
 
     @property
     def updating(self) -> bool:
@@ -561,33 +671,58 @@ class PodStatus(Wire):
     failed the batch only.
     """
 
-    name: str
-    ip: str = ""
-    port: int = 0
-    phase: Annotated[PodPhase, BeforeValidator(_pod_phase)] = PodPhase.PENDING
-    pull_in_status: PullInStatus = PullInStatus.NONE
-    uid: str = ""
-    reason: str = ""
-    message: str = ""
-    event: str = ""
-    log: str = ""
-    since: datetime | None = None
+    name: Annotated[str, Field(description="the pod's name")]
+    ip: Annotated[str, Field(description="where it can be smoke-tested")] = ""
+    port: Annotated[int, Field(description="its first container port")] = 0
+    phase: Annotated[
+        PodPhase,
+        BeforeValidator(_pod_phase),
+        Field(description="Pending, Running, ContainersReady, Ready or Failed"),
+    ] = PodPhase.PENDING
+    pull_in_status: Annotated[
+        PullInStatus,
+        Field(description="whether it takes traffic; PullInFailed: its gate was opened and it is not Ready"),
+    ] = PullInStatus.NONE
+    uid: Annotated[str, Field(description="the pod's uid")] = ""
+    reason: Annotated[str, Field(description="why it failed, in one word")] = ""
+    message: Annotated[
+        str,
+        Field(
+            description="the same in a sentence, with the container, its exit code and its termination message"
+        ),
+    ] = ""
+    event: Annotated[str, Field(description="its last warning event")] = ""
+    log: Annotated[
+        str, Field(description="the end of its container's log, at most 5 lines and 500 bytes")
+    ] = ""
+    since: Annotated[
+        datetime | None,
+        Field(description="since when its containers are not ready or, with an open gate, it is not Ready"),
+    ] = None
 
 
 class Condition(Wire):
     """One batch; it appears when the batch starts. Times that are not known yet are null."""
 
-    batch: int
-    batch_size: int
-    canary: bool = False
-    phase: BatchPhase
-    failed_replicas: int = 0
-    pods: Annotated[list[PodStatus], BeforeValidator(_listed)] = Field(default_factory=list)
-    reason: str = ""
-    message: str = ""
-    started_at: datetime | None = None
-    pulled_in_at: datetime | None = None
-    finished_at: datetime | None = None
+    batch: Annotated[int, Field(description="its number, from 1")]
+    batch_size: Annotated[int, Field(description="its pods")]
+    canary: Annotated[bool, Field(description="whether it is the canary")] = False
+    phase: Annotated[BatchPhase, Field(description="how far it is")]
+    failed_replicas: Annotated[int, Field(description="its pods that failed")] = 0
+    pods: Annotated[list[PodStatus], BeforeValidator(_listed), Field(description="its pods")] = Field(
+        default_factory=list
+    )
+    reason: Annotated[
+        str, Field(description="why it failed: that of its first failed pod, else one of Triton itself")
+    ] = ""
+    message: Annotated[
+        str, Field(description="the pods that failed, each with its reason and since when")
+    ] = ""
+    started_at: Annotated[datetime | None, Field(description="when its surge was sent")] = None
+    pulled_in_at: Annotated[
+        datetime | None, Field(description="when its pods were all Ready for the first time")
+    ] = None
+    finished_at: Annotated[datetime | None, Field(description="when its old pods were gone")] = None
 
 
 class LastCommand(Wire):
@@ -596,61 +731,90 @@ class LastCommand(Wire):
     `requested_by_claimed`: whoever sent it wrote the name `requested_by`, and nobody checked it.
     """
 
-    command: str = ""
-    requested_by: str = ""
-    requested_by_claimed: bool = False
-    requested_via: str = ""
+    command: Annotated[
+        str,
+        Field(description="next, continue, promote, pause, resume, cancel, retry, or change for another one"),
+    ] = ""
+    requested_by: Annotated[str, Field(description="who sent it")] = ""
+    requested_by_claimed: Annotated[bool, Field(description="nobody checked that name")] = False
+    requested_via: Annotated[str, Field(description="how it came: kubectl, cli, rest, grpc or kafka")] = ""
 
 
 class DeployFlowStatus(Wire):
     """The state of the release, written by the planner; Redis is rebuilt from it.
 
-    `version` rises with every change; `sequence` is the last command issued for the instance. `reply_to` and `reply_id`
-    are the topic and the id of the command that is answered when the release ends: only these are believed, since
-    everybody who may create a DeployFlow may write its annotations. `requested_by`: who requested the release; whoever
-    sent the request wrote that name, and nobody checked it, where it is `requested_by_claimed`. `last_command`: the last
-    request that changed the release, with its own requester; none before the first. `requested_via`: how the request
-    came: kubectl, cli, rest, grpc or kafka; empty where an older version received it. `requested_strategy`: none of other
-    actions, and where an older version received it.
+    Of `reply_to` and `reply_id` only these are believed: everybody who may create a DeployFlow may write its annotations.
     """
 
-    replicas: int = 0
-    replicas_to_process: int = 0
-    available_replicas: int = 0
-    updated_replicas: int = 0
-    updated_ready_replicas: int = 0
-    update_revision: str = ""
-    conditions: Annotated[list[Condition], BeforeValidator(_listed)] = Field(default_factory=list)
-    pods: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
-    paused: bool = False
-    phase: FlowPhase = FlowPhase.PENDING
-    finished: bool = False
-    batches: int = 0
-    finished_batches: int = 0
-    finished_replicas: int = 0
-    failed_replicas: int = 0
-    started_at: datetime | None = None
-    updated_at: datetime | None = None
-    finished_at: datetime | None = None
-    reason: str = ""
-    message: str = ""
-    requested_by: str = ""
-    requested_by_claimed: bool = False
-    requested_via: str = ""
-    last_command: LastCommand | None = None
+    replicas: Annotated[int, Field(description="pods that exist")] = 0
+    replicas_to_process: Annotated[
+        int, Field(description="pods that the release changes, counted when it started")
+    ] = 0
+    available_replicas: Annotated[int, Field(description="pods that are Ready")] = 0
+    updated_replicas: Annotated[int, Field(description="pods of the target revision")] = 0
+    updated_ready_replicas: Annotated[
+        int, Field(description="pods of the target revision that are Ready")
+    ] = 0
+    update_revision: Annotated[str, Field(description="the target revision, `<instance>-<hash>`")] = ""
+    conditions: Annotated[
+        list[Condition],
+        BeforeValidator(_listed),
+        Field(description="one entry for each batch that has started, within limits of size"),
+    ] = Field(default_factory=list)
+    pods: Annotated[
+        list[str],
+        BeforeValidator(_listed),
+        Field(description="names of the pods that exist, within limits of size"),
+    ] = Field(default_factory=list)
+    paused: Annotated[bool, Field(description="paused by a person, or stopped by a failed batch")] = False
+    phase: Annotated[FlowPhase, Field(description="how far the release is")] = FlowPhase.PENDING
+    finished: Annotated[bool, Field(description="the release has finished")] = False
+    batches: Annotated[int, Field(description="how many batches there are")] = 0
+    finished_batches: Annotated[int, Field(description="how many of them are finished")] = 0
+    finished_replicas: Annotated[int, Field(description="pods of the finished batches")] = 0
+    failed_replicas: Annotated[int, Field(description="pods that failed")] = 0
+    started_at: Annotated[
+        datetime | None, Field(description="when it started; it may have waited for other releases before")
+    ] = None
+    updated_at: Annotated[datetime | None, Field(description="when something last changed")] = None
+    finished_at: Annotated[datetime | None, Field(description="when it ended")] = None
+    reason: Annotated[str, Field(description="why the release does not move, in one word")] = ""
+    message: Annotated[str, Field(description="the same in a sentence, with what to do")] = ""
+    requested_by: Annotated[str, Field(description="who requested the release")] = ""
+    requested_by_claimed: Annotated[
+        bool, Field(description="nobody checked that name: it came with a Kafka command, or without a login")
+    ] = False
+    requested_via: Annotated[
+        str,
+        Field(
+            description="how the request of the release came: kubectl, cli, rest, grpc or kafka; empty where an older version received it"
+        ),
+    ] = ""
+    last_command: Annotated[
+        LastCommand | None,
+        Field(
+            description="the last request that changed the release, with its own requester; none before the first"
+        ),
+    ] = None
     requested_strategy: Annotated[
         dict[str, Any] | None,
         Field(
             description="of a create or update: the fields of `updateStrategy` as they were requested, whatever was changed "
-            "since; the next update inherits them"
+            "since; the next update inherits them. None of other actions, and where an older version received it"
         ),
     ] = None
-    freeze_override: str = ""
-    reply_to: str = ""
-    reply_id: str = ""
-    sequence: int = 0
-    version: int = 0
-    observed_generation: int = 0
+    freeze_override: Annotated[
+        str, Field(description="the freeze window that it started in, who allowed it and why")
+    ] = ""
+    reply_to: Annotated[
+        str, Field(description="to which topic its end is reported, if a deploy command wanted that")
+    ] = ""
+    reply_id: Annotated[str, Field(description="the id of that command")] = ""
+    sequence: Annotated[int, Field(description="the last command sent for the instance")] = 0
+    version: Annotated[int, Field(description="increases with every change of the state")] = 0
+    observed_generation: Annotated[
+        int, Field(description="the generation of the spec that was read last")
+    ] = 0
 
 
 def problems(error: Exception, where: str = "") -> str:

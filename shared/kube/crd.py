@@ -6,7 +6,7 @@ null type. Rules that a schema cannot say are CEL (`x-kubernetes-validations`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -47,27 +47,46 @@ _SPEC_RULES = [
     },
 ]
 _TEMPLATE: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-_PRINTER_COLUMNS: list[tuple[str, str, str, int]] = [
-    ("REPLICAS", "integer", ".status.replicas", 0),
-    ("UPDATED_READY_REPLICAS", "integer", ".status.updatedReadyReplicas", 0),
-    ("FINISHED_REPLICAS", "integer", ".status.finishedReplicas", 0),
-    ("PHASE", "string", ".status.phase", 0),
-    ("BATCHES", "integer", ".status.batches", 0),
-    ("CURRENT_BATCH_SIZE", "integer", ".status.conditions[-1].batchSize", 0),
-    ("AGE", "date", ".metadata.creationTimestamp", 0),
-    ("UPDATE_AT", "date", ".status.updatedAt", 1),
-    ("PODS", "string", ".status.pods", 1),
+
+
+class _Column(NamedTuple):
+    """A column of `kubectl get`; with `priority` 1 of `kubectl get -o wide` only."""
+
+    name: str
+    type: str
+    json_path: str
+    description: str
+    priority: int = 0
+
+
+_PRINTER_COLUMNS = [
+    _Column("REPLICAS", "integer", ".status.replicas", "pods that exist"),
+    _Column(
+        "UPDATED_READY_REPLICAS",
+        "integer",
+        ".status.updatedReadyReplicas",
+        "pods of the target revision that are Ready",
+    ),
+    _Column("FINISHED_REPLICAS", "integer", ".status.finishedReplicas", "pods of the finished batches"),
+    _Column("PHASE", "string", ".status.phase", "how far the release is"),
+    _Column("BATCHES", "integer", ".status.batches", "how many batches there are"),
+    _Column("CURRENT_BATCH_SIZE", "integer", ".status.conditions[-1].batchSize", "pods of the newest batch"),
+    _Column("AGE", "date", ".metadata.creationTimestamp", "since when the DeployFlow exists"),
+    _Column("UPDATE_AT", "date", ".status.updatedAt", "when something last changed", 1),
+    _Column("PODS", "string", ".status.pods", "names of the pods that exist", 1),
 ]
 
 
-def _int_or_percent(pattern: str, minimum: int, example: str) -> dict[str, Any]:
+def _int_or_percent(pattern: str, least: int, example: str, unset: bool = False) -> dict[str, Any]:
+    """Return the schema of a count from `least` or a percentage; `unset`: 0 and "" are accepted too."""
+    shares, minimum = (f"^({pattern})?$", 0) if unset else (f"^{pattern}$", least)
     return {
         "anyOf": [{"type": "integer"}, {"type": "string"}],
         "x-kubernetes-int-or-string": True,
         "x-kubernetes-validations": [
             {
-                "rule": f"type(self) == int ? self >= {minimum} : string(self).matches('{pattern}')",
-                "message": f"must be a count from {minimum} or a percentage like {example}",
+                "rule": f"type(self) == int ? self >= {minimum} : string(self).matches('{shares}')",
+                "message": f"must be a count from {least} or a percentage like {example}",
             }
         ],
     }
@@ -76,10 +95,9 @@ def _int_or_percent(pattern: str, minimum: int, example: str) -> dict[str, Any]:
 _SPECIAL: dict[str, dict[str, Any]] = {
     "template": _TEMPLATE,
     "volumeClaimTemplates": {"type": "array", "items": _TEMPLATE},
-    # empty: unset, as the API of Triton 0.1.x wrote it
-    "batchSize": _int_or_percent("^((100|[1-9][0-9]?)%)?$", 1, "25%"),
+    "batchSize": _int_or_percent("(100|[1-9][0-9]?)%", 1, "25%", unset=True),
     "requestedStrategy": {**_TEMPLATE, "nullable": True},
-    "failureThreshold": _int_or_percent("^(100|[1-9]?[0-9])%$", 0, "10%"),
+    "failureThreshold": _int_or_percent("(100|[1-9]?[0-9])%", 0, "10%"),
 }
 
 
@@ -91,7 +109,14 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
     if "anyOf" in schema:
         members = [member for member in schema["anyOf"] if member.get("type") != "null"]
         node = _structural({**members[0], **_without(schema, "anyOf")}, definitions)
-        return node | ({"nullable": True} if len(members) < len(schema["anyOf"]) else {})
+        unset = [member["const"] for member in members if "const" in member]
+        if "enum" in node:
+            node["enum"] = [*node["enum"], *unset]
+        elif "minimum" in node and unset:
+            node["minimum"] = min(node["minimum"], *unset)
+        # Kubernetes refuses a null by the enum of a nullable field; of one that is not nullable it removes a null
+        keeps_null = "enum" not in node and schema.get("default") is None
+        return node | ({"nullable": True} if len(members) < len(schema["anyOf"]) and keeps_null else {})
     kept = ("type", "enum", "minimum", "maximum", "pattern", "minLength", "maxLength", "format")
     node = {key: schema[key] for key in kept if key in schema}
     if schema.get("type") == "integer":
@@ -160,17 +185,24 @@ def crd() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": kind, "jsonPath": path, **({"priority": wide} if wide else {})}
-                        for name, kind, path, wide in _PRINTER_COLUMNS
+                        {
+                            "name": column.name,
+                            "type": column.type,
+                            "description": column.description,
+                            "jsonPath": column.json_path,
+                            **({"priority": column.priority} if column.priority else {}),
+                        }
+                        for column in _PRINTER_COLUMNS
                     ],
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
-                            "description": (df.DeployFlowSpec.__doc__ or "").strip(),
+                            "description": "One release of one instance of an application.",
                             "required": ["spec"],
                             "properties": {
-                                "apiVersion": {"type": "string"},
-                                "kind": {"type": "string"},
+                                "apiVersion": {"type": "string", "description": df.API_VERSION},
+                                "kind": {"type": "string", "description": df.KIND},
+                                # the API server describes it itself, and refuses another description
                                 "metadata": {"type": "object"},
                                 "spec": spec,
                                 "status": status,

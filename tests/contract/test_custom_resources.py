@@ -14,6 +14,16 @@ async def test_defaults_are_filled_in_and_unknown_fields_dropped(kube: Kube, wid
     assert made["metadata"]["generation"] == 1
 
 
+async def test_a_null_is_dropped_where_the_field_is_not_nullable(kube: Kube, widgets: str) -> None:
+    made = await kube.made(widgets, a_widget("one", color=None, share=None, replicas=None, note=None))
+    assert made["spec"] == {"size": 5, "replicas": 1, "note": None}
+    refused = await kube.post(widgets, a_widget("two", shade=None))
+    assert refused.code == 422
+    assert 'spec.shade: Unsupported value: null: supported values: "dark", "light"' in refused.message
+    missing = await kube.post(widgets, a_widget("three", size=None))
+    assert "spec.size: Required value" in missing.message
+
+
 async def test_every_wrong_field_is_named_in_the_servers_words(kube: Kube, widgets: str) -> None:
     answer = await kube.post(widgets, a_widget("one", size=11, color="blue", code="ABC"))
     assert (answer.code, answer.reason) == (422, "Invalid")

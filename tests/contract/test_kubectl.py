@@ -159,6 +159,20 @@ async def test_api_resources_and_explain_know_custom_resources(kubectl: Run, wid
     assert "size" in await kubectl("explain", "widgets.spec")
 
 
+async def test_explain_says_something_about_deployflows_at_each_level(kubectl: Run) -> None:
+    for path, words in (
+        ("df", "One release of one instance"),
+        ("df.spec", "how the batches proceed, for create, update and rollback"),
+        ("df.spec.application", "number of pods at the end of the release"),
+        ("df.spec.updateStrategy", "pods in each batch"),
+        ("df.spec.updateStrategy.stage", "the approval: how far"),
+        ("df.status", "why the release does not move"),
+        ("df.status.conditions", "its pods that failed"),
+        ("df.status.conditions.pods", "where it can be smoke-tested"),
+    ):
+        assert words in " ".join((await kubectl("explain", path)).split()), path
+
+
 async def test_create_makes_the_simple_kinds(kubectl: Run, kube: Kube) -> None:
     await kubectl("create", "configmap", "settings", "--from-literal=a=b")
     await kubectl("create", "secret", "generic", "hidden", "--from-literal=x=y")

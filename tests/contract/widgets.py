@@ -41,6 +41,7 @@ spec:
               size: {type: integer, minimum: 1, maximum: 10}
               replicas: {type: integer, default: 1}
               color: {type: string, enum: [red, green]}
+              shade: {type: string, enum: [dark, light], nullable: true}
               code: {type: string, pattern: "^[a-z]+$", maxLength: 5}
               share: {x-kubernetes-int-or-string: true}
               owner:

@@ -409,6 +409,7 @@ FIT: Final[Json] = {"batchSize": "25%", "bakeSeconds": 60, "canary": 1}
         ("update", {"bakeSeconds": 600}, ""),
         ("update", {"batchSize": "26%"}, "batchSize: 3 of 8 pods at once, and this namespace allows 25%"),
         ("update", {"batchSize": 3}, "batchSize: 3 of 8 pods at once, and this namespace allows 25%"),
+        ("update", {"batchSize": 0}, "batchSize: 8 of 8 pods at once, and this namespace allows 25%"),
         ("update", {"batchSize": None}, "batchSize: 8 of 8 pods at once, and this namespace allows 25%"),
         ("update", {"bakeSeconds": 59}, "bakeSeconds: 59, and this namespace needs at least 60"),
         ("update", {"bakeSeconds": None}, "bakeSeconds: 0, and this namespace needs at least 60"),

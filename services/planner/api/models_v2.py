@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import msgspec
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 
 from services.planner.api.problem import Kind, Problem
@@ -104,15 +105,21 @@ class NewRelease(Request):
     ] = False
 
 
+def _extend_by_unset_values(info: FieldInfo, schema: Json) -> None:
+    schema.update(df.with_unset_values(info, schema))
+
+
 def _patch_of(*strategies: type[df.Strategy]) -> Callable[[type[M]], type[M]]:
     """Add the fields of `strategies` to a model, each optional and without its default."""
     fields: Json = {}
     for strategy in strategies:
         for name, info in strategy.model_fields.items():
-            # an empty batchSize, which the first version wrote, is no value of the second
-            rules = tuple(rule for rule in info.metadata if not isinstance(rule, BeforeValidator | StrEnum))
+            rules = tuple(rule for rule in info.metadata if not isinstance(rule, StrEnum | df.UnsetAs))
             kind: Any = Annotated[info.annotation, *rules] if rules else info.annotation
-            fields[name] = (kind | None, Field(None, description=info.description))
+            about = Field(
+                None, description=info.description, json_schema_extra=partial(_extend_by_unset_values, info)
+            )
+            fields[name] = (kind | None, about)
 
     def decorate(model: type[M]) -> type[M]:
         return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
@@ -125,6 +132,13 @@ class StrategyPatch(Request):
     """Fields of the strategy that change; null takes one away. `canary`, `noPullIn` and `stage` are of create, update
     and rollback, `podsToDelete` is of the other actions.
     """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_for_unset(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {field: value if df.is_set(field, value) else None for field, value in fields.items()}
 
 
 class Update(Request):

@@ -122,9 +122,6 @@ def _make(app: FastAPI) -> Json:
 
 def _schemas_by_action(schemas: Json) -> Json:
     """Return the schemas for what the models check beyond their fields: which action has which ones."""
-    for name in ("UpdateStrategy", "NonUpdateStrategy"):
-        # as the first version wrote it
-        schemas[name]["properties"]["batchSize"]["anyOf"].append({"const": ""})
     application, naming = copy.deepcopy(schemas["Application"]), copy.deepcopy(schemas["NonUpdateStrategy"])
     application["required"].append("template")
     application["properties"]["template"] = {

@@ -78,9 +78,9 @@ def with_manual_mode(strategy: Json | None) -> Json:
 
 
 def strategy_of(flow: Json) -> Json:
-    """Return the strategy of its action, as it was sent."""
+    """Return the fields of the strategy of its action that are set, as they were sent."""
     field = "updateStrategy" if flow["spec"]["action"] in df.UPDATING else "nonUpdateStrategy"
-    return _whole(flow["spec"].get(field) or {})
+    return _whole(df.set_fields(flow["spec"].get(field) or {}))
 
 
 def _whole(fields: Json) -> Json:

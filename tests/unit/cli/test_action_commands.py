@@ -171,7 +171,7 @@ def test_pods_that_are_named_are_those_that_go(server: Server, triton: Callable[
             ["scale", WEB, "--replicas", "9", "--pod", "7-web-1"],
             "podsToDelete: action scale_out names no pods",
         ),
-        (["stop", WEB, "--batch-size", "0"], "spec.nonUpdateStrategy.batchSize: "),
+        (["stop", WEB, "--batch-size", "0"], "--batch-size: a batch has at least one pod"),
         (["stop", WEB, "--mode", "fast"], "spec.nonUpdateStrategy.mode: "),
         (["rollback", WEB, "--batch-size", "many"], "updateStrategy.batchSize: "),
         (["rollback", WEB, "--to", "nope"], "--to: 7-web has no release nope"),

@@ -52,7 +52,6 @@ def _changed(spec: Json, path: str, value: object) -> Json:
         ("application.template", None, "spec.application.template"),
         ("application.instanceName", None, "spec.application.instanceName"),
         ("application.instanceName", "a" * 53, "spec.application.instanceName"),
-        ("updateStrategy.batchSize", 0, "spec.updateStrategy.batchSize"),
         ("updateStrategy.batchSize", -1, "spec.updateStrategy.batchSize"),
         ("updateStrategy.batchSize", "120%", "spec.updateStrategy.batchSize"),
         ("updateStrategy.batchSize", "abc", "spec.updateStrategy.batchSize"),

@@ -78,7 +78,7 @@ def test_with_several_containers_one_must_be_named(spec: Json) -> None:
 @pytest.mark.parametrize(
     ("wish", "field"),
     [
-        (Wish("web:2", "web", strategy=strategy_of("0")), "spec.updateStrategy.batchSize"),
+        (Wish("web:2", "web", strategy=strategy_of("-1")), "spec.updateStrategy.batchSize"),
         (Wish("web:2", "web", strategy=strategy_of("many")), "spec.updateStrategy.batchSize"),
         (Wish("web:2", "web", strategy=strategy_of(canary=-1)), "spec.updateStrategy.canary"),
         (Wish("web:2", "web", strategy=strategy_of(mode="fast")), "spec.updateStrategy.mode"),

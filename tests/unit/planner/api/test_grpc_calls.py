@@ -366,7 +366,7 @@ async def test_a_restart_with_nothing_set_takes_the_defaults(world: World, api: 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"batchSize": "0"}, {"batchSize": "x"}, {"batches": -1}, {"mode": "fast"}]
+    "fields", [{"batchSize": "-1"}, {"batchSize": "x"}, {"batches": -1}, {"mode": "fast"}]
 )
 async def test_a_strategy_that_does_not_fit(world: World, api: Any, fields: Json) -> None:
     world.flow("web-aaaaa", status=SUCCESS)

@@ -89,6 +89,15 @@ async def test_a_patch_sets_fields_and_takes_away_those_that_are_null(
     assert problem(await rest.patch("/deployflows/web-1", json={"podsToDelete": ["a"]}), 422) == "Invalid"
 
 
+async def test_what_the_original_wrote_for_a_field_that_is_not_set_takes_it_away(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    world.flow("web-1", status={"phase": "BatchStarted"}, batchSize=2, stage="Smoked")
+    answer = await rest.patch("/deployflows/web-1", json={"batchSize": 0, "stage": "", "batches": 0})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["spec"]["updateStrategy"] == {"batchSize": None, "stage": None, "batches": None}
+
+
 async def test_a_request_with_a_key_is_done_once_and_answered_the_same(
     world: World, rest: httpx.AsyncClient
 ) -> None:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from shared.domain.deploy_commands import DeployCommand, change, patch
-from shared.domain.deployflow import STORED, DeployFlowSpec, DeployFlowStatus, count_of, problems
+from shared.domain.deployflow import (
+    STORED,
+    STRATEGY_FIELDS,
+    DeployFlowSpec,
+    DeployFlowStatus,
+    NonUpdateStrategy,
+    UpdateStrategy,
+    count_of,
+    problems,
+)
 
 SOUND: dict[str, Any] = {
     "action": "update",
@@ -49,7 +59,7 @@ def test_the_sound_one_is_taken() -> None:
     assert DeployFlowSpec.model_validate(SOUND).strategy.batch_size == 1
 
 
-@pytest.mark.parametrize("size", [0, -1, "120%", "abc", "0%", "-5%", 1.5, True])
+@pytest.mark.parametrize("size", [-1, "120%", "abc", "0%", "-5%", 1.5, True])
 def test_a_batch_size_that_can_not_be_meant_is_refused_with_field_and_value(size: Any) -> None:
     text = complaint(spec("updateStrategy.batchSize", size))
     assert text.startswith("spec.updateStrategy.batchSize: ")
@@ -95,8 +105,40 @@ def test_what_is_wrong_is_named_by_its_field(path: str, value: Any, said: str) -
     assert said in complaint(spec(path, value))
 
 
-def test_what_triton_0_1_x_wrote_for_an_unset_size_is_unset() -> None:
-    assert DeployFlowSpec.model_validate(spec("updateStrategy.batchSize", "")).strategy.batch_size is None
+UNSET = [
+    *((str(info.alias), None) for info in STRATEGY_FIELDS.values()),
+    *(("batchSize", ""), ("batchSize", 0), ("batches", 0), ("mode", ""), ("stage", "")),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), UNSET)
+def test_null_and_what_the_original_wrote_for_unset_is_unset(field: str, value: Any) -> None:
+    """By every parser: of what the cluster has, of commands from Kafka, and of REST, which is strict."""
+    of_updates = any(field == info.alias for info in UpdateStrategy.model_fields.values())
+    model: type[UpdateStrategy | NonUpdateStrategy] = UpdateStrategy if of_updates else NonUpdateStrategy
+    fields = {field: value, "paused": True} if field != "paused" else {field: value}
+    for made in (
+        model.model_validate(fields),
+        model.model_validate_json(json.dumps(fields)),
+        model.model_validate_json(json.dumps(fields), strict=True),
+    ):
+        assert made == model.model_validate({name: item for name, item in fields.items() if name != field})
+        assert field not in made.model_dump(mode="json", exclude_unset=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("batchSize", False), ("batches", -1), ("batches", ""), ("startupTimeoutSeconds", 0)]
+)
+def test_another_empty_value_is_refused(field: str, value: Any) -> None:
+    assert complaint(spec(f"updateStrategy.{field}", value)).startswith(f"spec.updateStrategy.{field}: ")
+
+
+def test_the_approval_is_one_batch_where_a_stage_is_set_and_no_batches() -> None:
+    strategy = DeployFlowSpec.model_validate(
+        spec("updateStrategy", {"stage": "Smoked", "batches": 0})
+    ).strategy
+    assert isinstance(strategy, UpdateStrategy)
+    assert (strategy.batches, strategy.stage) == (1, "Smoked")
 
 
 def test_a_status_of_triton_0_1_x_is_read() -> None:
@@ -117,7 +159,7 @@ def test_a_restart_with_both_strategies_is_refused() -> None:
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
-    body = spec("updateStrategy.batchSize", 0)
+    body = spec("updateStrategy.batchSize", -1)
     body["action"] = "explode"
     del body["application"]["appID"]
     text = complaint(body)
