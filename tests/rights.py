@@ -13,6 +13,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         "apps.kruise.io/clonesets": {"get", "list", "patch"},
         "/pods": {"get", "list"},
         "/namespaces": {"list", "watch"},
+        "/events": {"create"},
         "authentication.k8s.io/tokenreviews": {"create"},
         "authorization.k8s.io/subjectaccessreviews": {"create"},
     },
@@ -36,6 +37,7 @@ RIGHTS: Final[dict[str, Rights]] = {
 _SEES: Final[Rights] = {
     "apps.kruise.io/clonesets": {"get", "list", "watch"},
     "/pods": {"get", "list", "watch"},
+    "/events": {"get", "list", "watch"},
     "/namespaces": {"get"},
 }
 _VIEWS: Final = {"get", "list", "watch"}

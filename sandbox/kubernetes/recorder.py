@@ -10,7 +10,7 @@ from shared.domain.json_types import Json
 
 from .builtins import EVENTS, NAMESPACES
 from .objects import is_terminating, timestamp
-from .store import Store
+from .store import Event, Store
 
 KEPT = 2_000
 """Events kept; older ones go first. Real clusters forget theirs after an hour."""
@@ -24,6 +24,13 @@ class Recorder:
         self._kept = kept
         self._order: deque[tuple[str, str]] = deque()
         self._number = 0
+        store.listen(EVENTS.key, self._note)
+
+    def _note(self, event: Event) -> None:
+        """Keep the order of all Events, of those that others create too."""
+        if event.kind == "ADDED":
+            metadata = event.record.obj["metadata"]
+            self._order.append((metadata["namespace"], metadata["name"]))
 
     def about(
         self, obj: Json, reason: str, message: str, kind: str = "Normal", component: str = "kubelet"
@@ -75,6 +82,5 @@ class Recorder:
                 "reportingInstance": "",
             },
         )
-        self._order.append((namespace, name))
         while len(self._order) > self._kept:
             self._store.remove(EVENTS.key, *self._order.popleft())

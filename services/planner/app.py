@@ -12,6 +12,7 @@ from services.planner.api.flow_queries import FlowQueries
 from services.planner.intake.command_consumer import CommandConsumer
 from services.planner.intake.flow_mutations import FlowMutations
 from services.planner.model.state import Instance
+from services.planner.runtime.event_recorder import EventRecorder
 from services.planner.runtime.finalizer import Finalizer
 from services.planner.runtime.flow_cache import FlowCache
 from services.planner.runtime.history_pruner import HistoryPruner
@@ -37,6 +38,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     flows = FlowCache(client, kafka, settings)
     namespaces = NamespaceWatch(client, flows, settings)
 
+    recorder = EventRecorder(client)
     finalizer = Finalizer(client, kafka, flows)
     writer = StatusWriter(client, flows, finalizer.begin, rate=settings.status_writes_per_second)
     gauges = ReleaseGauges(flows)
@@ -59,6 +61,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
         namespaces.of,
         namespaces.is_terminating,
         Inheritance(client, flows).fill_in,
+        recorder.note,
         resend_seconds=settings.resend_seconds,
         finished_ttl_seconds=settings.redis_finished_ttl_seconds,
     )
@@ -82,6 +85,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     context.spawn(fire_forever(store, kafka, context.health, flows.manages), "deadlines", publishes=True)
     context.spawn(check_forever(store, instances, flows), "consistency check", publishes=True)
     context.spawn(finalizer.check_forever(), "finalizer", publishes=True)
+    context.spawn(recorder.run(), "Events about DeployFlows")
     pruner = HistoryPruner(client, flows, settings.revision_history_limit)
     context.spawn(pruner.check_forever(), "history limit")
     async with serve_apis(context, store, flows):
@@ -89,6 +93,7 @@ async def planner(context: Context) -> AsyncIterator[None]:
     finalizer.kafka_stopped()
     await writer.stop()
     await finalizer.stop()
+    await recorder.stop()
 
 
 def main() -> None:

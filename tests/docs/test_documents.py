@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from services.planner.views.kubernetes_events import SHOWN
 from shared.domain import deploy_commands, deployflow, freeze_windows, graceful_exit, replies
 from shared.kube import clonesets
 from shared.settings import Settings
@@ -65,7 +66,7 @@ def _only(mark: str) -> Table:
 
 def test_every_marked_table_is_held_to_something() -> None:
     held = {"fields", "failures", "phases", "annotations", "settings", "metrics", "texts", "reasons", "away"}
-    assert {table.mark for table in TABLES} == held
+    assert {table.mark for table in TABLES} == held | {"events"}
 
 
 def test_the_commands_and_phases_are_as_the_planner_decides() -> None:
@@ -116,6 +117,12 @@ def test_every_annotation_is_described() -> None:
         if isinstance(value, str) and value.startswith("apps.triton.io/") and "/v" not in value
     }
     assert set(_only("annotations").column()) == ours - {deployflow.READINESS_GATE}
+
+
+def test_every_event_of_kubernetes_is_described() -> None:
+    table = _only("events")
+    kinds = {shown.reason: "Warning" if shown.warning else "Normal" for shown in SHOWN.values()}
+    assert dict(zip(table.column(), table.column(1), strict=True)) == kinds
 
 
 def test_every_setting_is_described_with_its_default() -> None:

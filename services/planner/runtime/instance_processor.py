@@ -30,9 +30,9 @@ from services.planner.runtime.flow_cache import FlowCache
 from services.planner.views import metrics, spans
 from shared.clock import now_milliseconds
 from shared.domain.managed_namespaces import NOT_LOOKED_AFTER
-from shared.domain.messages import TOPIC_OF, Command, Message, Refused, SpecObserved
+from shared.domain.messages import TOPIC_OF, Command, FlowEvent, Message, Refused, SpecObserved
 from shared.domain.record import Record
-from shared.domain.topics import BATCH_COMMANDS, DEPLOY_COMMANDS, Key
+from shared.domain.topics import BATCH_COMMANDS, DEPLOY_COMMANDS, DEPLOYFLOW_EVENTS, Key
 from shared.errors import Unavailable, Unpublishable
 from shared.messaging.consumer import decode
 from shared.messaging.kafka import Kafka
@@ -62,7 +62,10 @@ class Held(NamedTuple):
 
 
 class InstanceProcessor:
-    """Processes the instances of this replica; every write checks the copy that is held in memory."""
+    """Processes the instances of this replica; every write checks the copy that is held in memory.
+
+    `published` is called with each event of a release that is on Kafka, after a crash perhaps a second time.
+    """
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class InstanceProcessor:
         windows: Callable[[str], Windows],
         is_terminating: Callable[[str], bool],
         fill_in: Callable[[Instance, Flow], Awaitable[Fact]],
+        published: Callable[[FlowEvent], None] = lambda _: None,
         *,
         resend_seconds: float,
         finished_ttl_seconds: int,
@@ -81,6 +85,7 @@ class InstanceProcessor:
         self._kafka = kafka
         self._flows = flows
         self._fill_in = fill_in
+        self._event_published = published
         self._changed = changed
         self._windows = windows
         self._is_terminating = is_terminating
@@ -272,3 +277,6 @@ class InstanceProcessor:
                     }
                     refused = Refused(**key._asdict(), sequence=command.sequence, **about)
                     self._refused.setdefault(key, []).append(refused)
+        for topic, value in outbox:
+            if topic == DEPLOYFLOW_EVENTS:
+                self._event_published(FlowEvent.model_validate_json(value))
