@@ -184,7 +184,7 @@ class Player:
         body = manifest(release, name, image, count)
         self._manifests[name] = body["spec"]
         strategy = release.strategy
-        waits = (strategy.get("canary") and count >= 2) or strategy.get("stage") == "Smoked"
+        waits = strategy.get("canary") or strategy.get("stage") == "Smoked"
         if release.updating and waits and count:
             self.sight.gates.waiting[image] = name
         falls = release.image in SICK_LATER or any(does(image) in SICK_LATER for image in self.rest.images)
@@ -218,7 +218,7 @@ class Player:
         self.sight.gates.approve(name)
 
     def approve_all(self) -> None:
-        """What happened changes the plans: a canary that covers all pods is none."""
+        """What happened changes the plans: where pods are only removed there is no canary."""
         self.sight.gates.waiting.clear()
 
     def scaled(self, count: int, *, own: bool) -> None:

@@ -512,8 +512,8 @@ class UpdateStrategy(Strategy):
         NonNegative,
         Field(
             description=(
-                "size of the first batch, which waits for `next` at Smoked and at Baking. A size "
-                "that covers the whole release is ignored, with a warning"
+                "size of the first batch, which waits for `next` at Smoked and at Baking. Where it covers "
+                "all pods to be made, the first batch has the size `batchSize`, and waits all the same"
             )
         ),
         InheritedBy.UPDATES,

@@ -89,13 +89,29 @@ async def test_a_batch_size_above_the_replicas_is_one_batch_of_all(releases: Rel
     assert [c["batchSize"] for c in status["conditions"]] == [2]
 
 
-async def test_a_canary_of_all_pods_is_none_and_the_release_says_so(releases: Releases) -> None:
-    await create(releases, 2)
-    await releases.apply(release("second", replicas=2, image="nginx:2", batchSize=1, canary=2))
-    status = await releases.finished("second", "Success")
-    assert [(c["batchSize"], c["canary"]) for c in status["conditions"]] == [(1, False), (1, False)]
-    assert status["message"].startswith("canary 2 is not below the 2 pods to process: there is no canary")
-    await stands(releases, 2, image="nginx:2")
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_canary_of_all_pods_waits_without_traffic(releases: Releases, count: int) -> None:
+    await create(releases, count)
+    old = {pod["metadata"]["name"] for pod in await releases.pods(INSTANCE)}
+    await releases.apply(release("second", replicas=count, image="nginx:2", canary=count))
+    status = await releases.batch_is("second", 1, "Smoked")
+    assert (status["reason"], status["batches"]) == ("WaitingForNext", 1)
+    (batch,) = status["conditions"]
+    assert (batch["batchSize"], batch["canary"]) == (count, True)
+    canaries = {pod["name"] for pod in batch["pods"]}
+    assert len(canaries) == count
+    assert not [pod for pod in await releases.pods(INSTANCE) if _is_open(pod, canaries)]
+    assert await releases.endpoints(INSTANCE) == old
+    await releases.strategy("second", stage="Baking")
+    await releases.batch_is("second", 1, "Baking")
+    await releases.serves(INSTANCE, 2 * count)
+    await releases.strategy("second", stage="Baked")
+    await releases.finished("second", "Success")
+    await stands(releases, count, image="nginx:2")
+
+
+def _is_open(pod: Json, names: set[str]) -> bool:
+    return pod["metadata"]["name"] in names and is_ready(pod)
 
 
 # --- sick old pods ---

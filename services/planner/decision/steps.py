@@ -32,10 +32,9 @@ from services.planner.model.batch_plan import (
     count_retired,
     counts_after,
     find_goal,
-    size_canary,
     size_next_batch,
 )
-from services.planner.model.flow_plan import batch_size_of, plan_batches
+from services.planner.model.flow_plan import batch_size_of, plan_batches, plan_next_batch
 from services.planner.model.state import STEP_OF, Batch, Flow, Instance, Step, StepCommand
 from services.planner.rules.approvals import explain_scale, may_reach, may_start
 from services.planner.rules.clocks import Clock, has_expired, interval_end
@@ -226,9 +225,9 @@ def _begin_batch(instance: Instance, flow: Flow, now: int, retiring: tuple[str, 
     counts = Counts(flow.updated, flow.others)
     number = len(flow.batches) + 1
     left = count_remaining(flow.wanted, counts)
-    canary = size_canary(flow.strategy.canary, left) if number == 1 and counts.updated < flow.wanted else 0
-    surge, retire = size_next_batch(flow.wanted, counts, canary or batch_size_of(flow))
-    batch = Batch(number, surge, retire, bool(canary), started_at=now, surged_at=now)
+    size, canary = plan_next_batch(flow)
+    surge, retire = size_next_batch(flow.wanted, counts, size)
+    batch = Batch(number, surge, retire, canary, started_at=now, surged_at=now)
     beyond = max(left - batch.size, 0)
     flow = replace(
         flow,

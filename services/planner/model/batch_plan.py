@@ -153,9 +153,14 @@ def count_batches(to_process: int, canary: int, size: int) -> int:
     return -(-(to_process - first) // size) + 1
 
 
-def size_canary(requested: int, to_process: int) -> int:
-    """Return the size of the canary; 0 for none: a canary of all remaining pods is no canary."""
-    return requested if 0 < requested < to_process else 0
+def size_canary(requested: int, to_make: int, size: int) -> int:
+    """Return the size of the canary, or 0 for none: where no pods are made, nothing waits for traffic.
+
+    A canary that covers all `to_make` pods has the batch size instead, and keeps its gates.
+    """
+    if not requested or to_make <= 0:
+        return 0
+    return requested if requested < to_make else min(size, to_make)
 
 
 def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
@@ -171,9 +176,9 @@ def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
         wanted = aim.wanted
         counts = Counts(current.replicas - aim.leaving, aim.leaving)
     to_process = count_remaining(wanted, counts)
-    requested = strategy.canary if isinstance(strategy, UpdateStrategy) and counts.updated < wanted else 0
-    canary = size_canary(requested, to_process)
     size = size_batches(spec.action, strategy.batch_size, wanted, to_process, counts)
+    requested = strategy.canary if isinstance(strategy, UpdateStrategy) else 0
+    canary = size_canary(requested, wanted - counts.updated, size)
     batches: list[PlannedBatch] = []
     while count_remaining(wanted, counts):
         number = len(batches) + 1
@@ -184,15 +189,7 @@ def plan_release(spec: DeployFlowSpec, current: Current) -> Plan:
         gates = _gates_of(number, strategy, has_canary=bool(canary))
         batches.append(PlannedBatch(number, surge, retire, is_canary, gates))
         counts = counts_after(counts, surge, retire)
-    warnings = (canary_warning(requested, to_process),) if requested and not canary else ()
-    return Plan(tuple(batches), to_process, warnings, wanted)
-
-
-def canary_warning(requested: int, to_process: int) -> str:
-    return (
-        f"canary {requested} is not below the {to_process} pods to process: there is no canary, "
-        "the batch size counts from the first batch on"
-    )
+    return Plan(tuple(batches), to_process, (), wanted)
 
 
 def _gates_of(

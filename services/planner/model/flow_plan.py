@@ -6,7 +6,6 @@ from msgspec.structs import replace
 
 from services.planner.model.batch_plan import (
     Counts,
-    canary_warning,
     count_batches,
     count_remaining,
     count_retired,
@@ -26,12 +25,10 @@ def plan_batches(flow: Flow) -> Flow:
     """Return the release with its number of batches, as its counts require."""
     counts = Counts(flow.updated, flow.others)
     to_process = count_remaining(flow.wanted, counts)
-    canary = size_canary(flow.strategy.canary, to_process) if counts.updated < flow.wanted else 0
-    warnings = flow.warnings
-    if flow.strategy.canary and not canary and to_process:
-        warnings = (*warnings, canary_warning(flow.strategy.canary, to_process))
-    flow = replace(flow, step=Step.BETWEEN, to_process=to_process, warnings=warnings)
-    total = count_batches(to_process, canary, batch_size_of(flow))
+    flow = replace(flow, step=Step.BETWEEN, to_process=to_process)
+    size = batch_size_of(flow)
+    canary = size_canary(flow.strategy.canary, flow.wanted - counts.updated, size)
+    total = count_batches(to_process, canary, size)
     return replace(flow, total=total, planned=total)
 
 
@@ -43,14 +40,14 @@ def plan_remaining(flow: Flow) -> Flow:
         retire = count_retired(flow.wanted, counts, batch.surge) if batch.surge else batch.retire
         counts = counts_after(counts, batch.surge, retire)
     left = count_remaining(flow.wanted, counts)
-    canary = (
-        size_canary(flow.strategy.canary, left) if not flow.batches and counts.updated < flow.wanted else 0
-    )
-    return replace(flow, total=len(flow.batches) + count_batches(left, canary, batch_size_of(flow)))
+    size = batch_size_of(flow)
+    canary = 0 if flow.batches else size_canary(flow.strategy.canary, flow.wanted - counts.updated, size)
+    return replace(flow, total=len(flow.batches) + count_batches(left, canary, size))
 
 
-def size_first_batch(flow: Flow) -> tuple[int, bool]:
+def plan_next_batch(flow: Flow) -> tuple[int, bool]:
     """Return how many pods the next batch makes or removes, and whether it is the canary."""
-    left = count_remaining(flow.wanted, Counts(flow.updated, flow.others))
-    canary = size_canary(flow.strategy.canary, left) if not flow.batches and flow.updated < flow.wanted else 0
-    return min(canary or batch_size_of(flow), left), bool(canary)
+    counts = Counts(flow.updated, flow.others)
+    size = batch_size_of(flow)
+    canary = 0 if flow.batches else size_canary(flow.strategy.canary, flow.wanted - counts.updated, size)
+    return min(canary or size, count_remaining(flow.wanted, counts)), bool(canary)

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.planner.model.flow_plan import plan_batches, size_first_batch
+from services.planner.model.flow_plan import plan_batches, plan_next_batch
 from services.planner.model.state import PRE_EXISTING, Batch, Flow, Instance, Resync, Step, StepCommand
 from services.planner.recovery.status_reader import read_batch, to_milliseconds
 from shared.domain import messages as m
@@ -121,7 +121,7 @@ def _find_open_batch(
     if batch is None:
         done = replace(flow, updated=len(new) - len(waiting))
         flow = plan_batches(done)
-        size, canary = size_first_batch(flow)
+        size, canary = plan_next_batch(flow)
         batch = Batch(1, size, canary=canary, started_at=flow.started_at, surged_at=flow.updated_at)
     # where there are more than its size (0.1.x made all pods of a create at once), its surge is issued again
     acknowledged = len(waiting) <= batch.surge

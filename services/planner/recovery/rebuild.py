@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 
+from services.planner.model.batch_plan import size_canary
 from services.planner.model.flow_plan import batch_size_of, plan_batches
 from services.planner.model.state import (
     PRE_EXISTING,
@@ -248,7 +249,7 @@ def _restore_open_batch(flow: Flow, hold: m.Hold) -> Flow:
         flow = plan_batches(flow)
     flow = _fill_in(flow, hold.batch, planned=last is not None)
     at = flow.updated_at
-    canary = hold.batch == 1 and flow.strategy.canary == hold.surge < flow.to_process
+    canary = hold.batch == 1 and hold.surge > 0 and flow.strategy.canary > 0
     batch = Batch(number=hold.batch, surge=hold.surge, canary=canary, started_at=at, surged_at=at)
     return replace(flow, batches=(*flow.batches, batch), step=Step.SURGE, phase=FlowPhase.BATCH_STARTED)
 
@@ -258,11 +259,12 @@ def _fill_in(flow: Flow, number: int, *, planned: bool) -> Flow:
 
     `planned`: `.status` had the plan, which is otherwise made from the counts after these batches.
     """
-    canary = flow.strategy.canary
+    size = batch_size_of(flow)
+    canary = size_canary(flow.strategy.canary, flow.to_process if planned else flow.wanted, size)
     missing = [
         Batch(
             number=at,
-            surge=canary if canary and at == 1 else batch_size_of(flow),
+            surge=canary if canary and at == 1 else size,
             canary=bool(canary) and at == 1,
             phase=BatchPhase.BAKED,
             finished_at=flow.updated_at or 1,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from shared.domain import messages as m
+from shared.domain.json_types import Json
 from tests.simulation.world import World
 from tests.unit.planner.releases import (
     NEW,
@@ -260,14 +263,44 @@ def test_a_canary_of_a_create_waits_too() -> None:
     assert press_next(world) == "Success 2 Baked"
 
 
-def test_a_canary_that_is_not_below_what_is_to_be_done_is_none_and_a_warning_says_so() -> None:
-    world = update(3, canary=3, bakeSeconds=5)
-    assert not batch(world).canary
-    assert reason(world) == "Warning"
-    assert "there is no canary" in message(world)
-    world.wait(5_000)
-    assert world.where(NEW) == "Success 1 Baked"
-    assert "there is no canary" in message(world)
+@pytest.mark.parametrize("mode", ["auto", "manual"])
+@pytest.mark.parametrize("release", [create, update])
+@pytest.mark.parametrize(("replicas", "canary"), [(1, 1), (3, 3), (3, 7)])
+def test_a_canary_that_covers_the_release_waits_without_traffic(
+    release: Callable[..., World], replicas: int, canary: int, mode: str
+) -> None:
+    world = release(replicas, canary=canary, mode=mode)
+    assert world.where(NEW) == "BatchStarted 1 Smoked"
+    assert batch(world).canary
+    assert [pod.open for pod in world.cluster.of(NEW)] == [False] * replicas
+    assert reason(world) == "WaitingForNext"
+    world.wait(3_600_000)
+    assert [pod.open for pod in world.cluster.of(NEW)] == [False] * replicas
+    assert press_next(world) == "BatchStarted 1 Baking"
+    assert [pod.open for pod in world.cluster.of(NEW)] == [True] * replicas
+    assert press_next(world) == "Success 1 Baked"
+    assert world.cluster.serving() == replicas
+
+
+def test_a_canary_that_covers_the_release_has_the_batch_size() -> None:
+    world = update(4, canary=4, batchSize=3)
+    assert [pod.open for pod in world.cluster.of(NEW)] == [False] * 3
+    press_next(world)
+    assert press_next(world) == "BatchFinished 1 Baked"
+    assert press_next(world) == "Success 2 Baked"
+
+
+def test_a_canary_that_covers_the_release_is_still_one_after_a_lost_state() -> None:
+    world = World(3)
+    before: list[dict[str, Json]] = []
+    world.after_each = lambda: before.append(world.statuses())
+    world.apply(NEW, {"mode": "auto", "canary": 3})
+    assert before[0][NEW]["conditions"] == []
+    world.lose_redis(before[0])
+    world.wait(1)
+    assert world.where(NEW) == "BatchStarted 1 Smoked"
+    assert [pod.open for pod in world.cluster.of(NEW)] == [False] * 3
+    assert world.status(NEW)["batches"] == 1
 
 
 def test_in_manual_mode_every_batch_but_the_first_waits() -> None:

@@ -70,10 +70,10 @@ CREATES = [
     Row("the canary comes first", 10, 0, [(1, 0), (5, 0), (4, 0)], {"batchSize": 5, "canary": 1}),
     Row("the rest after a canary in one batch", 10, 0, [(2, 0), (8, 0)], {"canary": 2}),
     Row("a canary larger than the batches", 10, 0, [(4, 0), (3, 0), (3, 0)], {"batchSize": 3, "canary": 4}),
-    Row("a canary of all pods is none", 3, 0, [(2, 0), (1, 0)], {"batchSize": 2, "canary": 3}),
-    Row("a canary of more than all is none", 3, 0, [(3, 0)], {"canary": 9}),
+    Row("a canary of all pods has the batch size", 3, 0, [(2, 0), (1, 0)], {"batchSize": 2, "canary": 3}),
+    Row("a canary of more than all, in one batch", 3, 0, [(3, 0)], {"canary": 9}),
     Row("one pod", 1, 0, [(1, 0)], {"batchSize": 5}),
-    Row("one pod has no canary", 1, 0, [(1, 0)], {"canary": 1}),
+    Row("one pod is the canary", 1, 0, [(1, 0)], {"canary": 1}),
     Row("no pods: nothing to do", 0, 0, []),
     Row("no pods by percentage: nothing to do", 0, 0, [], {"batchSize": "50%", "canary": 1}),
 ]
@@ -129,11 +129,20 @@ def test_batches_are_numbered_from_one_and_only_the_first_is_a_canary() -> None:
     assert [(batch.number, batch.canary) for batch in made.batches] == [(1, True), (2, False), (3, False)]
 
 
-def test_a_canary_that_is_none_says_so() -> None:
-    (warning,) = planned(3, there=3, canary=3).warnings
-    assert "canary 3 is not below the 3 pods to process" in warning
-    assert planned(3, there=3, canary=2).warnings == ()
-    assert planned(3, there=3).warnings == ()
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("more", [0, 6])
+@pytest.mark.parametrize("action", ["create", "update", "rollback"])
+def test_a_canary_that_covers_the_release_is_a_canary(action: str, more: int, replicas: int) -> None:
+    there = 0 if action == "create" else replicas
+    made = planned(replicas, there=there, action=action, canary=replicas + more, mode="auto")
+    assert [(batch.surge, batch.canary) for batch in made.batches] == [(replicas, True)]
+    assert made.batches[0].gates == ("Smoked", "Baking")
+    assert made.warnings == ()
+
+
+def test_where_pods_are_only_removed_there_is_no_canary() -> None:
+    made = planned(2, there=4, updated=4, canary=1)
+    assert [(batch.retire, batch.canary, batch.gates) for batch in made.batches] == [(2, False, ())]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +152,15 @@ def test_a_canary_that_is_none_says_so() -> None:
         ({"mode": "manual"}, [(), ("Start",), ("Start",)]),
         ({"mode": "auto", "canary": 2}, [("Smoked", "Baking"), ("Start",), ()]),
         ({"mode": "manual", "canary": 2}, [("Smoked", "Baking"), ("Start",), ("Start",)]),
-        ({"mode": "auto", "canary": 9}, [(), (), ()]),
+        ({"mode": "auto", "canary": 9}, [("Smoked", "Baking"), ("Start",), ()]),
     ],
-    ids=["auto", "manual", "auto with canary", "manual with canary", "auto with a canary that is none"],
+    ids=[
+        "auto",
+        "manual",
+        "auto with canary",
+        "manual with canary",
+        "auto with a canary that covers the release",
+    ],
 )
 def test_the_plan_shows_where_approval_is_needed(strategy: dict[str, Any], gates: list[Any]) -> None:
     made = planned(6, there=6, batchSize=2, **strategy)
@@ -161,10 +176,11 @@ def test_the_count_of_batches(to_process: int, canary: int, size: int, count: in
 
 
 @pytest.mark.parametrize(
-    ("requested", "to_process", "canary"), [(0, 5, 0), (1, 5, 1), (4, 5, 4), (5, 5, 0), (9, 5, 0), (1, 1, 0)]
+    ("requested", "to_make", "canary"),
+    [(0, 5, 0), (1, 5, 1), (4, 5, 4), (5, 5, 2), (9, 5, 2), (1, 1, 1), (1, 0, 0), (1, -2, 0)],
 )
-def test_a_canary_is_smaller_than_what_is_to_be_done(requested: int, to_process: int, canary: int) -> None:
-    assert size_canary(requested, to_process) == canary
+def test_a_canary_that_covers_all_has_the_batch_size(requested: int, to_make: int, canary: int) -> None:
+    assert size_canary(requested, to_make, size=2) == canary
 
 
 def test_no_old_pod_goes_while_there_are_fewer_than_wanted() -> None:
