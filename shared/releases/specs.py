@@ -176,9 +176,14 @@ def restart(known: Known, strategy: Json) -> DeployFlowSpec:
     return keeping(known, Action.RESTART, strategy)
 
 
-def scale(known: Known, replicas: int, strategy: Json) -> DeployFlowSpec | None:
-    """Return the spec of a scale in or out from the present count; None where it has, and keeps, that many."""
+def scale(known: Known, replicas: int | None, strategy: Json) -> DeployFlowSpec | None:
+    """Return the spec of a scale in or out from the present count; None where it has, and keeps, that many.
+
+    `replicas` None: as many as there are.
+    """
     now = replicas_of(known)
+    if replicas is None:
+        return None
     if replicas == now and not history.is_waiting(known.releases):
         return None
     return keeping(known, Action.SCALE_OUT if replicas > now else Action.SCALE_IN, strategy, replicas)

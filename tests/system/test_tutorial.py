@@ -65,16 +65,18 @@ CANARY_BY_REST: Json = {
     "finishedBatches": 0,
     "finishedReplicas": 0,
     "failedReplicas": 0,
+    "finishedAt": None,
     "conditions": [
         {
             **CANARY_BY_GRPC["conditions"][0],
             "failedReplicas": 0,
-            "pulledInAt": NEVER,
+            "pulledInAt": None,
+            "finishedAt": None,
             "pods": [{**CANARY_BY_GRPC["conditions"][0]["pods"][0], "pullInStatus": "^$"}],
         }
     ],
 }
-"""The same by REST, where zero values are there too."""
+"""The same by REST, where zero values are there too, and a time that is not known is null."""
 
 
 def differences(found: Any, wanted: Any, where: str = "") -> list[str]:

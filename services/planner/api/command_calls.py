@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from services.planner.api import access
+from services.planner.api import access, v1_bodies
 from services.planner.api.call_errors import errors_as_problems
 from services.planner.api.change_calls import ChangeCalls, ChangeRequest, etag
 from services.planner.api.problem import Kind, Problem
@@ -77,6 +77,17 @@ class CommandCalls(ChangeCalls):
             except Unfit as error:
                 raise Problem(Kind.UNPROCESSABLE, "Invalid", str(error)) from error
             return await self._record(change, "patch", changed)
+
+    async def patch_as_first_version(
+        self, change: ChangeRequest, namespace: str, name: str, body: Json
+    ) -> Json:
+        """Change its strategy by the fields of `body` that are set and that the strategy has."""
+        await self._authorization.require(change.caller, access.PATCH, namespace, name)
+        with errors_as_problems():
+            flow = await self._flow_queries.flow(namespace, name)
+        updating = flow["spec"].get("action") in df.UPDATING
+        kind = df.UpdateStrategy if updating else df.NonUpdateStrategy
+        return await self.patch(change, namespace, name, v1_bodies.read_strategy(body, kind))
 
     async def delete(self, change: ChangeRequest, namespace: str, name: str) -> None:
         """Remove a finished release from the list of releases."""

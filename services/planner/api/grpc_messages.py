@@ -199,7 +199,7 @@ def _message(kind: type[M], view: Json) -> M:
     return kind(**{n: _time(value) if n in _TIMES else value for n, value in view.items() if n in fields})
 
 
-def _time(text: str) -> Timestamp:
+def _time(text: str | None) -> Timestamp:
     time = Timestamp()
-    time.FromJsonString(text)
+    time.FromJsonString(text or v1_views.NEVER)
     return time

@@ -136,6 +136,11 @@ def _schemas_by_action(schemas: Json) -> Json:
             }
         },
     }
+    old = copy.deepcopy(schemas["Application"])
+    old["properties"] |= {"template": application["properties"]["template"]}
+    del old["properties"]["selector"], old["properties"]["replicas"]["default"]
+    old["description"] = "The application: what is left out is as the instance has it."
+    old["required"] = ["instanceName", "template"]
     plain = copy.deepcopy(naming)
     plain["properties"]["podsToDelete"] = {"type": "null"}
     naming["properties"]["podsToDelete"]["anyOf"][0]["uniqueItems"] = True
@@ -148,6 +153,7 @@ def _schemas_by_action(schemas: Json) -> Json:
     plain_actions = [action for action in df.Action if action not in {*df.UPDATING, *df.NAMING}]
     return {
         "ApplicationWithTemplate": application,
+        "FirstVersionApplication": old,
         "PlainStrategy": plain,
         "NamingStrategy": naming,
         "Place": place,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from services.planner.api import access
@@ -17,7 +18,7 @@ from services.planner.intake.flow_mutations import FlowMutations, made_by
 from shared.domain import deployflow as df
 from shared.domain.deploy_commands import CommandType, DeployCommand, Refusal
 from shared.domain.json_types import Json
-from shared.releases import specs
+from shared.releases import history, specs
 from shared.releases.specs import Known, Wish
 
 CONCURRENT_INSTANCES: Final = 4
@@ -67,6 +68,7 @@ class ReleaseCalls(ChangeCalls):
         name: str = "",
         queue: bool = False,
         freeze_override: str = "",
+        unsaid: df.Unsaid = df.Unsaid.NOTHING,
         keep: bool = False,
     ) -> Json:
         """Begin a release of any action. `keep`: it is not deleted beyond the history limit."""
@@ -83,6 +85,7 @@ class ReleaseCalls(ChangeCalls):
             name=name,
             queue=queue,
             freeze_override=freeze_override,
+            unsaid=unsaid,
             keep=keep,
         )
 
@@ -100,9 +103,23 @@ class ReleaseCalls(ChangeCalls):
                 and await self._mutations.cloneset(namespace, instance) is not None
             )
             action = df.Action.UPDATE if exists else df.Action.CREATE
+            counted = "replicas" in application or not exists
+            application = await self._completed(namespace, application, exists=exists)
             spec = {"action": action, "application": application, "updateStrategy": strategy}
             wanted = specs.checked({key: value for key, value in spec.items() if value is not None})
-        return await self.deploy(change, namespace, wanted)
+        unsaid = df.Unsaid.NOTHING if counted else df.Unsaid.REPLICAS
+        return await self.deploy(change, namespace, wanted, unsaid=unsaid)
+
+    async def _completed(self, namespace: str, application: Json, *, exists: bool) -> Json:
+        """Return the application with the ids and the count that were left out: of the instance, where it exists."""
+        left_out: Json = {"appID": 0, "groupID": 0, "appName": ""}
+        if exists:
+            known = await self._mutations.known(namespace, application["instanceName"])
+            left_out["replicas"] = specs.replicas_of(known)
+            # a CloneSet without our labels has no ids
+            with suppress(Refusal):
+                left_out |= history.identity(known.releases, known.instance, known.cloneset)
+        return {**left_out, **application}
 
     async def update(
         self,
@@ -156,18 +173,22 @@ class ReleaseCalls(ChangeCalls):
         change: ChangeRequest,
         namespace: str,
         instance: str,
-        replicas: int,
+        replicas: int | None,
         strategy: Json,
         *,
         queue: bool = False,
+        even_if_same: bool = False,
     ) -> Json:
-        """Scale in or out; raise `Problem` where it has that many replicas already."""
+        """Scale in or out; raise `Problem` where it has that many replicas already.
+
+        `even_if_same`: a release is made all the same, with nothing to do.
+        """
 
         def build(known: Known) -> df.DeployFlowSpec:
             spec = specs.scale(known, replicas, strategy)
-            if spec is None:
+            if spec is None and not even_if_same:
                 raise Refusal("NothingToDo", f"{instance} has {replicas} replicas already")
-            return spec
+            return spec or specs.keeping(known, df.Action.SCALE_OUT, strategy, replicas)
 
         unsaid = df.Unsaid.NOTHING if strategy.get("podsToDelete") else df.Unsaid.DIRECTION
         return await self._begin_for(change, namespace, instance, build, queue=queue, unsaid=unsaid)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
@@ -24,6 +25,7 @@ from services.planner.api.rest_responses import V1_PREFIX, problem_response, ref
 from shared.service.proxies import Proxies
 
 REQUESTS_OF_CALLER: Final = 500
+HEALTH_PREFIX: Final = "/@in/"
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ def application(
     app.state.calls = calls
     app.state.limits = limits
     app.state.routes = [route for route in app.routes if isinstance(route, Route)]
-    for router in (rest_v1.router, rest_v2_flows.router, rest_v2_instances.router, openapi_document.router):
+    first_version = (rest_v1.health_router, rest_v1.router)
+    for router in (*first_version, rest_v2_flows.router, rest_v2_instances.router, openapi_document.router):
         app.include_router(router)
         app.state.routes += router.routes
     app.openapi = lambda: openapi_document.document(app)  # type: ignore[method-assign]
@@ -95,16 +98,29 @@ async def _invalid(request: HttpRequest, error: Exception) -> Response:
 async def _http_error(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.NOT_FOUND and (path := _without_slash(request)):
+        # as the original: a GET for ever, else with the method and the body that it has
+        status = HTTPStatus.MOVED_PERMANENTLY if request.method == "GET" else HTTPStatus.TEMPORARY_REDIRECT
+        query = f"?{request.url.query}" if request.url.query else ""
+        return Response(status_code=status, headers={"Location": quote(path, safe="/@") + query})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(set(_methods(request))))
+        headers["Allow"] = ", ".join(sorted(set(_methods(request, request.url.path))))
     text = f"{request.method} {request.url.path}: {error.detail}"
     return refusal(request.url.path, error.status_code, _reason(error.status_code), text, headers)
 
 
-def _methods(request: HttpRequest) -> Iterator[str]:
+def _without_slash(request: HttpRequest) -> str:
+    """Return the path of the first version without the slash at its end, if that one has the method; else nothing."""
+    path = request.scope["path"]
+    shorter = path.removesuffix("/")
+    old = path.startswith((V1_PREFIX, HEALTH_PREFIX)) and shorter != path
+    return shorter if old and request.method in _methods(request, shorter) else ""
+
+
+def _methods(request: HttpRequest, path: str) -> Iterator[str]:
     """Yield the methods that the path has."""
     for route in request.app.state.routes:
-        if route.path_regex.match(request.url.path):
+        if route.path_regex.match(path):
             yield from route.methods
 
 

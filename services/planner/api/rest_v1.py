@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Query
-from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.responses import PlainTextResponse, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
-from services.planner.api import v1_views
+from services.planner.api import v1_bodies, v1_views
 from services.planner.api.call_authorization import NAME
 from services.planner.api.flow_queries import FlowFilter
 from services.planner.api.problem import Problem
@@ -26,10 +26,13 @@ from services.planner.api.rest_requests import (
     TheFlowChange,
 )
 from services.planner.api.rest_responses import enveloped
+from shared.domain import deployflow as df
 from shared.domain.json_types import Json
 
 router = APIRouter(prefix="/api/v1/namespaces/{namespace}", tags=["v1"], route_class=JsonRoute)
-LARGEST_PAGE = 10_000
+health_router = APIRouter(include_in_schema=False)
+Count = Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(lambda text: text or 0)]
+"""A number of a query; an empty one is 0."""
 
 
 UpdateFields = Annotated[Json | None, Field(json_schema_extra={"x-schema": ["UpdateStrategy", "null"]})]
@@ -37,9 +40,15 @@ OtherFields = Annotated[Json | None, Field(json_schema_extra={"x-schema": ["NonU
 
 
 class _Body(BaseModel):
-    """Base of bodies. Unknown fields are ignored, as the original's clients are used to."""
+    """Base of bodies. Null and unknown fields are ignored, as the original's clients are used to."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop(cls, body: Any) -> Any:
+        keys = frozenset(str(info.alias) for info in cls.model_fields.values())
+        return v1_bodies.with_known_keys(body, keys) if isinstance(body, dict) else body
 
 
 class OldRelease(_Body):
@@ -47,7 +56,7 @@ class OldRelease(_Body):
         Json,
         Field(
             description="The application of the DeployFlow.",
-            json_schema_extra={"x-schema": ["ApplicationWithTemplate"]},
+            json_schema_extra={"x-schema": ["FirstVersionApplication"]},
         ),
     ]
     update_strategy: UpdateFields = None
@@ -61,7 +70,9 @@ class OldRollback(_Body):
 
 
 class OldScale(_Body):
-    replicas: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    replicas: Annotated[
+        int | None, Field(ge=0, le=2**31 - 1, description="Not set: as many as there are.")
+    ] = None
     non_update_strategy: OtherFields = None
 
 
@@ -87,6 +98,13 @@ _NEW_RELEASE: Final[dict[str, Any]] = {
 }
 
 
+@health_router.get("/api/v1/health")
+@health_router.get("/@in/api/health")
+async def get_health() -> Response:
+    """Say that the process answers; it needs no login."""
+    return PlainTextResponse("ok")
+
+
 @router.get("/deployflows", response_model=Envelope, responses=_Errors())
 async def list_deployflows(
     calls: TheCalls,
@@ -94,9 +112,13 @@ async def list_deployflows(
     namespace: Namespace,
     instance_name: Annotated[str, Query(alias="instanceName", pattern=f"^$|{NAME}", max_length=253)] = "",
     action: str = "",
-    start: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
-    page_size: Annotated[int, Query(alias="pageSize", ge=0, le=LARGEST_PAGE)] = 10,
-    after: Annotated[Moment | SkipJsonSchema[None], Query(description="Changed then or later.")] = None,
+    start: Annotated[Count, Query()] = 0,
+    page_size: Annotated[Count, Query(alias="pageSize")] = 10,
+    after: Annotated[
+        Moment | SkipJsonSchema[None],
+        BeforeValidator(lambda text: text or None),
+        Query(description="Changed then or later."),
+    ] = None,
 ) -> Response:
     """List the releases of the namespace, newest first."""
     found = await calls.queries.flows(caller, FlowFilter(namespace, instance_name, action, after=after))
@@ -109,11 +131,10 @@ async def create_deployflow(
     calls: TheCalls, change: TheChange, namespace: Namespace, body: OldRelease
 ) -> Response:
     """Begin a release of a new template: a create where the instance does not exist, else an update."""
+    application = v1_bodies.read_application(body.application_spec)
+    strategy = v1_bodies.read_strategy(body.update_strategy, df.UpdateStrategy) or None
     return enveloped(
-        v1_views.deploy(
-            await calls.releases.release(change, namespace, body.application_spec, body.update_strategy)
-        ),
-        201,
+        v1_views.deploy(await calls.releases.release(change, namespace, application, strategy)), 201
     )
 
 
@@ -132,7 +153,8 @@ async def patch_deployflow(
     body: Annotated[Json, Body(json_schema_extra={"x-schema": ["StrategyPatch"]})],
 ) -> Response:
     """Change the strategy of a running release: the body is the strategy alone, of the release's kind."""
-    return enveloped(v1_views.deploy(await calls.commands.patch(change, namespace, name, body)))
+    changed = await calls.commands.patch_as_first_version(change, namespace, name, body)
+    return enveloped(v1_views.deploy(changed))
 
 
 @router.delete("/deployflows/{name}", status_code=204, responses=_Errors(409, 412))
@@ -154,7 +176,11 @@ async def roll_back(
 ) -> Response:
     """Go back to an earlier release."""
     body = body or OldRollback()
-    strategy = None if body.update_strategy is None else v1_views.with_manual_mode(body.update_strategy)
+    strategy = (
+        None
+        if body.update_strategy is None
+        else v1_views.with_manual_mode(v1_bodies.read_strategy(body.update_strategy, df.UpdateStrategy))
+    )
     made = await calls.releases.rollback(change, namespace, name, body.deploy_name or None, strategy)
     return enveloped({"deployName": made.flow["metadata"]["name"], "rollbackTo": made.back_to}, 201)
 
@@ -168,18 +194,21 @@ async def restart(
     body: Annotated[Json | None, Body(json_schema_extra={"x-schema": ["NonUpdateStrategy", "null"]})] = None,
 ) -> Response:
     """Replace the pods, or those that `podsToDelete` names; the body is the nonUpdateStrategy itself."""
-    made = await calls.releases.restart(change, namespace, name, v1_views.with_manual_mode(body))
+    strategy = v1_views.with_manual_mode(v1_bodies.read_strategy(body, df.NonUpdateStrategy))
+    made = await calls.releases.restart(change, namespace, name, strategy)
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 
 @router.post("/instances/{name}/scales", **_NEW_RELEASE)
 async def scale(
-    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: OldScale
+    calls: TheCalls, change: TheChange, namespace: Namespace, name: Instance, body: OldScale | None = None
 ) -> Response:
     """Scale to more or fewer pods; those that `podsToDelete` names go first."""
-    made = await calls.releases.scale(
-        change, namespace, name, body.replicas, v1_views.with_manual_mode(body.non_update_strategy)
+    body = body or OldScale()
+    strategy = v1_views.with_manual_mode(
+        v1_bodies.read_strategy(body.non_update_strategy, df.NonUpdateStrategy)
     )
+    made = await calls.releases.scale(change, namespace, name, body.replicas, strategy, even_if_same=True)
     return enveloped({"deployName": made["metadata"]["name"]}, 201)
 
 

@@ -1,6 +1,6 @@
 """DeployFlows, instances and pods as the first version of the API shows them. Pure.
 
-Every key is always there, and no other; an unknown value is the zero value, also of a time, as in Go's JSON.
+Every key is always there, and no other; an unknown value is the zero value, and a time that is not known is None.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ def revision(name: str) -> str:
     return name.rpartition("-")[2]
 
 
-def moment(time: str | None) -> str:
+def moment(time: str | None) -> str | None:
     """Return a time in whole seconds."""
     if not time:
-        return NEVER
+        return None
     return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

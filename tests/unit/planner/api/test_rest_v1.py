@@ -9,11 +9,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from shared.domain.deployflow import KEEPS_REPLICAS
+from shared.domain.json_types import Json
 from shared.kube.client import DEPLOYFLOWS
 from tests.unit.planner.api.rest_surroundings import client_of
 from tests.unit.planner.api.surroundings import World, batch
 
-NEVER = "0001-01-01T00:00:00Z"
 FLOW_KEYS = [
     "name",
     "appID",
@@ -135,7 +136,7 @@ async def test_a_release_has_every_key_and_none_more_from_its_first_moment_on(
         [],
     )
     assert (flow["replicas"], flow["availableReplicas"], flow["updateRevision"]) == (3, 0, "")
-    assert {flow["startedAt"], flow["finishedAt"], flow["updatedAt"]} == {NEVER}
+    assert {flow["startedAt"], flow["finishedAt"], flow["updatedAt"]} == {None}
 
 
 async def test_batches_and_pods_have_every_key_and_times_in_whole_seconds(
@@ -149,7 +150,8 @@ async def test_batches_and_pods_have_every_key_and_times_in_whole_seconds(
     flow = data(await rest.get("/deployflows/web-1"))
     (condition,) = flow["conditions"]
     assert set(condition) == set(BATCH_KEYS)
-    assert (condition["startedAt"], condition["finishedAt"]) == ("2026-01-02T03:04:05Z", NEVER)
+    assert (condition["startedAt"], condition["finishedAt"]) == ("2026-01-02T03:04:05Z", None)
+    assert condition["pulledInAt"] is None
     assert set(condition["pods"][0]) == set(POD_KEYS)
     assert condition["pods"][0]["pullInStatus"] == ""
     assert flow["updateRevision"] == "6b7"
@@ -219,6 +221,20 @@ async def test_the_list_is_newest_first_in_pages_of_ten(world: World, rest: http
     assert [flow["name"] for flow in later] == ["web-11", "web-10"]
 
 
+@pytest.mark.parametrize(
+    "query", ["start=&pageSize=", "pageSize=0", "after=", "pageSize=2000000000", "other=1"]
+)
+async def test_a_page_is_asked_for_as_of_the_original(
+    world: World, rest: httpx.AsyncClient, query: str
+) -> None:
+    for number in range(12):
+        world.flow(f"web-{number:02}", status={"startedAt": f"2026-01-02T03:04:{number:02}Z"})
+    names = [flow["name"] for flow in data(await rest.get(f"/deployflows?{query}"))]
+    assert len(names) == (12 if "2000000000" in query else 10)
+    assert names[0] == "web-11"
+    assert data(await rest.get("/deployflows?start=12")) == []
+
+
 async def test_rollbacks_restarts_and_scales_answer_the_names_alone(
     world: World, rest: httpx.AsyncClient
 ) -> None:
@@ -251,7 +267,9 @@ async def test_a_name_that_is_too_long_is_refused(world: World, rest: httpx.Asyn
 
 
 async def test_what_is_wrong_comes_in_the_envelope_too(world: World, rest: httpx.AsyncClient) -> None:
-    assert "appID" in refused(await rest.post("/deployflows", json={"applicationSpec": {}}), 400)
+    assert "instanceName" in refused(await rest.post("/deployflows", json={"applicationSpec": {}}), 400)
+    refused(await rest.post("/deployflows", json={"applicationSpec": None}), 400)
+    refused(await rest.post("/deployflows", json={}), 400)
     refused(await rest.post("/deployflows", content=b"{", headers={"Content-Type": "application/json"}), 400)
     refused(await rest.get("/deployflows/Not.A_Name"), 400)
     world.cloneset()
@@ -287,3 +305,176 @@ async def test_a_body_is_read_whatever_its_content_type_says(world: World, kind:
         broken = await client.post("/instances/web/scales", content=b"replicas=5", headers=headers)
     assert (scale.status_code, scale.json()["code"]) == (201, 0), scale.text
     assert broken.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/api/v1/health", "/@in/api/health"])
+async def test_health_is_ok_without_a_login(world: World, path: str) -> None:
+    async with client_of(world, "") as client:
+        answer = await client.get(path)
+        slash = await client.get(f"{path}/")
+        refused_method = await client.post(path)
+    assert (answer.status_code, answer.text) == (200, "ok")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert (slash.status_code, slash.headers["location"]) == (301, path)
+    assert refused_method.status_code == 405
+
+
+async def test_a_slash_at_the_end_redirects(world: World, rest: httpx.AsyncClient) -> None:
+    base = "/api/v1/namespaces/shop"
+    listed = await rest.get("/deployflows/?pageSize=3&instanceName=web")
+    assert listed.status_code == 301
+    assert listed.headers["location"] == f"{base}/deployflows?pageSize=3&instanceName=web"
+    for method, path in (
+        ("POST", "/deployflows"),
+        ("PATCH", "/deployflows/web-1"),
+        ("DELETE", "/instances/web"),
+    ):
+        answer = await rest.request(method, f"{path}/", json={})
+        assert (answer.status_code, answer.headers["location"]) == (307, f"{base}{path}")
+    made = await rest.post("/deployflows/", json=TUTORIAL, follow_redirects=True)
+    assert data(made, 201)["action"] == "create"
+    # where the path has no such call, there is nothing to go to
+    refused(await rest.get("/elsewhere/"), 404)
+    refused(await rest.put("/deployflows/"), 404)
+    refused(await rest.get("/deployflows//"), 404)
+
+
+def written(world: World, name: str) -> Json:
+    spec: Json = world.cluster.objects[DEPLOYFLOWS, "shop", name]["spec"]
+    return spec
+
+
+UNSET: Json = {
+    "paused": None,
+    "canceled": False,
+    "batchSize": None,
+    "batchIntervalSeconds": 0,
+    "mode": "",
+    "batches": 0,
+    "noPullIn": False,
+    "canary": 0,
+    "stage": "",
+    "somethingElse": {"deep": [1]},
+}
+
+
+async def test_what_is_not_set_is_dropped_and_the_template_is_as_it_was_sent(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    container: Json = {
+        "name": "web",
+        "image": "web:1",
+        "command": [],
+        "workingDir": "",
+        "unknown": None,
+        "tty": False,
+    }
+    template = {"metadata": {"creationTimestamp": None, "labels": {}}, "spec": {"containers": [container]}}
+    application: Json = {
+        "appName": None,
+        "instanceName": "web",
+        "selector": {"matchLabels": {"app": "another"}, "unknown": 1},
+        "template": template,
+        "replicas": 0,
+        "applicationType": "",
+        "volumeClaimTemplates": [],
+        "applicationLabel": None,
+        "somethingElse": "",
+    }
+    body = {"applicationSpec": application, "updateStrategy": UNSET, "somethingElse": None}
+    made = data(await rest.post("/deployflows", json=body), 201)
+    assert (made["appID"], made["groupID"], made["appName"], made["replicas"]) == (0, 0, "", 0)
+    spec = written(world, made["name"])
+    assert spec["application"]["template"] == template
+    assert not spec["application"].keys() & {"selector", "applicationType", "volumeClaimTemplates"}
+    assert "updateStrategy" not in spec
+    assert made["mode"] == "manual"
+
+
+async def test_keys_are_read_whatever_their_case(world: World, rest: httpx.AsyncClient) -> None:
+    template = NEW["applicationSpec"]["template"]
+    application = {"appId": 7, "GroupID": 8, "appname": "shop", "InstanceName": "web", "template": template}
+    body = {"ApplicationSpec": application, "updatestrategy": {"BATCHSIZE": 2, "Canary": 1}}
+    made = data(await rest.post("/deployflows", json=body), 201)
+    assert (made["appID"], made["groupID"], made["appName"], made["replicas"]) == (7, 8, "shop", 1)
+    strategy = written(world, made["name"])["updateStrategy"]
+    assert (strategy["batchSize"], strategy["canary"]) == (2, 1)
+
+
+async def test_what_is_set_wrongly_is_still_refused(world: World, rest: httpx.AsyncClient) -> None:
+    for field, value in {"canary": "one", "mode": "automatic", "batchSize": [], "bakeSeconds": -1}.items():
+        text = refused(await rest.post("/deployflows", json={**NEW, "updateStrategy": {field: value}}), 400)
+        assert f"updateStrategy.{field}" in text
+
+
+async def test_an_update_takes_what_is_left_out_from_the_instance(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    world.cloneset()
+    world.flow("web-1", status={"phase": "Success", "finished": True})
+    application = {"instanceName": "web", "template": NEW["applicationSpec"]["template"], "replicas": None}
+    made = data(await rest.post("/deployflows", json={"applicationSpec": application}), 201)
+    assert (made["action"], made["appID"], made["groupID"], made["replicas"]) == ("update", 12122, 10010, 3)
+    annotations = world.cluster.objects[DEPLOYFLOWS, "shop", made["name"]]["metadata"]["annotations"]
+    assert annotations[KEEPS_REPLICAS] == "true"
+
+
+async def test_a_patch_changes_only_what_is_set_and_known(world: World, rest: httpx.AsyncClient) -> None:
+    world.flow(
+        "web-1", status={"phase": "BatchStarted"}, canary=1, batchSize=2, batchIntervalSeconds=5, paused=True
+    )
+    before = dict(written(world, "web-1")["updateStrategy"])
+    for body in ({}, UNSET, {"podsToDelete": ["web-a"], "unknown": 1}):
+        data(await rest.patch("/deployflows/web-1", json=body))
+        assert written(world, "web-1")["updateStrategy"] == before
+    # the original holds these by a pointer: false is set, and zero is all pods
+    data(await rest.patch("/deployflows/web-1", json={"paused": False, "batchSize": 0}))
+    after = written(world, "web-1")["updateStrategy"]
+    assert after["paused"] is False
+    assert not after.get("batchSize")
+    # a field that the original has not
+    data(await rest.patch("/deployflows/web-1", json={"bakeSeconds": 0, "pullOutSeconds": None}))
+    assert written(world, "web-1")["updateStrategy"]["bakeSeconds"] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "replicas", "action"),
+    [
+        (b"", 3, "scale_out"),
+        (b"null", 3, "scale_out"),
+        (b"{}", 3, "scale_out"),
+        (b'{"replicas": null, "nonUpdateStrategy": null}', 3, "scale_out"),
+        (b'{"replicas": 3}', 3, "scale_out"),
+        (b'{"replicas": 0, "nonUpdateStrategy": {"podsToDelete": null, "canary": 1}}', 0, "scale_in"),
+        (b'{"replicas": 5}', 5, "scale_out"),
+    ],
+)
+async def test_a_scale_needs_no_body_and_may_be_to_the_present_count_or_to_none(
+    world: World, rest: httpx.AsyncClient, content: bytes, replicas: int, action: str
+) -> None:
+    world.cloneset()
+    world.flow("web-1", status={"phase": "Success", "finished": True})
+    made = data(await rest.post("/instances/web/scales", content=content), 201)
+    spec = written(world, made["deployName"])
+    assert (spec["action"], spec["application"]["replicas"]) == (action, replicas)
+
+
+async def test_rollbacks_and_restarts_need_no_body_and_no_set_field(
+    world: World, rest: httpx.AsyncClient
+) -> None:
+    world.cloneset()
+    for number in range(2):
+        flow = world.flow(f"web-{number}", status={"phase": "Success", "finished": True})
+        flow["spec"]["application"]["template"] = {
+            "spec": {"containers": [{"name": "a", "image": f"a:{number}"}]}
+        }
+        flow["status"]["startedAt"] = f"2026-01-02T03:04:0{number}Z"
+        world.says(f"web-{number}")
+    for content in (b"", b"null", b'{"deployName": null, "updateStrategy": {"stage": "", "batches": 0}}'):
+        back = data(await rest.post("/instances/web/rollbacks", content=content), 201)
+        assert back["rollbackTo"] == "web-0"
+        world.gone(back["deployName"])
+    for content in (b"", b"null", b'{"podsToDelete": [], "batchSize": "", "unknown": true}'):
+        made = data(await rest.post("/instances/web/restarts", content=content), 201)
+        assert written(world, made["deployName"])["action"] == "restart"
+        world.gone(made["deployName"])
