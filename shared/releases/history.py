@@ -203,6 +203,17 @@ def is_waiting(releases: Sequence[Json]) -> bool:
     )
 
 
+def is_being_deleted(releases: Sequence[Json], cloneset: Json) -> bool:
+    """Return whether the instance will be gone soon: an unfinished release deletes it, or somebody its CloneSet."""
+    return "deletionTimestamp" in cloneset["metadata"] or any(map(is_deletion, releases))
+
+
+def is_deletion(flow: Json) -> bool:
+    """Return whether a release that has not finished deletes the instance."""
+    finished = (flow.get("status") or {}).get("finished")
+    return flow["spec"].get("action") == df.Action.DELETE and not finished
+
+
 def running_update(releases: Sequence[Json]) -> Json | None:
     """Return the create, update or rollback that runs; a paused one ends where another is requested."""
     return next(

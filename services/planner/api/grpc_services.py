@@ -13,7 +13,12 @@ from services.planner.api.change_calls import ChangeRequest
 from services.planner.api.grpc_messages import Named, named
 from services.planner.api.problem import Kind, Problem
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2, releases_v2_pb2
-from services.planner.api.watch_targets import approved_place, current_batch_number, has_reached
+from services.planner.api.watch_targets import (
+    approved_place,
+    current_batch_number,
+    has_reached,
+    runs_past_approval,
+)
 from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import Action, BatchPhase, FlowPhase
 from shared.domain.json_types import Json
@@ -50,17 +55,34 @@ class DeployFlow:
         self, request: deployflow_pb2.ContinueRequest, change: ChangeRequest
     ) -> deployflow_pb2.DeployReply:
         about, target = named(request.deploy, "deploy"), messages.target(request.target)
-        if target is None:
+        if target is not None:
+            return _reply(
+                await self._calls.commands.command(change, *about, CommandType.CONTINUE, target=target)
+            )
+        if not request.HasField("target"):
             text = "target: continue needs a target (batches, stage or both)"
             raise Problem(Kind.INVALID, "Invalid", text)
-        return _reply(await self._calls.commands.command(change, *about, CommandType.CONTINUE, target=target))
+        # an empty target approves nothing, and clients of Triton 0.1.x send it
+        flow = await self._calls.queries.flow(change.caller, *about)
+        if flow["status"]["finished"]:
+            text = f"{about.name} has finished ({flow['status']['phase']}): there is nothing to continue"
+            raise Problem(Kind.CONFLICT, "Finished", text)
+        return _reply(flow)
 
     async def Next(
         self, request: deployflow_pb2.NextRequest, change: ChangeRequest
     ) -> deployflow_pb2.DeployReply:
-        return _reply(
-            await self._calls.commands.command(change, *named(request.deploy, "deploy"), CommandType.NEXT)
-        )
+        about = named(request.deploy, "deploy")
+        try:
+            return _reply(await self._calls.commands.command(change, *about, CommandType.NEXT))
+        except Problem as problem:
+            if problem.reason != "NotWaiting":
+                raise
+            flow = await self._calls.queries.flow(change.caller, *about)
+            # a watch of it has ended with the batch before: the client sends the next in any case
+            if not runs_past_approval(flow):
+                raise
+            return _reply(flow)
 
     async def Delete(
         self, request: deployflow_pb2.DeployMetaRequest, change: ChangeRequest
@@ -140,7 +162,11 @@ class Application:
         if not request.HasField("replicas"):
             raise Problem(Kind.INVALID, "Invalid", "replicas: it is missing (to have none, say 0)")
         flow = await self._calls.releases.scale(
-            change, *about, request.replicas, v1_views.with_manual_mode(messages.strategy(request.strategy))
+            change,
+            *about,
+            request.replicas,
+            v1_views.with_manual_mode(messages.strategy(request.strategy)),
+            even_if_same=True,
         )
         return application_pb2.ScaleReply(deployName=flow["metadata"]["name"])
 

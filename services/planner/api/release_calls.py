@@ -92,16 +92,16 @@ class ReleaseCalls(ChangeCalls):
     async def release(
         self, change: ChangeRequest, namespace: str, application: Json, strategy: Json | None
     ) -> Json:
-        """Create the instance where it does not exist, else update it."""
+        """Create the instance where it does not exist or is being deleted, else update it."""
         await self._authorization.require(change.caller, access.CREATE, namespace)
         with errors_as_problems():
             instance = application.get("instanceName")
+            exists = False
             # what is no name is refused below, with the name of its field
-            exists = (
-                isinstance(instance, str)
-                and is_name(NAME, instance)
-                and await self._mutations.cloneset(namespace, instance) is not None
-            )
+            if isinstance(instance, str) and is_name(NAME, instance):
+                known = await self._mutations.known(namespace, instance)
+                there = known.cloneset
+                exists = there is not None and not history.is_being_deleted(known.releases, there)
             action = df.Action.UPDATE if exists else df.Action.CREATE
             counted = "replicas" in application or not exists
             application = await self._completed(namespace, application, exists=exists)
@@ -318,7 +318,9 @@ def _blocking_release(releases: Sequence[Json], spec: df.DeployFlowSpec) -> Json
     """Return the release that the new one would have to wait for."""
     for flow in releases:
         taken_over = spec.updating and flow["status"].get("paused")
-        if not (flow["status"]["finished"] or taken_over):
+        # nobody who creates an instance again wants the deleted one to stay
+        awaited = spec.action == df.Action.CREATE and history.is_deletion(flow)
+        if not (flow["status"]["finished"] or taken_over or awaited):
             return flow
     return None
 

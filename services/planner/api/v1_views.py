@@ -14,6 +14,8 @@ from shared.domain.object_bounds import count_in
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 """Go's zero time."""
+NO_QUANTITY: Final = "0"
+"""What Kubernetes' Go code writes for a quantity that is not set."""
 
 _COUNTS: Final = (
     "availableReplicas",
@@ -166,8 +168,8 @@ def _resources(container: Json) -> Json:
     resources = container.get("resources") or {}
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     return {
-        "cpu": str(limits.get("cpu", "")),
-        "memory": str(limits.get("memory", "")),
-        "guaranteedCPU": str(requests.get("cpu", "")),
-        "guaranteedMemory": str(requests.get("memory", "")),
+        "cpu": str(limits.get("cpu", NO_QUANTITY)),
+        "memory": str(limits.get("memory", NO_QUANTITY)),
+        "guaranteedCPU": str(requests.get("cpu", NO_QUANTITY)),
+        "guaranteedMemory": str(requests.get("memory", NO_QUANTITY)),
     }

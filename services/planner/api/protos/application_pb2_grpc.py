@@ -95,7 +95,8 @@ class ApplicationServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Scale(self, request, context):
-        """Scales to so many pods, more or fewer. FAILED_PRECONDITION where it has that many, or while another release runs.
+        """Scales to so many pods, more or fewer; to the present count by a release that has nothing to do.
+        FAILED_PRECONDITION while another release runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

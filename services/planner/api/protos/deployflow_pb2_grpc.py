@@ -128,7 +128,7 @@ class DeployFlowServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Continue(self, request, context):
-        """Lets it continue as far as the target. INVALID_ARGUMENT without a target.
+        """Lets it continue as far as the target; an empty target changes nothing. INVALID_ARGUMENT without a target.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,7 +136,7 @@ class DeployFlowServicer:
 
     def Next(self, request, context):
         """Lets it continue from the gate that it waits at to the next. FAILED_PRECONDITION where it waits at none, or has
-        finished.
+        finished. In mode auto, where it goes on by itself past the last approval, it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,8 +151,8 @@ class DeployFlowServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Sends its state now and after each change until the target is reached; without a target until it has gone as far
-        as its strategy allows. It ends too when the release has finished or is deleted.
+        """Sends its state now and after each change until the target is reached; without a target until the end of the
+        batch, or its stage, that was approved last. It ends too when the release has finished or is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -62,6 +62,30 @@ async def test_a_second_release_is_a_conflict_unless_it_may_wait_or_takes_over()
     assert made["metadata"]["annotations"]["apps.triton.io/requested-by"] == "deployer"
 
 
+async def test_a_create_waits_for_the_deletion_of_the_instance() -> None:
+    world = World()
+    world.cloneset()
+    world.flow("web-gone", action="delete", status=RUNS)
+    application = SPEC.application.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    made = await world.calls.releases.release(ChangeRequest(DEPLOYER), "shop", application, None)
+    assert (made["spec"]["action"], made["status"]["phase"]) == ("create", "Pending")
+    world.says(made["metadata"]["name"], **RUNS)
+    # the create runs now: another one does not wait for it
+    problem = await refused(world.calls.releases.release(ChangeRequest(DEPLOYER), "shop", application, None))
+    assert problem.kind == Kind.CONFLICT
+
+
+async def test_what_needs_the_instance_does_not_wait_for_its_deletion() -> None:
+    world = World()
+    world.cloneset()
+    world.flow("web-gone", action="delete", status=RUNS)
+    for action in ("update", "restart"):
+        spec = {"action": action, "application": SPEC.application.model_dump(exclude_unset=True)}
+        wanted = DeployFlowSpec.model_validate(spec)
+        problem = await refused(world.calls.releases.deploy(ChangeRequest(DEPLOYER), "shop", wanted))
+        assert problem.reason == "InProgress"
+
+
 async def test_the_same_request_again_is_done_once_and_others_are_others() -> None:
     world = World()
     first = await world.calls.releases.deploy(ChangeRequest(DEPLOYER, "tuesday"), "shop", SPEC)

@@ -259,12 +259,36 @@ async def test_what_can_not_be_done_now_is_a_failed_precondition(world: World, a
         assert (await refused(call))[:2] == (StatusCode.FAILED_PRECONDITION, "Finished")
 
 
-@pytest.mark.parametrize("target", [{}, {"stage": "Nowhere"}, {"stage": "Smoking"}, {"batches": -1}])
-async def test_continue_needs_a_target_that_there_is(world: World, api: Any, target: Json) -> None:
+@pytest.mark.parametrize(
+    "request_fields",
+    [
+        {},
+        {"target": {"stage": "Nowhere"}},
+        {"target": {"stage": "Smoking"}},
+        {"target": {"batches": -1}},
+    ],
+)
+async def test_continue_needs_a_target_that_there_is(world: World, api: Any, request_fields: Json) -> None:
     world.flow("web-aaaaa")
-    code, _, words = await refused(api.flows.Continue(df.ContinueRequest(deploy=RELEASE, target=target)))
+    code, _, words = await refused(api.flows.Continue(df.ContinueRequest(deploy=RELEASE, **request_fields)))
     assert code == StatusCode.INVALID_ARGUMENT
     assert words.startswith("target")
+
+
+async def test_continue_with_an_empty_target_changes_nothing(world: World, api: Any) -> None:
+    before = world.flow("web-aaaaa", status={"conditions": [batch(1, "Smoked", canary=True)]}, canary=1)
+    empty = df.ContinueRequest(deploy=RELEASE, target={})
+    assert (await api.flows.Continue(empty)).deploy.name == "web-aaaaa"
+    assert world.cluster.objects[DEPLOYFLOWS, "shop", "web-aaaaa"] == before
+    world.says("web-aaaaa", **SUCCESS)
+    code, reason, _ = await refused(api.flows.Continue(empty))
+    assert (code, reason) == (StatusCode.FAILED_PRECONDITION, "Finished")
+
+
+async def test_next_of_a_release_that_goes_on_by_itself_changes_nothing(world: World, api: Any) -> None:
+    before = world.flow("web-aaaaa", mode="auto", status={"conditions": [batch(2, "Smoking")]})
+    assert (await api.flows.Next(df.NextRequest(deploy=RELEASE))).deploy.name == "web-aaaaa"
+    assert world.cluster.objects[DEPLOYFLOWS, "shop", "web-aaaaa"] == before
 
 
 async def test_a_release_that_is_finished_can_be_deleted_and_is_gone_then(world: World, api: Any) -> None:
@@ -352,6 +376,16 @@ async def test_how_many_to_scale_to_has_to_be_said(world: World, api: Any) -> No
     assert made["application"]["replicas"] == 0
 
 
+async def test_a_scale_to_the_present_count_makes_a_release_with_nothing_to_do(
+    world: World, api: Any
+) -> None:
+    world.flow("web-aaaaa", status=SUCCESS)
+    world.cloneset()
+    reply = await api.applications.Scale(app.ScaleRequest(instance=WEB, replicas=3))
+    made = world.cluster.objects[DEPLOYFLOWS, "shop", reply.deployName]["spec"]
+    assert (made["action"], made["application"]["replicas"]) == ("scale_out", 3)
+
+
 async def test_a_restart_with_nothing_set_takes_the_defaults(world: World, api: Any) -> None:
     world.flow("web-aaaaa", status=SUCCESS)
     world.cloneset()
@@ -411,10 +445,10 @@ async def test_a_pod_and_those_that_fit(world: World, api: Any) -> None:
         "name": "web-1",
         "instanceName": "web",
         "image": "nginx:latest",
-        "cpu": "",
-        "memory": "",
-        "guaranteedCPU": "",
-        "guaranteedMemory": "",
+        "cpu": "0",
+        "memory": "0",
+        "guaranteedCPU": "0",
+        "guaranteedMemory": "0",
         "publicNetwork": True,
         "containerName": "app",
         "podIP": "10.0.0.1",

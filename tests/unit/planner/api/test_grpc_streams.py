@@ -86,11 +86,10 @@ async def test_what_is_so_already_is_reported_once(world: World, flows: Any) -> 
     ("target", "strategy", "short_of_it", "there"),
     [
         ({"batches": 1, "stage": "Baking"}, {}, batch(1, "Smoked"), batch(1, "Baking")),
-        ({"batches": 2}, {}, batch(1, "Baked"), batch(2, "Baked")),
+        ({"batches": 1}, {}, batch(1, "Baked"), batch(2, "Pending")),
         ({"stage": "Smoked"}, {}, batch(1, "Smoking"), batch(1, "Smoked")),
-        ({"stage": "Baked"}, {}, batch(1, "Baking"), batch(2, "Pending")),
+        ({"stage": "Baked"}, {}, batch(1, "Baked"), batch(2, "Pending")),
         ({}, {"canary": 1}, batch(1, "Smoking", canary=True), batch(1, "Smoked", canary=True)),
-        ({}, {"batches": 2}, batch(2, "Smoked"), batch(2, "Baked")),
     ],
 )
 async def test_a_watch_ends_at_its_target(
@@ -107,10 +106,34 @@ async def test_a_watch_ends_at_its_target(
     await ended(world, stream)
 
 
+@pytest.mark.parametrize(
+    ("target", "strategy"),
+    [
+        ({}, {}),
+        ({}, {"mode": "auto"}),
+        ({"batches": 1, "stage": "Baked"}, {"batches": 3}),
+        ({"batches": 2, "stage": "Pending"}, {}),
+    ],
+)
+async def test_after_a_watch_of_a_batch_next_is_accepted(
+    world: World, flows: Any, target: Json, strategy: Json
+) -> None:
+    status = {"phase": "BatchStarted", "batches": 3, "conditions": [batch(1, "Baked")]}
+    world.flow("web-aaaaa", status=status, **strategy)
+    given = {"target": target} if target else {}
+    stream = flows.Watch(df.WatchRequest(deploy=RELEASE, **given))
+    # its old pods are on their way out
+    assert await phase(stream) == "BatchStarted"
+    world.says("web-aaaaa", phase="BatchFinished", finishedBatches=1)
+    assert await phase(stream) == "BatchFinished"
+    await ended(world, stream)
+    assert (await flows.Next(df.NextRequest(deploy=RELEASE))).deploy.phase == "BatchFinished"
+
+
 @pytest.mark.parametrize("target", [{}, {"batches": 3}, {"batches": 9}])
 async def test_a_watch_to_the_end_ends_there(world: World, flows: Any, target: Json) -> None:
     started = {"phase": "BatchStarted", "batches": 3, "conditions": [batch(3, "Baked")]}
-    world.flow("web-aaaaa", status=started, mode="auto")
+    world.flow("web-aaaaa", status=started, mode="auto", batches=2)
     stream = flows.Watch(df.WatchRequest(deploy=RELEASE, target=target))
     assert await phase(stream) == "BatchStarted"
     world.says("web-aaaaa", phase="BatchFinished")

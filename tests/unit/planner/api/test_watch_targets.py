@@ -7,18 +7,26 @@ from typing import Any
 import pytest
 
 from services.planner.api.grpc_messages import Place
-from services.planner.api.watch_targets import approved_place, current_batch_number, has_reached
+from services.planner.api.watch_targets import (
+    approved_place,
+    current_batch_number,
+    has_reached,
+    runs_past_approval,
+)
 from shared.domain.deployflow import BatchPhase
 from tests.unit.planner.api.surroundings import batch
 
 CANARY = batch(1, "Smoked", canary=True)
 
 
-def flow(*conditions: Any, action: str = "update", finished: bool = False, **strategy: Any) -> Any:
+def flow(
+    *conditions: Any, action: str = "update", finished: bool = False, batches_done: int = 0, **strategy: Any
+) -> Any:
     field = "updateStrategy" if action == "update" else "nonUpdateStrategy"
+    status = {"batches": 3, "conditions": list(conditions), "finished": finished}
     return {
         "spec": {"action": action, field: strategy},
-        "status": {"batches": 3, "conditions": list(conditions), "finished": finished},
+        "status": {**status, "finishedBatches": batches_done},
     }
 
 
@@ -36,7 +44,11 @@ def flow(*conditions: Any, action: str = "update", finished: bool = False, **str
         # a stage that is not said
         ([CANARY], Place(1, None), True),
         ([batch(1, "Smoked")], Place(1, None), False),
-        ([batch(1, "Baked")], Place(1, None), True),
+        ([batch(1, "Baked")], Place(1, BatchPhase.BAKING), True),
+        # Baked, and old pods are on their way out: nobody can go on yet
+        ([batch(1, "Baked")], Place(1, BatchPhase.BAKED), False),
+        ([batch(1, "Baked")], Place(1, None), False),
+        ([batch(1, "Baked")], Place(2, BatchPhase.PENDING), False),
         # to be done with the last batch is to be at the end
         ([batch(3, "Baking")], Place(3, BatchPhase.BAKING), True),
         ([batch(3, "Baked")], Place(3, BatchPhase.BAKED), False),
@@ -51,23 +63,55 @@ def test_a_place_is_reached(conditions: list[Any], place: Place | None, there: b
 
 
 @pytest.mark.parametrize(
+    ("place", "there"),
+    [
+        (Place(1, None), True),
+        (Place(1, BatchPhase.BAKED), True),
+        (Place(2, BatchPhase.PENDING), True),
+        (Place(2, BatchPhase.SMOKING), False),
+        (Place(2, None), False),
+        (Place(3, BatchPhase.PENDING), False),
+    ],
+)
+def test_a_finished_batch_is_behind_and_the_next_one_pending(place: Place, there: bool) -> None:
+    assert has_reached(flow(batch(1, "Baked"), batches_done=1), place) is there
+    assert has_reached(flow(CANARY | {"phase": "Baked"}, batches_done=1), place) is there
+
+
+@pytest.mark.parametrize(
     ("strategy_fields", "place"),
     [
         (flow(), Place(1, BatchPhase.BAKED)),
         (flow(batches=2), Place(2, BatchPhase.BAKED)),
         (flow(batches=2, stage="Smoked", mode="auto"), Place(2, BatchPhase.SMOKED)),
-        (flow(mode="auto"), None),
+        (flow(mode="auto"), Place(1, BatchPhase.BAKED)),
+        (flow(mode="auto", batches=2), None),
+        (flow(batches=0, stage=""), Place(1, BatchPhase.BAKED)),
         (flow(canary=1, mode="auto"), Place(1, BatchPhase.SMOKED)),
         (flow(canary=1, batches=2, mode="auto"), None),
         # the plan made no canary of it
-        (flow(batch(1, "Smoking"), canary=1, mode="auto"), None),
+        (flow(batch(1, "Smoking"), canary=1, mode="auto"), Place(1, BatchPhase.BAKED)),
         (flow(CANARY, canary=1), Place(1, BatchPhase.SMOKED)),
-        (flow(action="restart", mode="auto"), None),
+        (flow(action="restart", mode="auto"), Place(1, BatchPhase.BAKED)),
+        (flow(action="restart", mode="auto", batches=3), None),
         (flow(action="restart", batches=2), Place(2, BatchPhase.BAKED)),
     ],
 )
 def test_a_strategy_lets_it_go_so_far(strategy_fields: Any, place: Place | None) -> None:
     assert approved_place(strategy_fields) == place
+
+
+@pytest.mark.parametrize(
+    ("shown", "past"),
+    [
+        (flow(batch(2, "Smoking"), mode="auto"), True),
+        (flow(batch(1, "Smoking"), mode="auto"), False),
+        (flow(batch(2, "Smoking"), mode="manual"), False),
+        (flow(batch(3, "Smoking"), mode="auto", batches=2), False),
+    ],
+)
+def test_what_goes_on_by_itself_is_past_its_approval(shown: Any, past: bool) -> None:
+    assert runs_past_approval(shown) is past
 
 
 def test_the_batch_that_it_is_at() -> None:
