@@ -26,7 +26,7 @@ def _observe(world: World, spec: Json, name: str = NEW) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"updateStrategy": {"batchSize": 0}}, "spec.updateStrategy.batchSize"),
+        ({"updateStrategy": {"batchSize": -1}}, "spec.updateStrategy.batchSize"),
         ({"updateStrategy": {"batchsize": 1}}, "spec.updateStrategy.batchsize"),
         ({"nonUpdateStrategy": {}}, "spec.nonUpdateStrategy"),
         ({"action": "upgrade"}, "spec.action"),
@@ -68,7 +68,7 @@ def test_a_refused_release_does_not_take_over_a_paused_one() -> None:
 
 def test_a_change_that_does_not_fit_is_said_and_the_release_goes_on_as_it_was() -> None:
     world = update(4, batchSize=2, mode="manual")
-    world.change(NEW, {"batchSize": 0})
+    world.change(NEW, {"batchSize": -1})
     assert world.flow(NEW).strategy.batch_size == 2
     assert "spec.updateStrategy.batchSize" in str(world.flow(NEW).warnings)
     world.change(NEW, {"batchSize": 1, "mode": "auto"})
