@@ -168,7 +168,8 @@ def _invalid(field: str, problem: str) -> Problem:
 
 def deploy(flow: Json) -> deployflow_pb2.Deploy:
     """Convert a DeployFlow of `FlowQueries`."""
-    view, fields = v1_views.deploy(flow), v1_views.strategy_of(flow)
+    view, fields, status = v1_views.deploy(flow), v1_views.strategy_of(flow), flow["status"]
+    last = status.get("lastCommand")
     return _message(
         deployflow_pb2.Deploy,
         view
@@ -179,8 +180,15 @@ def deploy(flow: Json) -> deployflow_pb2.Deploy:
             "timeoutSeconds": fields.get("startupTimeoutSeconds", 0),
             "gracefulPeriodSeconds": fields.get("pullOutSeconds", 0),
             "canary": fields.get("canary", 0),
+            **_requester(status),
+            "lastCommand": _message(deployflow_pb2.LastCommand, last) if last else None,
         },
     )
+
+
+def _requester(status: Json) -> Json:
+    names = ("requestedBy", "requestedByClaimed", "requestedVia")
+    return {name: status[name] for name in names if status.get(name)}
 
 
 def instance(cloneset: Json) -> application_pb2.Instance:

@@ -77,7 +77,7 @@ class Batch(_message.Message):
     def __init__(self, batch: _Optional[int] = ..., batchSize: _Optional[int] = ..., canary: _Optional[bool] = ..., phase: _Optional[str] = ..., failedReplicas: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodInfo, _Mapping]]] = ..., startedAt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finishedAt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Deploy(_message.Message):
-    __slots__ = ("namespace", "name", "appID", "groupID", "appName", "instanceName", "replicas", "action", "availableReplicas", "updatedReplicas", "updatedReadyReplicas", "updateRevision", "conditions", "paused", "phase", "finished", "batches", "batchSize", "finishedBatches", "finishedReplicas", "failedReplicas", "startedAt", "finishedAt", "mode", "batchIntervalSeconds", "timeoutSeconds", "gracefulPeriodSeconds", "canary", "updatedAt")
+    __slots__ = ("namespace", "name", "appID", "groupID", "appName", "instanceName", "replicas", "action", "availableReplicas", "updatedReplicas", "updatedReadyReplicas", "updateRevision", "conditions", "paused", "phase", "finished", "batches", "batchSize", "finishedBatches", "finishedReplicas", "failedReplicas", "startedAt", "finishedAt", "mode", "batchIntervalSeconds", "timeoutSeconds", "gracefulPeriodSeconds", "canary", "updatedAt", "requestedBy", "requestedByClaimed", "requestedVia", "lastCommand")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     APPID_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +107,10 @@ class Deploy(_message.Message):
     GRACEFULPERIODSECONDS_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
     UPDATEDAT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTEDBY_FIELD_NUMBER: _ClassVar[int]
+    REQUESTEDBYCLAIMED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTEDVIA_FIELD_NUMBER: _ClassVar[int]
+    LASTCOMMAND_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     appID: int
@@ -136,7 +140,23 @@ class Deploy(_message.Message):
     gracefulPeriodSeconds: int
     canary: int
     updatedAt: _timestamp_pb2.Timestamp
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., appID: _Optional[int] = ..., groupID: _Optional[int] = ..., appName: _Optional[str] = ..., instanceName: _Optional[str] = ..., replicas: _Optional[int] = ..., action: _Optional[str] = ..., availableReplicas: _Optional[int] = ..., updatedReplicas: _Optional[int] = ..., updatedReadyReplicas: _Optional[int] = ..., updateRevision: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Batch, _Mapping]]] = ..., paused: _Optional[bool] = ..., phase: _Optional[str] = ..., finished: _Optional[bool] = ..., batches: _Optional[int] = ..., batchSize: _Optional[int] = ..., finishedBatches: _Optional[int] = ..., finishedReplicas: _Optional[int] = ..., failedReplicas: _Optional[int] = ..., startedAt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finishedAt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., mode: _Optional[str] = ..., batchIntervalSeconds: _Optional[int] = ..., timeoutSeconds: _Optional[int] = ..., gracefulPeriodSeconds: _Optional[int] = ..., canary: _Optional[int] = ..., updatedAt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    requestedBy: str
+    requestedByClaimed: bool
+    requestedVia: str
+    lastCommand: LastCommand
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., appID: _Optional[int] = ..., groupID: _Optional[int] = ..., appName: _Optional[str] = ..., instanceName: _Optional[str] = ..., replicas: _Optional[int] = ..., action: _Optional[str] = ..., availableReplicas: _Optional[int] = ..., updatedReplicas: _Optional[int] = ..., updatedReadyReplicas: _Optional[int] = ..., updateRevision: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Batch, _Mapping]]] = ..., paused: _Optional[bool] = ..., phase: _Optional[str] = ..., finished: _Optional[bool] = ..., batches: _Optional[int] = ..., batchSize: _Optional[int] = ..., finishedBatches: _Optional[int] = ..., finishedReplicas: _Optional[int] = ..., failedReplicas: _Optional[int] = ..., startedAt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finishedAt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., mode: _Optional[str] = ..., batchIntervalSeconds: _Optional[int] = ..., timeoutSeconds: _Optional[int] = ..., gracefulPeriodSeconds: _Optional[int] = ..., canary: _Optional[int] = ..., updatedAt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., requestedBy: _Optional[str] = ..., requestedByClaimed: _Optional[bool] = ..., requestedVia: _Optional[str] = ..., lastCommand: _Optional[_Union[LastCommand, _Mapping]] = ...) -> None: ...
+
+class LastCommand(_message.Message):
+    __slots__ = ("command", "requestedBy", "requestedByClaimed", "requestedVia")
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    REQUESTEDBY_FIELD_NUMBER: _ClassVar[int]
+    REQUESTEDBYCLAIMED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTEDVIA_FIELD_NUMBER: _ClassVar[int]
+    command: str
+    requestedBy: str
+    requestedByClaimed: bool
+    requestedVia: str
+    def __init__(self, command: _Optional[str] = ..., requestedBy: _Optional[str] = ..., requestedByClaimed: _Optional[bool] = ..., requestedVia: _Optional[str] = ...) -> None: ...
 
 class UpdateStrategy(_message.Message):
     __slots__ = ("canary", "batchSize", "noPullIn", "stage", "batches", "batchIntervalSeconds", "mode")

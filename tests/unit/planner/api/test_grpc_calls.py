@@ -101,6 +101,10 @@ async def test_a_release_with_all_that_is_known_of_it(world: World, api: Any) ->
             "updateRevision": "web-6b7",
             "startedAt": "2026-01-02T03:04:05.678Z",
             "updatedAt": "2026-01-02T03:04:06Z",
+            "requestedBy": "ci",
+            "requestedByClaimed": True,
+            "requestedVia": "kafka",
+            "lastCommand": {"command": "next", "requestedBy": "oncall", "requestedVia": "cli"},
             "conditions": [
                 batch(1, "Baked", canary=True, pods=[gate], startedAt="2026-01-02T03:04:05Z", pulledInAt=None)
             ],
@@ -149,6 +153,15 @@ async def test_a_release_with_all_that_is_known_of_it(world: World, api: Any) ->
             "gracefulPeriodSeconds": 5,
             "canary": 1,
             "updatedAt": "2026-01-02T03:04:06Z",
+            "requestedBy": "ci",
+            "requestedByClaimed": True,
+            "requestedVia": "kafka",
+            "lastCommand": {
+                "command": "next",
+                "requestedBy": "oncall",
+                "requestedByClaimed": False,
+                "requestedVia": "cli",
+            },
         }
     }
 
