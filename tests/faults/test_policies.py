@@ -207,6 +207,9 @@ async def test_nobody_requests_in_the_name_of_another(people: People, here: Rele
         theirs = kube.path(FLOWS, "web-theirs")
         for allowed in (
             {"spec": {"updateStrategy": {"paused": False}}},
+            _step(OPERATOR),
+            _step(OPERATOR, '{"request": "request-2", "command": "pause", "via": "cli", "claimed": true}'),
+            _step(""),
             {"metadata": {"annotations": {df.REQUESTED_BY: OPERATOR, df.LAST_REQUEST: "request-2"}}},
             {"metadata": {"annotations": {df.REQUESTED_BY: None, df.LAST_REQUEST: "request-2"}}},
         ):
@@ -216,9 +219,34 @@ async def test_nobody_requests_in_the_name_of_another(people: People, here: Rele
             {"metadata": {"annotations": {df.LAST_REQUEST: "request-2"}}},
             {"metadata": {"annotations": {df.REQUESTED_BY: "other"}}},
             {"metadata": {"annotations": {df.REQUESTED_BY_CLAIMED: None}}},
+            _step("other"),
+            # the planner would not read these, and would record the name of the release
+            _step(OPERATOR, '{"request": "request-1", "command": "pause"}'),
+            _step(OPERATOR, '{"request": "request-2", "command": "pause", "request": "x"}'),
+            _step(OPERATOR, "no JSON"),
         ):
             answer = await kube.patch(theirs, refused, dryRun="All")
             assert (answer.code, answer.reason) == (403, "Forbidden"), refused
+
+        # the step of another stays as long as it is not made the last request
+        async with people.acting(PLANNER) as planner:
+            step = {df.LAST_REQUEST: "request-3", df.LAST_STEP: STEP.format("request-2")}
+            answer = await planner.patch(
+                theirs, {"metadata": {"annotations": step | {df.LAST_STEP_BY: "other"}}}
+            )
+            assert answer.code == 200, answer.body
+        again = {"metadata": {"annotations": {df.REQUESTED_BY: OPERATOR, df.LAST_REQUEST: "request-2"}}}
+        assert (await kube.patch(theirs, again, dryRun="All")).code == 403
+        again["metadata"]["annotations"][df.LAST_REQUEST] = "request-4"
+        assert (await kube.patch(theirs, again, dryRun="All")).code == 200
+
+
+STEP: Final = '{{"request": "{}", "command": "pause"}}'
+
+
+def _step(by: str, step: str = STEP.format("request-2")) -> Json:
+    annotations = {df.LAST_REQUEST: "request-2", df.LAST_STEP: step, df.LAST_STEP_BY: by}
+    return {"metadata": {"annotations": annotations}, "spec": {"updateStrategy": {"paused": False}}}
 
 
 async def test_nobody_adopts_in_the_name_of_another(people: People) -> None:
