@@ -57,6 +57,15 @@ As = Annotated[
         help="The requester's name for the release log. Default: the account's, else $USER.",
     ),
 ]
+
+
+def _refuse_as(who: str | None) -> None:
+    if who is not None:
+        msg = "--as is kubectl's option to act with the rights of another: to name the requester, use --requested-by"
+        raise BadInput(msg)
+
+
+OldAs = Annotated[str | None, typer.Option("--as", hidden=True, callback=_refuse_as)]
 Pods = Annotated[
     list[str] | None,
     typer.Option("--pod", metavar="POD", help="A pod to delete; repeat it for several pods."),
@@ -138,6 +147,7 @@ class Request(Where):
     """The options of every command that changes a release: also the requester and the form of the output."""
 
     requested_by: As = None
+    old_as: OldAs = None
     output: Output = None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from cli.exits import FAILED, BadInput, Failure
-from cli.options import As, File, Name, Output, OverrideFreeze, Request, Where, Yes, seconds_of
+from cli.options import As, File, Name, OldAs, Output, OverrideFreeze, Request, Where, Yes, seconds_of
 from cli.output import ask, note, now, say, show
 from shared.domain.json_types import Json
 
@@ -57,6 +57,7 @@ def apply(
     filename: File,
     override_freeze: OverrideFreeze = None,
     requested_by: As = None,
+    old_as: OldAs = None,  # noqa: ARG001
     yes: Yes = False,
     *,
     where: Where,

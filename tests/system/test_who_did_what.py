@@ -1,80 +1,216 @@
-"""Who requested a release, and who changed it, by kubectl, the command line, REST and Kafka."""
+"""Who requested a release, and who changed it, by kubectl, the command line, REST, gRPC and Kafka."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Final
 
+import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf.json_format import ParseDict
 
 from sandbox.environment import Sandbox
+from services.planner.api.protos import deployflow_pb2 as v1
+from services.planner.api.protos import deployflow_pb2_grpc as v1_grpc
+from services.planner.api.protos import releases_v2_pb2 as v2
+from services.planner.api.protos import releases_v2_pb2_grpc as v2_grpc
+from shared.domain import deployflow as df
 from shared.domain.json_types import Json
+from shared.domain.requesters import show_requester
 from tests.system.other_system import OtherSystem, press
 from tests.system.programs import TRITON
-from tests.system.releases import Releases, deployflow
+from tests.system.releases import Releases, deployflow, until
 from triton_client import AsyncTriton
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-NAMESPACE = "who"
+NAMESPACE: Final = "who"
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
     async with Releases(sandbox, NAMESPACE) as client:
         await client.make_namespace()
         yield client
 
 
-async def test_each_step_has_its_own_requester_and_the_release_keeps_its_own(
-    sandbox: Sandbox, releases: Releases, tmp_path: Any
-) -> None:
-    file = tmp_path / "first.yaml"
-    import yaml
+WAYS: Final = ("kubectl", "cli", "rest", "grpc", "kafka")
 
-    body = deployflow("who-1", "who", action="create", replicas=2, batchSize=1, mode="manual")
-    body["metadata"]["namespace"] = NAMESPACE
-    file.write_text(yaml.safe_dump(body))
 
-    async def triton(*arguments: str) -> None:
+class Roads:
+    """The same release and the same pause by each road."""
+
+    def __init__(self, sandbox: Sandbox, releases: Releases, paas: OtherSystem, folder: Path) -> None:
+        self._sandbox = sandbox
+        self._releases = releases
+        self._paas = paas
+        self._folder = folder
+
+    async def create(self, road: str, by: str, instance: str) -> str:
+        """Begin a release that waits after its first pod; return its name."""
+        body = deployflow(instance, instance, action="create", replicas=2, batchSize=1, mode="manual")
+        spec = body["spec"]
+        match road:
+            case "kubectl":
+                body["metadata"]["annotations"] = {df.REQUESTED_BY: by}
+                await self._releases.apply(body)
+            case "cli":
+                file = self._folder / "release.yaml"
+                file.write_text(json.dumps(body))
+                await self.triton("apply", "-f", str(file), "--requested-by", by)
+            case "rest":
+                async with self.client(by) as client:
+                    await client.create(spec, name=instance)
+            case "grpc":
+                fields = {key: spec[key] for key in ("application", "updateStrategy")}
+                request = ParseDict({"namespace": NAMESPACE, "name": instance} | fields, v2.NewRelease())
+                async with self.channel() as channel:
+                    await v2_grpc.ReleasesStub(channel).Create(request, metadata=[("x-requested-by", by)])
+            case _:
+                command = {"id": f"{instance}-1", "type": "deploy", "namespace": NAMESPACE, "spec": spec}
+                await self._paas.ask(instance, command | {"requestedBy": by})
+                return await until("its DeployFlow", lambda: self._only(instance))
+        return instance
+
+    async def _only(self, instance: str) -> str:
+        return next(iter(await self._releases.names(instance)), "")
+
+    async def pause(self, road: str, by: str, flow: str, instance: str) -> None:
+        match road:
+            case "kubectl":
+                await self._releases.strategy(flow, paused=True)
+            case "cli":
+                await self.triton("pause", flow, "--requested-by", by)
+            case "rest":
+                async with self.client(by) as client:
+                    await client.pause(flow)
+            case "grpc":
+                request = v1.DeployMetaRequest(deploy=v1.DeployMeta(namespace=NAMESPACE, name=flow))
+                async with self.channel() as channel:
+                    stream = v1_grpc.DeployFlowStub(channel).Pause(request, metadata=[("x-requested-by", by)])
+                    async for _ in stream:
+                        pass
+            case _:
+                command = press(f"{instance}-2", "pause", instance, deployFlow=flow, requestedBy=by)
+                await self._paas.ask(instance, {"namespace": NAMESPACE, **command})
+
+    async def triton(self, *arguments: str) -> str:
+        environment = {**os.environ, **self._sandbox.environment}
+        # by the cluster itself
+        environment.pop("TRITON_SERVER", None)
         process = await asyncio.create_subprocess_exec(
             TRITON,
             *arguments,
-            env={**os.environ, "KUBECONFIG": str(sandbox.kubeconfig)},
+            "-n",
+            NAMESPACE,
+            env=environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, err = await asyncio.wait_for(process.communicate(), 60)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, err.decode()
+        return out.decode()
 
+    def client(self, by: str) -> AsyncTriton:
+        return AsyncTriton(self._sandbox.rest_urls["planner"], namespace=NAMESPACE, requested_by=by)
+
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self._sandbox.grpc_addresses["planner"])
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def roads(sandbox: Sandbox, releases: Releases, tmp_path: Path) -> AsyncIterator[Roads]:
+    async with OtherSystem(sandbox.kafka_bootstrap) as paas:
+        yield Roads(sandbox, releases, paas, tmp_path)
+
+
+async def test_a_release_by_each_road_and_a_pause_by_each_other_are_kept_apart(
+    roads: Roads, releases: Releases
+) -> None:
+    """Status, REST, gRPC and the command line's history name both people, both roads, and that nobody proved them."""
+    for road, other in zip(WAYS, (*WAYS[1:], WAYS[0]), strict=True):
+        by, then = f"ci-{road}", f"oncall-{other}" if other != "kubectl" else "kubectl"
+        flow = await roads.create(road, by, f"by-{road}")
+        await releases.batch_is(flow, 1, "Baked")
+        await roads.pause(other, then, flow, f"by-{road}")
+
+        status = await releases.until_status(flow, "its pause", lambda status: status.get("lastCommand"))
+        made = (by, road != "kubectl", road)
+        changed = ("change" if other == "kubectl" else "pause", then, other != "kubectl", other)
+        assert _requester(status) == made
+        assert (status["lastCommand"]["command"], *_requester(status["lastCommand"])) == changed
+
+        async with roads.client("") as client:
+            shown = (await client.deployflow(flow)).status
+        assert (shown.requested_by, shown.requested_via) == (by, road)
+        assert shown.last_command is not None
+        assert (shown.last_command.requested_by, shown.last_command.requested_via) == (then, other)
+
+        request = v1.DeployMetaRequest(deploy=v1.DeployMeta(namespace=NAMESPACE, name=flow))
+        async with roads.channel() as channel:
+            deploy = (await v1_grpc.DeployFlowStub(channel).Get(request)).deploy
+        last = deploy.lastCommand
+        assert (deploy.requestedBy, deploy.requestedByClaimed, deploy.requestedVia) == made
+        assert (last.command, last.requestedBy, last.requestedByClaimed, last.requestedVia) == changed
+
+        described = await roads.triton("describe", flow)
+        assert f"{show_requester(by, claimed=made[1], via=road)}\n" in described
+        assert f"{changed[0]} by {show_requester(then, claimed=changed[2], via=other)}\n" in described
+
+        async def in_history(flow: str = flow) -> Json | None:
+            past: list[Json] = json.loads(await roads.triton("history", "-o", "json"))
+            return next((one for one in past if one["name"] == flow and one["commands"]), None)
+
+        past = await until("the pause is in the history", in_history)
+        assert _requester(past) == made
+        (command,) = past["commands"]
+        assert (command["command"], command["by"], command["byClaimed"], command["via"]) == (
+            "pause",
+            *changed[1:],
+        )
+
+
+async def test_each_step_has_its_own_requester_and_the_release_keeps_its_own(
+    roads: Roads, releases: Releases
+) -> None:
     async def last(command: str, by: str, via: str) -> None:
         def is_there(status: Json) -> bool:
             found = status.get("lastCommand") or {}
-            return (found.get("command"), found.get("requestedBy"), found.get("requestedVia")) == (
-                command,
-                by,
-                via,
-            )
+            place = (found.get("command"), found.get("requestedBy"), found.get("requestedVia"))
+            return place == (command, by, via)
 
-        status = await releases.until_status("who-1", f"{command} by {by} via {via}", is_there)
+        status = await releases.until_status(flow, f"{command} by {by} via {via}", is_there)
         assert (status["requestedBy"], status["requestedVia"]) == ("ci", "cli")
 
-    await triton("apply", "-f", str(file), "--requested-by", "ci")
-    await releases.batch_is("who-1", 1, "Baked")
-    await triton("pause", "who-1", "-n", NAMESPACE, "--requested-by", "oncall")
+    flow = await roads.create("cli", "ci", "who")
+    await releases.batch_is(flow, 1, "Baked")
+    await roads.pause("cli", "oncall", flow, "who")
     await last("pause", "oncall", "cli")
-    async with AsyncTriton(sandbox.rest_urls["planner"], namespace=NAMESPACE, requested_by="jane") as client:
-        await client.resume("who-1")
+    async with roads.client("jane") as client:
+        await client.resume(flow)
     await last("resume", "jane", "rest")
-    await releases.strategy("who-1", paused=True)
+    await releases.strategy(flow, paused=True)
     await last("change", "kubectl", "kubectl")
-    async with OtherSystem(sandbox.kafka_bootstrap) as paas:
-        resume = press("who-resume", "resume", "who", deployFlow="who-1", requestedBy="paas")
-        await paas.ask("who", {"namespace": NAMESPACE, **resume})
-    await last("resume", "paas", "kafka")
-    async with AsyncTriton(sandbox.rest_urls["planner"], namespace=NAMESPACE, requested_by="boss") as client:
-        await client.promote("who-1")
+    async with roads.client("boss") as client:
+        await client.promote(flow)
     await last("promote", "boss", "rest")
+
+
+async def test_a_call_without_a_name_is_by_somebody_and_not_by_kubectl(
+    roads: Roads, releases: Releases
+) -> None:
+    body = deployflow("unnamed", "unnamed", action="create", replicas=1)
+    async with roads.client("") as client:
+        await client.create(body["spec"], name="unnamed")
+    status = await releases.finished("unnamed", "Success")
+    assert (status["requestedBy"], status["requestedVia"]) == ("", "rest")
+    assert "somebody via rest\n" in await roads.triton("describe", "unnamed")
+
+
+def _requester(of: Json) -> tuple[str, bool, str]:
+    return of["requestedBy"], of["requestedByClaimed"], of["requestedVia"]

@@ -162,3 +162,12 @@ def test_the_namespace_is_the_contexts(tmp_path: Path) -> None:
     assert Place.of(file, None).namespace == "shop"
     assert Place.of(file, "other").namespace == "other"
     assert Place.of(None, None).namespace == "default"
+
+
+@pytest.mark.parametrize("command", [("pause", "web-1"), ("apply", "-f", "web.yaml"), ("rollback", "web")])
+def test_the_word_of_kubectl_for_impersonation_leads_to_ours(
+    triton: Callable[..., Any], command: tuple[str, ...]
+) -> None:
+    result = triton(*command, "--as", "oncall")
+    assert result.code == 2
+    assert "to name the requester, use --requested-by" in result.err
