@@ -14,11 +14,12 @@ from tests.docs.blocks import ROOT, blocks
 from tests.docs.terminal import Terminal
 
 OLD = ROOT / "docs" / "coming-from-triton-0.1.md"
+ARGO = ROOT / "docs" / "coming-from-argo-rollouts.md"
 ANSWERS = ROOT / "tests" / "system" / "original" / "answers.yaml"
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("document", [OLD], ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", [OLD, ARGO], ids=lambda path: path.stem)
 async def test_the_commands_of_the_document(document: Path, tmp_path: Path) -> None:
     commands = blocks(document)
     assert commands
