@@ -74,7 +74,7 @@ class Roads:
             case _:
                 command = {"id": f"{instance}-1", "type": "deploy", "namespace": NAMESPACE, "spec": spec}
                 await self._paas.ask(instance, command | {"requestedBy": by})
-                return await until("its DeployFlow", lambda: self._only(instance))
+                return str(await until("its DeployFlow", lambda: self._only(instance)))
         return instance
 
     async def _only(self, instance: str) -> str:
