@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 import pytest
@@ -42,6 +42,16 @@ async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
 WAYS: Final = ("kubectl", "cli", "rest", "grpc", "kafka")
 
 
+class Who(NamedTuple):
+    name: str
+    claimed: bool
+    via: str
+
+    @property
+    def shown(self) -> str:
+        return show_requester(self.name, claimed=self.claimed, via=self.via)
+
+
 class Roads:
     """The same release and the same pause by each road."""
 
@@ -74,7 +84,8 @@ class Roads:
             case _:
                 command = {"id": f"{instance}-1", "type": "deploy", "namespace": NAMESPACE, "spec": spec}
                 await self._paas.ask(instance, command | {"requestedBy": by})
-                return str(await until("its DeployFlow", lambda: self._only(instance)))
+                name: str = await until("its DeployFlow", lambda: self._only(instance))
+                return name
         return instance
 
     async def _only(self, instance: str) -> str:
@@ -123,55 +134,62 @@ class Roads:
         return grpc.aio.insecure_channel(self._sandbox.grpc_addresses["planner"])
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def roads(sandbox: Sandbox, releases: Releases, tmp_path: Path) -> AsyncIterator[Roads]:
-    async with OtherSystem(sandbox.kafka_bootstrap) as paas:
-        yield Roads(sandbox, releases, paas, tmp_path)
+@pytest.fixture
+def roads(sandbox: Sandbox, releases: Releases, paas: OtherSystem, tmp_path: Path) -> Roads:
+    return Roads(sandbox, releases, paas, tmp_path)
 
 
 async def test_a_release_by_each_road_and_a_pause_by_each_other_are_kept_apart(
     roads: Roads, releases: Releases
 ) -> None:
-    """Status, REST, gRPC and the command line's history name both people, both roads, and that nobody proved them."""
-    for road, other in zip(WAYS, (*WAYS[1:], WAYS[0]), strict=True):
-        by, then = f"ci-{road}", f"oncall-{other}" if other != "kubectl" else "kubectl"
-        flow = await roads.create(road, by, f"by-{road}")
-        await releases.batch_is(flow, 1, "Baked")
-        await roads.pause(other, then, flow, f"by-{road}")
+    """Status, REST, gRPC and the command line name both people and both roads, and whether somebody proved the names."""
 
+    async def one(road: str, other: str) -> tuple[str, Who, Who]:
+        made = Who(f"ci-{road}", road != "kubectl", road)
+        changed = Who(f"oncall-{other}" if other != "kubectl" else "kubectl", other != "kubectl", other)
+        flow = await roads.create(road, made.name, f"by-{road}")
+        await releases.batch_is(flow, 1, "Baked")
+        await roads.pause(other, changed.name, flow, f"by-{road}")
+
+        command = "change" if other == "kubectl" else "pause"
         status = await releases.until_status(flow, "its pause", lambda status: status.get("lastCommand"))
-        made = (by, road != "kubectl", road)
-        changed = ("change" if other == "kubectl" else "pause", then, other != "kubectl", other)
         assert _requester(status) == made
-        assert (status["lastCommand"]["command"], *_requester(status["lastCommand"])) == changed
+        assert (status["lastCommand"]["command"], _requester(status["lastCommand"])) == (command, changed)
 
         async with roads.client("") as client:
             shown = (await client.deployflow(flow)).status
-        assert (shown.requested_by, shown.requested_via) == (by, road)
-        assert shown.last_command is not None
-        assert (shown.last_command.requested_by, shown.last_command.requested_via) == (then, other)
+        last = shown.last_command
+        assert last is not None
+        assert Who(shown.requested_by, shown.requested_by_claimed, shown.requested_via) == made
+        assert Who(last.requested_by, last.requested_by_claimed, last.requested_via) == changed
 
         request = v1.DeployMetaRequest(deploy=v1.DeployMeta(namespace=NAMESPACE, name=flow))
         async with roads.channel() as channel:
             deploy = (await v1_grpc.DeployFlowStub(channel).Get(request)).deploy
-        last = deploy.lastCommand
-        assert (deploy.requestedBy, deploy.requestedByClaimed, deploy.requestedVia) == made
-        assert (last.command, last.requestedBy, last.requestedByClaimed, last.requestedVia) == changed
+        assert Who(deploy.requestedBy, deploy.requestedByClaimed, deploy.requestedVia) == made
+        by = deploy.lastCommand
+        assert Who(by.requestedBy, by.requestedByClaimed, by.requestedVia) == changed
 
         described = await roads.triton("describe", flow)
-        assert f"{show_requester(by, claimed=made[1], via=road)}\n" in described
-        assert f"{changed[0]} by {show_requester(then, claimed=changed[2], via=other)}\n" in described
+        assert f"{made.shown}\n" in described
+        assert f"{command} by {changed.shown}\n" in described
+        return flow, made, changed
 
-        async def in_history(flow: str = flow) -> Json | None:
-            past: list[Json] = json.loads(await roads.triton("history", "-o", "json"))
-            return next((one for one in past if one["name"] == flow and one["commands"]), None)
+    wanted = await asyncio.gather(
+        *(one(road, other) for road, other in zip(WAYS, (*WAYS[1:], WAYS[0]), strict=True))
+    )
 
-        past = await until("the pause is in the history", in_history)
-        assert _requester(past) == made
-        (command,) = past["commands"]
+    async def history() -> dict[str, Json]:
+        past = {one["name"]: one for one in json.loads(await roads.triton("history", "-o", "json"))}
+        return past if all(past.get(flow, {}).get("commands") for flow, *_ in wanted) else {}
+
+    past = await until("the history has all pauses", history)
+    for flow, made, changed in wanted:
+        assert _requester(past[flow]) == made
+        (command,) = past[flow]["commands"]
         assert (command["command"], command["by"], command["byClaimed"], command["via"]) == (
             "pause",
-            *changed[1:],
+            *changed,
         )
 
 
@@ -212,5 +230,5 @@ async def test_a_call_without_a_name_is_by_somebody_and_not_by_kubectl(
     assert "somebody via rest\n" in await roads.triton("describe", "unnamed")
 
 
-def _requester(of: Json) -> tuple[str, bool, str]:
-    return of["requestedBy"], of["requestedByClaimed"], of["requestedVia"]
+def _requester(of: Json) -> Who:
+    return Who(of["requestedBy"], of["requestedByClaimed"], of["requestedVia"])
