@@ -60,8 +60,8 @@ class Backend(Protocol):
     async def flow(self, name: str) -> Json:
         """Return the DeployFlow of that name; for an instance its current release, else its newest."""
 
-    async def flows(self) -> list[Json]:
-        """Return all DeployFlows, oldest first."""
+    async def flows(self, *, selector: str = "", all_namespaces: bool = False) -> list[Json]:
+        """Return all DeployFlows with these labels, oldest first."""
 
     def follow(self, name: str) -> AsyncIterator[Json]:
         """Yield the DeployFlow now and after each change; raises `Failure` once it is deleted."""

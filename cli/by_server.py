@@ -81,8 +81,19 @@ class ByServer:
     async def flow(self, name: str) -> Json:
         return await resolve(name, self)
 
-    async def flows(self) -> list[Json]:
-        return await _releases(self.triton, "")
+    async def flows(self, *, selector: str = "", all_namespaces: bool = False) -> list[Json]:
+        found = await _releases(self.triton, "", all_namespaces=all_namespaces)
+        if not selector:
+            return found
+        from sandbox.kubernetes.errors import ApiError
+        from sandbox.kubernetes.selectors import matches, parse_labels
+
+        try:
+            wanted = parse_labels(selector)
+        except ApiError as error:
+            msg = f"--selector: {error}"
+            raise BadInput(msg) from error
+        return [flow for flow in found if matches(wanted, flow["metadata"].get("labels") or {})]
 
     async def follow(self, name: str) -> AsyncIterator[Json]:
         async for flow in self.triton.watch(name):
@@ -209,12 +220,14 @@ async def delete(triton: AsyncTriton, instance: str, strategy: Json) -> DeployFl
     return await triton.create(body, queue=True)
 
 
-async def _releases(triton: AsyncTriton, instance: str) -> list[Json]:
+async def _releases(triton: AsyncTriton, instance: str, *, all_namespaces: bool = False) -> list[Json]:
     """Return the releases of one instance, or of all, oldest first."""
     found: list[DeployFlow] = []
     token: str | None = ""
     while token is not None:
-        items, token = await triton.deployflows(instance=instance, limit=PAGE, continue_token=token)
+        items, token = await triton.deployflows(
+            instance=instance, limit=PAGE, continue_token=token, all_namespaces=all_namespaces
+        )
         found += items
     return sorted((flow.resource for flow in found), key=age)
 

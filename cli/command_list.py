@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
-from cli import action_commands, release_commands, system_commands
+from cli import action_commands, completion, get_command, release_commands, system_commands
 from cli.options import with_options
 from cli.output import verbatim
 
+_HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 app: Final = typer.Typer(
     name="triton",
     add_completion=False,
     # plain help: the coloured one takes longer to load than most commands to run
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=_HELP,
 )
 _DELEGATED: Final = {
     "ignore_unknown_options": True,
@@ -45,7 +46,22 @@ def _add(name: str, function: Callable[..., None]) -> None:
     app.command(name, help=_help(function))(with_options(function))
 
 
-def _root(context: typer.Context) -> None:
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        verbatim(f"triton {version('triton-release')}")
+        raise typer.Exit
+
+
+def _root(
+    context: typer.Context,
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
     """Releases applications on Kubernetes in controlled batches.
 
     Try it here, without a cluster:
@@ -97,7 +113,7 @@ def _history(context: typer.Context) -> None:
 
 
 def _delegate(context: typer.Context, command: Callable[..., None]) -> None:
-    whole = typer.Typer(rich_markup_mode=None, add_completion=False)
+    whole = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=_HELP)
     whole.command(help=_help(command))(command)
     whole(args=context.args, prog_name=context.command_path, standalone_mode=False)
 
@@ -113,7 +129,7 @@ def _dead_letters(context: typer.Context) -> None:
 app.callback(invoke_without_command=True, help=_help(_root))(_root)
 _add("apply", release_commands.apply)
 _add("plan", release_commands.plan)
-_add("get", release_commands.get)
+_add("get", get_command.get)
 _add("describe", release_commands.describe)
 _add("watch", release_commands.watch)
 _add("status", release_commands.status)
@@ -143,3 +159,4 @@ _add("executor", system_commands.executor)
 _add("readiness", system_commands.readiness)
 _add("events", system_commands.events)
 _add("crd", system_commands.crd)
+_add("completion", completion.completion)

@@ -42,12 +42,23 @@ class Place:
 
     kubeconfig: Path | None
     namespace: str
+    context: str | None = None
 
     @classmethod
-    def of(cls, kubeconfig: Path | None, namespace: str | None) -> Place:
-        """Return the place that options and environment name; raises `BadInput` for an unreadable kubeconfig."""
+    def of(cls, kubeconfig: Path | None, namespace: str | None, context: str | None = None) -> Place:
+        """Return the place that options and environment name; raises `BadInput` for an unreadable kubeconfig, and for
+        a context that it has not.
+        """
         path = kubeconfig or _from_environment()
-        return cls(path, namespace or (_context_namespace(path) if path else None) or "default")
+        if context is not None:
+            path = path or _USUAL
+            names = _contexts(path)
+            if context not in names:
+                msg = f"--context: kubeconfig {path} has no context {context}, only {', '.join(names) or 'none'}"
+                raise BadInput(msg)
+        return cls(
+            path, namespace or (_context_namespace(path, context) if path else None) or "default", context
+        )
 
 
 def _from_environment() -> Path | None:
@@ -73,13 +84,17 @@ def _read_kubeconfig(path: Path) -> Json:
     raise BadInput(msg)
 
 
-def _context_namespace(kubeconfig: Path) -> str | None:
-    """Return the namespace of the current context."""
+def _contexts(kubeconfig: Path) -> list[str]:
+    return [str(context.get("name")) for context in _read_kubeconfig(kubeconfig).get("contexts") or []]
+
+
+def _context_namespace(kubeconfig: Path, name: str | None) -> str | None:
+    """Return the namespace of the context `name`, else of the current one."""
     if kubeconfig == _USUAL and not kubeconfig.exists():
         return None  # no option names it; a command that needs a cluster reports that it is missing
     config = _read_kubeconfig(kubeconfig)
     for context in config.get("contexts") or []:
-        if context.get("name") == config.get("current-context"):
+        if context.get("name") == (name or config.get("current-context")):
             namespace = (context.get("context") or {}).get("namespace")
             return str(namespace) if namespace else None
     return None
@@ -123,10 +138,11 @@ class Cluster:
         flows = await self.flows()
         return [flow for flow in flows if flow["spec"]["application"]["instanceName"] == instance]
 
-    async def flows(self) -> list[Json]:
+    async def flows(self, *, selector: str = "", all_namespaces: bool = False) -> list[Json]:
         """Return all DeployFlows of the namespace, oldest first; raises `Failure` where it does not exist."""
+        place = None if all_namespaces else self.namespace
         try:
-            flows = await self.call(self.client.list(DEPLOYFLOWS, self.namespace))
+            flows = await self.call(self.client.list(DEPLOYFLOWS, place, labels=selector))
         except ApiError as error:
             if error.code != 404:
                 raise
@@ -135,7 +151,7 @@ class Cluster:
                 "`triton crd --install`, or name another cluster by --kubeconfig"
             )
             raise Failure(msg) from error
-        if not flows:
+        if not flows and not all_namespaces:
             await self._require_namespace()
         return sorted(flows, key=age)
 
@@ -178,7 +194,7 @@ class Cluster:
 async def connect(place: Place) -> AsyncIterator[Cluster]:
     """Connect to the cluster; raises `BadInput` where the kubeconfig can't be used."""
     try:
-        client = await Client.connect(place.kubeconfig, agent="triton-cli")
+        client = await Client.connect(place.kubeconfig, agent="triton-cli", context=place.context)
     except ConfigError as error:
         raise BadInput(str(error)) from error
     try:

@@ -44,6 +44,7 @@ dead_letters = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Messages that could not be processed.",
 )
 

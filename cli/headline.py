@@ -149,9 +149,8 @@ def _canceled(flow: Json) -> str:
 
 def _brought_back(flow: Json, known: Known | None) -> str:
     base = _base_of(known)
-    if base is None or known is None:
+    if base is None:
         return ""
-    count = history.replicas_now(known.releases, known.cloneset)
-    count = flow["spec"]["application"].get("replicas", 1) if count is None else count
+    count = flow["spec"]["application"].get("replicas", 1)
     what = ", ".join(images(base["spec"]["application"].get("template"))) or "its template"
     return f"brings back {what} of {base['metadata']['name']}, {count} pods"

@@ -32,8 +32,8 @@ class InCluster:
     async def flow(self, name: str) -> Json:
         return await resolve(name, self._cluster)
 
-    async def flows(self) -> list[Json]:
-        return await self._cluster.flows()
+    async def flows(self, *, selector: str = "", all_namespaces: bool = False) -> list[Json]:
+        return await self._cluster.flows(selector=selector, all_namespaces=all_namespaces)
 
     def follow(self, name: str) -> AsyncIterator[Json]:
         return watching.follow(self._cluster, name)

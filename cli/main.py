@@ -7,6 +7,7 @@ does not carry the command line with it. Every failure ends here as one line on 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Final
@@ -31,11 +32,21 @@ def _command_line(arguments: list[str]) -> int:
     from typer.exceptions import TyperException
 
     from cli.command_list import app
+    from cli.completion import VARIABLE
     from cli.exits import FAILED, INTERRUPTED, USAGE, Failure
     from cli.interrupts import Interrupted
 
+    if VARIABLE in os.environ:
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
-        code = app(args=arguments, prog_name=_program(), standalone_mode=False)
+        code = app(
+            args=_verb_first(arguments),
+            prog_name=_program(),
+            standalone_mode=False,
+            complete_var=VARIABLE,
+        )
     except typer.Exit as ending:
         return ending.exit_code
     except TyperException as error:
@@ -55,6 +66,23 @@ def _command_line(arguments: list[str]) -> int:
         text, bad_input = known
         return _say(text, USAGE if bad_input else FAILED)
     return code if isinstance(code, int) else 0
+
+
+_BEFORE_THE_VERB: Final = ("-n", "--namespace", "--kubeconfig", "--context", "--server", "--ca-file")
+
+
+def _verb_first(arguments: list[str]) -> list[str]:
+    """Move the options that say where behind the verb, so that they may stand before it, as for kubectl."""
+    moved: list[str] = []
+    rest = list(arguments)
+    while rest:
+        name, equals, _ = rest[0].partition("=")
+        short = rest[0].startswith("-n") and not rest[0].startswith("--") and len(rest[0]) > 2
+        if name not in _BEFORE_THE_VERB and not short:
+            break
+        count = 1 if equals or short else 2
+        moved, rest = [*moved, *rest[:count]], rest[count:]
+    return [*rest[:1], *moved, *rest[1:]] if rest else arguments
 
 
 def _known(error: Exception) -> tuple[str, bool] | None:
@@ -117,11 +145,49 @@ def _usage(error: Exception) -> int:
     from typer.exceptions import TyperException
 
     usage = cast("TyperException", error)
+    unknown = _unknown_command(usage)
+    if unknown in _OURS:
+        return _say(f"triton has no {unknown}: {_OURS[unknown]}", usage.exit_code)
     if not usage.format_message().strip():
         return usage.exit_code  # the help was shown instead
     context = getattr(usage, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context is not None else ""
     return _say(usage.format_message() + hint, usage.exit_code)
+
+
+_OURS: Final = {
+    **dict.fromkeys(("ls", "list", "releases"), "use `triton get`"),
+    **dict.fromkeys(("abort", "stop-release", "terminate"), "use `triton cancel NAME`"),
+    **dict.fromkeys(("undo", "revert", "back"), "use `triton rollback INSTANCE`"),
+    **dict.fromkeys(
+        ("lint", "validate", "diff", "dry-run", "template"), "use `triton plan -f FILE`, which checks it too"
+    ),
+    **dict.fromkeys(
+        ("approve", "step", "advance"),
+        "use `triton next NAME`, or `triton promote NAME` for all that is left",
+    ),
+    **dict.fromkeys(("unpause", "unfreeze"), "use `triton resume NAME`"),
+    **dict.fromkeys(("create", "install", "deploy"), "use `triton apply -f FILE`"),
+    **dict.fromkeys(
+        ("set", "set-image", "upgrade", "release", "edit"), "use `triton update INSTANCE --image IMAGE`"
+    ),
+    **dict.fromkeys(("logs", "events", "story"), "use `triton log NAME` for what happened in a release"),
+    **dict.fromkeys(("show", "info", "inspect"), "use `triton describe NAME`"),
+    **dict.fromkeys(
+        ("wait", "rollout", "follow"), "use `triton watch NAME --timeout 10m`, or `triton status NAME`"
+    ),
+    "version": "use `triton --version`",
+}
+"""What people try who know other tools, and our words for it."""
+
+
+def _unknown_command(error: Exception) -> str:
+    """Return the word in place of a command; empty where there is none, or where a command has commands of its own."""
+    context = getattr(error, "ctx", None)
+    if context is None or context.parent is not None or context.info_name == "dead-letters":
+        return ""
+    found = re.fullmatch(r"No such command '(.*?)'\..*", getattr(error, "message", ""), re.DOTALL)
+    return found[1] if found else ""
 
 
 def _program() -> str:

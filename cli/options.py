@@ -31,6 +31,10 @@ Kubeconfig = Annotated[
     Path | None,
     typer.Option("--kubeconfig", help="Default: TRITON_KUBECONFIG, KUBECONFIG, else ~/.kube/config."),
 ]
+Context = Annotated[
+    str | None,
+    typer.Option("--context", metavar="NAME", help="A context of the kubeconfig. Default: its current one."),
+]
 Server = Annotated[
     str | None,
     typer.Option(
@@ -48,7 +52,18 @@ CaFile = Annotated[
     ),
 ]
 Output = Annotated[Format | None, typer.Option("-o", "--output", help="Print JSON or YAML instead of text.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False)]
+
+
+def _known_names(incomplete: str) -> list[str]:
+    from cli.completion import names
+
+    return names(incomplete)
+
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False, autocompletion=_known_names),
+]
 As = Annotated[
     str | None,
     typer.Option(
@@ -135,11 +150,12 @@ class Where:
     kubeconfig: Kubeconfig = None
     server: Server = None
     ca_file: CaFile = None
+    context: Context = None
 
     @property
     def named(self) -> bool:
         """Return whether an option names a cluster or a server."""
-        return self.kubeconfig is not None or self.server is not None
+        return any(value is not None for value in (self.kubeconfig, self.server, self.context))
 
 
 @dataclass(frozen=True)
@@ -211,8 +227,9 @@ def strategy_of(
 
 
 def server_of(where: Where) -> str | None:
-    """Return the URL of the server to use, None for the cluster: --kubeconfig overrides TRITON_SERVER."""
-    return where.server or (None if where.kubeconfig else os.environ.get("TRITON_SERVER"))
+    """Return the URL of the server to use, None for the cluster: --kubeconfig and --context override TRITON_SERVER."""
+    by_cluster = where.kubeconfig or where.context
+    return where.server or (None if by_cluster else os.environ.get("TRITON_SERVER"))
 
 
 _INTEGER: Final = re.compile(r"[+-]?\d+")

@@ -89,17 +89,31 @@ def styled(text: str, style: str = "", *, cut: bool = False) -> Text:
     return Text(visible(text), style=style, no_wrap=cut or None, overflow="ellipsis" if cut else None)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> list[str]:
     """Return the lines of a table in kubectl's form: columns of minimal width, three spaces apart.
 
-    Too long cells are shortened, so that one of them does not pad every row.
+    Too long cells are shortened, so that one of them does not pad every row. `width`: of the terminal; the widest
+    columns are shortened until the lines fit.
     """
     lines = [_cells(row) for row in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    least = [min(len(title), _LEAST) for title in header]
+    while width is not None and sum(widths) + 3 * (len(widths) - 1) > width:
+        spare = [have - need for have, need in zip(widths, least, strict=True)]
+        if max(spare) <= 0:
+            break
+        widths[max(range(len(widths)), key=lambda column: (spare[column] > 0, widths[column]))] -= 1
     return [
-        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "   ".join(_fitted(cell, size).ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+
+
+_LEAST: Final = 6
+
+
+def _fitted(cell: str, size: int) -> str:
+    return cell if len(cell) <= size else f"{cell[: size - 1]}…"
 
 
 def _cells(row: Sequence[str]) -> list[str]:

@@ -13,9 +13,10 @@ from cli.options import Where, server_of
 @contextlib.asynccontextmanager
 async def reach(where: Where) -> AsyncIterator[Backend]:
     """Connect to the server or cluster that the options name; raises `BadInput` where they contradict each other."""
-    if where.server and where.kubeconfig:
-        msg = "--server and --kubeconfig: use only one of them"
-        raise BadInput(msg)
+    for option, value in (("--kubeconfig", where.kubeconfig), ("--context", where.context)):
+        if where.server and value:
+            msg = f"--server and {option}: use only one of them"
+            raise BadInput(msg)
     # imported here: a command loads either the client of Kubernetes or the one of Triton's server
     if server := server_of(where):
         from cli.by_server import ByServer, client
@@ -26,5 +27,5 @@ async def reach(where: Where) -> AsyncIterator[Backend]:
     from cli.connection import Place, connect
     from cli.in_cluster import InCluster
 
-    async with connect(Place.of(where.kubeconfig, where.namespace)) as cluster:
+    async with connect(Place.of(where.kubeconfig, where.namespace, where.context)) as cluster:
         yield InCluster(cluster)

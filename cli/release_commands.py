@@ -159,35 +159,6 @@ def _plans(flows: list[tuple[Document, DeployFlowSpec]], where: Where) -> list[J
         return [planned(spec, suppose(spec)) for _, spec in flows]
 
 
-def get(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
-    *,
-    where: Where,
-    output: Output = None,
-) -> None:
-    """List the releases of a namespace, or show one.
-
-    NAME is a DeployFlow, or an instance: then its current release (the unfinished one, else the newest).
-
-    Examples:
-      triton get
-      triton get 12122-sample-10010 -o yaml
-
-    """
-    from cli.rendering import flow_table
-
-    async def work(backend: Backend) -> list[Json]:
-        return [await backend.flow(name)] if name else await backend.flows()
-
-    flows = at(where, work)
-    if output is not None:
-        show(flows[0] if name else {"apiVersion": "v1", "kind": "List", "items": flows}, output)
-    elif flows:
-        say(*flow_table(flows, now()))
-    else:
-        note("no releases in this namespace: start one with `triton apply -f FILE`")
-
-
 def describe(
     name: Name,
     *,

@@ -212,16 +212,30 @@ _DONE = {
 }
 _MOST_WITH_PODS = 3
 """Of more batches, those that have finished are a line each; JSON and YAML have their pods."""
+WIDE_COLUMNS = ("IMAGES", "REQUESTED BY")
 FLOW_COLUMNS = ("NAME", "ACTION", "INSTANCE", "PHASE", "BATCHES", "PODS", "WAITING FOR", "AGE")
 
 
-def flow_table(flows: list[Json], now: datetime) -> list[str]:
-    return table(FLOW_COLUMNS, [_flow_row(flow, now) for flow in flows])
+def flow_table(
+    flows: list[Json],
+    now: datetime,
+    *,
+    wide: bool = False,
+    namespaces: bool = False,
+    width: int | None = None,
+) -> list[str]:
+    """Return the table of releases; `wide`: with image and requester, `namespaces`: with the namespace of each."""
+    header = [*(["NAMESPACE"] if namespaces else []), *FLOW_COLUMNS, *(WIDE_COLUMNS if wide else [])]
+    return table(
+        header, [_flow_row(flow, now, wide=wide, namespaces=namespaces) for flow in flows], width=width
+    )
 
 
-def _flow_row(flow: Json, now: datetime) -> tuple[str, ...]:
+def _flow_row(flow: Json, now: datetime, *, wide: bool, namespaces: bool) -> tuple[str, ...]:
     view = progress(flow)
+    brought = ", ".join(images(flow["spec"]["application"].get("template"))) or "-"
     return (
+        *([str(flow["metadata"].get("namespace") or "-")] if namespaces else []),
         view.name,
         view.action,
         view.instance,
@@ -230,6 +244,7 @@ def _flow_row(flow: Json, now: datetime) -> tuple[str, ...]:
         f"{view.finished_replicas}/{view.to_process}" if view.total else "-",
         waiting_word(flow) or "-",
         age(flow["metadata"].get("creationTimestamp"), now),
+        *([brought, _requester(status_of(flow)) or "-"] if wide else []),
     )
 
 

@@ -206,9 +206,17 @@ class Client:
 
     @classmethod
     async def connect(
-        cls, kubeconfig: Path | None, *, agent: str, requests_per_second: float = 400
+        cls,
+        kubeconfig: Path | None,
+        *,
+        agent: str,
+        requests_per_second: float = 400,
+        context: str | None = None,
     ) -> Client:
-        """Connect by a service account, the passed kubeconfig, KUBECONFIG or ~/.kube/config; raise `ConfigError`."""
+        """Connect by a service account, the passed kubeconfig, KUBECONFIG or ~/.kube/config; raise `ConfigError`.
+
+        `context`: one of the kubeconfig; None: its current one.
+        """
         from kubernetes.aio import client, config
 
         configuration = client.Configuration()
@@ -216,7 +224,7 @@ class Client:
         configuration.retries = None
         path = kubeconfig or _usual_kubeconfig()
         try:
-            if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            if kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
                 if not path.is_file():
@@ -224,7 +232,7 @@ class Client:
                     raise ConfigError(msg)
                 read_kubeconfig(path)  # within bounds, which the client's own reader has not
                 await config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=str(path), client_configuration=configuration
+                    config_file=str(path), context=context, client_configuration=configuration
                 )
             if not str(configuration.host).startswith(("http://", "https://")):
                 msg = f"its server {without_login(str(configuration.host))!r} is no URL"

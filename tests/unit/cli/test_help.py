@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -41,6 +43,57 @@ def test_triton_alone_lists_every_command(triton: Callable[..., Any]) -> None:
     assert [name for name in (*COMMANDS, "log", "dead-letters") if f"\n  {name} " not in result.out] == []
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, "log", "history", "dead-letters", "completion"])
+def test_h_is_help_everywhere(command: str, triton: Callable[..., Any]) -> None:
+    result = triton(command, "-h")
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: triton {command}")
+
+
+@pytest.mark.parametrize(
+    ("word", "ours"),
+    [
+        ("ls", "triton get"),
+        ("abort", "triton cancel"),
+        ("undo", "triton rollback"),
+        ("lint", "triton plan"),
+        ("approve", "triton next"),
+        ("set", "triton update"),
+        ("version", "triton --version"),
+    ],
+)
+def test_the_words_of_other_tools_lead_to_ours(word: str, ours: str, triton: Callable[..., Any]) -> None:
+    result = triton(word, "web")
+    assert (result.code, result.out) == (2, "")
+    assert f"error: triton has no {word}: use `{ours}" in result.err
+
+
+def test_the_version_is_said(triton: Callable[..., Any]) -> None:
+    assert triton("--version").out == f"triton {version('triton-release')}\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "mark"), [("bash", "complete -o default"), ("zsh", "#compdef triton"), ("fish", "complete ")]
+)
+def test_each_shell_gets_a_script(shell: str, mark: str, triton: Callable[..., Any]) -> None:
+    script = triton("completion", shell).out
+    assert mark in script
+    assert "_TRITON_COMPLETE" in script
+    assert triton("completion", "tcsh").code == 2
+
+
+def test_commands_are_completed() -> None:
+    asked = {"_TRITON_COMPLETE": "complete_bash", "COMP_WORDS": "triton de", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main"],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["describe", "delete", "dead-letters", "demo"]
+
+
 def test_log_and_dead_letters_have_their_own_help(triton: Callable[..., Any]) -> None:
     assert "triton log" in triton("log", "--help").out
     assert "replay" in triton("dead-letters", "--help").out
@@ -51,7 +104,7 @@ def test_log_and_dead_letters_have_their_own_help(triton: Callable[..., Any]) ->
     [
         (["relase"], "No such command 'relase'"),
         (["next"], "Missing argument 'NAME'"),
-        (["get", "-o", "xml"], "'xml' is not one of"),
+        (["get", "-o", "xml"], "'xml' is none of json, yaml, wide, name, jsonpath"),
         (["continue", "web"], "say how far: --batches N, --stage S, or both"),
         (["continue", "web", "--batches", "0"], "Invalid value for '--batches'"),
         (

@@ -49,7 +49,7 @@ class Backend:
     async def flow(self, name: str) -> Json:
         return self._flow
 
-    async def flows(self) -> list[Json]:
+    async def flows(self, **_: Any) -> list[Json]:
         return [self._flow]
 
     async def follow(self, name: str) -> AsyncIterator[Json]:

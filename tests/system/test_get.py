@@ -1,0 +1,69 @@
+"""`triton get` over all namespaces, by labels, by phase and by context, by the cluster and by a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sandbox.environment import Sandbox
+from tests.system.programs import TRITON
+from tests.system.releases import Releases, deployflow
+
+NAMESPACES = ("get-one", "get-two")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def _triton(environment: Mapping[str, str], *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        TRITON, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, err
+    return out.decode()
+
+
+async def test_releases_of_all_namespaces_by_label_and_phase(sandbox: Sandbox, tmp_path: Path) -> None:
+    for namespace in NAMESPACES:
+        async with Releases(sandbox, namespace) as releases:
+            await releases.make_namespace()
+            await releases.create("listed", replicas=1)
+            waiting = deployflow(f"{namespace}-next", "listed", image="nginx:2", replicas=1, canary=1)
+            waiting["metadata"]["labels"] = {"team": namespace}
+            await releases.apply(waiting)
+            await releases.batch_is(f"{namespace}-next", 1, "Smoked")
+    usual = {key: text for key, text in os.environ.items() if not key.startswith(("TRITON_", "KUBE"))}
+    server = {"TRITON_SERVER": sandbox.rest_urls["planner"]}
+    for way in (usual | sandbox.environment, usual | server):
+        every = (await _triton(way, "get", "-A", "--phase", "waiting")).splitlines()
+        assert every[0].split()[:2] == ["NAMESPACE", "NAME"]
+        assert {tuple(line.split()[:2]) for line in every[1:]} >= {
+            (name, f"{name}-next") for name in NAMESPACES
+        }
+        one = await _triton(way, "get", "-A", "-l", "team=get-two", "-o", "name")
+        assert one == "deployflow.apps.triton.io/get-two-next\n"
+        path = await _triton(
+            way, "-n", "get-one", "get", "-l", "team", "-o", "jsonpath={.items[*].metadata.name}"
+        )
+        assert path == "get-one-next\n"
+        wide = (await _triton(way, "get", "-n", "get-one", "-o", "wide")).splitlines()
+        assert wide[1].startswith("get-one-next ")
+        assert " nginx:2 " in wide[1]
+
+    config = yaml.safe_load(sandbox.kubeconfig.read_text())
+    (context,) = config["contexts"]
+    config["contexts"] = [
+        {"name": name, "context": {**context["context"], "namespace": name}} for name in NAMESPACES
+    ]
+    config["current-context"] = NAMESPACES[0]
+    file = tmp_path / "kubeconfig"
+    file.write_text(json.dumps(config))
+    listed = await _triton(
+        usual | {"KUBECONFIG": str(file)}, "get", "--context", "get-two", "--phase", "waiting"
+    )
+    assert listed.splitlines()[1].startswith("get-two-next ")
