@@ -603,7 +603,7 @@ class DeployFlowSpec(Wire):
     inherits: Annotated[
         Inheritance | None,
         Field(
-            description="written by Triton, until an update that waits begins: `images` has its new images by container, `strategy` the fields of `updateStrategy` that nobody requested"
+            description="written by Triton, until an update that waits begins: `images` has its new images by container"
         ),
     ] = None
 

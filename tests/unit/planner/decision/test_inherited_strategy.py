@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.planner.decision.apply_facts import make_flow
@@ -139,6 +139,7 @@ STEPS: list[Callable[[World, str], None]] = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(STEPS), max_size=6), st.booleans())
 def test_whatever_is_done_to_a_release_the_next_update_inherits_what_was_requested(
     steps: list[Callable[[World, str], None]], back: bool
