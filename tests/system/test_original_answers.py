@@ -22,7 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from sandbox.environment import Sandbox
 from services.planner.api.protos import application_pb2, deployflow_pb2, pod_pb2
 from shared.domain.json_types import Json
-from shared.kube.client import DEPLOYFLOWS, ApiError
+from shared.kube.client import DEPLOYFLOWS, EVENTS, ApiError
 from tests.system.releases import Releases, until
 from tests.system.whole_releases import SOON
 
@@ -74,6 +74,9 @@ class Player:
         if "until" in step:
             await until(f"{wanted}", lambda: self._shows(wanted))
             return []
+        if "events" in step:
+            await until(f"Events {step['events']}", lambda: self._has_events(step["events"]))
+            return []
         answer = await self._answer(step, wanted)
         for name, path in step.get("save", {}).items():
             self._names[name] = self._names[path] if path in self._names else _at(answer, path)
@@ -120,6 +123,11 @@ class Player:
     async def _shows(self, wanted: Json) -> bool:
         answer = await self._http.get(f"/api/v1/namespaces/default/deployflows/{self._names['flow']}")
         return not differences(answer.json()["data"], wanted)
+
+    async def _has_events(self, reasons: list[str]) -> bool:
+        query = {"fieldSelector": f"involvedObject.name={self._names['flow']}"}
+        page = json.loads(await self._releases.client.list_page(EVENTS, "default", query))
+        return set(reasons) <= {event.get("reason") for event in page["items"]}
 
     async def _rest(self, method: str, path: str, step: Json) -> Json:
         url = path if path.startswith("/") else f"/api/v1/namespaces/default/{path}"
