@@ -32,15 +32,15 @@ _TIMES: Final = ("startedAt", "finishedAt", "updatedAt")
 def deploy(flow: Json) -> Json:
     """Show a DeployFlow of `FlowQueries`."""
     spec, status = flow["spec"], flow["status"]
-    application = _whole(spec["application"])
+    application = spec["application"]
     return {
         "name": flow["metadata"]["name"],
-        "appID": application.get("appID", 0),
-        "groupID": application.get("groupID", 0),
+        "appID": int(application.get("appID") or 0),
+        "groupID": int(application.get("groupID") or 0),
         "namespace": flow["metadata"]["namespace"],
         "appName": application.get("appName", ""),
         "instanceName": application.get("instanceName", ""),
-        "replicas": application.get("replicas", 1),
+        "replicas": int(1 if application.get("replicas") is None else application["replicas"]),
         "action": spec["action"],
         "mode": strategy_of(flow).get("mode", str(df.Mode.MANUAL)),
         **{name: status.get(name) or 0 for name in _COUNTS},
