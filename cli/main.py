@@ -12,8 +12,22 @@ import sys
 from pathlib import Path
 from typing import Final
 
-_OPTIONS: Final = {"podsToDelete": "--pod", "container": "--container", "deployName": "--to"}
-"""The option of each field of the wire."""
+_OPTIONS: Final = {
+    "podsToDelete": "--pod",
+    "strategy.podsToDelete": "--pod",
+    "container": "--container",
+    "image": "--image",
+    "deployName": "--to",
+    "replicas": "--replicas",
+    "strategy.batchSize": "--batch-size",
+    "strategy.canary": "--canary",
+    "strategy.mode": "--mode",
+    "strategy.batchIntervalSeconds": "--interval",
+    "appID": "--app-id",
+    "groupID": "--group-id",
+    "appName": "--app-name",
+}
+"""The option of each field of a request."""
 SERVICES: Final = ("planner", "executor", "readiness", "events")
 
 
@@ -97,8 +111,7 @@ def _known(error: Exception) -> tuple[str, bool] | None:
     from shared.releases.specs import Unfit
 
     if isinstance(error, Unfit):
-        option = _OPTIONS.get(error.field)
-        return (f"{option}: {error.problem}" if option else str(error)), True
+        return _by_options(str(error)), True
     if isinstance(error, ValidationError):
         return problems(error), True
     if isinstance(error, ApiError):
@@ -119,11 +132,15 @@ def _known(error: Exception) -> tuple[str, bool] | None:
     return (str(error), False) if isinstance(error, SandboxError) else None
 
 
+def _by_options(text: str) -> str:
+    """Return the problems of a request with the options in the place of its fields."""
+    problems = (problem.partition(": ") for problem in text.split("; "))
+    return "; ".join(f"{_OPTIONS.get(field, field)}{colon}{text}" for field, colon, text in problems)
+
+
 def _of_server(text: str, status: int, reason: str) -> tuple[str, bool]:
     """Return a problem that the server reported, with options for the fields of the wire."""
-    field, _, problem = text.partition(": ")
-    if option := _OPTIONS.get(field):
-        text = f"{option}: {problem}"
+    text = _by_options(text)
     if status == 401:
         text += " (set TRITON_TOKEN or TRITON_TOKEN_FILE)"
     if reason == "UnknownIssuer":
@@ -148,6 +165,8 @@ def _usage(error: Exception) -> int:
     unknown = _unknown_command(usage)
     if unknown in _OURS:
         return _say(f"triton has no {unknown}: {_OURS[unknown]}", usage.exit_code)
+    if error.__cause__ is not None:
+        usage.message = _of_an_option(error.__cause__, usage.message)
     if not usage.format_message().strip():
         return usage.exit_code  # the help was shown instead
     context = getattr(usage, "ctx", None)
@@ -188,6 +207,17 @@ def _unknown_command(error: Exception) -> str:
         return ""
     found = re.fullmatch(r"No such command '(.*?)'\..*", getattr(error, "message", ""), re.DOTALL)
     return found[1] if found else ""
+
+
+def _of_an_option(error: BaseException, otherwise: str) -> str:
+    """Return what is wrong with the value of an option, which the option's type said in its own words."""
+    from pydantic import ValidationError
+
+    from shared.domain.problem_words import in_words
+
+    if not isinstance(error, ValidationError):
+        return otherwise
+    return "; ".join(dict.fromkeys(in_words(item) for item in error.errors(include_url=False)))
 
 
 def _program() -> str:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.domain import freeze_windows, reply_topics
 from shared.domain.freeze_windows import FreezeWindow
+from shared.domain.problem_words import in_words
 from shared.domain.safe_text import shortened, visible, without_login
 
 _ENCODED: Final = "characters like / ? # @ of a user or password as %2F %3F %23 %40"
@@ -229,8 +230,7 @@ def _is_url(text: str, schemes: set[str]) -> bool:
 def unfit(error: ValidationError) -> str:
     """Describe what does not fit, by the names that the environment has; without user and password of a server."""
     return "; ".join(
-        f"TRITON_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
-        f" (received: {_shown(item['input'])})"
+        f"TRITON_{str(item['loc'][0]).upper()}: {in_words(item)} (received: {_shown(item['input'])})"
         for item in error.errors(include_url=False)
     )
 

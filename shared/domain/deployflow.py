@@ -31,6 +31,7 @@ from pydantic_core import CoreSchema
 
 from shared.domain.json_types import Json
 from shared.domain.object_bounds import DEEPEST, TooDeep, is_deeper
+from shared.domain.problem_words import either, in_words, says_nothing
 from shared.domain.safe_text import shortened
 
 GROUP = "apps.triton.io"
@@ -824,18 +825,23 @@ def problems(error: Exception, where: str = "") -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     lines: dict[str, str] = {}
+    values: dict[str, str] = {}
     for item in error.errors(include_url=False):
         # a union's member names ("int", "constrained-str") are no part of the path
         parts = [str(p) for p in item["loc"] if not str(p).startswith(("int", "constrained", "function"))]
         path = ".".join(shortened(part, 100) for part in [where, *parts] if part)
-        text = item["msg"].removeprefix("Value error, ")
+        if says_nothing(item):
+            continue
+        text = in_words(item)
         if item["type"] == "value_error" and ": " in text:
             # a rule of a whole model names its field itself
             field, text = text.split(": ", 1)
             path = f"{path}.{field}" if path else field
         received = item.get("input")
         if isinstance(received, (str, int, float, bool)) and item["type"] != "missing":
-            text += f" (received: {shortened(repr(received), 200)})"
-        lines[path] = f"{lines[path]}; or {text}" if path in lines else text
-    text = "; ".join(f"{path}: {text}" if path else text for path, text in lines.items())
+            values[path] = f" (received: {shortened(repr(received), 200)})"
+        lines[path] = either(lines[path], text) if path in lines else text
+    text = "; ".join(
+        (f"{path}: {text}" if path else text) + values.get(path, "") for path, text in lines.items()
+    )
     return shortened(text, 4000)

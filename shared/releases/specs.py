@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -62,6 +63,24 @@ def checked(spec: Json) -> DeployFlowSpec:
         raise Unfit("", problems(error, "spec")) from error
 
 
+def _from_wish(spec: Json) -> DeployFlowSpec:
+    """Parse a spec that is made of a wish; raises `Unfit` naming the wish's fields, as nobody wrote the spec."""
+    try:
+        return DeployFlowSpec.model_validate(spec)
+    except ValidationError as error:
+        raise _unfit(error) from error
+
+
+_OF_A_WISH: Final = (("updateStrategy", "strategy"), ("nonUpdateStrategy", "strategy"))
+
+
+def _unfit(error: ValidationError, where: str = "") -> Unfit:
+    text = problems(error, where)
+    for field, of_the_wish in _OF_A_WISH:
+        text = re.sub(rf"(^|; ){field}(?=[.:])", rf"\1{of_the_wish}", text)
+    return Unfit("", re.sub(r"(^|; )application\.(?=replicas:)", r"\1", text))
+
+
 def update(known: Known, wish: Wish) -> DeployFlowSpec:
     """Return the spec of an update: the last good one with another image, and the present replicas by default.
 
@@ -114,7 +133,7 @@ def updated(base: Json, wish: Wish, replicas: int | None = None) -> DeployFlowSp
     if wish.container is None and len(names) > 1:
         raise Unfit("container", f"say which container gets the image, one of {', '.join(names)}")
     _set_image(spec, wish.container or names[0], wish.image)
-    return checked(spec)
+    return _from_wish(spec)
 
 
 def _set_image(spec: Json, name: str, image: str) -> None:
@@ -132,11 +151,11 @@ def keeping(known: Known, kind: Action, strategy: Json, replicas: int | None = N
     try:
         named = NonUpdateStrategy.model_validate(strategy).pods_to_delete or []
     except ValidationError as error:
-        raise Unfit("", problems(error, "spec.nonUpdateStrategy")) from error
+        raise _unfit(error, "strategy") from error
     if unknown := [name for name in named if name not in known.pods]:
         there = ", ".join(sorted(known.pods)) or "none"
         raise Unfit("podsToDelete", f"{known.instance} has no pod {', '.join(unknown)}; its pods: {there}")
-    return checked(
+    return _from_wish(
         {
             "action": str(kind),
             "application": {
@@ -235,7 +254,7 @@ def rollback(known: Known, to: str | None, strategy: Json) -> WayBack:
     try:
         return WayBack(base, history.rollback(base, replicas, strategy))
     except ValidationError as error:
-        raise Unfit("", problems(error, "spec")) from error
+        raise _unfit(error) from error
 
 
 def brought_by(flow: Json, earlier: Json) -> bool:

@@ -41,7 +41,7 @@ NO_COMMANDS: dict[str, tuple[bytes, str, str]] = {
     "no JSON": (b'{"id": "bad", ', "InvalidJSON", "not JSON"),
     "no UTF-8": (b'{"id": "\xff"}', "InvalidJSON", "not JSON"),
     "too deep": (b"[" * 100_000, "InvalidJSON", "not JSON"),
-    "a list": (b"[]", "InvalidCommand", "dictionary"),
+    "a list": (b"[]", "InvalidCommand", "must be an object"),
     "2 MB": (but("spec.application.appName", "x" * 2_000_000), "TooLarge", "1000000"),
 }
 BAD_FIELDS: dict[str, tuple[str, object, str]] = {
@@ -55,7 +55,7 @@ BAD_FIELDS: dict[str, tuple[str, object, str]] = {
     "a name that is a path": ("deployFlow", "../pods/x", "deployFlow: "),
     "a reply to no topic": ("replyTo", "no topic!", "replyTo: "),
     "a field too much": ("force", True, "force: "),
-    "a field that no header can carry": ("\ud800", True, "unicode string"),
+    "a field that no header can carry": ("\ud800", True, "must be a text"),
     "no spec": ("spec", MISSING, "spec: "),
     "a text as spec": ("spec", "web:1.0", "spec: "),
     "unknown action": ("spec.action", "explode", "spec.action: "),
@@ -156,7 +156,7 @@ async def test_a_refused_command_is_answered_with_the_reason(paas: OtherSystem) 
 async def test_an_invalid_command_is_answered_by_the_field(paas: OtherSystem) -> None:
     await paas.ask("misspelt", press("misspelt-1", "pause", "misspelt") | {"requestBy": "paas"})
     (reply,) = await paas.replies("misspelt-1")
-    message = "requestBy: Extra inputs are not permitted (received: 'paas')"
+    message = "requestBy: unknown field (received: 'paas')"
     assert reply == {
         "id": "misspelt-1", "result": "refused", "deployFlow": "", "reason": "InvalidCommand", "message": message
     }  # fmt: skip

@@ -22,6 +22,7 @@ from services.planner.api.problem import Kind, Problem
 from services.planner.api.rate_limits import RateLimiter
 from services.planner.api.request_guard import RequestGuard
 from services.planner.api.rest_responses import V1_PREFIX, problem_response, refusal
+from shared.domain.problem_words import in_words
 from shared.service.proxies import Proxies
 
 REQUESTS_OF_CALLER: Final = 500
@@ -88,8 +89,7 @@ async def _problem(request: HttpRequest, error: Exception) -> Response:
 async def _invalid(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     message = "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'] if part != 'body') or 'body'}: "
-        f"{item['msg'].removeprefix('Value error, ')}"
+        f"{'.'.join(str(part) for part in item['loc'] if part != 'body') or 'body'}: {in_words(item)}"
         for item in error.errors()
     )
     return refusal(request.url.path, Kind.INVALID.http, "Invalid", message)

@@ -169,11 +169,14 @@ def test_pods_that_are_named_are_those_that_go(server: Server, triton: Callable[
         (["restart", WEB, "--pod", "7-web-9"], "--pod: 7-web has no pod 7-web-9; its pods: 7-web-0, 7-web-1"),
         (
             ["scale", WEB, "--replicas", "9", "--pod", "7-web-1"],
-            "podsToDelete: action scale_out names no pods",
+            "--pod: action scale_out names no pods",
         ),
         (["stop", WEB, "--batch-size", "0"], "--batch-size: a batch has at least one pod"),
-        (["stop", WEB, "--mode", "fast"], "spec.nonUpdateStrategy.mode: "),
-        (["rollback", WEB, "--batch-size", "many"], "updateStrategy.batchSize: "),
+        (["stop", WEB, "--mode", "fast"], "--mode: must be auto or manual (received: 'fast')"),
+        (
+            ["rollback", WEB, "--batch-size", "many"],
+            "--batch-size: must be a whole number or a percentage from 1% to 100% (received: 'many')",
+        ),
         (["rollback", WEB, "--to", "nope"], "--to: 7-web has no release nope"),
         (
             ["rollback", WEB, "--to", "grown"],

@@ -52,7 +52,7 @@ def command(value: bytes = b"{not json", key: str = "shop/web", topic: str = COM
 
 LETTERS = (
     (command(), "InvalidMessage", "Invalid JSON:\nexpected value"),
-    (command(b'{"id": "7"}', "shop/api"), "InvalidMessage", "type: Field required"),
+    (command(b'{"id": "7"}', "shop/api"), "InvalidMessage", "type: is missing"),
 )
 
 

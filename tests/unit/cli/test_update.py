@@ -78,10 +78,10 @@ def test_with_several_containers_one_must_be_named(spec: Json) -> None:
 @pytest.mark.parametrize(
     ("wish", "field"),
     [
-        (Wish("web:2", "web", strategy=strategy_of("-1")), "spec.updateStrategy.batchSize"),
-        (Wish("web:2", "web", strategy=strategy_of("many")), "spec.updateStrategy.batchSize"),
-        (Wish("web:2", "web", strategy=strategy_of(canary=-1)), "spec.updateStrategy.canary"),
-        (Wish("web:2", "web", strategy=strategy_of(mode="fast")), "spec.updateStrategy.mode"),
+        (Wish("web:2", "web", strategy=strategy_of("-1")), "strategy.batchSize"),
+        (Wish("web:2", "web", strategy=strategy_of("many")), "strategy.batchSize"),
+        (Wish("web:2", "web", strategy=strategy_of(canary=-1)), "strategy.canary"),
+        (Wish("web:2", "web", strategy=strategy_of(mode="fast")), "strategy.mode"),
     ],
 )
 def test_what_does_not_fit_is_named(wish: Wish, field: str, spec: Json) -> None:

@@ -75,7 +75,7 @@ async def test_a_batch_is_stored_whatever_its_topics(store: EventStore, letters:
     ("value", "reason"),
     [
         (b"{not json", "Invalid JSON"),
-        (b"{}", "appName: Field required"),
+        (b"{}", "appName: is missing"),
         (b"\xff\xfe", "Invalid JSON"),
         (record(flow_event(at=10**18)).value, "at: "),
     ],
