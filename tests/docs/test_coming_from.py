@@ -18,7 +18,7 @@ ARGO = ROOT / "docs" / "coming-from-argo-rollouts.md"
 ANSWERS = ROOT / "tests" / "system" / "original" / "answers.yaml"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("document", [OLD, ARGO], ids=lambda path: path.stem)
 async def test_the_commands_of_the_document(document: Path, tmp_path: Path) -> None:
     commands = blocks(document)
@@ -34,6 +34,13 @@ async def test_the_commands_of_the_document(document: Path, tmp_path: Path) -> N
         }
         for block in commands:
             await asyncio.to_thread(terminal.follow, block)
+
+
+def test_every_command_of_the_tables_is_run() -> None:
+    text = ARGO.read_text()
+    run = {step.command for block in blocks(ARGO) for step in block.steps}
+    for command in re.findall(r"`triton ([a-z-]+)[^`|]*`", text):
+        assert any(f"triton {command} " in f"{step} " for step in run), command
 
 
 def test_every_difference_from_the_original_is_a_row_and_every_row_has_a_step() -> None:
