@@ -151,6 +151,14 @@ class LastCommand(Model):
     requested_via: str = ""
 
 
+class ImageChange(Model):
+    """The image of one container before the release, and the one that it brings; empty: there is no such container."""
+
+    container: str = ""
+    from_image: str = ""
+    to_image: str = ""
+
+
 class DeployFlowStatus(Model):
     """The state of a release. `version` rises with every change."""
 
@@ -179,6 +187,7 @@ class DeployFlowStatus(Model):
     requested_via: str = ""
     last_command: LastCommand | None = None
     requested_strategy: dict[str, Any] | None = None
+    images: Annotated[list[ImageChange], BeforeValidator(_empty_for_null)] = Field(default_factory=list)
     freeze_override: str = ""
     reply_to: str = ""
     reply_id: str = ""

@@ -43,6 +43,8 @@ def flow_fact(event: FlowEvent) -> Fact:
         "triton.batches": event.batches or None,
         "triton.failed_replicas": event.failed_replicas or None,
         "triton.revision": event.revision,
+        "triton.image_from": [one.from_image for one in event.images if one.from_image] or None,
+        "triton.image_to": [one.to_image for one in event.images if one.to_image] or None,
         "triton.age_ms": max(event.at - event.started_at, 0) if event.started_at else None,
     }
     if event.batch:

@@ -27,6 +27,7 @@ from services.executor.cloneset_change import (
 )
 from services.executor.cluster_reader import ClusterReader, cloneset_from
 from services.executor.guarded_write import guarded, have_same_guards
+from services.executor.image_changes import image_changes
 from services.executor.prestop_hooks import with_hooks
 from services.executor.stable_template import TooLarge, keep_template
 from shared.domain import messages as m
@@ -197,8 +198,8 @@ class CommandHandler:
             return done
         body = dry_run_body(command, live)
         if live is None:
-            await self._client.create(CLONESETS, command.namespace, body, dry_run=True)
-            return done
+            created = await self._client.create(CLONESETS, command.namespace, body, dry_run=True)
+            return done.model_copy(update={"images": image_changes(None, created["spec"]["template"])})
         result = await self._client.patch(CLONESETS, command.namespace, command.instance, body, dry_run=True)
         same_template = result["spec"]["template"] == live.spec.template
         if same_template and (error := claims_only_error(live, result)):
@@ -206,7 +207,8 @@ class CommandHandler:
         if not same_template:
             # refused before anything moves
             keep_template(live)
-        return done.model_copy(update={"same_template": same_template})
+        images = image_changes(live, result["spec"]["template"])
+        return done.model_copy(update={"same_template": same_template, "images": images})
 
 
 def _check_names(command: m.Command) -> None:

@@ -741,6 +741,18 @@ class LastCommand(Wire):
     requested_via: Annotated[str, Field(description="how it came: kubectl, cli, rest, grpc or kafka")] = ""
 
 
+class ImageChange(Wire):
+    """The image of one container before the release, and the one that it brings; empty: there is no such container."""
+
+    container: Annotated[str, Field(description="the container")]
+    from_image: Annotated[
+        str, Field(description="its image before the release; empty: there was no such container")
+    ] = ""
+    to_image: Annotated[
+        str, Field(description="the image that the release brings; empty: it removes the container")
+    ] = ""
+
+
 class DeployFlowStatus(Wire):
     """The state of the release, written by the planner; Redis is rebuilt from it.
 
@@ -804,6 +816,13 @@ class DeployFlowStatus(Wire):
             "since; the next update inherits them. None of other actions, and where an older version received it"
         ),
     ] = None
+    images: Annotated[
+        list[ImageChange],
+        BeforeValidator(_listed),
+        Field(
+            description="the containers whose image the release changes, the first 10; known once it is planned"
+        ),
+    ] = Field(default_factory=list)
     freeze_override: Annotated[
         str, Field(description="the freeze window that it started in, who allowed it and why")
     ] = ""

@@ -306,6 +306,17 @@ class CloneSetFacts(Value):
         return self.exists and self.observed_generation >= self.generation
 
 
+class ImageChange(Value):
+    """The image of one container before the release, and the one that it brings; empty: there is no such container."""
+
+    container: str
+    from_image: str = ""
+    to_image: str = ""
+
+
+ImageChanges = Annotated[list[ImageChange], Field(exclude_if=lambda images: not images)]
+
+
 class Result(Message):
     sequence: int
 
@@ -313,13 +324,15 @@ class Result(Message):
 class Done(Result):
     """The command is written (or was already). `pods`: those that lived before the write; all, for `observe`.
 
-    `same_template`: for `observe` with an application, whether the CloneSet already has that template.
+    `same_template`: for `observe` with an application, whether the CloneSet already has that template; `images`: which
+    images the application changes, of the first ten such containers.
     """
 
     type: Literal["done"] = "done"
     cloneset: CloneSetFacts
     pods: list[PodRef] = Field(default_factory=list)
     same_template: bool = False
+    images: ImageChanges = Field(default_factory=list)
 
 
 class CloneSetSeen(Result):
@@ -547,7 +560,7 @@ class FlowEvent(Message):
 
     `command`: what somebody requested, where that is what happened; `requested_by` is who, as they
     themselves wrote where it is `requested_by_claimed`. `started_at`: when the
-    release began, in ms; 0 before.
+    release began, in ms; 0 before. `images`: the images that the release changes, once it is planned.
     """
 
     type: Literal["deployflow"] = "deployflow"
@@ -568,6 +581,7 @@ class FlowEvent(Message):
     canary: bool = False
     failed_replicas: int = 0
     revision: str = ""
+    images: ImageChanges = Field(default_factory=list)
     requested_by: str = ""
     requested_by_claimed: Claimed = False
     requested_via: Unsaid = ""

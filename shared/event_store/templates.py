@@ -85,6 +85,8 @@ happen. `triton.age_ms` counts from the start of the release, or the making of t
 FIELDS: Final[dict[Stream, dict[str, Json]]] = {
     Stream.DEPLOYFLOW: {
         "triton.action": KEYWORD,
+        "triton.image_from": KEYWORD,
+        "triton.image_to": KEYWORD,
         "triton.command": KEYWORD,
         "triton.request": KEYWORD,
         "triton.step": KEYWORD,

@@ -21,6 +21,7 @@ from services.executor.cloneset_change import (
     decide_change,
     dry_run_body,
 )
+from services.executor.image_changes import image_changes
 from shared.domain import messages as m
 from shared.domain.deployflow import PodPhase
 from shared.domain.json_types import Json
@@ -180,7 +181,7 @@ class Cluster:
         todo = decide_change(command, self.cloneset, [pod.ref() for pod in self.live])
         match todo:
             case Answer(result=m.Done() as done) if isinstance(command, m.Observe):
-                return done.model_copy(update={"same_template": self._same_template(command)})
+                return done.model_copy(update=self._compared(command))
             case Answer():
                 return todo.result
             case Rejection():
@@ -197,12 +198,16 @@ class Cluster:
                 self._write(body)
         return m.Done(**head, cloneset=self.facts, pods=list(before))
 
-    def _same_template(self, command: m.Observe) -> bool:
+    def _compared(self, command: m.Observe) -> Json:
+        """Return what a dry run of the command's application shows."""
         live = self.cloneset
-        if live is None or command.application is None:
-            return False
-        tried = merged(self.body, dry_run_body(command, live))
-        return bool(tried["spec"]["template"] == live.spec.template)
+        if command.application is None:
+            return {}
+        tried = merged(self.body or {}, dry_run_body(command, live))["spec"]["template"]
+        return {
+            "same_template": live is not None and tried == live.spec.template,
+            "images": image_changes(live, tried),
+        }
 
     def _write(self, patch: Json) -> None:
         assert self.body is not None

@@ -37,6 +37,8 @@ MEANINGS: Final[dict[str, str]] = {
     "triton.release_requested_by": "who requested the release; `user.name` may have sent a later request to it",
     "triton.release_requested_by_claimed": "the same of `triton.release_requested_by` as `triton.requested_by_claimed`",
     "triton.release_requested_via": "how the request of the release came",
+    "triton.image_from": "the images that the release replaces, once it is planned",
+    "triton.image_to": "the images that it brings instead",
     "triton.application": "the application",
     "triton.group": "the group of the instance",
     "triton.action": "what the release does: `create`, `update`, `rollback`, `restart`, `scale` …",

@@ -14,6 +14,7 @@ from services.planner.model.state import (
     Batch,
     CloneSet,
     Flow,
+    ImageChange,
     Instance,
     PendingCommand,
     Pod,
@@ -600,6 +601,7 @@ def _apply_done(instance: Instance, pending: PendingCommand, fact: m.Done, now: 
             target_revision=_target_revision(fact),
             resync=Resync.NONE,
             wanted=_wanted_at_begin(flow, fact),
+            images=_image_changes(fact) or flow.images,
         )
     if foreign or flow.resync == Resync.RECOUNT:
         return _recount(instance, fact, now, foreign=foreign)
@@ -631,6 +633,10 @@ def _wanted_at_begin(flow: Flow, fact: m.Done) -> int:
         # the cancel of a release before was refused: the pods of its open batch stand beside those it kept
         return live.hold.updated + live.hold.others or live.replicas
     return live.replicas
+
+
+def _image_changes(fact: m.Done) -> tuple[ImageChange, ...]:
+    return tuple(ImageChange(one.container, one.from_image, one.to_image) for one in fact.images)
 
 
 def _target_revision(fact: m.Done) -> str:

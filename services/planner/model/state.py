@@ -189,6 +189,14 @@ class Requester(Value, frozen=True):
     command: str = ""
 
 
+class ImageChange(Value, frozen=True):
+    """The image of a container before the release, and the one that it brings; empty: there is no such container."""
+
+    container: str
+    from_image: str = ""
+    to_image: str = ""
+
+
 class Flow(Value, frozen=True):
     """One release. `updated` and `others` are the counts of pods before the batch under way.
 
@@ -231,6 +239,7 @@ class Flow(Value, frozen=True):
     requested_via: str = ""
     last_command: Requester | None = None
     """Who changed it last, and how; `requested_by` is who requested it."""
+    images: tuple[ImageChange, ...] = ()
     request: str = ""
     created_at: int = 0
     phase: FlowPhase = FlowPhase.PENDING

@@ -17,7 +17,8 @@ from services.planner.views.plan_preview import count_of
 from services.planner.views.status import waits_for_person
 from shared.domain.deploy_commands import CommandType
 from shared.domain.deployflow import BatchPhase, FlowPhase, Mode
-from shared.domain.messages import FlowEvent, FlowRef
+from shared.domain.image_changes import describe_images
+from shared.domain.messages import FlowEvent, FlowRef, ImageChange
 from shared.domain.requesters import show_requester
 
 _DONE_AT: dict[BatchPhase, str] = {
@@ -85,6 +86,10 @@ def _flow_events(
             canary=batch.canary if batch else False,
             failed_replicas=batch.failed_replicas if batch else 0,
             revision=new.target_revision,
+            images=[
+                ImageChange(container=one.container, from_image=one.from_image, to_image=one.to_image)
+                for one in new.images
+            ],
             requested_by=by.requested_by,
             requested_by_claimed=by.requested_by_claimed,
             requested_via=by.requested_via,
@@ -105,7 +110,8 @@ def _flow_events(
     for key, reason, text in freeze_hold.freeze_events(old, new):
         yield event(key, reason, text)
     if old is not None and new.total and not old.total:
-        yield event("plan", "Planned", f"{new.to_process} pods in {new.total} batches")
+        text = f"{new.to_process} pods in {new.total} batches"
+        yield event("plan", "Planned", ": ".join(filter(None, (text, describe_images(new.images)))))
     for warning in new.warnings if old is None or old.warnings != new.warnings else ():
         # an id of Elasticsearch has 512 bytes at most, and a warning may name many pods
         yield event(f"warning:{sha256(warning.encode()).hexdigest()[:16]}", "Warning", warning)

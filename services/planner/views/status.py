@@ -26,6 +26,7 @@ from shared.domain.deployflow import (
     Condition,
     DeployFlowStatus,
     FlowPhase,
+    ImageChange,
     LastCommand,
     PodPhase,
     PodStatus,
@@ -47,6 +48,7 @@ _STATUS: Final = keys_of(DeployFlowStatus)
 _BATCH: Final = keys_of(Condition)
 _COMMAND: Final = keys_of(LastCommand)
 _POD: Final = keys_of(PodStatus)
+_IMAGE: Final = keys_of(ImageChange)
 
 
 def status_of(instance: Instance, flow: Flow) -> Json:
@@ -84,6 +86,14 @@ def status_of(instance: Instance, flow: Flow) -> Json:
         _STATUS.requested_via: via_of(flow.requested_by, flow.requested_via),
         _STATUS.last_command: _last_command(flow.last_command),
         _STATUS.requested_strategy: flow.requested_strategy,
+        _STATUS.images: [
+            {
+                _IMAGE.container: one.container,
+                _IMAGE.from_image: one.from_image,
+                _IMAGE.to_image: one.to_image,
+            }
+            for one in flow.images
+        ],
         _STATUS.freeze_override: flow.overridden,
         _STATUS.sequence: instance.sequence,
         _STATUS.version: instance.version,

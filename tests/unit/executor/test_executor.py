@@ -257,6 +257,8 @@ async def test_observe_says_truthfully_whether_the_cloneset_has_that_template(
     before = await settled(api)
     said = await answer_to(executor, kafka, command(m.Observe, 2, flow, application=application(image)))
     assert said.same_template is same
+    change = m.ImageChange(container="main", from_image="demo:1", to_image="demo:2")
+    assert said.images == ([] if same else [change])
     assert (await live(api))["spec"] == before["spec"]
 
 

@@ -63,6 +63,7 @@ ADDED_LATER = {
     "lastCommand",
     "requestedVia",
     "requestedStrategy",
+    "images",
 }
 """Keys in Redis that version 0.2.0 does not know."""
 DECIDED_AS_THEN = [

@@ -1,0 +1,27 @@
+"""The images that a release changes, as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+_SHOWN: Final = 2
+"""Containers by name; of more only the number is said."""
+
+
+class Change(Protocol):
+    @property
+    def container(self) -> str: ...
+    @property
+    def from_image(self) -> str: ...
+    @property
+    def to_image(self) -> str: ...
+
+
+def describe_images(changes: Sequence[Change]) -> str:
+    """Return `web:2.0 → web:3.0`; of several containers each with its name, and of many the first two."""
+    texts = [f"{one.from_image or 'none'} → {one.to_image or 'none'}" for one in changes[:_SHOWN]]
+    if len(changes) > 1:
+        texts = [f"{one.container} {text}" for one, text in zip(changes, texts, strict=False)]
+    more = len(changes) - len(texts)
+    return ", ".join(texts) + (f" and {more} more" if more else "")
