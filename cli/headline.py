@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cli.outcome import FAILED_PHASES, Outcome, is_stopped, outcome_of
 from cli.output import age
 from shared.domain.deploy_commands import Refusal
 from shared.domain.deployflow import Action
+from shared.domain.image_changes import changes_in, describe_images
 from shared.domain.json_types import Json
 from shared.domain.safe_text import shortened
 from shared.releases import history
 from shared.releases.specs import Known
 
 _WITH_TEMPLATE = (Action.CREATE, Action.UPDATE, Action.ROLLBACK)
-_LONGEST = 160
+_EXIT_CODE: Final = re.compile(r"\bexit code (\d+)")
+_LONGEST: Final = 160
 """Characters of a message in the one line; the details have it whole."""
 
 
@@ -37,6 +40,10 @@ def _brings(flow: Json, known: Known | None) -> str:
     after = images(application.get("template"))
     if action not in _WITH_TEMPLATE or not after:
         return f"{action} of {application['instanceName']}"
+    if action == Action.CREATE:
+        return f"create with {', '.join(after)}"
+    if changes := changes_in(flow.get("status") or {}):
+        return describe_images(changes)
     base = _base_of(known)
     before = images(base["spec"]["application"].get("template")) if base else []
     old = [image for image in before if image not in after]
@@ -82,15 +89,18 @@ def _stands(flow: Json, now: datetime) -> str:
 
 
 def _failures(batch: Json) -> str:
-    """Return `2 of 2 pods CrashLoopBackOff`: the pods that failed the batch, by reason; empty where none is named."""
+    """Return `2 of 2 pods CrashLoopBackOff (exit 1)`: the pods that failed the batch, by reason; empty where none is named."""
     reasons = Counter(
-        str(pod.get("reason"))
-        for pod in batch.get("pods") or []
-        if pod.get("phase") == "Failed" and pod.get("reason")
+        _reason(pod) for pod in batch.get("pods") or [] if pod.get("phase") == "Failed" and pod.get("reason")
     )
     return ", ".join(
         f"{count} of {batch['batchSize']} pods {reason}" for reason, count in reasons.most_common(3)
     )
+
+
+def _reason(pod: Json) -> str:
+    code = _EXIT_CODE.search(pod.get("message") or "")
+    return f"{pod['reason']} (exit {code[1]})" if code else str(pod["reason"])
 
 
 def _serves(flow: Json) -> str:

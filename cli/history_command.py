@@ -14,7 +14,7 @@ import typer
 from cli.connection import Place
 from cli.exits import BadInput, Failure
 from cli.log_command import LogNamespace, LogStore, Since, open_log, when
-from cli.log_text import release_requester_of, seconds, sender_of, time_of
+from cli.log_text import BATCH_FAILED, release_requester_of, seconds, sender_of, stands_after, time_of
 from cli.options import CaFile, Server, Where, server_of
 from cli.output import Format, note, say, show, span, table
 from shared.domain.deployflow import FlowPhase
@@ -33,6 +33,7 @@ COLUMNS = (
     "RESULT",
     "BATCHES",
     "FAILED",
+    "IMAGE",
     "COMMANDS",
 )
 
@@ -45,7 +46,8 @@ Sender = tuple[str, str, bool, str]
 class PastRelease:
     """One release, from its events. `commands`: how often each command came from each requester, in order of the first.
 
-    `took`: seconds, None while it is not finished. `failed_batches`: how often a batch of it has failed.
+    `took`: seconds, None while it is not finished. `failed_batches`: how often a batch of it has failed. `stands`: its
+    last batch failed, and nothing has continued it since.
     """
 
     name: str
@@ -61,7 +63,20 @@ class PastRelease:
     batches: int = 0
     finished_batches: int = 0
     failed_batches: int = 0
+    stands: bool = False
+    images_from: list[str] = field(default_factory=list)
+    images_to: list[str] = field(default_factory=list)
     commands: Counter[Sender] = field(default_factory=Counter)
+
+    @property
+    def result(self) -> str:
+        """Return the phase for people: a release that stands at a failed batch is Failed, though it may be retried."""
+        return str(FlowPhase.FAILED) if self.stands and not FlowPhase(self.phase).finished else self.phase
+
+    @property
+    def image(self) -> str:
+        texts = [", ".join(images) or "none" for images in (self.images_from, self.images_to)]
+        return " → ".join(texts) if self.images_from or self.images_to else "-"
 
     def as_json(self) -> Json:
         commands = [
@@ -82,6 +97,8 @@ class PastRelease:
             "batches": self.batches,
             "finishedBatches": self.finished_batches,
             "failedBatches": self.failed_batches,
+            "imagesFrom": self.images_from,
+            "imagesTo": self.images_to,
             "commands": commands,
         }
 
@@ -105,7 +122,10 @@ def past_releases(documents: Iterable[Json]) -> list[PastRelease]:
         release.phase = triton["phase"]
         release.batches = triton.get("batches", release.batches)
         release.finished_batches += event["action"] == "batch-finished"
-        release.failed_batches += event["action"] in {"batch-smoke-failed", "batch-bake-failed"}
+        release.failed_batches += event["action"] in BATCH_FAILED
+        release.stands = stands_after(event["action"], release.stands)
+        release.images_from = triton.get("image_from", release.images_from)
+        release.images_to = triton.get("image_to", release.images_to)
         if FlowPhase(release.phase).finished:
             whole = (time_of(document) - release.began).total_seconds()
             release.took = seconds(event) or whole
@@ -123,9 +143,10 @@ def rows(releases: Iterable[PastRelease]) -> list[tuple[str, ...]]:
             show_requester(release.by, claimed=release.claimed, via=release.via) or "-",
             release.began.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
             span(release.took) if release.took is not None else "-",
-            release.phase,
+            release.result,
             f"{release.finished_batches}/{release.batches}" if release.batches else "-",
             str(release.failed_batches or "-"),
+            release.image,
             ", ".join(map(_command_text, release.commands.items())) or "-",
         )
         for release in releases

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cli.output import span
 from shared.domain.deployflow import FlowPhase
@@ -18,6 +18,8 @@ from shared.domain.json_types import Json
 from shared.domain.messages import PodTransition
 from shared.domain.requesters import show_requester
 from shared.event_store import Stream, dataset
+
+BATCH_FAILED: Final = frozenset({"batch-smoke-failed", "batch-bake-failed"})
 
 
 class Tone(StrEnum):
@@ -45,6 +47,8 @@ class _Release:
     """Seconds that each new pod took from its creation to ready containers."""
     failed: set[str] = field(default_factory=set)
     summarized: bool = False
+    stands: bool = False
+    """Its last batch failed, and nothing has continued it since."""
 
     @property
     def finished(self) -> bool:
@@ -94,6 +98,7 @@ class LogText:
         self._current = release
         release.phase = triton["phase"]
         release.last = at
+        release.stands = stands_after(document["event"]["action"], release.stands)
         release.batches = triton.get("batches", release.batches)
         if batch := triton.get("batch"):
             release.began.setdefault(batch, at)
@@ -210,9 +215,8 @@ def _flow_text(document: Json) -> str:
 
 def _summary(release: _Release) -> Line:
     took = span((release.last - release.start).total_seconds())
-    result = (
-        f"{release.phase} after {took}" if release.finished else f"{release.phase}, not finished after {took}"
-    )
+    phase = FlowPhase.FAILED if release.stands else release.phase
+    result = f"{release.phase} after {took}" if release.finished else f"{phase}, not finished after {took}"
     parts = [f"{release.name}: {result}"]
     if release.batches:
         times = ", ".join(f"{batch}: {span(took)}" for batch, took in sorted(release.took.items()))
@@ -225,13 +229,20 @@ def _summary(release: _Release) -> Line:
     if release.failed:
         parts.append(f"{_pods(len(release.failed))} failed")
     tone = {FlowPhase.SUCCESS: Tone.GOOD}.get(
-        FlowPhase(release.phase), Tone.BAD if release.finished else Tone.PLAIN
+        FlowPhase(release.phase), Tone.BAD if release.finished or release.stands else Tone.PLAIN
     )
     return Line("; ".join(parts), tone)
 
 
 def _pods(number: int) -> str:
     return f"{number} pod" if number == 1 else f"{number} pods"
+
+
+def stands_after(action: str, stands: bool) -> bool:
+    """Return whether a release stands at a failed batch after an event of this action, where it did or did not before."""
+    if action.startswith("batch-") or action == "retry-requested":
+        return action in {*BATCH_FAILED, "batch-failed"}
+    return stands
 
 
 def seconds(event: Json) -> float | None:

