@@ -561,9 +561,8 @@ _UNSET_VALUES: Final = {
 
 
 def is_set(field: str, value: object) -> bool:
-    """Return whether `value` sets a field of the strategy. False is no count."""
-    unset = _UNSET_VALUES.get(field, ())
-    return value is not None and not any(value == other and type(value) is type(other) for other in unset)
+    """Return whether `value` sets a field of the strategy; 0.0 is 0, as for Kubernetes, and False is no number."""
+    return value is not None and (isinstance(value, bool) or value not in _UNSET_VALUES.get(field, ()))
 
 
 def set_fields(strategy: Json) -> Json:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter as Tally
 from collections import deque
 from typing import Final, NamedTuple
 
@@ -92,9 +93,15 @@ class EventRecorder:
 
     def _put(self, event: FlowEvent) -> None:
         if len(self._queue) >= MOST_WAITING:
-            self._queue.popleft()
-            _written.labels("dropped").inc()
+            self._drop_one()
         self._queue.append((event, SHOWN[event.reason]))
+
+    def _drop_one(self) -> None:
+        """Drop the oldest of the release that has most waiting: one that changes all the time takes none from others."""
+        waiting = [event.flow.uid for event, _ in self._queue]
+        ((uid, _),) = Tally(waiting).most_common(1)
+        del self._queue[waiting.index(uid)]
+        _written.labels("dropped").inc()
 
     async def _wait(self) -> None:
         """Wait until there is something to write."""

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from services.planner.runtime import event_recorder
 from services.planner.runtime.event_recorder import MOST_WAITING, EventRecorder
 from shared.domain.json_types import Json
+from shared.domain.messages import FlowRef
 from shared.errors import Unavailable
 from shared.kube.client import EVENTS, ApiError, Resource
 from tests.unit.planner.views.test_kubernetes_events import flow_event
@@ -162,6 +163,19 @@ async def test_a_slow_server_costs_the_oldest_events_and_no_memory(server: Serve
             recorder.note(flow_event(key=str(number)))
         assert len(recorder._queue) == MOST_WAITING
         assert count("dropped") == dropped + 100
+
+
+async def test_a_release_that_changes_all_the_time_takes_no_event_from_others(server: Server) -> None:
+    server.gate.clear()
+    other = flow_event("BatchSmokeFailed", "other")
+    other = other.model_copy(update={"flow": FlowRef(name="other", uid="uid-2")})
+    async with running(server) as recorder:
+        recorder.note(flow_event("SpecChanged", "first"))
+        recorder.note(other)
+        for number in range(MOST_WAITING + 100):
+            recorder.note(flow_event("SpecChanged", str(number)))
+        server.gate.set()
+        await until(lambda: "Unhealthy" in server.reasons)
 
 
 async def test_what_waits_is_written_when_the_planner_stops(server: Server) -> None:

@@ -111,7 +111,7 @@ def test_what_is_wrong_is_named_by_its_field(path: str, value: Any, said: str) -
 
 UNSET = [
     *((str(info.alias), None) for info in STRATEGY_FIELDS.values()),
-    *(("batchSize", ""), ("batchSize", 0), ("batches", 0), ("mode", ""), ("stage", "")),
+    *(("batchSize", ""), ("batchSize", 0), ("batchSize", 0.0), ("batches", 0), ("mode", ""), ("stage", "")),
 ]
 
 
