@@ -70,6 +70,8 @@ async def test_each_gate_and_each_step_of_a_person_is_an_event_and_so_is_the_end
     for stage, phase in (("Baking", "Baking"), ("Baked", "Baked")):
         await here.strategy("first", batches=1, stage=stage)
         await here.batch_is("first", 1, phase)
+    # its step is written before the wait for the next batch
+    await shown(here, "first", "BatchFinished")
     await here.strategy("first", batches=2, stage=None)
     await here.finished("first", "Success")
     found = await shown(here, "first", "WaitingForNext", "GoAhead", "BatchFinished", "Deployed")
