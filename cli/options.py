@@ -52,18 +52,8 @@ CaFile = Annotated[
     ),
 ]
 Output = Annotated[Format | None, typer.Option("-o", "--output", help="Print JSON or YAML instead of text.")]
-
-
-def _known_names(incomplete: str) -> list[str]:
-    from cli.completion import names
-
-    return names(incomplete)
-
-
-Name = Annotated[
-    str,
-    typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False, autocompletion=_known_names),
-]
+NAME: Final = typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False)
+Name = Annotated[str, NAME]
 As = Annotated[
     str | None,
     typer.Option(

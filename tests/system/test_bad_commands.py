@@ -65,7 +65,7 @@ BAD_FIELDS: dict[str, tuple[str, object, str]] = {
     "a template without containers": ("spec.application.template", {"spec": {}}, "application.template: "),
     "a text as replicas": ("spec.application.replicas", "three", "spec.application.replicas: "),
     "negative replicas": ("spec.application.replicas", -1, "spec.application.replicas: "),
-    "batchSize 0": (f"{STRATEGY}.batchSize", 0, f"{STRATEGY}.batchSize: "),
+    "batchSize -1": (f"{STRATEGY}.batchSize", -1, f"{STRATEGY}.batchSize: "),
     "batchSize -1": (f"{STRATEGY}.batchSize", -1, f"{STRATEGY}.batchSize: "),
     "batchSize 120%": (f"{STRATEGY}.batchSize", "120%", f"{STRATEGY}.batchSize: "),
     "batchSize abc": (f"{STRATEGY}.batchSize", "abc", f"{STRATEGY}.batchSize: "),
