@@ -203,7 +203,7 @@ _OURS: Final = {
 def _unknown_command(error: Exception) -> str:
     """Return the word in place of a command; empty where there is none, or where a command has commands of its own."""
     context = getattr(error, "ctx", None)
-    if context is None or context.parent is not None or context.info_name == "dead-letters":
+    if context is None or context.info_name != _program():
         return ""
     found = re.fullmatch(r"No such command '(.*?)'\..*", getattr(error, "message", ""), re.DOTALL)
     return found[1] if found else ""

@@ -68,6 +68,10 @@ def test_the_words_of_other_tools_lead_to_ours(word: str, ours: str, triton: Cal
     assert f"error: triton has no {word}: use `{ours}" in result.err
 
 
+def test_a_command_that_has_commands_names_its_own(triton: Callable[..., Any]) -> None:
+    assert "No such command 'ls'" in triton("dead-letters", "ls").err
+
+
 def test_the_version_is_said(triton: Callable[..., Any]) -> None:
     assert triton("--version").out == f"triton {version('triton-release')}\n"
 
