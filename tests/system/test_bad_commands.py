@@ -66,7 +66,6 @@ BAD_FIELDS: dict[str, tuple[str, object, str]] = {
     "a text as replicas": ("spec.application.replicas", "three", "spec.application.replicas: "),
     "negative replicas": ("spec.application.replicas", -1, "spec.application.replicas: "),
     "batchSize -1": (f"{STRATEGY}.batchSize", -1, f"{STRATEGY}.batchSize: "),
-    "batchSize -1": (f"{STRATEGY}.batchSize", -1, f"{STRATEGY}.batchSize: "),
     "batchSize 120%": (f"{STRATEGY}.batchSize", "120%", f"{STRATEGY}.batchSize: "),
     "batchSize abc": (f"{STRATEGY}.batchSize", "abc", f"{STRATEGY}.batchSize: "),
     "negative canary": (f"{STRATEGY}.canary", -1, f"{STRATEGY}.canary: "),
