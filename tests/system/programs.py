@@ -11,10 +11,11 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import aiohttp
 
+from sandbox.environment import Sandbox
 from shared.domain.json_types import Json
 from tests.system.releases import until
 
@@ -87,12 +88,11 @@ class Program:
 async def triton(*arguments: str, environment: Mapping[str, str]) -> AsyncIterator[Program]:
     """Runs to the end of the block at most."""
     port = free_port()
-    usual = {name: value for name, value in os.environ.items() if not name.startswith(("TRITON_", "KUBE"))}
     own = {"TRITON_HEALTH_PORT": str(port)} if arguments != ("run",) else {}
     process = await asyncio.create_subprocess_exec(
         TRITON,
         *arguments,
-        env={**usual, **own, **environment},
+        env={**_usual(), **own, **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -107,6 +107,43 @@ async def triton(*arguments: str, environment: Mapping[str, str]) -> AsyncIterat
             process.kill()
         await process.wait()
         await listening
+
+
+class Ended(NamedTuple):
+    """A command that has ended: its exit code, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def by_cluster(sandbox: Sandbox) -> dict[str, str]:
+    """Return the environment of a command that uses the cluster."""
+    return _usual() | sandbox.environment
+
+
+def by_server(sandbox: Sandbox) -> dict[str, str]:
+    """Return the environment of a command that uses the REST API."""
+    return _usual() | {"TRITON_SERVER": sandbox.rest_urls["planner"]}
+
+
+def _usual() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TRITON_", "KUBE"))}
+
+
+async def run(*arguments: str, environment: Mapping[str, str]) -> Ended:
+    """Run one command without a terminal to its end."""
+    process = await asyncio.create_subprocess_exec(
+        TRITON,
+        *arguments,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
 
 
 async def printed(*arguments: str, environment: Mapping[str, str]) -> str:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
 from shared.domain.json_types import Json
-from tests.system.programs import TRITON
+from tests.system.programs import Ended, by_cluster, by_server, run
 from tests.system.releases import Releases, deployflow
 
 NAMESPACE = "by-server"
@@ -24,21 +22,11 @@ STRAIGHT, SERVED = "straight", "served"
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 class Ways:
     """Runs each command in both ways, each on an instance of its own."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        usual = {key: text for key, text in os.environ.items() if not key.startswith(("TRITON_", "KUBE"))}
-        self._environments: dict[str, Mapping[str, str]] = {
-            STRAIGHT: usual | sandbox.environment,
-            SERVED: usual | {"TRITON_SERVER": sandbox.rest_urls["planner"]},
-        }
+        self._environments = {STRAIGHT: by_cluster(sandbox), SERVED: by_server(sandbox)}
         self._folder = folder
 
     async def run(self, *arguments: str) -> tuple[Ended, Ended]:
@@ -63,19 +51,8 @@ class Ways:
     async def _one(self, way: str, arguments: tuple[str, ...]) -> Ended:
         files = [str(self._file(way, text)) if text.endswith(".yaml") else text for text in arguments]
         command = [text if "/" in text else text.replace("web", way) for text in files]
-        process = await asyncio.create_subprocess_exec(
-            TRITON,
-            *command,
-            "--namespace",
-            NAMESPACE,
-            env=self._environments[way],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode is not None
-        return Ended(process.returncode, _alike(way, out.decode()), _alike(way, err.decode()))
+        ended = await run(*command, "--namespace", NAMESPACE, environment=self._environments[way])
+        return ended._replace(out=_alike(way, ended.out), err=_alike(way, ended.err))
 
 
 def _alike(way: str, text: str) -> str:

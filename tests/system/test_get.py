@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 import yaml
 
 from sandbox.environment import Sandbox
-from tests.system.programs import TRITON
+from tests.system.programs import by_cluster, by_server, run
 from tests.system.releases import Releases, deployflow
 
 NAMESPACES = ("get-one", "get-two")
@@ -20,12 +18,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def _triton(environment: Mapping[str, str], *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        TRITON, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, err
-    return out.decode()
+    ended = await run(*arguments, environment=environment)
+    assert ended.code == 0, ended
+    return ended.out
 
 
 async def test_releases_of_all_namespaces_by_label_and_phase(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -37,9 +32,7 @@ async def test_releases_of_all_namespaces_by_label_and_phase(sandbox: Sandbox, t
             waiting["metadata"]["labels"] = {"team": namespace}
             await releases.apply(waiting)
             await releases.batch_is(f"{namespace}-next", 1, "Smoked")
-    usual = {key: text for key, text in os.environ.items() if not key.startswith(("TRITON_", "KUBE"))}
-    server = {"TRITON_SERVER": sandbox.rest_urls["planner"]}
-    for way in (usual | sandbox.environment, usual | server):
+    for way in (by_cluster(sandbox), by_server(sandbox)):
         every = (await _triton(way, "get", "-A", "--phase", "waiting")).splitlines()
         assert every[0].split()[:2] == ["NAMESPACE", "NAME"]
         assert {tuple(line.split()[:2]) for line in every[1:]} >= {
@@ -64,6 +57,11 @@ async def test_releases_of_all_namespaces_by_label_and_phase(sandbox: Sandbox, t
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(config))
     listed = await _triton(
-        usual | {"KUBECONFIG": str(file)}, "get", "--context", "get-two", "--phase", "waiting"
+        by_cluster(sandbox) | {"TRITON_KUBECONFIG": str(file)},
+        "get",
+        "--context",
+        "get-two",
+        "--phase",
+        "waiting",
     )
     assert listed.splitlines()[1].startswith("get-two-next ")

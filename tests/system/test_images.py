@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from tests.system.programs import TRITON
+from tests.system.programs import by_server, run
 from tests.system.releases import Releases, deployflow
 from triton_client import AsyncTriton
 
@@ -26,17 +24,9 @@ async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
 
 
 async def _triton(sandbox: Sandbox, *arguments: str) -> str:
-    usual = {key: text for key, text in os.environ.items() if not key.startswith(("TRITON_", "KUBE"))}
-    process = await asyncio.create_subprocess_exec(
-        TRITON,
-        *arguments,
-        env=usual | {"TRITON_SERVER": sandbox.rest_urls["planner"]},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, out.decode()
-    return out.decode()
+    ended = await run(*arguments, environment=by_server(sandbox))
+    assert ended.code == 0, ended
+    return ended.out
 
 
 async def test_every_view_of_a_release_has_the_image_before_and_after(

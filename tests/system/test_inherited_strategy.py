@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
@@ -16,7 +14,7 @@ from services.planner.api.protos import application_pb2_grpc, deployflow_pb2_grp
 from services.planner.api.protos import deployflow_pb2 as df
 from shared.domain.json_types import Json
 from tests.system.other_system import OtherSystem, press
-from tests.system.programs import TRITON
+from tests.system.programs import by_cluster, run
 from tests.system.releases import Releases, deployflow, until
 from triton_client import AsyncTriton
 
@@ -66,22 +64,12 @@ class Road:
 
     async def triton(self, *arguments: str) -> tuple[str, str]:
         """Return what it prints on standard output and standard error."""
-        process = await asyncio.create_subprocess_exec(
-            TRITON,
-            *arguments,
-            "--namespace",
-            NAMESPACE,
-            env={**os.environ, "KUBECONFIG": str(self.sandbox.kubeconfig)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == 0, err.decode()
-        return out.decode().strip(), err.decode()
+        ended = await run(*arguments, "--namespace", NAMESPACE, environment=by_cluster(self.sandbox))
+        assert ended.code == 0, ended
+        return ended.out.strip(), ended.err
 
     def client(self) -> AsyncTriton:
-        return AsyncTriton(self.sandbox.rest_urls["planner"], namespace=NAMESPACE, requested_by="jane")
+        return AsyncTriton(self.sandbox.rest_urls["planner"], namespace=NAMESPACE, requested_by="oncall")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

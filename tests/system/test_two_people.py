@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from tests.system.programs import TRITON
+from tests.system.programs import by_cluster, by_server, run
 from tests.system.releases import Releases, deployflow
 
 NAMESPACE = "two-people"
@@ -25,12 +24,9 @@ async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
 
 
 async def _triton(environment: Mapping[str, str], *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        TRITON, *arguments, "-n", NAMESPACE, env=environment, stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0, out
-    return out.decode()
+    ended = await run(*arguments, "-n", NAMESPACE, environment=environment)
+    assert ended.code == 0, ended
+    return ended.out
 
 
 async def _waiting(releases: Releases, instance: str) -> str:
@@ -43,14 +39,12 @@ async def _waiting(releases: Releases, instance: str) -> str:
 
 
 async def test_two_people_who_press_next_at_once_go_one_step(sandbox: Sandbox, releases: Releases) -> None:
-    usual = {key: text for key, text in os.environ.items() if not key.startswith(("TRITON_", "KUBE"))}
-    by_cluster = usual | sandbox.environment
-    by_server = usual | {"TRITON_SERVER": sandbox.rest_urls["planner"]}
+    ways = (by_cluster(sandbox), by_server(sandbox), by_server(sandbox))
     # names that begin alike
     name = await _waiting(releases, "two")
     other = await _waiting(releases, "two-b")
     press = ("next", "two", "--batch", "1", "--stage", "Smoked")
-    said = await asyncio.gather(*(_triton(way, *press) for way in (by_cluster, by_server, by_server)))
+    said = await asyncio.gather(*(_triton(way, *press) for way in ways))
     await releases.batch_is(name, 1, "Baking")
     assert [line for line in sorted(said) if "no effect" not in line] == [f"{name}: batch 1 takes traffic\n"]
     assert (await releases.flow(name))["spec"]["updateStrategy"]["stage"] == "Baking"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from tests.system.programs import TRITON
+from tests.system.programs import by_cluster, by_server, run
 from tests.system.releases import Releases, deployflow
 
 NAMESPACE = "watch-exits"
@@ -28,26 +26,15 @@ async def releases(sandbox: Sandbox) -> AsyncIterator[Releases]:
 
 @pytest.fixture(params=["by cluster", "by server"])
 def way(request: pytest.FixtureRequest, sandbox: Sandbox) -> Mapping[str, str]:
-    usual = {key: text for key, text in os.environ.items() if not key.startswith(("TRITON_", "KUBE"))}
-    by_server = {"TRITON_SERVER": sandbox.rest_urls["planner"]}
-    return usual | (sandbox.environment if request.param == "by cluster" else by_server)
+    return by_cluster(sandbox) if request.param == "by cluster" else by_server(sandbox)
 
 
-async def _triton(environment: Mapping[str, str], *arguments: str) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        TRITON,
-        *arguments,
-        "-n",
-        NAMESPACE,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, out.decode()
+async def _triton(environment: Mapping[str, str], *arguments: str) -> tuple[int, str]:
+    ended = await run(*arguments, "-n", NAMESPACE, environment=environment)
+    return ended.code, ended.out + ended.err
 
 
-async def _status(environment: Mapping[str, str], name: str) -> tuple[int | None, str]:
+async def _status(environment: Mapping[str, str], name: str) -> tuple[int, str]:
     code, out = await _triton(environment, "status", name, "-o", "json")
     found: Any = json.loads(out)["outcome"]
     return code, found

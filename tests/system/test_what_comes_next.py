@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
-from typing import NamedTuple
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from sandbox.environment import Sandbox
-from tests.system.programs import TRITON
+from tests.system.programs import Ended, by_cluster, by_server, run
 from tests.system.releases import Releases, deployflow
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 NAMESPACE = "what-comes-next"
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -34,23 +25,8 @@ async def shop(sandbox: Sandbox) -> AsyncIterator[Releases]:
 
 
 async def triton(sandbox: Sandbox, *arguments: str, server: bool, namespace: str = NAMESPACE) -> Ended:
-    way = (
-        {"TRITON_SERVER": sandbox.rest_urls["planner"]} if server else {"KUBECONFIG": str(sandbox.kubeconfig)}
-    )
-    usual = {key: text for key, text in os.environ.items() if not key.startswith(("TRITON_", "KUBE"))}
-    process = await asyncio.create_subprocess_exec(
-        TRITON,
-        *arguments,
-        "--namespace",
-        namespace,
-        env=usual | way,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
+    environment = by_server(sandbox) if server else by_cluster(sandbox)
+    return await run(*arguments, "--namespace", namespace, environment=environment)
 
 
 @pytest.mark.parametrize("server", [False, True], ids=["cluster", "server"])

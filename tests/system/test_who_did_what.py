@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,7 +22,7 @@ from shared.domain import deployflow as df
 from shared.domain.json_types import Json
 from shared.domain.requesters import show_requester
 from tests.system.other_system import OtherSystem, press
-from tests.system.programs import TRITON
+from tests.system.programs import by_cluster, run
 from tests.system.releases import Releases, deployflow, until
 from triton_client import AsyncTriton
 
@@ -111,21 +110,9 @@ class Roads:
                 await self._paas.ask(instance, {"namespace": NAMESPACE, **command})
 
     async def triton(self, *arguments: str) -> str:
-        environment = {**os.environ, **self._sandbox.environment}
-        # by the cluster itself
-        environment.pop("TRITON_SERVER", None)
-        process = await asyncio.create_subprocess_exec(
-            TRITON,
-            *arguments,
-            "-n",
-            NAMESPACE,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == 0, err.decode()
-        return out.decode()
+        ended = await run(*arguments, "-n", NAMESPACE, environment=by_cluster(self._sandbox))
+        assert ended.code == 0, ended
+        return ended.out
 
     def client(self, by: str) -> AsyncTriton:
         return AsyncTriton(self._sandbox.rest_urls["planner"], namespace=NAMESPACE, requested_by=by)
