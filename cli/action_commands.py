@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exits import FAILED, BadInput
-from cli.options import OverrideFreeze, Pace, Pods, Request, Start, UpdatePace
+from cli.options import Instance, OverrideFreeze, Pace, Pods, Request, Start, UpdatePace
 from cli.output import ask, note, say, show
 from cli.release_commands import at
 from cli.release_commands import start as start_release
@@ -16,8 +16,6 @@ from cli.release_commands import start as start_release
 if TYPE_CHECKING:
     from cli.backend import Approve, Backend, NewRelease
     from shared.domain.json_types import Json
-
-Instance = Annotated[str, typer.Argument(metavar="NAME", help="The instance.", show_default=False)]
 
 
 def _begin(release: NewRelease, request: Request, *, yes: bool) -> None:

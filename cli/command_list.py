@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from cli import action_commands, completion, get_command, release_commands, system_commands
-from cli.options import NAME, with_options
+from cli.options import INSTANCE, NAME, with_options
 from cli.output import verbatim
 
 _HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -127,7 +127,7 @@ def _dead_letters(context: typer.Context) -> None:
 
 
 # reading names needs a backend, which knows the options: they can't know it
-NAME.autocompletion = completion.names
+NAME.autocompletion = INSTANCE.autocompletion = completion.names
 app.callback(invoke_without_command=True, help=_help(_root))(_root)
 _add("apply", release_commands.apply)
 _add("plan", release_commands.plan)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cli.exits import BadInput
 from cli.options import Where
-from cli.output import Format, note, now, say, show
+from cli.output import Format, note, now, say, show, terminal_width
 from cli.release_commands import at
 from shared.domain.json_types import Json
 from shared.domain.safe_text import json_text
@@ -161,8 +159,7 @@ def get(
 def _table(flows: list[Json], moment: datetime, *, wide: bool, namespaces: bool) -> list[str]:
     from cli.rendering import flow_table
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return flow_table(flows, moment, wide=wide, namespaces=namespaces, width=width)
+    return flow_table(flows, moment, wide=wide, namespaces=namespaces, width=terminal_width())
 
 
 def is_in(flow: Json, phase: str) -> bool:

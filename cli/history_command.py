@@ -15,8 +15,8 @@ from cli.connection import Place
 from cli.exits import BadInput, Failure
 from cli.log_command import LogNamespace, LogStore, Since, open_log, when
 from cli.log_text import BATCH_FAILED, release_requester_of, seconds, sender_of, stands_after, time_of
-from cli.options import CaFile, Server, Where, server_of
-from cli.output import Format, note, say, show, span, table
+from cli.options import CaFile, Context, Kubeconfig, Server, Where, server_of
+from cli.output import Format, note, say, show, span, table, terminal_width, zone
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
 from shared.domain.requesters import show_requester
@@ -175,6 +175,8 @@ def history(
     ] = None,
     server: Server = None,
     ca_file: CaFile = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Annotated[
         Format | None, typer.Option("--output", "-o", help="Print JSON or YAML instead of text.")
     ] = None,
@@ -189,12 +191,12 @@ def history(
       triton history --by deployer -o json
 
     """
-    where = Where(namespace=namespace, server=server, ca_file=ca_file)
+    where = Where(namespace, kubeconfig, server, ca_file, context)
     by_server = server_of(where) is not None
     if by_server and instance is None:
         msg = "a server has the history of one instance only: name it, `triton history INSTANCE --server …`"
         raise BadInput(msg)
-    place = namespace or ("default" if by_server else Place.of(None, None).namespace)
+    place = namespace or ("default" if by_server else Place.of(kubeconfig, None, context).namespace)
     query = Query([Stream.DEPLOYFLOW], place, instance or "", since=since, until=until)
     try:
         documents = asyncio.run(_read(open_log(where), query))
@@ -210,7 +212,8 @@ def history(
     if output is not None:
         show([one.as_json() for one in found], output)
     elif found:
-        say(*table(COLUMNS, rows(found)))
+        header = [f"{column} ({zone()})" if column == "STARTED" else column for column in COLUMNS]
+        say(*table(header, rows(found), width=terminal_width()))
     else:
         of_instance = f"of {instance} " if instance else ""
         note(f"the event store has no releases {of_instance}in namespace {place}")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from cli.connection import Place
 from cli.exits import BadInput, Failure
 from cli.log_text import Line, LogText, Tone, is_of, time_of
-from cli.options import CaFile, Server, Where, server_of
+from cli.options import CaFile, Context, Kubeconfig, Server, Where, server_of
 from cli.output import Format, note, say, show, show_next
 from shared.domain.deployflow import FlowPhase
 from shared.domain.json_types import Json
@@ -197,6 +197,8 @@ def log(
     ] = False,
     server: Server = None,
     ca_file: CaFile = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Annotated[
         Format | None, typer.Option("--output", "-o", help="Print the documents instead of the text.")
     ] = None,
@@ -213,9 +215,9 @@ def log(
       triton log web-kvn6b --follow -o json
 
     """
-    where = Where(namespace=namespace, server=server, ca_file=ca_file)
+    where = Where(namespace, kubeconfig, server, ca_file, context)
     store = open_log(where)
-    place = namespace or ("default" if server_of(where) else Place.of(None, None).namespace)
+    place = namespace or ("default" if server_of(where) else Place.of(kubeconfig, None, context).namespace)
     reader = _Reader(store, place, name, since)
     try:
         filter_ = _Filter(pods, pod, batch, failures, commands)

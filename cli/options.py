@@ -54,6 +54,8 @@ CaFile = Annotated[
 Output = Annotated[Format | None, typer.Option("-o", "--output", help="Print JSON or YAML instead of text.")]
 NAME: Final = typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False)
 Name = Annotated[str, NAME]
+INSTANCE: Final = typer.Argument(metavar="NAME", help="The instance.", show_default=False)
+Instance = Annotated[str, INSTANCE]
 As = Annotated[
     str | None,
     typer.Option(

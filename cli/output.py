@@ -6,6 +6,7 @@ Commands write by `say`, `note`, `ask`, `show` and `styled` only, which make the
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -107,6 +108,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | 
         "   ".join(_fitted(cell, size).ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 _LEAST: Final = 6

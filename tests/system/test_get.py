@@ -23,6 +23,19 @@ async def _triton(environment: Mapping[str, str], *arguments: str) -> str:
     return ended.out
 
 
+def _at(sandbox: Sandbox, folder: Path, namespace: str) -> Path:
+    """Return a kubeconfig with a context for each namespace, this one the current."""
+    config = yaml.safe_load(sandbox.kubeconfig.read_text())
+    (context,) = config["contexts"]
+    config["contexts"] = [
+        {"name": name, "context": {**context["context"], "namespace": name}} for name in NAMESPACES
+    ]
+    config["current-context"] = namespace
+    file = folder / "kubeconfig"
+    file.write_text(json.dumps(config))
+    return file
+
+
 async def test_releases_of_all_namespaces_by_label_and_phase(sandbox: Sandbox, tmp_path: Path) -> None:
     for namespace in NAMESPACES:
         async with Releases(sandbox, namespace) as releases:
@@ -48,14 +61,14 @@ async def test_releases_of_all_namespaces_by_label_and_phase(sandbox: Sandbox, t
         assert wide[1].startswith("get-one-next ")
         assert " nginx:2 " in wide[1]
 
-    config = yaml.safe_load(sandbox.kubeconfig.read_text())
-    (context,) = config["contexts"]
-    config["contexts"] = [
-        {"name": name, "context": {**context["context"], "namespace": name}} for name in NAMESPACES
-    ]
-    config["current-context"] = NAMESPACES[0]
-    file = tmp_path / "kubeconfig"
-    file.write_text(json.dumps(config))
+    completing = {"_TRITON_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+    for command in ("describe get-", "restart li"):
+        asked = completing | {"COMP_WORDS": f"triton {command}"}
+        shell = by_cluster(sandbox) | {"TRITON_KUBECONFIG": str(_at(sandbox, tmp_path, "get-one"))} | asked
+        wanted = "get-one-next" if "describe" in command else "listed"
+        assert (await _triton(shell)).split() == [wanted]
+
+    file = _at(sandbox, tmp_path, "get-one")
     listed = await _triton(
         by_cluster(sandbox) | {"TRITON_KUBECONFIG": str(file)},
         "get",
