@@ -60,7 +60,7 @@ async def test_a_name_that_is_refused_today_is_written_as_long_as_it_stays(kube:
         ):
             answer = await kube.patch(path, change)
             assert answer.code == 200, answer.body
-        unchanged = await kube.patch(f"{flows}/before", {"spec": {"updateStrategy": {"batches": 0}}})
+        unchanged = await kube.patch(f"{flows}/before", {"spec": {"updateStrategy": {"batches": -1}}})
         assert list(unchanged.causes()) == ["spec.updateStrategy.batches"], "what is changed is checked"
         assert (await kube.delete(f"{flows}/before")).code == 200
         await kube.gone(f"{flows}/before")

@@ -64,7 +64,12 @@ class OldRelease(_Body):
 
 class OldRollback(_Body):
     deploy_name: Annotated[
-        str, Field(description="The release to go back to; else the last successful one before this.")
+        str,
+        Field(
+            description="The release to go back to; else the last successful one before this.",
+            pattern=f"^$|{NAME}",
+            max_length=253,
+        ),
     ] = ""
     update_strategy: UpdateFields = None
 
