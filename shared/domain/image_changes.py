@@ -37,8 +37,15 @@ def changes_in(status: Json) -> list[Container]:
 
 
 def describe_images(changes: Sequence[Change]) -> str:
-    """Return `web:2.0 → web:3.0`; of several containers each with its name, and of many the first two."""
-    texts = [f"{one.from_image or 'none'} → {one.to_image or 'none'}" for one in changes[:_SHOWN]]
+    """Return `web:2.0 → web:3.0`; of several containers each with its name, and of many the first two.
+
+    Of a create, which replaces no image, the new ones alone.
+    """
+    replaces = any(one.from_image for one in changes)
+    texts = [
+        f"{one.from_image or 'none'} → {one.to_image or 'none'}" if replaces else one.to_image
+        for one in changes[:_SHOWN]
+    ]
     if len(changes) > 1:
         texts = [f"{one.container} {text}" for one, text in zip(changes, texts, strict=False)]
     more = len(changes) - len(texts)

@@ -391,7 +391,7 @@ async def test_who_may_promote_alone_lets_a_release_go_ahead_and_does_nothing_el
 
     await until("it may press", pressed)
     status = await web.batch_is("gated", 1, "Baking", "Baked")
-    assert status["requestedBy"] == caller.name
+    assert (status["requestedBy"], status["lastCommand"]["requestedBy"]) == ("kubectl", caller.name)
     for method, right in (("Pause", access.PATCH), ("Cancel", access.PATCH), ("Get", access.GET)):
         said = await planner.call(
             token, f"deployflow.DeployFlow/{method}", flows.DeployMetaRequest(deploy=gated)

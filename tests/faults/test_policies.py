@@ -278,7 +278,7 @@ async def test_the_command_line_writes_the_name_of_its_account_and_releases_go_o
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
 
-    async def triton(*words: str) -> tuple[int, str]:
+    async def triton(*words: str) -> tuple[int, str, str]:
         command = [
             sys.executable,
             "-m",
@@ -294,20 +294,19 @@ async def test_the_command_line_writes_the_name_of_its_account_and_releases_go_o
             cwd=ROOT,
             env={**os.environ, "TRITON_SERVER": ""},
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE,
         )
-        output, _ = await process.communicate()
+        output, said = await process.communicate()
         assert process.returncode is not None
-        return process.returncode, output.decode()
+        return process.returncode, output.decode().strip(), said.decode()
 
-    code, said = await triton("update", "cli", "--image", "nginx:2", "--requested-by", "somebody")
+    code, _, said = await triton("update", "cli", "--image", "nginx:2", "--requested-by", "somebody")
     assert code != 0
     assert f'but you are "{name}"' in said
-    code, said = await triton("update", "cli", "--image", "nginx:2", "--canary", "1")
+    code, flow, said = await triton("update", "cli", "--image", "nginx:2", "--canary", "1")
     assert code == 0, said
-    flow = said.strip()
     assert (await here.batch_is(flow, 1, "Smoked"))["requestedBy"] == name
-    code, said = await triton("promote", flow)
+    code, _, said = await triton("promote", flow)
     assert code == 0, said
     assert (await here.finished(flow, "Success"))["requestedBy"] == name
     await elsewhere.apply(deployflow("innocent-2", "innocent", image="nginx:2", replicas=2, batchSize=1))

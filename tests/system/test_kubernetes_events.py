@@ -66,7 +66,7 @@ async def test_each_gate_and_each_step_of_a_person_is_an_event_and_so_is_the_end
     await here.apply(body)
     await here.batch_is("first", 1, "Smoked")
     found = await shown(here, "first", "Planned", "WaitingForNext")
-    assert found["Planned"]["message"] == "3 pods in 2 batches"
+    assert found["Planned"]["message"] == "3 pods in 2 batches: nginx:1"
     for stage, phase in (("Baking", "Baking"), ("Baked", "Baked")):
         await here.strategy("first", batches=1, stage=stage)
         await here.batch_is("first", 1, phase)

@@ -60,3 +60,4 @@ def test_people_read_the_change_in_a_line() -> None:
     assert describe_images([]) == ""
     assert describe_images([web]) == "web:1 → web:2"
     assert describe_images([web, proxy, proxy]) == "web web:1 → web:2, proxy none → proxy:1 and 1 more"
+    assert describe_images([changed("web", "", "web:2")]) == "web:2"
