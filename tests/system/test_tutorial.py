@@ -56,7 +56,7 @@ CANARY_BY_GRPC: Json = {
     "updatedAt": TIME,
 }
 """The answer of Triton 0.1.x, field by field, at the canary's gate; texts are patterns where they differ."""
-ADDED: Json = {"requestedVia": "kubectl"}
+ADDED: Json = {"requestedVia": "rest"}
 """Fields of later versions, which clients that do not know them skip."""
 CANARY_BY_REST: Json = {
     **{name: CANARY_BY_GRPC[name] for name in CANARY_BY_GRPC if name not in {"batchSize", "canary"}},
